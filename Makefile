@@ -1,0 +1,88 @@
+# Everything a developer or an operator runs, by one word. `make help` lists it.
+
+HOST ?= 127.0.0.1
+PORT ?= 3000
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+
+VENV := .venv
+BIN := $(VENV)/bin
+SERVE_LOCKS := requirements/serve.lock requirements/prepare.lock
+SOURCES := service.py api auth configs model problems storage tests
+
+# Models, Bentos and metrics lie in this checkout unless the environment says otherwise, so that two servers on one
+# machine do not share a folder that the second would wipe.
+export BENTOML_HOME ?= $(CURDIR)/var/bentoml
+export BENTOML_CONFIG ?= $(CURDIR)/configs/development.yaml
+export BENTOML_DO_NOT_TRACK := True
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: serve
+serve: install ## install, prepare the model, create the first key, and serve on HOST:PORT
+	@mkdir -p $(BENTOML_HOME)
+	@$(BIN)/python -m auth init
+	@exec $(BIN)/bentoml serve service:ImageClassifier --host $(HOST) --port $(PORT)
+
+.PHONY: dev
+dev: install ## serve in one process, and again whenever the code changes
+	@mkdir -p $(BENTOML_HOME)
+	@$(BIN)/python -m auth init
+	@exec $(BIN)/bentoml serve service:ImageClassifier --development --reload --host $(HOST) --port $(PORT)
+
+.PHONY: model
+model: install ## prepare the model anew: fetch, convert, compare with the reference, store
+	@mkdir -p $(BENTOML_HOME)
+	@$(BIN)/python -m model.prepare --anew
+
+.PHONY: bento
+bento: install ## build the Bento, with the prepared model in it
+	@mkdir -p $(BENTOML_HOME)
+	@$(BIN)/python -m model.prepare
+	@$(BIN)/bentoml build
+
+.PHONY: install
+install: $(VENV)/.installed ## make .venv and install what serving and preparing need
+
+.PHONY: install-tests
+install-tests: $(VENV)/.tests-installed
+
+.PHONY: test
+test: install-tests ## run all tests
+	$(BIN)/pytest
+
+.PHONY: check
+check: install-tests ## lint, format, types, and the walls between the rooms
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(SOURCES)
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: install-tests ## mend what can be mended by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# torch's local builds ("+cpu") are not on every index: the lock names the release alone.
+.PHONY: lock
+lock: install-tests ## rewrite the locks of the dependencies
+	cd requirements && for name in serve prepare test; do \
+	  ../$(BIN)/pip-compile --quiet --upgrade --strip-extras --allow-unsafe --no-header --no-emit-index-url \
+	    --no-emit-find-links --annotation-style=line --output-file $$name.lock $$name.in \
+	  && sed -i.bak 's/^\(torch==[0-9.]*\)+[a-z0-9]*/\1/' $$name.lock && rm $$name.lock.bak || exit 1; \
+	done
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+	  || { echo "ERROR: Python 3.11 is needed; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(SERVE_LOCKS) | $(VENV)/bin/python
+	$(BIN)/pip install $(addprefix -r ,$(SERVE_LOCKS))
+	@touch $@
+
+$(VENV)/.tests-installed: requirements/test.lock $(VENV)/.installed
+	$(BIN)/pip install -r requirements/test.lock
+	@touch $@

@@ -1,0 +1,7 @@
+"""`python -m auth`: keys and users, from the command line."""
+
+import sys
+
+from auth.cli import main
+
+sys.exit(main())

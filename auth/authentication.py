@@ -1,0 +1,85 @@
+"""Bearer keys (RFC 6750): who calls, and whether the key's scopes cover what is asked."""
+
+from collections.abc import Mapping
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from auth import identity
+from auth.keys import ApiKey
+from problems import request_id
+from problems.problem import Problem, database_away
+from storage.errors import StorageUnavailable
+from storage.keys import KeyRecord
+from storage.store import Store
+
+
+class Authentication:
+    """Lets through what is public, and what comes with a live key whose scopes suffice.
+
+    Args:
+        app: what lies behind the gate.
+        store: where keys are found.
+        public: paths open to all; one that ends in `/` opens everything below it.
+        scopes: for a path, the scope that its callers' keys need. Other paths take any key.
+    """
+
+    def __init__(self, app: ASGIApp, store: Store, public: frozenset[str], scopes: Mapping[str, str]) -> None:
+        self.app = app
+        self.store = store
+        self.open_paths = frozenset(path for path in public if path == "/" or not path.endswith("/"))
+        self.open_folders = tuple(path for path in public if path != "/" and path.endswith("/"))
+        self.scopes = scopes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or self._is_open(scope):
+            return await self.app(scope, receive, send)
+        if scope["type"] == "websocket":
+            return await send({"type": "websocket.close", "code": 1008})
+        try:
+            self._admit(scope, await self._identify(scope))
+        except StorageUnavailable:
+            refusal = database_away()
+        except Problem as problem:
+            refusal = problem
+        else:
+            return await self.app(scope, receive, send)
+        await refusal.response(request_id.shown(scope))(scope, receive, send)
+
+    def _is_open(self, scope: Scope) -> bool:
+        if scope["type"] != "http":
+            return False
+        return scope["path"] in self.open_paths or scope["path"].startswith(self.open_folders)
+
+    async def _identify(self, scope: Scope) -> KeyRecord:
+        credentials = next((value for name, value in scope["headers"] if name == b"authorization"), None)
+        if credentials is None:
+            raise _unauthorized("Send your API key in the header 'Authorization: Bearer imc_...'.")
+        scheme, _, token = credentials.decode("latin-1").partition(" ")
+        key = ApiKey.parse(token.strip()) if scheme.lower() == "bearer" else None
+        record = await self.store.find_key(key.key_id) if key else None
+        # An unknown id, a wrong secret, a revoked and an expired key look the same from outside.
+        if key is None or record is None or not key.matches(record.secret_sha256):
+            raise _unauthorized(_NO_LIVE_KEY, sent=True)
+        if not record.is_live(self.store.now_us()):
+            raise _unauthorized(_NO_LIVE_KEY, sent=True)
+        return record
+
+    def _admit(self, scope: Scope, record: KeyRecord) -> None:
+        identity.set_caller(scope, record)
+        needed = self.scopes.get(scope["path"])
+        if needed is not None and needed not in record.scopes:
+            raise scope_missing(needed)
+
+
+_NO_LIVE_KEY = "This API key is not valid; check it for typing errors, or ask the operator for a new one."
+
+
+def _unauthorized(detail: str, sent: bool = False) -> Problem:
+    challenge = 'Bearer error="invalid_token"' if sent else "Bearer"
+    return Problem(401, detail, {"WWW-Authenticate": challenge})
+
+
+def scope_missing(needed: str) -> Problem:
+    """403: the key is good, and does not cover what was asked."""
+    detail = f"This API key lacks the scope '{needed}'; ask the operator for a key that has it."
+    return Problem(403, detail, {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{needed}"'})

@@ -1,0 +1,91 @@
+"""The usage log: one row for each authenticated request, committed before the answer leaves."""
+
+import time
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from auth import identity
+from problems import request_id
+from problems.problem import database_away
+from storage.errors import StorageUnavailable
+from storage.store import Store
+from storage.usage import UsageRow
+
+ENDPOINT_CHARS = 200
+
+
+class UsageLog:
+    """Holds an answer back until its row is committed; an answer whose row can't be is not given.
+
+    Args:
+        app: what is logged.
+        store: where the ledger is.
+    """
+
+    def __init__(self, app: ASGIApp, store: Store) -> None:
+        self.app = app
+        self.store = store
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        arrived_us, started = self.store.now_us(), time.perf_counter()
+        held = _Held(scope, send)
+        try:
+            await self.app(scope, receive, held)
+        finally:
+            # In `finally`: what was raised below, or cancelled by a time limit, was asked all the same.
+            if identity.caller(scope) is not None:
+                row = _row(scope, arrived_us, (time.perf_counter() - started) * 1000, held.status)
+                committed = await self._commit(row)
+        if identity.caller(scope) is None:
+            return
+        if committed:
+            await held.release()
+        else:
+            await database_away().response(request_id.shown(scope))(scope, receive, send)
+
+    async def _commit(self, row: UsageRow) -> bool:
+        try:
+            await self.store.record(row)
+        except StorageUnavailable:
+            return False
+        return True
+
+
+class _Held:
+    """Keeps the messages of an answer to a known caller; lets any other pass."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._scope = scope
+        self._send = send
+        self._messages: list[Message] = []
+        # What the caller gets where nothing was said: the envelope's answer to an error nobody foresaw.
+        self.status = 500
+
+    async def __call__(self, message: Message) -> None:
+        if identity.caller(self._scope) is None:
+            return await self._send(message)
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        self._messages.append(message)
+
+    async def release(self) -> None:
+        for message in self._messages:
+            await self._send(message)
+
+
+def _row(scope: Scope, arrived_us: int, response_ms: float, status: int) -> UsageRow:
+    caller = identity.caller(scope)
+    assert caller is not None
+    return UsageRow(
+        request_id=request_id.unique(scope),
+        user_id=caller.user_id,
+        key_id=caller.key_id,
+        endpoint=scope["path"][:ENDPOINT_CHARS],
+        method=scope["method"][:16],
+        status=status,
+        response_ms=response_ms,
+        at_us=arrived_us,
+        images=identity.charged(scope),
+    )

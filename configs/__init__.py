@@ -1,0 +1,1 @@
+"""The project's settings, and BentoML's own knobs beside them as YAML."""

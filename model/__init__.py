@@ -1,0 +1,1 @@
+"""The classifier: from a checkpoint to probabilities. Knows no HTTP, and no SQL."""

@@ -1,0 +1,146 @@
+"""The engines: a batch of uint8 images in, probabilities out. Both compute the same graph (see `graph.py`)."""
+
+import logging
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.settings import Settings
+from model.errors import ModelError
+from model.store import CHECKPOINT, GRAPH, PreparedModel
+
+logger = logging.getLogger("bentoml.classifier")
+
+Images = NDArray[np.uint8]
+Probabilities = NDArray[np.float32]
+
+
+class Engine(Protocol):
+    """What computes.
+
+    Attributes:
+        name: "openvino" or "torch".
+        precision: "f32" or "bf16": what the weights and the sums are kept in.
+    """
+
+    name: str
+    precision: str
+
+    def predict(self, images: Images) -> Probabilities:
+        """uint8, n x height x width x 3 → float32, n x labels; each row sums to 1."""
+
+
+class OpenVinoEngine:
+    """The graph compiled by OpenVINO for this processor."""
+
+    name = "openvino"
+
+    def __init__(self, graph: Path, precision: str) -> None:
+        """
+        Args:
+            graph: the file of the OpenVINO graph.
+            precision: `auto`, `f32` or `bf16`.
+
+        Raises:
+            ModelError: the precision can't be had on this processor, or of this model.
+        """
+        import openvino
+        from openvino import properties
+
+        core = openvino.Core()
+        native = "BF16" in core.get_property("CPU", properties.device.capabilities)
+        self.precision = _choose(precision, native)
+        element = openvino.Type.bf16 if self.precision == "bf16" else openvino.Type.f32
+        self._compiled = core.compile_model(
+            graph,
+            "CPU",
+            {
+                properties.hint.inference_precision: element,
+                properties.hint.performance_mode: properties.hint.PerformanceMode.LATENCY,
+                # Pinned threads of several processes would share the first core.
+                properties.hint.enable_cpu_pinning: False,
+            },
+        )
+        self._request = self._compiled.create_infer_request()
+
+    def predict(self, images: Images) -> Probabilities:
+        outputs = self._request.infer({0: images}, share_inputs=True)
+        return np.array(outputs[0], dtype=np.float32)
+
+
+class TorchEngine:
+    """The graph in torch: the reference on a CPU, the engine on CUDA."""
+
+    name = "torch"
+
+    def __init__(self, prepared: PreparedModel, precision: str) -> None:
+        """
+        Args:
+            prepared: the model.
+            precision: `auto`, `f32` or `bf16`.
+
+        Raises:
+            ModelError: torch is not installed, or the precision can't be had.
+        """
+        try:
+            import torch
+
+            from model.reference import load_classifier
+        except ImportError:
+            raise ModelError("CLASSIFIER_ENGINE=torch needs torch and transformers; run 'make install'.") from None
+        self._torch = torch
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        # On a CPU torch is the reference, so that nothing but float32 is chosen unasked.
+        native = self._device.type == "cuda" and torch.cuda.is_bf16_supported()
+        self.precision = _choose(precision, native)
+        element = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        folder = prepared.folder / CHECKPOINT
+        classifier = load_classifier(folder, prepared.recipe, prepared.manifest.stand_in)
+        self._classifier = classifier.to(self._device, element)
+
+    def predict(self, images: Images) -> Probabilities:
+        torch = self._torch
+        with torch.inference_mode():
+            pixels = torch.from_numpy(np.ascontiguousarray(images)).to(self._device)
+            probabilities: Probabilities = self._classifier(pixels).float().cpu().numpy()
+        return probabilities
+
+
+def load_engine(prepared: PreparedModel, settings: Settings) -> Engine:
+    """The engine that the settings choose, loaded and warmed up.
+
+    Raises:
+        ModelError: the settings ask for what this machine or this model does not have.
+    """
+    name = settings.engine
+    if name == "auto":
+        name = "torch" if _has_cuda() else "openvino"
+    if name == "torch":
+        engine: Engine = TorchEngine(prepared, settings.precision)
+    else:
+        engine = OpenVinoEngine(prepared.folder / GRAPH, settings.precision)
+    recipe = prepared.recipe
+    for batch in (1, 2):
+        engine.predict(np.zeros((batch, recipe.height, recipe.width, 3), np.uint8))
+    return engine
+
+
+def _choose(precision: str, bf16_is_native: bool) -> str:
+    if precision == "auto":
+        return "bf16" if bf16_is_native else "f32"
+    if precision == "int8":
+        raise ModelError("CLASSIFIER_PRECISION=int8 needs a quantised model, and this one is not; use auto.")
+    return precision
+
+
+def _has_cuda() -> bool:
+    """Whether there is an NVIDIA GPU and a torch to use it; told without importing torch where there is none."""
+    from importlib.util import find_spec
+
+    if not Path("/dev/nvidiactl").exists() or find_spec("torch") is None:
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())

@@ -1,0 +1,184 @@
+"""Where a model comes from: the Hugging Face hub, a directory, or the offline stand-in.
+
+Nothing here imports torch: most starts only ask which prepared model answers to the settings.
+"""
+
+import hashlib
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from configs.settings import Settings
+from model import store
+from model.errors import SourceUnavailable
+from model.store import PreparedModel
+
+logger = logging.getLogger("bentoml.classifier")
+
+HUB_ANSWERS_WITHIN_S = 8.0
+# Where the stand-in is ready to serve, a start does not wait long for a hub that was away before.
+HUB_ASKED_AGAIN_S = 2.0
+STAND_IN_NAME = "squeezenet-1.1-offline-stand-in"
+STAND_IN_ORIGIN = "stand-in"
+CHECKPOINT_FILES = ("config.json", "preprocessor_config.json", "model*.safetensors", "model.safetensors.index.json")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint on this machine: what was asked for, what it is called, which version it is, and where it lies."""
+
+    origin: str
+    name: str
+    revision: str
+    folder: Path
+
+
+def prepared(settings: Settings) -> PreparedModel | None:
+    """The prepared model that these settings serve; None where one has yet to be prepared. The hub is not asked."""
+    if settings.prepared_model:
+        return store.get(settings.prepared_model)
+    if settings.offline_model == "only":
+        return stand_in()
+    found = store.find(_name(settings), _origin(settings))
+    return stand_in() if found is None and settings.offline_model == "allow" and not _is_folder(settings) else found
+
+
+def is_settled(settings: Settings) -> bool:
+    """Whether a start may serve what is prepared without a look at the hub first."""
+    found = prepared(settings)
+    if found is None or settings.prepared_model:
+        return found is not None
+    return not found.manifest.stand_in or settings.offline_model == "only"
+
+
+def stand_in() -> PreparedModel | None:
+    """The prepared stand-in, where there is one."""
+    return store.find(STAND_IN_NAME, STAND_IN_ORIGIN)
+
+
+def checkpoint(settings: Settings) -> Checkpoint:
+    """The checkpoint that the settings name, brought to this machine where it is not there yet.
+
+    Raises:
+        SourceUnavailable: it can't be had; `SourceUnavailable.offline` tells an unreachable hub from a wrong name.
+    """
+    if _is_folder(settings):
+        folder = Path(settings.model).expanduser()
+        _require(folder)
+        return Checkpoint(_origin(settings), _name(settings), _digest(folder), folder)
+    return _from_hub(settings)
+
+
+def _is_folder(settings: Settings) -> bool:
+    text = settings.model
+    if Path(text).expanduser().is_dir():
+        return True
+    if text.startswith(("/", ".", "~")) or text.count("/") > 1:
+        raise SourceUnavailable("CLASSIFIER_MODEL names a directory that does not exist; correct it.")
+    return False
+
+
+def _name(settings: Settings) -> str:
+    return Path(settings.model).expanduser().resolve().name if _is_folder(settings) else settings.model
+
+
+def _origin(settings: Settings) -> str:
+    if _is_folder(settings):
+        folder = Path(settings.model).expanduser()
+        _require(folder)
+        return f"directory:{_digest(folder)}"
+    return f"hub:{settings.model}@{settings.model_revision}"
+
+
+def _require(folder: Path) -> None:
+    """Raise where the folder is no checkpoint."""
+    missing = [name for name in ("config.json", "preprocessor_config.json") if not (folder / name).is_file()]
+    if not any(folder.glob("model*.safetensors")):
+        missing.append("model.safetensors")
+    if missing:
+        raise SourceUnavailable(f"The checkpoint that CLASSIFIER_MODEL names lacks {', '.join(missing)}.")
+
+
+def _digest(folder: Path) -> str:
+    """A digest of the checkpoint's files: another checkpoint in the same directory is another version."""
+    digest = hashlib.sha256()
+    for path in sorted(path for pattern in CHECKPOINT_FILES for path in folder.glob(pattern)):
+        with path.open("rb") as file:
+            digest.update(f"{path.name}:{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def _from_hub(settings: Settings) -> Checkpoint:
+    from huggingface_hub import snapshot_download
+
+    name, wanted = settings.model, settings.model_revision
+    try:
+        patience_s = HUB_ANSWERS_WITHIN_S if stand_in() is None else HUB_ASKED_AGAIN_S
+        commit = _within(patience_s, lambda: _commit_on_hub(name, wanted, patience_s))
+        logger.info("Fetching %s at commit %s from the Hugging Face hub.", name, commit)
+        folder = Path(snapshot_download(name, revision=commit, allow_patterns=list(CHECKPOINT_FILES)))
+    except SourceUnavailable:
+        raise
+    except Exception as error:
+        cached = _in_cache(name, wanted)
+        if cached is None:
+            raise HubUnreachable(f"The Hugging Face hub can't be reached ({type(error).__name__}).") from None
+        logger.warning("The Hugging Face hub can't be reached; preparing %s from its cache.", name)
+        folder = cached
+        # A cached snapshot lies in a folder that is named by its commit.
+        commit = folder.name
+    _require(folder)
+    return Checkpoint(_origin(settings), name, commit, folder)
+
+
+class HubUnreachable(SourceUnavailable):
+    """The hub did not answer, and its cache on this machine does not have the checkpoint."""
+
+
+def _commit_on_hub(name: str, revision: str, patience_s: float) -> str:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        commit = HfApi().model_info(name, revision=revision, timeout=patience_s).sha
+    except RevisionNotFoundError:
+        raise SourceUnavailable(f"{name} has no revision {revision}; see CLASSIFIER_MODEL_REVISION.") from None
+    except (RepositoryNotFoundError, HFValidationError):
+        raise SourceUnavailable(
+            f"The Hugging Face hub has no model {name} that you may read; see CLASSIFIER_MODEL (and HF_TOKEN)."
+        ) from None
+    assert commit is not None
+    return commit
+
+
+def _in_cache(name: str, revision: str) -> Path | None:
+    from huggingface_hub import snapshot_download
+
+    try:
+        found = snapshot_download(name, revision=revision, allow_patterns=list(CHECKPOINT_FILES), local_files_only=True)
+    except Exception:
+        return None
+    return Path(found)
+
+
+def _within(seconds: float, question: Callable[[], str]) -> str:
+    """The answer, or `TimeoutError`. A name server that never answers heeds no time limit of the client's."""
+    outcome: list[Any] = []
+
+    def ask() -> None:
+        try:
+            outcome.append(question())
+        except Exception as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not outcome:
+        raise TimeoutError
+    if isinstance(outcome[0], Exception):
+        raise outcome[0]
+    return str(outcome[0])

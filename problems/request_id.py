@@ -1,0 +1,29 @@
+"""The ids of a request: one that the caller may choose, one that the ledger can rely on."""
+
+import re
+import secrets
+import time
+
+from starlette.types import Scope
+
+_CALLERS_OWN = re.compile(rb"[A-Za-z0-9._:~-]{1,128}")
+
+
+def assign(scope: Scope) -> None:
+    """Give a request its ids; called once, by the outermost middleware."""
+    # Ids that grow with time keep the ledger's index compact: a new row goes to its end.
+    ledger_id = f"req_{time.time_ns() // 1_000_000:011x}{secrets.token_hex(8)}"
+    own = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
+    state = scope.setdefault("state", {})
+    state["ledger_id"] = ledger_id
+    state["request_id"] = own.decode() if own and _CALLERS_OWN.fullmatch(own) else ledger_id
+
+
+def shown(scope: Scope) -> str:
+    """The id in the answer's `X-Request-ID` and in errors: the caller's own where it sent a valid one."""
+    return str(scope["state"]["request_id"])
+
+
+def unique(scope: Scope) -> str:
+    """The id in the usage log, `req_…`: unique, whatever callers send."""
+    return str(scope["state"]["ledger_id"])

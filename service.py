@@ -1,0 +1,139 @@
+"""The service: a gateway that keys, limits and logs every request, and a runner that batches images for the model.
+
+A request passes, from the outside in: the error envelope, the usage log, authentication, the rate limit, its route.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+
+import bentoml
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from api import reads
+from api.classification import Classification
+from api.requests import image_bytes, read_json
+from api.schemas import ClassifyAnswer, ClassifyRequest
+from auth.authentication import Authentication
+from auth.rate_limit import RateLimit
+from auth.usage_log import UsageLog
+from configs.settings import PREFIX, SettingsError, load_settings
+from model import source
+from model.engine import load_engine
+from model.errors import ModelError
+from problems.envelope import Envelope, answered
+from storage.errors import StorageUnavailable
+from storage.migrate import migrate
+from storage.store import Store
+
+MAX_BATCH_SIZE = 16
+V1_PREDICTIONS = 5
+
+PUBLIC = frozenset(
+    {"/", "/livez", "/readyz", "/healthz", "/openapi.json", "/docs", "/schema.json", "/docs.json", "/static_content/"}
+)
+CLASSIFY_PATHS = frozenset({"/v1/classify"})
+SCOPES = {"/metrics": "metrics", "/v1/usage": "usage"}
+
+try:
+    settings = load_settings()
+    prepared = source.prepared(settings)
+except (SettingsError, ModelError) as error:
+    sys.exit(f"ERROR: {error}")
+store = Store(settings.database_url)
+
+
+# The client of `depends()` closes its connections, with requests under way, after 100 requests or 300 s: never, here.
+@bentoml.service(workers=1, runner_connection={"max_requests": 10**9, "max_age": 1e9})
+class ResNetRunner:
+    """Runs the model on batches of images."""
+
+    if prepared is not None:
+        # Named here so that `bentoml build` packs it.
+        packed = bentoml.models.BentoModel(prepared.tag)
+
+    def __init__(self) -> None:
+        assert prepared is not None, "the start prepares a model before it starts a runner"
+        self.engine = load_engine(prepared, settings)
+
+    @bentoml.api(batchable=True, max_batch_size=MAX_BATCH_SIZE)
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """uint8, n x height x width x 3 → probabilities, float32, n x labels."""
+        return self.engine.predict(images)
+
+
+@bentoml.service(workers=1, runner_probe={"enabled": False})
+class ImageClassifier:
+    """Image classification: send an image, get its most probable labels."""
+
+    runner = bentoml.depends(ResNetRunner)
+
+    def __init__(self) -> None:
+        assert prepared is not None, "the start prepares a model before it starts a gateway"
+        self.classification = Classification(self._predict, prepared, settings)
+
+    async def _predict(self, images: np.ndarray) -> np.ndarray:
+        return await self.runner.to_async.predict(images)
+
+    @bentoml.on_deployment
+    def prepare() -> None:  # type: ignore[misc]
+        """Once, before any worker starts: the database has its tables, and there is a model."""
+        try:
+            migrate(settings.database_url)
+            ready = prepared if source.is_settled(settings) else _prepare_model()
+        except (StorageUnavailable, ModelError) as error:
+            sys.exit(f"ERROR: {error}")
+        # Workers serve what the start chose, also one that is restarted later.
+        os.environ[PREFIX + "PREPARED_MODEL"] = ready.tag
+
+    @bentoml.on_startup
+    async def warm_up(self) -> None:
+        """Have the runner answer an image as soon as it is up, rather than when the first caller asks."""
+        self._warming_up = asyncio.create_task(self.classification.warm_up())
+
+    @bentoml.on_shutdown
+    def finish(self) -> None:
+        """Write what the ledger still waits for."""
+        store.close()
+
+    async def __is_ready__(self) -> bool:
+        try:
+            await store.ping()
+        except StorageUnavailable:
+            return False
+        return await self.classification.is_ready()
+
+    @bentoml.api(route="/v1/classify", input_spec=ClassifyRequest, output_spec=ClassifyAnswer)
+    @answered
+    async def classify(self, request: Request) -> Response:
+        """Classify one image: its five most probable labels."""
+        body = await read_json(request, ClassifyRequest, settings.max_body_bytes)
+        image = await self.classification.decode(image_bytes(body.image))
+        [probabilities] = await self.classification.probabilities(image.pixels[np.newaxis])
+        best = self.classification.top(probabilities, V1_PREDICTIONS)
+        predictions = [{"label": label, "confidence": round(share, 4)} for _, label, share in best]
+        return JSONResponse({"predictions": predictions, "model": self.classification.manifest.name})
+
+
+def _prepare_model() -> source.PreparedModel:
+    # In a process of its own, which takes torch and transformers away with it when it ends.
+    if subprocess.run([sys.executable, "-m", "model.prepare"], check=False).returncode != 0:
+        sys.exit(1)
+    ready = source.prepared(settings)
+    assert ready is not None
+    return ready
+
+
+def _is_loaded() -> bool:
+    gateway = bentoml.get_current_service()
+    return gateway is not None and gateway.classification.is_loaded
+
+
+ImageClassifier.mount_asgi_app(reads.build(store, lambda: prepared, _is_loaded), path="/")
+ImageClassifier.add_asgi_middleware(Envelope)
+ImageClassifier.add_asgi_middleware(UsageLog, store=store)
+ImageClassifier.add_asgi_middleware(Authentication, store=store, public=PUBLIC, scopes=SCOPES)
+ImageClassifier.add_asgi_middleware(RateLimit, store=store, paths=CLASSIFY_PATHS)

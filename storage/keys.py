@@ -1,0 +1,145 @@
+"""Users and their keys. A key is known here by its public id and the hash of its secret alone."""
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from storage.errors import Refused
+from storage.models import api_keys, users
+from storage.policy import Limit, parse_limits, write_limits
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """A key with the user it speaks for. Times are Unix microseconds; None: never."""
+
+    key_id: str
+    user_id: str
+    email: str
+    secret_sha256: str
+    scopes: frozenset[str]
+    limits: tuple[Limit, ...]
+    created_us: int
+    expires_us: int | None
+    revoked_us: int | None
+
+    def is_live(self, now_us: int) -> bool:
+        """Whether the key is neither revoked nor expired."""
+        return self.revoked_us is None and (self.expires_us is None or now_us < self.expires_us)
+
+
+_records = select(
+    api_keys.c.id,
+    api_keys.c.user_id,
+    users.c.email,
+    api_keys.c.secret_sha256,
+    api_keys.c.scopes,
+    users.c.limits,
+    api_keys.c.created_us,
+    api_keys.c.expires_us,
+    api_keys.c.revoked_us,
+).join_from(api_keys, users)
+
+
+def _record(row: Row[Any]) -> KeyRecord:
+    return KeyRecord(
+        row.id,
+        row.user_id,
+        row.email,
+        row.secret_sha256,
+        frozenset(row.scopes.split()),
+        parse_limits(row.limits),
+        row.created_us,
+        row.expires_us,
+        row.revoked_us,
+    )
+
+
+def find(connection: Connection, key_id: str) -> KeyRecord | None:
+    """The key of that public id."""
+    row = connection.execute(_records.where(api_keys.c.id == key_id)).one_or_none()
+    return _record(row) if row else None
+
+
+def every(connection: Connection) -> list[KeyRecord]:
+    """All keys, the oldest first."""
+    return [_record(row) for row in connection.execute(_records.order_by(api_keys.c.created_us))]
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key to be stored, and the user it is for.
+
+    Attributes:
+        email: the user's address; a user is created where none has it.
+        limits: what was asked for; None: `default_limits` for a new user, and what an old one has.
+    """
+
+    email: str
+    limits: tuple[Limit, ...] | None
+    default_limits: tuple[Limit, ...]
+    key_id: str
+    secret_sha256: str
+    scopes: frozenset[str]
+    now_us: int
+    expires_us: int | None
+
+
+def issue(connection: Connection, new: NewKey) -> KeyRecord:
+    """Store the key, and its user where there is none yet.
+
+    Raises:
+        Refused: the user exists with other limits than the ones asked for.
+    """
+    values = {
+        "id": new.key_id,
+        "user_id": _user_for(connection, new),
+        "secret_sha256": new.secret_sha256,
+        "scopes": " ".join(sorted(new.scopes)),
+        "created_us": new.now_us,
+        "expires_us": new.expires_us,
+    }
+    connection.execute(insert(api_keys).values(values))
+    return _found(connection, new.key_id)
+
+
+def issue_first(connection: Connection, new: NewKey) -> KeyRecord | None:
+    """Store the key where there is no user at all; None where there is one."""
+    if connection.execute(select(users.c.id).limit(1)).first() is not None:
+        return None
+    return issue(connection, new)
+
+
+def _user_for(connection: Connection, new: NewKey) -> str:
+    row = connection.execute(select(users.c.id, users.c.limits).where(users.c.email == new.email)).one_or_none()
+    if row is None:
+        limits = write_limits(new.limits or new.default_limits)
+        user_id = "usr_" + secrets.token_hex(8)
+        values = {"id": user_id, "email": new.email, "limits": limits, "created_us": new.now_us}
+        connection.execute(insert(users).values(values))
+        return user_id
+    if new.limits is not None and new.limits != parse_limits(row.limits):
+        raise Refused(f"{new.email} exists with the limit {row.limits}; create the key without --limit.")
+    return str(row.id)
+
+
+def _found(connection: Connection, key_id: str) -> KeyRecord:
+    record = find(connection, key_id)
+    if record is None:
+        raise Refused(f"There is no key {key_id}; `python -m auth list` shows all.")
+    return record
+
+
+def revoke(connection: Connection, key_id: str, now_us: int) -> KeyRecord:
+    """Mark the key as revoked.
+
+    Raises:
+        Refused: there is no such key, or it is revoked already.
+    """
+    record = _found(connection, key_id)
+    if record.revoked_us is not None:
+        raise Refused(f"The key {key_id} is revoked already.")
+    connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(revoked_us=now_us))
+    return _found(connection, key_id)

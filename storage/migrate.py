@@ -1,0 +1,33 @@
+"""Bring a database to this version's tables; safe to call at every start, and from several processes at once."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection
+
+from storage.database import Database, create_sqlite_file
+
+SCRIPTS = Path(__file__).parent / "migrations"
+
+
+def migrate(url: str) -> None:
+    """Create the database where there is none, and run the migrations it has not seen.
+
+    Raises:
+        StorageUnavailable: the database does not answer.
+    """
+    create_sqlite_file(url)
+    database = Database(url)
+    try:
+        # One transaction that begins with the write lock: of two starts at once, the second finds the work done.
+        database.change(_upgrade)
+    finally:
+        database.close()
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,9 @@
+"""How Alembic runs here: on the connection that `storage.migrate` hands it, or on the settings' database."""
+
+from alembic import context
+
+from storage.models import metadata
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+with context.begin_transaction():
+    context.run_migrations()

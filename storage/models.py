@@ -1,0 +1,66 @@
+"""The tables. Times are Unix times in microseconds, UTC, so that they mean the same on every database."""
+
+from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table
+
+# Names of our own, so that a later migration can name what it changes on every database.
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite counts rows by itself only for a column of the exact type INTEGER.
+_serial = BigInteger().with_variant(Integer(), "sqlite")
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("email", String(320), nullable=False, unique=True),
+    Column("limits", String(500), nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("user_id", ForeignKey("users.id"), nullable=False, index=True),
+    Column("secret_sha256", String(64), nullable=False),
+    Column("scopes", String(100), nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("expires_us", BigInteger),
+    Column("revoked_us", BigInteger),
+)
+
+# The sliding-window log. `seq` counts a user's hits without a gap, so that the number of hits in a window, and the hit
+# whose end frees the next place, are each one look-up, however large the limit is.
+hits = Table(
+    "hits",
+    metadata,
+    Column("user_id", ForeignKey("users.id"), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("at_us", BigInteger, nullable=False),
+    Index("hits_by_time", "user_id", "at_us"),
+)
+
+# The usage ledger: rows are inserted and never changed. `images` is what the request cost the user's limit; it is 0
+# for everything but an admitted classification.
+usage_log = Table(
+    "usage_log",
+    metadata,
+    Column("id", _serial, primary_key=True),
+    Column("request_id", String(64), nullable=False, unique=True),
+    Column("user_id", ForeignKey("users.id"), nullable=False),
+    Column("key_id", ForeignKey("api_keys.id"), nullable=False),
+    Column("endpoint", String(200), nullable=False),
+    Column("method", String(16), nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("response_ms", Float, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    Column("images", Integer, nullable=False),
+    Index("usage_by_user", "user_id", "at_us"),
+)

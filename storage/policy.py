@@ -1,0 +1,77 @@
+"""What a limit is, and where a user stands with it. Pure values: the counting is in `limits.py`."""
+
+import re
+from dataclasses import dataclass
+from typing import Self
+
+UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+_WRITTEN = re.compile(r"(?P<quota>[1-9]\d{0,8})/(?:(?P<unit>second|minute|hour|day)|(?P<seconds>[1-9]\d{0,7})s)")
+HOW_TO_WRITE = "write a limit like 60/minute (second, minute, hour, day) or 60/90s"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most `quota` classifications in any window of `window_s` seconds."""
+
+    quota: int
+    window_s: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `60/minute` or `60/90s`.
+
+        Raises:
+            ValueError: the text is no limit; the message says how to write one.
+        """
+        match = _WRITTEN.fullmatch(text.strip())
+        if match is None:
+            raise ValueError(HOW_TO_WRITE)
+        return cls(int(match["quota"]), UNITS[match["unit"]] if match["unit"] else int(match["seconds"]))
+
+    def __str__(self) -> str:
+        unit = next((name for name, seconds in UNITS.items() if seconds == self.window_s), f"{self.window_s}s")
+        return f"{self.quota}/{unit}"
+
+
+def parse_limits(text: str) -> tuple[Limit, ...]:
+    """The limits of a user as the database holds them, separated by commas."""
+    return tuple(Limit.parse(part) for part in text.split(","))
+
+
+def write_limits(limits: tuple[Limit, ...]) -> str:
+    """The inverse of `parse_limits`."""
+    return ",".join(map(str, limits))
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a user stands with one limit.
+
+    Attributes:
+        limit: the limit.
+        remaining: how many more classifications the limit admits now.
+        reset_s: seconds until a place is freed; 0 where no place is taken.
+        wait_s: seconds until the request that asked would be admitted; 0 where it is admitted now.
+    """
+
+    limit: Limit
+    remaining: int
+    reset_s: float
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether a request was admitted, and where its user stands afterwards, one standing for each limit."""
+
+    standings: tuple[Standing, ...]
+
+    @property
+    def admitted(self) -> bool:
+        """Whether no limit refused the request."""
+        return self.wait_s == 0
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds until every limit would admit the request; 0 where it was admitted."""
+        return max((standing.wait_s for standing in self.standings), default=0)
