@@ -24,6 +24,7 @@ from configs.settings import PREFIX, SettingsError, load_settings
 from model import source
 from model.engine import load_engine
 from model.errors import ModelError
+from model.store import PreparedModel
 from problems.envelope import Envelope, answered
 from storage.errors import StorageUnavailable
 from storage.migrate import migrate
@@ -79,15 +80,14 @@ class ImageClassifier:
         return await self.runner.to_async.predict(images)
 
     @bentoml.on_deployment
-    def prepare() -> None:  # type: ignore[misc]
+    def prepare() -> None:
         """Once, before any worker starts: the database has its tables, and there is a model."""
         try:
             migrate(settings.database_url)
-            ready = prepared if source.is_settled(settings) else _prepare_model()
+            # Workers serve what the start chose, also one that is restarted later.
+            os.environ[PREFIX + "PREPARED_MODEL"] = _chosen_model().tag
         except (StorageUnavailable, ModelError) as error:
             sys.exit(f"ERROR: {error}")
-        # Workers serve what the start chose, also one that is restarted later.
-        os.environ[PREFIX + "PREPARED_MODEL"] = ready.tag
 
     @bentoml.on_startup
     async def warm_up(self) -> None:
@@ -118,22 +118,24 @@ class ImageClassifier:
         return JSONResponse({"predictions": predictions, "model": self.classification.manifest.name})
 
 
-def _prepare_model() -> source.PreparedModel:
-    # In a process of its own, which takes torch and transformers away with it when it ends.
-    if subprocess.run([sys.executable, "-m", "model.prepare"], check=False).returncode != 0:
+def _chosen_model() -> PreparedModel:
+    # Prepared in a process of its own, which takes torch and transformers away with it when it ends.
+    preparing = [sys.executable, "-m", "model.prepare"]
+    if not source.is_settled(settings) and subprocess.run(preparing, check=False).returncode != 0:
         sys.exit(1)
-    ready = source.prepared(settings)
-    assert ready is not None
-    return ready
+    chosen = source.prepared(settings)
+    assert chosen is not None, "it has just been prepared"
+    return chosen
 
 
-def _is_loaded() -> bool:
-    gateway = bentoml.get_current_service()
-    return gateway is not None and gateway.classification.is_loaded
+def _classification() -> Classification:
+    return bentoml.get_current_service().classification
 
 
-ImageClassifier.mount_asgi_app(reads.build(store, lambda: prepared, _is_loaded), path="/")
-ImageClassifier.add_asgi_middleware(Envelope)
-ImageClassifier.add_asgi_middleware(UsageLog, store=store)
-ImageClassifier.add_asgi_middleware(Authentication, store=store, public=PUBLIC, scopes=SCOPES)
-ImageClassifier.add_asgi_middleware(RateLimit, store=store, paths=CLASSIFY_PATHS)
+gateway: bentoml.Service = ImageClassifier
+gateway.mount_asgi_app(reads.build(store, _classification), path="/")
+# The first is the outermost.
+gateway.add_asgi_middleware(Envelope)
+gateway.add_asgi_middleware(UsageLog, store=store)
+gateway.add_asgi_middleware(Authentication, store=store, public=PUBLIC, scopes=SCOPES)
+gateway.add_asgi_middleware(RateLimit, store=store, paths=CLASSIFY_PATHS)

@@ -4,29 +4,28 @@ from collections.abc import Callable
 
 from fastapi import FastAPI, Request
 
+from api.classification import Classification
 from api.schemas import ModelInfo, UsageTotals
 from auth import identity
-from model.store import PreparedModel
 from problems.problem import database_away
 from storage.errors import StorageUnavailable
 from storage.store import Store
 
 
-def build(store: Store, prepared: Callable[[], PreparedModel], is_loaded: Callable[[], bool]) -> FastAPI:
+def build(store: Store, classification: Callable[[], Classification]) -> FastAPI:
     """The app.
 
     Args:
         store: where the usage log is.
-        prepared: the model that is served.
-        is_loaded: whether the runner has answered yet.
+        classification: gives the worker's way to the model, once the worker is up.
     """
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
 
     @app.get("/v1/model/info")
     async def model_info() -> ModelInfo:
         """Which model answers, and whether it is ready to."""
-        manifest = prepared().manifest
-        status = "loaded" if is_loaded() else "not_loaded"
+        manifest = classification().manifest
+        status = "loaded" if classification().is_loaded else "not_loaded"
         return ModelInfo(name=manifest.name, status=status, num_labels=len(manifest.labels))
 
     @app.get("/v1/usage")

@@ -73,7 +73,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         image = _eight_bits(image, 65535)
     elif image.mode in ("I", "F"):
-        image = _eight_bits(image, 65535 if image.getextrema()[1] > 255 else 255)
+        image = _eight_bits(image, 65535 if np.asarray(image).max(initial=0) > 255 else 255)
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")

@@ -43,7 +43,7 @@ _records = select(
 ).join_from(api_keys, users)
 
 
-def _record(row: Row[Any]) -> KeyRecord:
+def _record(row: Row[*tuple[Any, ...]]) -> KeyRecord:
     return KeyRecord(
         row.id,
         row.user_id,

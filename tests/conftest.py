@@ -1,0 +1,46 @@
+"""What the tests share: one prepared stand-in, one running server, and a user of its own for each test."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.servers import Server, run_prepare, running
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model store with the stand-in in it."""
+    store = tmp_path_factory.mktemp("prepared") / "models"
+    done = run_prepare(store, CLASSIFIER_OFFLINE_MODEL="only")
+    assert done.returncode == 0, done.stderr
+    return store
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, model_store: Path) -> Iterator[Server]:
+    """A server with the stand-in, on SQLite, as `make serve` starts it."""
+    with running(tmp_path_factory.mktemp("server") / "it", model_store) as server:
+        yield server
+
+
+@pytest.fixture
+def new_user(server: Server) -> Callable[..., dict[str, Any]]:
+    """Makes a user with a key; takes the options of `python -m auth create`."""
+
+    def make(*options: str) -> dict[str, Any]:
+        return server.create_key(f"user{next(_numbers)}@example.org", *options)
+
+    return make
+
+
+@pytest.fixture
+def caller(server: Server, new_user: Callable[..., dict[str, Any]]) -> Iterator[httpx.Client]:
+    """A caller whose limit is out of the way."""
+    with server.client(new_user("--limit", "100000/minute")["key"]) as client:
+        yield client

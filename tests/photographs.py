@@ -1,0 +1,39 @@
+"""Photographs for the tests: scikit-image's, and crops of them."""
+
+import base64
+import io
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import skimage
+from PIL import Image
+
+DATA = Path(skimage.__file__).parent / "data"
+COFFEE = DATA / "coffee.png"
+CAT = DATA / "chelsea.png"
+_COLOURED = ("astronaut.png", "chelsea.png", "coffee.png", "hubble_deep_field.jpg", "ihc.png", "retina.jpg", "rocket.jpg")
+
+
+def as_base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@cache
+def crops(number: int) -> tuple[Image.Image, ...]:
+    """So many crops of photographs, of various sizes and proportions; the same ones every time."""
+    random = np.random.default_rng(18)
+    photos = [Image.open(DATA / name).convert("RGB") for name in _COLOURED]
+    made = []
+    for index in range(number):
+        photo = photos[index % len(photos)]
+        width, height = (int(random.uniform(0.4, 1) * edge) for edge in photo.size)
+        left, top = int(random.integers(photo.width - width + 1)), int(random.integers(photo.height - height + 1))
+        made.append(photo.crop((left, top, left + width, top + height)))
+    return tuple(made)

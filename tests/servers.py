@@ -1,0 +1,117 @@
+"""Real servers for the tests: `bentoml serve` as it ships, on a free port, with a database and a BentoML home of its own."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+PROJECT = Path(__file__).parent.parent
+READY_WITHIN_S = 90
+ENDS_WITHIN_S = 30
+
+# What the developer has set must not reach a test.
+_INHERITED = {name: value for name, value in os.environ.items() if not name.startswith(("CLASSIFIER_", "BENTOML_"))}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """A server that can be started, stopped and started again over the same folder."""
+
+    def __init__(self, folder: Path, model_store: Path, **settings: str) -> None:
+        home = folder / "bentoml"
+        home.mkdir(parents=True)
+        (home / "models").symlink_to(model_store)
+        self.folder = folder
+        self.log = folder / "server.log"
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.environment = {
+            **_INHERITED,
+            "BENTOML_HOME": str(home),
+            "BENTOML_DO_NOT_TRACK": "True",
+            "BENTOML_CONFIG": str(PROJECT / "configs" / "development.yaml"),
+            "CLASSIFIER_DATABASE_URL": f"sqlite:///{folder}/classifier.db",
+            "CLASSIFIER_OFFLINE_MODEL": "only",
+            **settings,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *options: str) -> None:
+        command = [sys.executable, "-m", "bentoml", "serve", "service:ImageClassifier"]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "--host", "127.0.0.1", "--port", str(self.port), *options],
+                cwd=PROJECT,
+                env=self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        assert self._process is not None
+        give_up = time.monotonic() + READY_WITHIN_S
+        while time.monotonic() < give_up and self._process.poll() is None:
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200:
+                    return
+            time.sleep(0.1)
+        raise AssertionError(f"the server did not become ready:\n{self.log.read_text()[-4000:]}")
+
+    def stop(self) -> int:
+        """End the server as an operator would; its exit status."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            return self._process.wait(ENDS_WITHIN_S)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process = None
+
+    def auth(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`python -m auth …` over the server's database."""
+        command = [sys.executable, "-m", "auth", *arguments]
+        return subprocess.run(command, cwd=PROJECT, env=self.environment, capture_output=True, text=True, check=False)
+
+    def create_key(self, email: str, *options: str) -> dict[str, Any]:
+        made = self.auth("create", "--email", email, "--json", *options)
+        assert made.returncode == 0, made.stderr
+        return dict(json.loads(made.stdout))
+
+    def client(self, key: str | None = None) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30)
+
+
+@contextlib.contextmanager
+def running(folder: Path, model_store: Path, **settings: str) -> Iterator[Server]:
+    server = Server(folder, model_store, **settings)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def run_prepare(model_store: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    """`python -m model.prepare` into that model store."""
+    model_store.mkdir(parents=True, exist_ok=True)
+    environment = {**_INHERITED, "BENTOML_HOME": str(model_store.parent), "BENTOML_DO_NOT_TRACK": "True", **settings}
+    command = [sys.executable, "-m", "model.prepare"]
+    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)

@@ -1,0 +1,86 @@
+"""Who is let in: nobody without a live key, and nobody beyond the key's scopes."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from auth.keys import ApiKey
+from tests.photographs import COFFEE, as_base64
+from tests.servers import Server
+from tests.test_classify import assert_problem
+
+PUBLIC = ("/", "/livez", "/readyz", "/healthz", "/schema.json", "/docs.json")
+CLOSED = ("/v1/usage", "/v1/model/info", "/metrics", "/nothing/here", "/livez/", "//livez", "/static_content")
+
+
+@pytest.mark.parametrize("path", PUBLIC)
+def test_public_paths_are_open(server: Server, path: str) -> None:
+    assert httpx.get(server.url + path).status_code == 200
+
+
+@pytest.mark.parametrize("path", CLOSED)
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_every_other_path_asks_for_a_key(server: Server, path: str, method: str) -> None:
+    answer = httpx.request(method, server.url + path)
+    assert_problem(answer, 401)
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_wrong_keys_all_look_alike(server: Server, new_user: Callable[..., dict[str, Any]]) -> None:
+    mine = new_user()["key"]
+    typo = mine[:-1] + ("a" if mine[-1] != "a" else "b")
+    wrong_secret = ApiKey(ApiKey.parse(mine).key_id, ApiKey.generate().secret).reveal()  # type: ignore[union-attr]
+    unknown = ApiKey.generate().reveal()
+    details = set()
+    for credentials in (f"Bearer {typo}", f"Bearer {wrong_secret}", f"Bearer {unknown}", "Bearer", "Bearer x y", mine):
+        answer = httpx.get(server.url + "/v1/usage", headers={"Authorization": credentials})
+        details.add(assert_problem(answer, 401)["detail"])
+        assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
+    assert len(details) == 1
+
+
+def test_the_scheme_may_be_written_in_any_case(server: Server, new_user: Callable[..., dict[str, Any]]) -> None:
+    answer = httpx.get(server.url + "/v1/usage", headers={"Authorization": f"bearer {new_user()['key']}"})
+    assert answer.status_code == 200
+
+
+def test_a_revoked_key_is_refused_once_the_command_returns(
+    server: Server, new_user: Callable[..., dict[str, Any]]
+) -> None:
+    made = new_user()
+    with server.client(made["key"]) as client:
+        assert client.get("/v1/usage").status_code == 200
+        assert server.auth("revoke", made["key_id"]).returncode == 0
+        assert_problem(client.get("/v1/usage"), 401)
+        assert_problem(client.post("/v1/classify", json={"image": as_base64(COFFEE.read_bytes())}), 401)
+
+
+def test_an_expired_key_is_refused(server: Server, new_user: Callable[..., dict[str, Any]]) -> None:
+    with server.client(new_user("--expires-in", "2s")["key"]) as client:
+        assert client.get("/v1/usage").status_code == 200
+        time.sleep(2)
+        assert_problem(client.get("/v1/usage"), 401)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "needed"),
+    [("GET", "/metrics", "metrics"), ("GET", "/v1/usage", "usage"), ("POST", "/v1/classify", "classify")],
+)
+def test_a_missing_scope_is_403(
+    server: Server, new_user: Callable[..., dict[str, Any]], method: str, path: str, needed: str
+) -> None:
+    others = [option for scope in ("classify", "usage", "metrics") if scope != needed for option in ("--scope", scope)]
+    with server.client(new_user(*others)["key"]) as client:
+        answer = client.request(method, path)
+        assert f"'{needed}'" in assert_problem(answer, 403)["detail"]
+        assert ("ratelimit" in answer.headers) == (needed == "classify")
+
+
+def test_metrics_are_for_keys_with_the_scope(server: Server, new_user: Callable[..., dict[str, Any]]) -> None:
+    with server.client(new_user("--scope", "metrics")["key"]) as client:
+        answer = client.get("/metrics")
+    assert answer.status_code == 200
+    assert "bentoml_service_request_total" in answer.text
