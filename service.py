@@ -26,7 +26,7 @@ from model.engine import load_engine
 from model.errors import ModelError
 from model.store import PreparedModel
 from problems.envelope import Envelope, answered
-from storage.errors import StorageUnavailable
+from storage.errors import StorageError, StorageUnavailable
 from storage.migrate import migrate
 from storage.store import Store
 
@@ -86,7 +86,9 @@ class ImageClassifier:
             migrate(settings.database_url)
             # Workers serve what the start chose, also one that is restarted later.
             os.environ[PREFIX + "PREPARED_MODEL"] = _chosen_model().tag
-        except (StorageUnavailable, ModelError) as error:
+        except StorageUnavailable:
+            sys.exit("ERROR: The database can't be reached; check CLASSIFIER_DATABASE_URL.")
+        except (StorageError, ModelError) as error:
             sys.exit(f"ERROR: {error}")
 
     @bentoml.on_startup

@@ -1,10 +1,12 @@
 """Prepare a model: fetch, convert, compare with the reference, store. `python -m model.prepare` does it if need be."""
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +173,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--anew", action="store_true", help="prepare the model again although there is one")
     anew = parser.parse_args(arguments).anew
     began = time.monotonic()
+    # What the libraries think of a checkpoint's code is nothing that an operator could mend.
+    warnings.filterwarnings("ignore")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         prepared = ensure(load_settings(), anew)
     except (ModelError, SettingsError) as error:

@@ -7,9 +7,9 @@ import hashlib
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from configs.settings import Settings
 from model import store
@@ -117,41 +117,49 @@ def _from_hub(settings: Settings) -> Checkpoint:
     name, wanted = settings.model, settings.model_revision
     try:
         patience_s = HUB_ANSWERS_WITHIN_S if stand_in() is None else HUB_ASKED_AGAIN_S
-        commit = _within(patience_s, lambda: _commit_on_hub(name, wanted, patience_s))
-        logger.info("Fetching %s at commit %s from the Hugging Face hub.", name, commit)
-        folder = Path(snapshot_download(name, revision=commit, allow_patterns=list(CHECKPOINT_FILES)))
+        _within(patience_s, lambda: _ask_hub(name, wanted, patience_s))
+        folder = Path(snapshot_download(name, revision=wanted, allow_patterns=list(CHECKPOINT_FILES)))
     except SourceUnavailable:
         raise
     except Exception as error:
+        _raise_if_refused(error, name)
         cached = _in_cache(name, wanted)
         if cached is None:
             raise HubUnreachable(f"The Hugging Face hub can't be reached ({type(error).__name__}).") from None
         logger.warning("The Hugging Face hub can't be reached; preparing %s from its cache.", name)
         folder = cached
-        # A cached snapshot lies in a folder that is named by its commit.
-        commit = folder.name
     _require(folder)
-    return Checkpoint(_origin(settings), name, commit, folder)
+    # A snapshot lies in a folder that is named by its commit.
+    return Checkpoint(_origin(settings), name, folder.name, folder)
 
 
 class HubUnreachable(SourceUnavailable):
     """The hub did not answer, and its cache on this machine does not have the checkpoint."""
 
 
-def _commit_on_hub(name: str, revision: str, patience_s: float) -> str:
+def _ask_hub(name: str, revision: str, patience_s: float) -> None:
+    """Return where the hub has the model; the download itself would try an unreachable hub for minutes."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
     try:
-        commit = HfApi().model_info(name, revision=revision, timeout=patience_s).sha
+        HfApi().model_info(name, revision=revision, timeout=patience_s)
     except RevisionNotFoundError:
         raise SourceUnavailable(f"{name} has no revision {revision}; see CLASSIFIER_MODEL_REVISION.") from None
     except (RepositoryNotFoundError, HFValidationError):
         raise SourceUnavailable(
             f"The Hugging Face hub has no model {name} that you may read; see CLASSIFIER_MODEL (and HF_TOKEN)."
         ) from None
-    assert commit is not None
-    return commit
+
+
+def _raise_if_refused(error: Exception, name: str) -> None:
+    """Raise where the hub did answer, and won't give the checkpoint out: no stand-in mends that."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if isinstance(error, HfHubHTTPError) and error.response is not None and error.response.status_code < 500:
+        raise SourceUnavailable(
+            f"The Hugging Face hub refuses {name} ({error.response.status_code}); see CLASSIFIER_MODEL and HF_TOKEN."
+        ) from None
 
 
 def _in_cache(name: str, revision: str) -> Path | None:
@@ -164,21 +172,17 @@ def _in_cache(name: str, revision: str) -> Path | None:
     return Path(found)
 
 
-def _within(seconds: float, question: Callable[[], str]) -> str:
-    """The answer, or `TimeoutError`. A name server that never answers heeds no time limit of the client's."""
-    outcome: list[Any] = []
+def _within(seconds: float, ask: Callable[[], None]) -> None:
+    """Ask, or raise `TimeoutError`: a name server that never answers heeds no time limit of the client's."""
+    outcome: Future[None] = Future()
 
-    def ask() -> None:
+    def answer() -> None:
         try:
-            outcome.append(question())
+            ask()
         except Exception as error:
-            outcome.append(error)
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(None)
 
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if not outcome:
-        raise TimeoutError
-    if isinstance(outcome[0], Exception):
-        raise outcome[0]
-    return str(outcome[0])
+    threading.Thread(target=answer, daemon=True).start()
+    outcome.result(seconds)

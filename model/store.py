@@ -4,6 +4,7 @@ A prepared model is all that serving needs: the OpenVINO graph, the checkpoint f
 """
 
 import json
+import re
 import shutil
 import time
 from dataclasses import asdict, dataclass, field
@@ -83,6 +84,12 @@ def get(tag: str) -> PreparedModel:
         raise ModelError(f"The prepared model {tag} is gone; run 'make model' and start again.") from None
 
 
+def open_folder(tag: str, folder: Path) -> PreparedModel:
+    """The prepared model that lies in the folder."""
+    manifest = Manifest(**json.loads((folder / _MANIFEST).read_text("utf-8")))
+    return PreparedModel(tag, folder, manifest)
+
+
 def save(manifest: Manifest, folder: Path) -> PreparedModel:
     """Move what lies in `folder` into the store, with its manifest; it is there as a whole, or not at all."""
     tag = f"{_slug(manifest.name)}:{manifest.revision[:12]}-{time.strftime('%Y%m%d%H%M%S', time.gmtime())}"
@@ -98,12 +105,9 @@ def _is(model: Any, origin: str) -> bool:
 
 
 def _opened(model: Any) -> PreparedModel:
-    folder = Path(model.path)
-    manifest = Manifest(**json.loads((folder / _MANIFEST).read_text("utf-8")))
-    return PreparedModel(str(model.tag), folder, manifest)
+    return open_folder(str(model.tag), Path(model.path))
 
 
 def _slug(name: str) -> str:
     """The name as BentoML's tags allow it: lower case, digits, `-`, `_` and `.`."""
-    letters = [letter if letter.isascii() and (letter.isalnum() or letter in "-_.") else "-" for letter in name.lower()]
-    return "".join(letters).replace("/", "--").strip("-_.") or "model"
+    return re.sub(r"[^a-z0-9._-]+", "-", name.lower().replace("/", "--")).strip("-_.") or "model"

@@ -104,10 +104,17 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def create_sqlite_file(url: str) -> None:
-    """Make the file of an SQLite database, and its folder, readable by their owner alone; an existing file stays."""
+    """Make the file of an SQLite database, and its folder, readable by their owner alone; an existing file stays.
+
+    Raises:
+        StorageUnavailable: it can't be made there.
+    """
     name = make_url(url).database
     if not url.startswith("sqlite") or not name or name == ":memory:":
         return
     path = Path(name)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise StorageUnavailable(type(error).__name__) from error

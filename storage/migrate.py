@@ -4,9 +4,11 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection
 
 from storage.database import Database, create_sqlite_file
+from storage.errors import Refused
 
 SCRIPTS = Path(__file__).parent / "migrations"
 
@@ -16,12 +18,15 @@ def migrate(url: str) -> None:
 
     Raises:
         StorageUnavailable: the database does not answer.
+        Refused: the database is of a later version.
     """
     create_sqlite_file(url)
     database = Database(url)
     try:
         # One transaction that begins with the write lock: of two starts at once, the second finds the work done.
         database.change(_upgrade)
+    except CommandError:
+        raise Refused("The database was written by a later version of this project; upgrade the project.") from None
     finally:
         database.close()
 

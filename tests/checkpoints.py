@@ -1,11 +1,16 @@
 """A ResNet-18 made on the spot: microsoft/resnet-18's configuration, seeded weights, saved by transformers."""
 
 from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from tests.photographs import crops
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
-def save_resnet18(folder: Path, seed: int = 18) -> None:
+def save_resnet18(folder: Path, seed: int = 18, gain: float = 1.0) -> None:
     import torch
     from transformers import ConvNextImageProcessorPil, ResNetConfig, ResNetForImageClassification
 
@@ -19,15 +24,24 @@ def save_resnet18(folder: Path, seed: int = 18) -> None:
         num_labels=1000,
     )
     classifier = ResNetForImageClassification(config).eval()
-    # Weights as they come from the generator say next to nothing of an image: these tell images apart by far.
-    with torch.no_grad():
-        classifier.classifier[-1].weight.mul_(40)
-    classifier.save_pretrained(folder)
     processor = ConvNextImageProcessorPil(size={"shortest_edge": 224}, crop_pct=0.875, image_mean=MEAN, image_std=STD)
+    _tell_images_apart(classifier, processor(list(crops(20)), return_tensors="pt")["pixel_values"], gain)
+    classifier.save_pretrained(folder)
     processor.save_pretrained(folder)
 
 
-def reference_probabilities(folder: Path, images: list) -> list[dict[str, float]]:  # type: ignore[type-arg]
+def _tell_images_apart(classifier: Any, planes: Any, gain: float) -> None:
+    """Make the last layer look at what differs between images: a random network says nearly the same of all."""
+    import torch
+
+    with torch.no_grad():
+        features = classifier.resnet(planes).pooler_output.flatten(1)
+        last = classifier.classifier[-1]
+        last.weight.mul_(gain / (last(features) - last(features).mean(0)).std())
+        last.bias.copy_(-(features.mean(0) @ last.weight.T))
+
+
+def reference_probabilities(folder: Path, images: list[Image.Image]) -> list[dict[str, float]]:
     """What transformers itself says in float32: for each image, the probability of each label."""
     import torch
     from transformers import AutoImageProcessor, AutoModelForImageClassification

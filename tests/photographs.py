@@ -12,7 +12,15 @@ from PIL import Image
 DATA = Path(skimage.__file__).parent / "data"
 COFFEE = DATA / "coffee.png"
 CAT = DATA / "chelsea.png"
-_COLOURED = ("astronaut.png", "chelsea.png", "coffee.png", "hubble_deep_field.jpg", "ihc.png", "retina.jpg", "rocket.jpg")
+_COLOURED = (
+    "astronaut.png",
+    "chelsea.png",
+    "coffee.png",
+    "hubble_deep_field.jpg",
+    "ihc.png",
+    "retina.jpg",
+    "rocket.jpg",
+)
 
 
 def as_base64(data: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Real servers for the tests: `bentoml serve` as it ships, on a free port, with a database and a BentoML home of its own."""
+"""Real servers for the tests: `bentoml serve` as it ships, on a free port, with a database and a home of its own."""
 
 import contextlib
 import json
@@ -109,9 +109,9 @@ def running(folder: Path, model_store: Path, **settings: str) -> Iterator[Server
         server.stop()
 
 
-def run_prepare(model_store: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+def run_prepare(model_store: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """`python -m model.prepare` into that model store."""
     model_store.mkdir(parents=True, exist_ok=True)
     environment = {**_INHERITED, "BENTOML_HOME": str(model_store.parent), "BENTOML_DO_NOT_TRACK": "True", **settings}
-    command = [sys.executable, "-m", "model.prepare"]
+    command = [sys.executable, "-m", "model.prepare", *arguments]
     return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)

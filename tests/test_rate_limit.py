@@ -54,9 +54,7 @@ def test_two_keys_of_a_user_share_its_limit(server: Server) -> None:
     assert statuses == [200] * 5 + [429]
 
 
-def test_every_answer_tells_the_standing_also_an_error(
-    server: Server, new_user: Callable[..., dict[str, Any]]
-) -> None:
+def test_every_answer_tells_the_standing_also_an_error(server: Server, new_user: Callable[..., dict[str, Any]]) -> None:
     with server.client(new_user("--limit", "3/minute", "--limit", "100/90s")["key"]) as client:
         bad = client.post("/v1/classify", json={"image": "!"})
     assert bad.status_code == 400

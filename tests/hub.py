@@ -1,0 +1,74 @@
+"""A small Hugging Face hub on this machine: it speaks the hub's protocol, and has one model, `ours/resnet`."""
+
+import hashlib
+import http.server
+import json
+import threading
+from pathlib import Path
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+_API = "/api/models/ours/resnet"
+
+
+class Hub:
+    """Serves the files of a checkpoint, at the commit that every branch is said to be.
+
+    Attributes:
+        main: that commit.
+        asked: the paths of all requests so far.
+    """
+
+    def __init__(self, checkpoint: Path) -> None:
+        self.main = COMMIT
+        self.asked: list[str] = []
+        self._checkpoint = checkpoint
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def answer(self, path: str) -> bytes | None:
+        """The body at that path; None where there is nothing."""
+        self.asked.append(path)
+        files = sorted(self._checkpoint.iterdir())
+        if path.startswith(f"{_API}/revision/"):
+            listed = [{"rfilename": file.name} for file in files]
+            return json.dumps({"id": "ours/resnet", "sha": self.main, "siblings": listed}).encode()
+        if path.startswith(f"{_API}/tree/"):
+            return json.dumps([_entry(file) for file in files]).encode()
+        wanted = self._checkpoint / path.rpartition("/")[2]
+        return wanted.read_bytes() if path.startswith("/ours/resnet/resolve/") and wanted.is_file() else None
+
+
+def _entry(file: Path) -> dict[str, str | int]:
+    body = file.read_bytes()
+    return {"type": "file", "path": file.name, "size": len(body), "oid": hashlib.sha1(body).hexdigest()}
+
+
+def _handler(hub: Hub) -> type[http.server.BaseHTTPRequestHandler]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.wfile.write(self.head())
+
+        def do_HEAD(self) -> None:
+            self.head()
+
+        def head(self) -> bytes:
+            found = hub.answer(self.path)
+            body = found if found is not None else b"{}"
+            self.send_response(200 if found is not None else 404)
+            if found is None:
+                self.send_header("X-Error-Code", "RepoNotFound")
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("ETag", f'"{hashlib.sha1(body).hexdigest()}"')
+            self.send_header("X-Repo-Commit", hub.main)
+            self.end_headers()
+            return body
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    return Handler

@@ -1,0 +1,44 @@
+"""Adaptive batching, seen from outside: by BentoML's own histogram of batch sizes, and by every answer being right."""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.photographs import as_base64, crops, encoded
+from tests.servers import Server
+
+CALLERS = 64
+EACH = 5
+
+
+def batches(server: Server, metrics_key: str) -> tuple[float, float]:
+    """How many batches the runner has run, and how many images were in them."""
+    with server.client(metrics_key) as client:
+        text = client.get("/metrics").text
+    found = []
+    for part in ("count", "sum"):
+        lines = re.findall(rf'^bentoml_service_adaptive_batch_size_{part}\{{[^}}]*"predict"[^}}]*\}} (\S+)', text, re.M)
+        found.append(sum(map(float, lines)))
+    return found[0], found[1]
+
+
+def test_sixty_four_callers_share_batches_and_none_is_refused(server: Server) -> None:
+    metrics_key = server.create_key("metrics@example.org", "--scope", "metrics")["key"]
+    key = server.create_key("many@example.org", "--limit", "100000/minute")["key"]
+    bodies = [{"image": as_base64(encoded(image, "JPEG"))} for image in crops(CALLERS)]
+    with server.client(key) as client:
+        alone = [client.post("/v1/classify", json=body).json()["predictions"][0]["label"] for body in bodies]
+        before = batches(server, metrics_key)
+
+        def call(number: int) -> list[tuple[int, str]]:
+            answers = [client.post("/v1/classify", json=bodies[number]) for _ in range(EACH)]
+            return [(answer.status_code, answer.json()["predictions"][0]["label"]) for answer in answers]
+
+        with ThreadPoolExecutor(CALLERS) as pool:
+            told = list(pool.map(call, range(CALLERS)))
+    after = batches(server, metrics_key)
+    assert {status for answers in told for status, _ in answers} == {200}
+    wrong = sum(label != alone[number] for number, answers in enumerate(told) for _, label in answers)
+    assert wrong <= 0.01 * CALLERS * EACH, "bf16 may turn a close call, and no more"
+    number_of_batches, images = after[0] - before[0], after[1] - before[1]
+    assert images == CALLERS * EACH
+    assert images / number_of_batches > 1.5

@@ -1,0 +1,27 @@
+"""The BentoML Python client, as it is, against the running server."""
+
+import bentoml
+import pytest
+from bentoml.exceptions import BentoMLException
+
+from tests.photographs import COFFEE, as_base64
+from tests.servers import Server
+
+B64 = as_base64(COFFEE.read_bytes())
+
+
+def test_the_bentoml_client_classifies(server: Server) -> None:
+    key = server.create_key("client@example.org")["key"]
+    with bentoml.SyncHTTPClient(server.url, token=key) as client:
+        answer = client.classify(image=B64)
+        assert answer["predictions"][0]["label"] == "espresso"
+        assert client.classify(image=B64, filename="coffee.png") == answer
+
+
+def test_the_client_is_told_of_a_wrong_key(server: Server) -> None:
+    with (
+        bentoml.SyncHTTPClient(server.url, token="imc_wrong") as client,
+        pytest.raises(BentoMLException) as raised,
+    ):
+        client.classify(image=B64)
+    assert raised.value.error_code == 401

@@ -1,0 +1,116 @@
+"""The server's answers against transformers' own, in float32, on a ResNet-18 made on the spot.
+
+Requests are mixed under concurrency, so that the runner's batches are of many sizes; an answer that was another
+request's would differ by far more than is allowed.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs.settings import Settings
+from model import store
+from model.engine import load_engine
+from model.image import decode
+from model.store import PreparedModel
+from tests.checkpoints import reference_probabilities, save_resnet18
+from tests.photographs import as_base64, crops, encoded
+from tests.servers import Server, run_prepare, running
+
+PHOTOGRAPHS = 20
+ROUNDS = 6
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoints") / "my-resnet-18"
+    save_resnet18(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def resnet_store(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
+    models = tmp_path_factory.mktemp("resnet") / "models"
+    done = run_prepare(models, CLASSIFIER_MODEL=str(checkpoint))
+    assert done.returncode == 0, done.stderr
+    return models
+
+
+@pytest.fixture(scope="module")
+def reference(checkpoint: Path) -> list[dict[str, float]]:
+    told = reference_probabilities(checkpoint, list(crops(PHOTOGRAPHS)))
+    tops = {max(shares, key=lambda label: shares[label]) for shares in told}
+    assert len(tops) > 5, "a model that says the same of every image could not tell answers apart"
+    return told
+
+
+@pytest.fixture(scope="module", params=[("f32", 1e-4), ("auto", 1e-2)], ids=["f32", "auto"])
+def resnet(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, resnet_store: Path, checkpoint: Path
+) -> Iterator[tuple[Server, float]]:
+    precision, allowed = request.param
+    folder = tmp_path_factory.mktemp(precision) / "it"
+    settings = {"CLASSIFIER_MODEL": str(checkpoint), "CLASSIFIER_OFFLINE_MODEL": "deny"}
+    with running(folder, resnet_store, CLASSIFIER_PRECISION=precision, **settings) as server:
+        yield server, allowed
+
+
+def test_every_confidence_is_the_references(resnet: tuple[Server, float], reference: list[dict[str, float]]) -> None:
+    server, allowed = resnet
+    key = server.create_key("fidelity@example.org", "--limit", "100000/minute")["key"]
+    bodies = [{"image": as_base64(encoded(image))} for image in crops(PHOTOGRAPHS)]
+    order = np.random.default_rng(0).permutation(np.repeat(np.arange(PHOTOGRAPHS), ROUNDS)).tolist()
+    for callers in (1, 7, 16, 64):
+        with server.client(key) as client, ThreadPoolExecutor(callers) as pool:
+            answers = list(pool.map(lambda number: client.post("/v1/classify", json=bodies[number]), order))
+        assert {answer.status_code for answer in answers} == {200}
+        worst = 0.0
+        for number, answer in zip(order, answers, strict=True):
+            assert answer.json()["model"] == "my-resnet-18"
+            for found in answer.json()["predictions"]:
+                worst = max(worst, abs(found["confidence"] - reference[number][found["label"]]))
+        # Rounding to 4 decimals is half a unit of the last.
+        assert worst <= allowed + 5e-5, f"{callers} callers: {worst}"
+
+
+@pytest.fixture(scope="module")
+def ready(resnet_store: Path) -> PreparedModel:
+    [folder] = resnet_store.glob("my-resnet-18/*-*")
+    return store.open_folder("my-resnet-18:it", folder)
+
+
+@pytest.mark.parametrize("engine", ["openvino", "torch"])
+@pytest.mark.parametrize("batch", [1, 7, 16])
+def test_each_engine_agrees_at_each_batch_size(
+    ready: PreparedModel, reference: list[dict[str, float]], engine: str, batch: int
+) -> None:
+    images = [decode(encoded(image), ready.recipe, 10**8).pixels for image in crops(PHOTOGRAPHS)[:batch]]
+    settings = Settings(engine=engine, precision="f32", _env_file=None)
+    answers = load_engine(ready, settings).predict(np.stack(images))
+    assert answers.shape == (batch, 1000)
+    for told, shares in zip(reference, answers, strict=False):
+        expected = np.array([told[label] for label in ready.manifest.labels])
+        assert np.abs(shares - expected).max() <= 1e-4
+
+
+def test_decoding_is_the_processors_to_the_pixel(ready: PreparedModel, checkpoint: Path) -> None:
+    from transformers import AutoImageProcessor
+
+    recipe, processor = ready.recipe, AutoImageProcessor.from_pretrained(checkpoint)
+    for image in crops(PHOTOGRAPHS):
+        theirs = processor(image, return_tensors="np")["pixel_values"][0].transpose(1, 2, 0)
+        bytes_of_theirs = (theirs * np.array(recipe.std) + np.array(recipe.mean)) / recipe.scale
+        assert np.abs(decode(encoded(image), recipe, 10**8).pixels - bytes_of_theirs).max() < 1e-2
+
+
+def test_a_strip_is_close_to_what_the_whole_would_give(ready: PreparedModel) -> None:
+    """Very long images are resized only where the crop will be: within rounding of the same."""
+    recipe = ready.recipe
+    strip = crops(1)[0].resize((5000, 64))
+    whole = strip.resize((20000, 256), Image.Resampling(recipe.resample)).crop((9888, 16, 10112, 240))
+    ours = decode(encoded(strip), recipe, 10**8).pixels
+    assert np.abs(ours.astype(int) - np.asarray(whole).astype(int)).max() <= 1

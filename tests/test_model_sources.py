@@ -1,0 +1,154 @@
+"""Where a start finds its model: the hub, its cache, a directory, the stand-in; and what it says where it finds none.
+
+The real client library is used throughout; see `hub.py` for what answers it.
+"""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.checkpoints import save_resnet18
+from tests.hub import COMMIT, Hub
+from tests.servers import PROJECT, Server, run_prepare
+
+NEWER = "f" * 40
+NOWHERE = "http://127.0.0.1:9"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoints") / "resnet-18"
+    save_resnet18(folder)
+    return folder
+
+
+@pytest.fixture
+def hub(checkpoint: Path) -> Iterator[Hub]:
+    hub = Hub(checkpoint)
+    yield hub
+    hub.close()
+
+
+def prepare(models: Path, cache: Path, hub: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    return run_prepare(models, HF_ENDPOINT=hub, HF_HOME=str(cache), HF_HUB_DISABLE_XET="1", **settings)
+
+
+def manifests(models: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(models.glob("*/*/manifest.json"))]
+
+
+def test_a_model_is_fetched_from_the_hub_once_and_its_commit_kept(tmp_path: Path, hub: Hub) -> None:
+    models, cache = tmp_path / "home" / "models", tmp_path / "cache"
+    wanted = {"CLASSIFIER_MODEL": "ours/resnet", "CLASSIFIER_OFFLINE_MODEL": "deny"}
+    done = prepare(models, cache, hub.url, **wanted)
+    assert done.returncode == 0, done.stderr
+    [manifest] = manifests(models)
+    assert (manifest["name"], manifest["revision"], manifest["stand_in"]) == ("ours/resnet", COMMIT, False)
+    assert "%" in done.stderr, "no progress was shown"
+
+    # The hub moves on; a later start serves what was prepared, and does not even ask.
+    hub.main, hub.asked[:] = NEWER, []
+    assert prepare(models, cache, hub.url, **wanted).returncode == 0
+    assert hub.asked == []
+    assert [manifest["revision"] for manifest in manifests(models)] == [COMMIT]
+
+    # Only `make model` prepares anew.
+    done = run_prepare(models, "--anew", HF_ENDPOINT=hub.url, HF_HOME=str(cache), HF_HUB_DISABLE_XET="1", **wanted)
+    assert done.returncode == 0, done.stderr
+    assert {manifest["revision"] for manifest in manifests(models)} == {COMMIT, NEWER}
+
+    # With the hub gone and the model store lost, the hub's cache on this machine will do.
+    elsewhere = tmp_path / "elsewhere" / "models"
+    assert prepare(elsewhere, cache, NOWHERE, **wanted).returncode == 0
+    assert [manifest["revision"] for manifest in manifests(elsewhere)] == [NEWER]
+
+
+def test_a_model_that_the_hub_does_not_have_is_no_reason_for_the_stand_in(tmp_path: Path, hub: Hub) -> None:
+    done = prepare(tmp_path / "models", tmp_path / "cache", hub.url, CLASSIFIER_MODEL="ours/nothing")
+    assert done.returncode == 1
+    assert "ours/nothing" in done.stderr
+    assert manifests(tmp_path / "models") == []
+
+
+def test_an_unreachable_hub_is_answered_by_the_stand_in_and_loudly(tmp_path: Path) -> None:
+    done = prepare(tmp_path / "models", tmp_path / "cache", NOWHERE)
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" in done.stderr
+    assert "stand-in" in done.stderr
+    assert [manifest["stand_in"] for manifest in manifests(tmp_path / "models")] == [True]
+
+
+def test_a_hub_that_never_answers_is_given_up(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        hub = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        done = prepare(tmp_path / "models", tmp_path / "cache", hub, CLASSIFIER_OFFLINE_MODEL="deny")
+        assert time.monotonic() - began < 20
+    assert done.returncode == 1
+    assert "CLASSIFIER_OFFLINE_MODEL=allow" in done.stderr
+
+
+def serve_and_fail(server: Server) -> str:
+    """What `bentoml serve` says at once, where it can't start."""
+    command = [sys.executable, "-m", "bentoml", "serve", "service:ImageClassifier", "--port", str(server.port)]
+    done = subprocess.run(
+        command, cwd=PROJECT, env=server.environment, capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.returncode == 1
+    said = done.stdout + done.stderr
+    assert "Traceback" not in said
+    return said
+
+
+def test_denied_and_unreachable_the_start_stops_with_one_line(tmp_path: Path) -> None:
+    store = tmp_path / "models"
+    store.mkdir()
+    unreachable = {"HF_ENDPOINT": NOWHERE, "HF_HOME": str(tmp_path / "cache")}
+    said = serve_and_fail(Server(tmp_path / "it", store, CLASSIFIER_OFFLINE_MODEL="deny", **unreachable))
+    [line] = [line for line in said.splitlines() if "ERROR" in line]
+    assert "CLASSIFIER_MODEL" in line
+    assert "CLASSIFIER_OFFLINE_MODEL=allow" in line
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("CLASSIFIER_OFFLINE_MODEL", "maybe"),
+        ("CLASSIFIER_MAX_BODY_BYTES", "-1"),
+        ("CLASSIFIER_PRECISION", "f64"),
+        ("CLASSIFIER_DATABASE_URL", "oracle://secret@host"),
+        ("CLASSIFIER_MODEL", "/no/such/directory"),
+    ],
+)
+def test_a_wrong_setting_stops_the_start_with_one_line(
+    tmp_path: Path, model_store: Path, setting: str, value: str
+) -> None:
+    overridden = {"CLASSIFIER_OFFLINE_MODEL": "allow", setting: value}
+    said = serve_and_fail(Server(tmp_path / "it", model_store, **overridden))
+    [line] = said.strip().splitlines()
+    assert setting in line
+    assert "secret" not in line
+
+
+def test_a_directory_that_is_no_checkpoint_is_told_what_it_lacks(tmp_path: Path, checkpoint: Path) -> None:
+    folder = tmp_path / "half"
+    folder.mkdir()
+    (folder / "config.json").write_text((checkpoint / "config.json").read_text())
+    done = run_prepare(tmp_path / "models", CLASSIFIER_MODEL=str(folder))
+    assert done.returncode == 1
+    assert "preprocessor_config.json, model.safetensors" in done.stderr
+
+
+def test_another_checkpoint_in_the_same_directory_is_another_version(tmp_path: Path) -> None:
+    folder, models = tmp_path / "mine", tmp_path / "home" / "models"
+    for seed in (1, 2):
+        save_resnet18(folder, seed)
+        assert run_prepare(models, CLASSIFIER_MODEL=str(folder)).returncode == 0
+    assert len({manifest["revision"] for manifest in manifests(models)}) == 2
