@@ -31,11 +31,12 @@ def free_port() -> int:
 class Server:
     """A server that can be started, stopped and started again over the same folder."""
 
-    def __init__(self, folder: Path, model_store: Path, **settings: str) -> None:
+    def __init__(self, folder: Path, model_store: Path, project: Path = PROJECT, **settings: str) -> None:
         home = folder / "bentoml"
         home.mkdir(parents=True)
         (home / "models").symlink_to(model_store)
         self.folder = folder
+        self.project = project
         self.log = folder / "server.log"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -55,7 +56,7 @@ class Server:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "--host", "127.0.0.1", "--port", str(self.port), *options],
-                cwd=PROJECT,
+                cwd=self.project,
                 env=self.environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -87,7 +88,9 @@ class Server:
     def auth(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """`python -m auth …` over the server's database."""
         command = [sys.executable, "-m", "auth", *arguments]
-        return subprocess.run(command, cwd=PROJECT, env=self.environment, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            command, cwd=self.project, env=self.environment, capture_output=True, text=True, check=False
+        )
 
     def create_key(self, email: str, *options: str) -> dict[str, Any]:
         made = self.auth("create", "--email", email, "--json", *options)

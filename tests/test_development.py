@@ -1,0 +1,72 @@
+"""What a developer does beside `make serve`: the development server, and the Bento."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.photographs import COFFEE, as_base64
+from tests.servers import PROJECT, Server
+
+BODY = {"image": as_base64(COFFEE.read_bytes())}
+SHIPPED = ("service.py", "bentofile.yaml", "requirements", "api", "auth", "configs", "model", "problems", "storage")
+
+
+def copy_of_the_project(folder: Path) -> Path:
+    copy = folder / "project"
+    copy.mkdir()
+    for name in SHIPPED:
+        origin = PROJECT / name
+        if origin.is_dir():
+            shutil.copytree(origin, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(origin, copy / name)
+    return copy
+
+
+def test_the_development_server_answers_and_reloads(tmp_path: Path, model_store: Path) -> None:
+    project = copy_of_the_project(tmp_path)
+    # Beside the code, as it is by default: what the server writes must not reload it.
+    database = f"sqlite:///{project}/var/classifier.db"
+    server = Server(tmp_path / "it", model_store, project=project, CLASSIFIER_DATABASE_URL=database)
+    server.start("--development", "--reload")
+    try:
+        key = server.create_key("dev@example.org")["key"]
+        with server.client(key) as client:
+            answer = client.post("/v1/classify", json=BODY)
+            assert answer.json()["predictions"][0]["label"] == "espresso"
+            assert "Reloading" not in server.log.read_text()
+
+            os.utime(project / "api" / "schemas.py")
+            give_up = time.monotonic() + 20
+            while "Reloading" not in server.log.read_text() and time.monotonic() < give_up:
+                time.sleep(0.1)
+            assert "Reloading" in server.log.read_text()
+            time.sleep(1)
+            server.wait_until_ready()
+            assert client.post("/v1/classify", json=BODY).status_code == 200
+    finally:
+        server.stop()
+
+
+def test_the_bento_builds_and_holds_the_model(tmp_path: Path, model_store: Path) -> None:
+    server = Server(tmp_path / "it", model_store)
+    built = subprocess.run(
+        [sys.executable, "-m", "bentoml", "build", "--output", "tag"],
+        cwd=PROJECT,
+        env=server.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    [manifest] = (tmp_path / "it" / "bentoml" / "bentos").glob("image-classifier/*/bento.yaml")
+    assert "squeezenet-1.1-offline-stand-in" in manifest.read_text()
+    shipped = {path.relative_to(manifest.parent / "src").as_posix() for path in manifest.parent.glob("src/**/*")}
+    assert "storage/migrations/env.py" in shipped
+    assert not [name for name in shipped if name.startswith(("tests", "var", ".env")) or "__pycache__" in name]
+    locked = (manifest.parent / "env/python/requirements.txt").read_text()
+    assert "bentoml==1.4.39" in locked
+    assert "torch==" not in locked

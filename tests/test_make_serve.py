@@ -1,0 +1,131 @@
+"""`make serve` and the README: a developer's first minutes, command by command."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from configs.settings import PREFIX, Settings
+from tests.photographs import COFFEE
+from tests.servers import PROJECT, free_port
+
+README = (PROJECT / "README.md").read_text("utf-8")
+
+
+class MadeServer:
+    """`make serve`, as a person types it, on a port and in a folder of its own."""
+
+    def __init__(self, folder: Path, model_store: Path) -> None:
+        home = folder / "bentoml"
+        home.mkdir(parents=True)
+        (home / "models").symlink_to(model_store)
+        self.port = free_port()
+        self.log = folder / "make-serve.log"
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("CLASSIFIER_", "BENTOML_"))}
+        self.environment = {
+            **kept,
+            "PORT": str(self.port),
+            "BENTOML_HOME": str(home),
+            "CLASSIFIER_DATABASE_URL": f"sqlite:///{folder}/classifier.db",
+            "CLASSIFIER_OFFLINE_MODEL": "only",
+        }
+
+    def start(self) -> str:
+        """Start, wait until it is ready; what was printed until then."""
+        already = self.log.stat().st_size if self.log.exists() else 0
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                ["make", "serve"],
+                cwd=PROJECT,
+                env=self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        give_up = time.monotonic() + 90
+        while time.monotonic() < give_up:
+            try:
+                if httpx.get(f"http://127.0.0.1:{self.port}/readyz", timeout=5).status_code == 200:
+                    return self.log.read_text()[already:]
+            except httpx.TransportError:
+                assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.1)
+        raise AssertionError(self.log.read_text())
+
+    def stop(self) -> None:
+        """Ctrl+C."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        self.process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, model_store: Path) -> Iterator[tuple[MadeServer, str]]:
+    server = MadeServer(tmp_path_factory.mktemp("make-serve") / "it", model_store)
+    printed = server.start()
+    [key] = re.findall(r"imc_\w+", printed)
+    yield server, key
+    server.stop()
+
+
+def commands(kind: str) -> list[str]:
+    return re.findall(rf"```{kind}\n(.*?)```", README, re.DOTALL)
+
+
+def run(made: tuple[MadeServer, str], folder: Path, interpreter: list[str], text: str) -> str:
+    server, key = made
+    shutil.copy(COFFEE, folder / "coffee.png")
+    if not (folder / ".venv").exists():
+        (folder / ".venv").symlink_to(PROJECT / ".venv")
+    text = re.sub(r"(localhost|127\.0\.0\.1):3000", rf"127.0.0.1:{server.port}", text).replace("imc_...", key)
+    environment = {**server.environment, "KEY": key, "PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(
+        [*interpreter, text], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_command_of_the_readme_works(made: tuple[MadeServer, str], tmp_path: Path) -> None:
+    serve, *rest = commands("bash")
+    assert serve == "make serve\n", "what the fixture has run"
+    answers = [run(made, tmp_path, ["bash", "-euo", "pipefail", "-c"], command) for command in rest]
+    classified, read, refused, keys = answers
+    assert '"predictions":[{"label":"espresso"' in classified
+    assert '"success_rate":100.0' in read
+    assert '"status":"loaded"' in read
+    assert "not valid base64" in refused
+    assert "prometheus@example.org" in keys
+
+
+def test_the_python_of_the_readme_works(made: tuple[MadeServer, str], tmp_path: Path) -> None:
+    [program] = commands("python")
+    assert "espresso" in run(made, tmp_path, [str(PROJECT / ".venv/bin/python"), "-c"], program)
+
+
+def test_a_second_start_keeps_the_key_and_prints_none(made: tuple[MadeServer, str]) -> None:
+    server, key = made
+    server.stop()
+    printed = server.start()
+    assert "imc_" not in printed
+    answer = httpx.get(f"http://127.0.0.1:{server.port}/v1/usage", headers={"Authorization": f"Bearer {key}"})
+    assert answer.status_code == 200
+
+
+def test_the_readmes_settings_are_the_settings() -> None:
+    rows = dict(re.findall(rf"^\| `({PREFIX}\w+)` \| `?([^`|]*?)`? \|", README, re.MULTILINE))
+    fields = Settings.model_fields
+    assert rows == {PREFIX + name.upper(): str(field.default) or "none" for name, field in fields.items()}
+
+
+def test_the_readmes_files_and_targets_exist() -> None:
+    for name in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (PROJECT / name).exists(), name
+    targets = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`make ([a-z-]+)", README)) <= targets
