@@ -31,12 +31,12 @@ def free_port() -> int:
 class Server:
     """A server that can be started, stopped and started again over the same folder."""
 
-    def __init__(self, folder: Path, model_store: Path, project: Path = PROJECT, **settings: str) -> None:
+    def __init__(self, folder: Path, model_store: Path, **settings: str) -> None:
         home = folder / "bentoml"
         home.mkdir(parents=True)
         (home / "models").symlink_to(model_store)
         self.folder = folder
-        self.project = project
+        self.project = PROJECT
         self.log = folder / "server.log"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"

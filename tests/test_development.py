@@ -30,7 +30,8 @@ def test_the_development_server_answers_and_reloads(tmp_path: Path, model_store:
     project = copy_of_the_project(tmp_path)
     # Beside the code, as it is by default: what the server writes must not reload it.
     database = f"sqlite:///{project}/var/classifier.db"
-    server = Server(tmp_path / "it", model_store, project=project, CLASSIFIER_DATABASE_URL=database)
+    server = Server(tmp_path / "it", model_store, CLASSIFIER_DATABASE_URL=database)
+    server.project = project
     server.start("--development", "--reload")
     try:
         key = server.create_key("dev@example.org")["key"]
