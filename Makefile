@@ -20,15 +20,19 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: serve
-serve: install ## install, prepare the model, create the first key, and serve on HOST:PORT
+.PHONY: free-port
+free-port: install
 	@mkdir -p $(BENTOML_HOME)
+	@$(BIN)/python -c "import socket; socket.create_server(('$(HOST)', $(PORT))).close()" 2>/dev/null \
+	  || { echo "ERROR: can't serve on $(HOST):$(PORT), which may be in use; choose another with PORT=..." >&2; exit 1; }
+
+.PHONY: serve
+serve: install free-port ## install, prepare the model, create the first key, and serve on HOST:PORT
 	@$(BIN)/python -m auth init
 	@exec $(BIN)/bentoml serve service:ImageClassifier --host $(HOST) --port $(PORT)
 
 .PHONY: dev
-dev: install ## serve in one process, and again whenever the code changes
-	@mkdir -p $(BENTOML_HOME)
+dev: install free-port ## serve in one process, and again whenever the code changes
 	@$(BIN)/python -m auth init
 	@exec $(BIN)/bentoml serve service:ImageClassifier --development --reload --host $(HOST) --port $(PORT)
 

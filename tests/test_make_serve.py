@@ -129,3 +129,12 @@ def test_the_readmes_files_and_targets_exist() -> None:
         assert (PROJECT / name).exists(), name
     targets = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"`make ([a-z-]+)", README)) <= targets
+
+
+def test_a_port_that_is_taken_is_told_in_one_line(made: tuple[MadeServer, str]) -> None:
+    done = subprocess.run(
+        ["make", "serve"], cwd=PROJECT, env=made[0].environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "PORT=" in done.stderr
+    assert "Traceback" not in done.stderr
