@@ -18,6 +18,7 @@ from api.classification import Classification
 from api.requests import image_bytes, read_json
 from api.schemas import ClassifyAnswer, ClassifyRequest
 from auth.authentication import Authentication
+from auth.failures import FailureLimit
 from auth.rate_limit import RateLimit
 from auth.usage_log import UsageLog
 from configs.settings import PREFIX, SettingsError, load_settings
@@ -28,6 +29,7 @@ from model.store import PreparedModel
 from problems.envelope import Envelope, answered
 from storage.errors import StorageError, StorageUnavailable
 from storage.migrate import migrate
+from storage.policy import Limit
 from storage.store import Store
 
 MAX_BATCH_SIZE = 16
@@ -37,14 +39,16 @@ PUBLIC = frozenset(
     {"/", "/livez", "/readyz", "/healthz", "/openapi.json", "/docs", "/schema.json", "/docs.json", "/static_content/"}
 )
 CLASSIFY_PATHS = frozenset({"/v1/classify"})
-SCOPES = {"/metrics": "metrics", "/v1/usage": "usage"}
+SCOPES = {"/metrics": "metrics", "/v1/usage": "usage", "/v2/usage": "usage", "/v2/limits": "usage"}
+ENDPOINTS = CLASSIFY_PATHS | SCOPES.keys() | {"/v1/model/info"}
 
 try:
     settings = load_settings()
     prepared = source.prepared(settings)
 except (SettingsError, ModelError) as error:
     sys.exit(f"ERROR: {error}")
-store = Store(settings.database_url)
+store = Store(settings.database_url, settings.redis_url)
+failures = FailureLimit(Limit.parse(settings.auth_failure_limit), settings.trusted_proxies)
 
 
 # The client of `depends()` closes its connections, with requests under way, after 100 requests or 300 s: never, here.
@@ -86,6 +90,8 @@ class ImageClassifier:
             migrate(settings.database_url)
             # Workers serve what the start chose, also one that is restarted later.
             os.environ[PREFIX + "PREPARED_MODEL"] = _chosen_model().tag
+            # The HTTP server of the workers would believe any proxy on this machine; ours are named by a setting.
+            os.environ["FORWARDED_ALLOW_IPS"] = ""
         except StorageUnavailable:
             sys.exit("ERROR: The database can't be reached; check CLASSIFIER_DATABASE_URL.")
         except (StorageError, ModelError) as error:
@@ -97,9 +103,9 @@ class ImageClassifier:
         self._warming_up = asyncio.create_task(self.classification.warm_up())
 
     @bentoml.on_shutdown
-    def finish(self) -> None:
+    async def finish(self) -> None:
         """Write what the ledger still waits for."""
-        store.close()
+        await store.close()
 
     async def __is_ready__(self) -> bool:
         try:
@@ -138,6 +144,6 @@ gateway: bentoml.Service = ImageClassifier
 gateway.mount_asgi_app(reads.build(store, _classification), path="/")
 # The first is the outermost.
 gateway.add_asgi_middleware(Envelope)
-gateway.add_asgi_middleware(UsageLog, store=store)
-gateway.add_asgi_middleware(Authentication, store=store, public=PUBLIC, scopes=SCOPES)
+gateway.add_asgi_middleware(UsageLog, store=store, endpoints=ENDPOINTS)
+gateway.add_asgi_middleware(Authentication, store=store, public=PUBLIC, scopes=SCOPES, failures=failures)
 gateway.add_asgi_middleware(RateLimit, store=store, paths=CLASSIFY_PATHS)

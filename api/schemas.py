@@ -1,5 +1,6 @@
 """What the routes take and answer: the shapes that `/schema.json`, the client and the documents are made from."""
 
+from datetime import datetime
 from typing import Any
 
 import bentoml
@@ -64,3 +65,50 @@ class UsageTotals(BaseModel):
     successful_requests: int
     success_rate: float
     avg_response_time_ms: float
+
+
+class ResponseTime(BaseModel):
+    """v2: response times in ms; the percentiles are within 2.5 % of the exact ones."""
+
+    mean: float
+    p50: float
+    p95: float
+    p99: float
+
+
+class UsageBucket(BaseModel):
+    """v2: the caller's requests that arrived in one bucket of time."""
+
+    start: datetime
+    requests: int
+    images: int = Field(description="What the requests cost the limit, in images.")
+    status: dict[str, int] = Field(description="Requests by status class: 2xx, 3xx, 4xx, 5xx.")
+    response_time_ms: ResponseTime
+
+
+class Usage(BaseModel):
+    """v2: the caller's requests in buckets of time, the oldest first; empty buckets are left out."""
+
+    bucket: str
+    start: datetime = Field(serialization_alias="from")
+    end: datetime = Field(serialization_alias="to")
+    endpoint: str | None
+    data: list[UsageBucket]
+    next_cursor: str | None = Field(description="Send it as `cursor` for what follows; null: there is no more.")
+
+
+class Policy(BaseModel):
+    """v2: one limit of the caller, and where it stands. Times in seconds."""
+
+    name: str
+    limit: str
+    quota: int
+    window: int
+    remaining: int
+    reset: int = Field(description="Seconds until a place is freed; 0 where none is taken.")
+
+
+class Limits(BaseModel):
+    """v2: every limit of the caller."""
+
+    policies: list[Policy]

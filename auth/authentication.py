@@ -1,10 +1,12 @@
 """Bearer keys (RFC 6750): who calls, and whether the key's scopes cover what is asked."""
 
+import math
 from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from auth import identity
+from auth.failures import FailureLimit
 from auth.keys import ApiKey
 from problems import request_id
 from problems.problem import Problem, database_away
@@ -21,11 +23,20 @@ class Authentication:
         store: where keys are found.
         public: paths open to all; one that ends in `/` opens everything below it.
         scopes: for a path, the scope that its callers' keys need. Other paths take any key.
+        failures: how often an address may send a wrong key.
     """
 
-    def __init__(self, app: ASGIApp, store: Store, public: frozenset[str], scopes: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        store: Store,
+        public: frozenset[str],
+        scopes: Mapping[str, str],
+        failures: FailureLimit,
+    ) -> None:
         self.app = app
         self.store = store
+        self.failures = failures
         self.open_paths = frozenset(path for path in public if path == "/" or not path.endswith("/"))
         self.open_folders = tuple(path for path in public if path != "/" and path.endswith("/"))
         self.scopes = scopes
@@ -53,16 +64,23 @@ class Authentication:
     async def _identify(self, scope: Scope) -> KeyRecord:
         credentials = next((value for name, value in scope["headers"] if name == b"authorization"), None)
         if credentials is None:
-            raise _unauthorized("Send your API key in the header 'Authorization: Bearer imc_...'.")
+            raise Problem(401, _NO_KEY, {"WWW-Authenticate": "Bearer"})
         scheme, _, token = credentials.decode("latin-1").partition(" ")
         key = ApiKey.parse(token.strip()) if scheme.lower() == "bearer" else None
         record = await self.store.find_key(key.key_id) if key else None
         # An unknown id, a wrong secret, a revoked and an expired key look the same from outside.
         if key is None or record is None or not key.matches(record.secret_sha256):
-            raise _unauthorized(_NO_LIVE_KEY, sent=True)
+            raise self._wrong_key(scope)
         if not record.is_live(self.store.now_us()):
-            raise _unauthorized(_NO_LIVE_KEY, sent=True)
+            raise self._wrong_key(scope)
         return record
+
+    def _wrong_key(self, scope: Scope) -> Problem:
+        wait_s = math.ceil(self.failures.fail(scope))
+        if wait_s > 0:
+            detail = f"Too many requests with wrong API keys come from your address; wait {wait_s} s."
+            return Problem(429, detail, {"Retry-After": str(wait_s)})
+        return Problem(401, _NO_LIVE_KEY, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
 
     def _admit(self, scope: Scope, record: KeyRecord) -> None:
         identity.set_caller(scope, record)
@@ -71,12 +89,8 @@ class Authentication:
             raise scope_missing(needed)
 
 
+_NO_KEY = "Send your API key in the header 'Authorization: Bearer imc_...'."
 _NO_LIVE_KEY = "This API key is not valid; check it for typing errors, or ask the operator for a new one."
-
-
-def _unauthorized(detail: str, sent: bool = False) -> Problem:
-    challenge = 'Bearer error="invalid_token"' if sent else "Bearer"
-    return Problem(401, detail, {"WWW-Authenticate": challenge})
 
 
 def scope_missing(needed: str) -> Problem:

@@ -10,7 +10,7 @@ from auth.authentication import scope_missing
 from problems import request_id
 from problems.problem import Problem, database_away
 from storage.errors import StorageUnavailable
-from storage.policy import Decision
+from storage.policy import Decision, Standing
 from storage.store import Store
 
 CLASSIFY = "classify"
@@ -61,14 +61,16 @@ def _limit_reached(decision: Decision) -> Problem:
     return Problem(429, detail, {"Retry-After": str(wait_s)})
 
 
-def rate_limit_headers(decision: Decision) -> dict[str, str]:
-    """`RateLimit-Policy` and `RateLimit` in the syntax of draft-ietf-httpapi-ratelimit-headers-10.
+def named(decision: Decision) -> list[tuple[str, Standing]]:
+    """Each standing with the name of its policy: the first limit is "default", others go by how they are written."""
+    first, *others = decision.standings
+    return [("default", first)] + [(str(standing.limit), standing) for standing in others]
 
-    The first limit of a user is the policy "default"; further ones go by how they are written, such as "20/10s".
-    """
+
+def rate_limit_headers(decision: Decision) -> dict[str, str]:
+    """`RateLimit-Policy` and `RateLimit` in the syntax of draft-ietf-httpapi-ratelimit-headers-10."""
     policies, standings = [], []
-    for number, standing in enumerate(decision.standings):
-        name = "default" if number == 0 else str(standing.limit)
+    for name, standing in named(decision):
         policies.append(f'"{name}";q={standing.limit.quota};w={standing.limit.window_s}')
         standings.append(f'"{name}";r={standing.remaining};t={math.ceil(standing.reset_s)}')
     return {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(standings)}

@@ -11,7 +11,9 @@ from storage.errors import StorageUnavailable
 from storage.store import Store
 from storage.usage import UsageRow
 
-ENDPOINT_CHARS = 200
+UNKNOWN_ENDPOINT = "(unknown)"
+KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+UNKNOWN_METHOD = "(other)"
 
 
 class UsageLog:
@@ -20,11 +22,13 @@ class UsageLog:
     Args:
         app: what is logged.
         store: where the ledger is.
+        endpoints: the paths that are logged as they are; callers make up any others.
     """
 
-    def __init__(self, app: ASGIApp, store: Store) -> None:
+    def __init__(self, app: ASGIApp, store: Store, endpoints: frozenset[str]) -> None:
         self.app = app
         self.store = store
+        self.endpoints = endpoints
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -36,7 +40,7 @@ class UsageLog:
         finally:
             # In `finally`: what was raised below, or cancelled by a time limit, was asked all the same.
             if identity.caller(scope) is not None:
-                row = _row(scope, arrived_us, (time.perf_counter() - started) * 1000, held.status)
+                row = self._row(scope, arrived_us, (time.perf_counter() - started) * 1000, held.status)
                 committed = await self._commit(row)
         if identity.caller(scope) is None:
             return
@@ -51,6 +55,21 @@ class UsageLog:
         except StorageUnavailable:
             return False
         return True
+
+    def _row(self, scope: Scope, arrived_us: int, response_ms: float, status: int) -> UsageRow:
+        caller = identity.caller(scope)
+        assert caller is not None
+        return UsageRow(
+            request_id=request_id.unique(scope),
+            user_id=caller.user_id,
+            key_id=caller.key_id,
+            endpoint=scope["path"] if scope["path"] in self.endpoints else UNKNOWN_ENDPOINT,
+            method=scope["method"] if scope["method"] in KNOWN_METHODS else UNKNOWN_METHOD,
+            status=status,
+            response_ms=response_ms,
+            at_us=arrived_us,
+            images=identity.charged(scope),
+        )
 
 
 class _Held:
@@ -73,19 +92,3 @@ class _Held:
     async def release(self) -> None:
         for message in self._messages:
             await self._send(message)
-
-
-def _row(scope: Scope, arrived_us: int, response_ms: float, status: int) -> UsageRow:
-    caller = identity.caller(scope)
-    assert caller is not None
-    return UsageRow(
-        request_id=request_id.unique(scope),
-        user_id=caller.user_id,
-        key_id=caller.key_id,
-        endpoint=scope["path"][:ENDPOINT_CHARS],
-        method=scope["method"][:16],
-        status=status,
-        response_ms=response_ms,
-        at_us=arrived_us,
-        images=identity.charged(scope),
-    )

@@ -1,6 +1,7 @@
 """Every setting of the project, read from the environment and `.env` in this one place."""
 
 from functools import cache
+from ipaddress import ip_network
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, field_validator
@@ -26,13 +27,16 @@ class Settings(BaseSettings):
     engine: Literal["auto", "openvino", "torch"] = "auto"
     precision: Literal["auto", "f32", "bf16", "int8"] = "auto"
     database_url: str = "sqlite:///var/classifier.db"
+    redis_url: str | None = None
     default_limit: str = "5/minute"
+    auth_failure_limit: str = "60/minute"
+    trusted_proxies: str = ""
     max_body_bytes: Annotated[int, Field(gt=0)] = 10 * 1024 * 1024
     max_image_pixels: Annotated[int, Field(gt=0)] = 50_000_000
     max_queue: Annotated[int, Field(gt=0)] = 256
     prepared_model: str = ""
 
-    @field_validator("default_limit")
+    @field_validator("default_limit", "auth_failure_limit")
     @classmethod
     def _limit_is_readable(cls, text: str) -> str:
         return str(Limit.parse(text))
@@ -40,9 +44,23 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _database_is_known(cls, url: str) -> str:
-        if not url.startswith("sqlite:///"):
-            raise ValueError("give a URL like sqlite:///var/classifier.db")
+        if not url.startswith(("sqlite:///", "postgresql://")):
+            raise ValueError("give a URL like sqlite:///var/classifier.db or postgresql://user@host/database")
         return url
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_is_known(cls, url: str | None) -> str | None:
+        if url and not url.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("give a URL like redis://host:6379/0")
+        return url or None
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies_are_networks(cls, text: str) -> str:
+        for part in filter(None, text.replace(" ", "").split(",")):
+            ip_network(part)
+        return text
 
 
 @cache

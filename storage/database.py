@@ -6,17 +6,20 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 
 from storage.errors import StorageUnavailable
-from storage.group_commit import DATABASE_IS_AWAY, GroupCommit
+from storage.group_commit import DATABASE_IS_AWAY, GroupCommit, Operation
 
 T = TypeVar("T")
 
 READ_THREADS = 4
 BUSY_TIMEOUT_MS = 5000
+CACHE_KIB = 32 * 1024
+STATEMENT_TIMEOUT_MS = 5000
+CONNECT_TIMEOUT_S = 3
 _WRITES = "storage_writes"
 
 
@@ -33,6 +36,11 @@ class Database:
         self._writer: GroupCommit | None = None
         self._readers = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="storage-read")
 
+    @property
+    def has_server(self) -> bool:
+        """Whether the database is a server with a clock of its own."""
+        return self._engine.dialect.name == "postgresql"
+
     async def read(self, question: Callable[[Connection], T]) -> T:
         """What the question returns, asked in a transaction of its own.
 
@@ -42,16 +50,16 @@ class Database:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, partial(self.ask, question))
 
-    async def write(self, operation: Callable[[Connection], T]) -> T:
-        """What the operation returns, once it is committed (see `GroupCommit`).
+    async def write(self, operation: Operation, change: Any) -> Any:
+        """What came of the change, once it is committed (see `GroupCommit`).
 
         Raises:
-            StorageUnavailable: the database does not answer; the operation was not done.
+            StorageUnavailable: the database does not answer, so that the change may not have been made.
         """
         if self._writer is None:
             self._writer = GroupCommit(self._writing)
         # A caller who goes away does not take back what was submitted.
-        return await asyncio.shield(asyncio.wrap_future(self._writer.submit(operation)))
+        return await asyncio.shield(asyncio.wrap_future(self._writer.submit(operation, change)))
 
     def ask(self, question: Callable[[Connection], T]) -> T:
         """`read`, for callers without an event loop."""
@@ -78,11 +86,22 @@ def _run(engine: Engine, work: Callable[[Connection], T]) -> T:
 
 
 def _engine(url: str) -> Engine:
-    engine = create_engine(url)
-    if engine.dialect.name == "sqlite":
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        engine = create_engine(parsed)
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
-    return engine
+        return engine
+    # A server that is gone is told within seconds, whether it refuses or is silent, so that callers get their 503.
+    limits = f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={STATEMENT_TIMEOUT_MS}"
+    connecting = {"connect_timeout": CONNECT_TIMEOUT_S, "tcp_user_timeout": STATEMENT_TIMEOUT_MS, "options": limits}
+    return create_engine(
+        parsed.set(drivername="postgresql+psycopg"),
+        connect_args=connecting,
+        pool_size=READ_THREADS + 1,
+        pool_timeout=CONNECT_TIMEOUT_S,
+        pool_pre_ping=True,
+    )
 
 
 def _set_up_sqlite(connection, _record) -> None:  # type: ignore[no-untyped-def]
@@ -93,6 +112,7 @@ def _set_up_sqlite(connection, _record) -> None:  # type: ignore[no-untyped-def]
         "journal_mode=WAL",
         "synchronous=NORMAL",
         "foreign_keys=ON",
+        f"cache_size=-{CACHE_KIB}",
     ):
         connection.execute(f"PRAGMA {pragma}")
 

@@ -2,12 +2,12 @@
 
 A commit costs far more than a statement. Under load, hits and ledger rows of many requests share one (group commit, as
 PostgreSQL and MySQL do for their own logs); at rest a single request is committed at once, since nothing waits for
-company. An operation is done when its commit is: its future resolves afterwards, never before.
+company. A change is done when its commit is: its future resolves afterwards, never before.
 """
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -17,30 +17,31 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from storage.errors import StorageUnavailable
 
-Operation = Callable[[Connection], Any]
-Waiting = tuple[Operation, Future[Any]]
+# Makes many changes of one kind, and returns what came of each, in their order.
+Operation = Callable[[Connection, Sequence[Any]], Sequence[Any]]
+Waiting = tuple[Operation, Any, Future[Any]]
 
 MOST_IN_ONE_COMMIT = 256
 DATABASE_IS_AWAY = (OperationalError, InterfaceError, PoolTimeout)
 
 
 class GroupCommit:
-    """Runs operations one after another, in the order of their submission, many to a transaction."""
+    """Makes changes in the order of their submission, kind by kind, many to a transaction."""
 
     def __init__(self, engine: Engine) -> None:
         """
         Args:
-            engine: what the transactions are begun on; each must lock out other writers (SQLite: BEGIN IMMEDIATE).
+            engine: what the transactions are begun on.
         """
         self._engine = engine
         self._waiting: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="group-commit", daemon=True)
         self._thread.start()
 
-    def submit(self, operation: Operation) -> Future[Any]:
-        """Have the operation run and committed; the future then holds what it returned."""
+    def submit(self, operation: Operation, change: Any) -> Future[Any]:
+        """Have the change made and committed; the future then holds what came of it."""
         future: Future[Any] = Future()
-        self._waiting.put((operation, future))
+        self._waiting.put((operation, change, future))
         return future
 
     def close(self) -> None:
@@ -68,19 +69,23 @@ class GroupCommit:
         return batch, False
 
     def _settle(self, batch: list[Waiting]) -> None:
+        kinds: dict[Operation, list[Waiting]] = {}
+        for item in batch:
+            kinds.setdefault(item[0], []).append(item)
         try:
             with self._engine.begin() as connection:
-                results = [operation(connection) for operation, _ in batch]
+                results = [operation(connection, [item[1] for item in items]) for operation, items in kinds.items()]
         except DATABASE_IS_AWAY as error:
-            for _, future in batch:
+            for *_, future in batch:
                 future.set_exception(StorageUnavailable(type(error).__name__))
         except Exception as error:
-            # One operation spoilt the transaction of all: each gets one of its own, so that only that one fails.
+            # One change spoilt the transaction of all: each gets one of its own, so that only that one fails.
             if len(batch) == 1:
-                batch[0][1].set_exception(error)
+                batch[0][2].set_exception(error)
             else:
                 for item in batch:
                     self._settle([item])
         else:
-            for (_, future), result in zip(batch, results, strict=True):
-                future.set_result(result)
+            for items, of_kind in zip(kinds.values(), results, strict=True):
+                for (*_, future), result in zip(items, of_kind, strict=True):
+                    future.set_result(result)

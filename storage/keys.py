@@ -102,7 +102,7 @@ def issue(connection: Connection, new: NewKey) -> KeyRecord:
         "expires_us": new.expires_us,
     }
     connection.execute(insert(api_keys).values(values))
-    return _found(connection, new.key_id)
+    return require(connection, new.key_id)
 
 
 def issue_first(connection: Connection, new: NewKey) -> KeyRecord | None:
@@ -125,11 +125,55 @@ def _user_for(connection: Connection, new: NewKey) -> str:
     return str(row.id)
 
 
-def _found(connection: Connection, key_id: str) -> KeyRecord:
+def require(connection: Connection, key_id: str) -> KeyRecord:
+    """The key of that public id.
+
+    Raises:
+        Refused: there is none.
+    """
     record = find(connection, key_id)
     if record is None:
         raise Refused(f"There is no key {key_id}; `python -m auth list` shows all.")
     return record
+
+
+def of_user(connection: Connection, user_id: str) -> list[KeyRecord]:
+    """All keys of the user, the oldest first.
+
+    Raises:
+        Refused: there is no such user.
+    """
+    found = connection.execute(_records.where(users.c.id == user_id).order_by(api_keys.c.created_us))
+    records = [_record(row) for row in found]
+    if not records:
+        raise Refused(f"There is no user {user_id}; `python -m auth list` shows all.")
+    return records
+
+
+def retire(connection: Connection, key_id: str, now_us: int, grace_us: int) -> KeyRecord:
+    """Let the key end: at once, or after a grace, never later than it would have by itself.
+
+    Raises:
+        Refused: there is no such key, or it is not live any more.
+    """
+    record = require(connection, key_id)
+    if not record.is_live(now_us):
+        raise Refused(f"The key {key_id} is revoked or expired; create a new one.")
+    if grace_us == 0:
+        return revoke(connection, key_id, now_us)
+    ends_us = min(now_us + grace_us, record.expires_us or now_us + grace_us)
+    connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(expires_us=ends_us))
+    return require(connection, key_id)
+
+
+def set_limits(connection: Connection, user_id: str, limits: tuple[Limit, ...]) -> list[KeyRecord]:
+    """Give the user these limits instead of its own.
+
+    Raises:
+        Refused: there is no such user.
+    """
+    connection.execute(update(users).where(users.c.id == user_id).values(limits=write_limits(limits)))
+    return of_user(connection, user_id)
 
 
 def revoke(connection: Connection, key_id: str, now_us: int) -> KeyRecord:
@@ -138,8 +182,7 @@ def revoke(connection: Connection, key_id: str, now_us: int) -> KeyRecord:
     Raises:
         Refused: there is no such key, or it is revoked already.
     """
-    record = _found(connection, key_id)
-    if record.revoked_us is not None:
+    if require(connection, key_id).revoked_us is not None:
         raise Refused(f"The key {key_id} is revoked already.")
     connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(revoked_us=now_us))
-    return _found(connection, key_id)
+    return require(connection, key_id)

@@ -5,11 +5,13 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from storage.database import Database, create_sqlite_file
 from storage.errors import Refused
 
+# The number of PostgreSQL's advisory lock under which one start at a time migrates; any, as long as it is ours.
+MIGRATING = 7_361_002
 SCRIPTS = Path(__file__).parent / "migrations"
 
 
@@ -32,6 +34,10 @@ def migrate(url: str) -> None:
 
 
 def _upgrade(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATING})"))
+        # A migration may take longer than a request may wait.
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS))
     config.attributes["connection"] = connection

@@ -64,3 +64,33 @@ usage_log = Table(
     Column("images", Integer, nullable=False),
     Index("usage_by_user", "user_id", "at_us"),
 )
+
+# What the ledger says, added up as it is written: the same requests by the minute, the hour, the day, and all together
+# (`width_s` 0). `bin` is the logarithmic bin of the response time (see `rollup.py`), from which percentiles are told.
+usage_rollup = Table(
+    "usage_rollup",
+    metadata,
+    Column("user_id", ForeignKey("users.id"), primary_key=True),
+    Column("width_s", Integer, primary_key=True, autoincrement=False),
+    Column("start_s", BigInteger, primary_key=True, autoincrement=False),
+    Column("endpoint", String(200), primary_key=True),
+    Column("status", Integer, primary_key=True, autoincrement=False),
+    Column("admitted", Integer, primary_key=True, autoincrement=False),
+    Column("bin", Integer, primary_key=True, autoincrement=False),
+    Column("requests", BigInteger, nullable=False),
+    Column("images", BigInteger, nullable=False),
+    Column("total_ms", Float, nullable=False),
+)
+
+# Every change of users and keys: rows are inserted and never changed.
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", _serial, primary_key=True),
+    Column("at_us", BigInteger, nullable=False),
+    Column("actor", String(100), nullable=False),
+    Column("action", String(32), nullable=False),
+    Column("user_id", String(32)),
+    Column("key_id", String(32)),
+    Column("detail", String(1000), nullable=False),
+)

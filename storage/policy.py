@@ -59,6 +59,38 @@ class Standing:
     reset_s: float
     wait_s: float
 
+    @classmethod
+    def at(
+        cls, limit: Limit, now_us: int, used: int, oldest_us: int | None, cost: int, blocking_us: int | None
+    ) -> Self:
+        """The standing of a request that costs `cost`, before it is counted.
+
+        Args:
+            limit: the limit.
+            now_us: the time, Unix microseconds.
+            used: the hits in the window that ends now.
+            oldest_us: the time of the oldest of them.
+            cost: the images of the request; 0 only to look.
+            blocking_us: where the request is refused for now, the time of the hit that must leave the window first.
+        """
+
+        def seconds_until_gone(at_us: int) -> float:
+            # One microsecond more, since a hit exactly as old as the window still lies in it.
+            return (at_us + limit.window_s * 1_000_000 - now_us + 1) / 1_000_000
+
+        if blocking_us is not None:
+            wait_s = seconds_until_gone(blocking_us)
+        else:
+            # What costs more than the whole limit is never admitted.
+            wait_s = float(limit.window_s) if cost > limit.quota else 0.0
+        reset_s = seconds_until_gone(oldest_us) if oldest_us is not None else 0.0
+        return cls(limit, max(0, limit.quota - used), reset_s, wait_s)
+
+    def after(self, cost: int) -> "Standing":
+        """The standing once `cost` places are taken."""
+        reset_s = self.reset_s or float(self.limit.window_s)
+        return Standing(self.limit, self.remaining - cost, reset_s, 0.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:

@@ -1,19 +1,32 @@
 """What the gate asks of storage, in one object: asynchronous, and in the words of its callers."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
 
+from prometheus_client import Counter
 from sqlalchemy import text
 
-from storage import keys, limits, usage
+from storage import keys, limits, rollup, usage
 from storage.database import Database
+from storage.errors import StorageUnavailable
 from storage.keys import KeyRecord
+from storage.limits import Hit
+from storage.limits_redis import RedisLimits
 from storage.policy import Decision, Limit
-from storage.usage import UsageRow, UsageSummary
+from storage.rollup import Span, Tally
+from storage.usage import UsageRow
 
 # How long a worker may go by what it read of a key: the longest time for which a revoked key still opens anything.
 KEY_MEMORY_S = 0.5
 MOST_KEYS_REMEMBERED = 10_000
+
+T = TypeVar("T")
+
+unavailable_total = Counter(
+    "classifier_storage_unavailable", "Requests that were refused because a store did not answer.", ["store"]
+)
 
 
 def unix_us() -> int:
@@ -22,14 +35,22 @@ def unix_us() -> int:
 
 
 class Store:
-    """Keys, limits and the ledger of one database, for one process.
+    """Keys, limits and the ledger, for one process.
 
-    Every method raises `StorageUnavailable` where the database does not answer.
+    Every method raises `StorageUnavailable` where what it needs does not answer.
+
+    Args:
+        url: of the database.
+        redis_url: where set, limits are counted there.
+        clock_us: the time, Unix microseconds.
     """
 
-    def __init__(self, url: str, clock_us: Callable[[], int] = unix_us) -> None:
+    def __init__(self, url: str, redis_url: str | None = None, clock_us: Callable[[], int] = unix_us) -> None:
         self.database = Database(url)
         self.now_us = clock_us
+        self._redis = RedisLimits(redis_url) if redis_url else None
+        # Replicas' clocks differ: where they share a server, limits go by its clock.
+        self._limit_clock = None if redis_url or self.database.has_server else clock_us
         self._known: dict[str, tuple[float, KeyRecord]] = {}
 
     async def find_key(self, key_id: str) -> KeyRecord | None:
@@ -38,7 +59,7 @@ class Store:
         remembered = self._known.get(key_id)
         if remembered is not None and read_at - remembered[0] < KEY_MEMORY_S:
             return remembered[1]
-        record = await self.database.read(lambda connection: keys.find(connection, key_id))
+        record = await _counted("database", self.database.read(lambda connection: keys.find(connection, key_id)))
         if record is None:
             self._known.pop(key_id, None)
             return None
@@ -49,27 +70,48 @@ class Store:
 
     async def hit(self, user_id: str, of_user: tuple[Limit, ...], cost: int = 1) -> Decision:
         """Admit or refuse `cost` classifications of the user; what is admitted is committed."""
-        # The clock is read under the lock, so that the order of the hits is the order of their times.
-        return await self.database.write(
-            lambda connection: limits.hit(connection, user_id, of_user, self.now_us(), cost)
-        )
+        asked = Hit(user_id, of_user, cost, self._limit_clock)
+        if self._redis is not None:
+            return await _counted("redis", self._redis.hit(asked))
+        decision: Decision = await _counted("database", self.database.write(limits.hit, asked))
+        return decision
 
     async def standing(self, user_id: str, of_user: tuple[Limit, ...]) -> Decision:
         """Where the user stands, at no cost."""
-        return await self.database.read(lambda connection: limits.test(connection, user_id, of_user, self.now_us()))
+        asked = Hit(user_id, of_user, 0, self._limit_clock)
+        if self._redis is not None:
+            return await _counted("redis", self._redis.test(asked))
+        return await _counted("database", self.database.read(lambda connection: limits.test(connection, asked)))
 
     async def record(self, row: UsageRow) -> None:
         """Add a row to the ledger; it is committed when this returns."""
-        await self.database.write(lambda connection: usage.record(connection, row))
+        await _counted("database", self.database.write(usage.record, row))
 
-    async def usage_summary(self, user_id: str) -> UsageSummary:
+    async def usage_totals(self, user_id: str) -> Tally:
         """The user's own admitted classifications, all together."""
-        return await self.database.read(lambda connection: usage.summary(connection, user_id))
+        return await _counted("database", self.database.read(lambda connection: rollup.totals(connection, user_id)))
+
+    async def usage_buckets(self, user_id: str, span: Span) -> tuple[list[tuple[int, Tally]], int | None]:
+        """The user's requests in buckets of time; see `rollup.buckets`."""
+        question = partial(rollup.buckets, user_id=user_id, span=span)
+        return await _counted("database", self.database.read(question))
 
     async def ping(self) -> None:
-        """Return where the database answers."""
+        """Return where everything that a request needs answers."""
         await self.database.read(lambda connection: connection.execute(text("SELECT 1")))
+        if self._redis is not None:
+            await self._redis.ping()
 
-    def close(self) -> None:
-        """Commit what waits, and let go of the database."""
+    async def close(self) -> None:
+        """Commit what waits, and let go of every connection."""
         self.database.close()
+        if self._redis is not None:
+            await self._redis.close()
+
+
+async def _counted(store: str, answer: Awaitable[T]) -> T:
+    try:
+        return await answer
+    except StorageUnavailable:
+        unavailable_total.labels(store).inc()
+        raise

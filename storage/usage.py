@@ -1,10 +1,15 @@
 """The usage ledger: what was asked, by whom, and how it was answered. Rows are inserted and never changed."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import Connection, case, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
+from storage import rollup
 from storage.models import usage_log
+from storage.rollup import Counted
+
+PRUNED_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,28 +27,27 @@ class UsageRow:
     images: int
 
 
-@dataclass(frozen=True, slots=True)
-class UsageSummary:
-    """A user's admitted classifications: how many, how many of them answered with success, the mean time in ms."""
-
-    total: int
-    successful: int
-    mean_response_ms: float
-
-
 _insert = insert(usage_log)
 
 
-def record(connection: Connection, row: UsageRow) -> None:
-    """Add a row to the ledger."""
-    connection.execute(_insert, asdict(row))
+def record(connection: Connection, rows: Sequence[UsageRow]) -> Sequence[None]:
+    """Add rows to the ledger and to its roll-up, in the same transaction."""
+    connection.execute(_insert, [asdict(row) for row in rows])
+    rollup.add(connection, map(_counted, rows))
+    return [None] * len(rows)
 
 
-def summary(connection: Connection, user_id: str) -> UsageSummary:
-    """The user's own admitted classifications, all together."""
-    succeeded = case((usage_log.c.status < 400, 1), else_=0)
-    question = select(func.count(), func.sum(succeeded), func.avg(usage_log.c.response_ms)).where(
-        usage_log.c.user_id == user_id, usage_log.c.images > 0
-    )
-    total, successful, mean = connection.execute(question).one()
-    return UsageSummary(total, successful or 0, mean or 0.0)
+def _counted(row: UsageRow) -> Counted:
+    return Counted(row.user_id, row.endpoint, row.status, row.response_ms, row.at_us, row.images)
+
+
+def prune(connection: Connection, before_us: int) -> int:
+    """Delete some of the rows that are older, and say how many; 0: none is left. What was added up of them stays."""
+    oldest = select(usage_log.c.id).where(usage_log.c.at_us < before_us).order_by(usage_log.c.id).limit(PRUNED_AT_ONCE)
+    deleted = connection.execute(delete(usage_log).where(usage_log.c.id.in_(oldest.scalar_subquery())))
+    return int(deleted.rowcount)
+
+
+def count(connection: Connection) -> int:
+    """How many rows the ledger has."""
+    return connection.scalar(select(func.count()).select_from(usage_log)) or 0

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.engines import Postgres, RedisServer
 from tests.servers import Server, run_prepare, running
 
 _numbers = itertools.count(1)
@@ -20,6 +21,22 @@ def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = run_prepare(store, CLASSIFIER_OFFLINE_MODEL="only")
     assert done.returncode == 0, done.stderr
     return store
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A real PostgreSQL server."""
+    started = Postgres()
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="session")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A real Redis server."""
+    started = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield started
+    started.close()
 
 
 @pytest.fixture(scope="session")

