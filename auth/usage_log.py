@@ -5,13 +5,12 @@ import time
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from auth import identity
-from problems import request_id
+from problems import paths, request_id
 from problems.problem import database_away
 from storage.errors import StorageUnavailable
 from storage.store import Store
 from storage.usage import UsageRow
 
-UNKNOWN_ENDPOINT = "(unknown)"
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 UNKNOWN_METHOD = "(other)"
 
@@ -22,13 +21,11 @@ class UsageLog:
     Args:
         app: what is logged.
         store: where the ledger is.
-        endpoints: the paths that are logged as they are; callers make up any others.
     """
 
-    def __init__(self, app: ASGIApp, store: Store, endpoints: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, store: Store) -> None:
         self.app = app
         self.store = store
-        self.endpoints = endpoints
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -40,14 +37,16 @@ class UsageLog:
         finally:
             # In `finally`: what was raised below, or cancelled by a time limit, was asked all the same.
             if identity.caller(scope) is not None:
-                row = self._row(scope, arrived_us, (time.perf_counter() - started) * 1000, held.status)
+                row = _row(scope, arrived_us, (time.perf_counter() - started) * 1000, held.status)
                 committed = await self._commit(row)
         if identity.caller(scope) is None:
             return
         if committed:
             await held.release()
         else:
-            await database_away().response(request_id.shown(scope))(scope, receive, send)
+            refusal = database_away()
+            refusal.headers.update(held.standing())
+            await refusal.response(request_id.shown(scope))(scope, receive, send)
 
     async def _commit(self, row: UsageRow) -> bool:
         try:
@@ -55,21 +54,6 @@ class UsageLog:
         except StorageUnavailable:
             return False
         return True
-
-    def _row(self, scope: Scope, arrived_us: int, response_ms: float, status: int) -> UsageRow:
-        caller = identity.caller(scope)
-        assert caller is not None
-        return UsageRow(
-            request_id=request_id.unique(scope),
-            user_id=caller.user_id,
-            key_id=caller.key_id,
-            endpoint=scope["path"] if scope["path"] in self.endpoints else UNKNOWN_ENDPOINT,
-            method=scope["method"] if scope["method"] in KNOWN_METHODS else UNKNOWN_METHOD,
-            status=status,
-            response_ms=response_ms,
-            at_us=arrived_us,
-            images=identity.charged(scope),
-        )
 
 
 class _Held:
@@ -89,6 +73,27 @@ class _Held:
             self.status = message["status"]
         self._messages.append(message)
 
+    def standing(self) -> dict[str, str]:
+        """What the answer says of the caller's limit, which holds whatever becomes of the answer."""
+        headers = self._messages[0]["headers"] if self._messages else []
+        return {name.decode(): value.decode() for name, value in headers if name.startswith(b"ratelimit")}
+
     async def release(self) -> None:
         for message in self._messages:
             await self._send(message)
+
+
+def _row(scope: Scope, arrived_us: int, response_ms: float, status: int) -> UsageRow:
+    caller = identity.caller(scope)
+    assert caller is not None
+    return UsageRow(
+        request_id=request_id.unique(scope),
+        user_id=caller.user_id,
+        key_id=caller.key_id,
+        endpoint=paths.name(scope),
+        method=scope["method"] if scope["method"] in KNOWN_METHODS else UNKNOWN_METHOD,
+        status=status,
+        response_ms=response_ms,
+        at_us=arrived_us,
+        images=identity.charged(scope),
+    )

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from problems import request_id
+from problems import paths, request_id
 from problems.problem import MEDIA_TYPE, Problem, bug, translated
 
 Endpoint = Callable[[Any, Request], Awaitable[Response]]
@@ -22,7 +22,10 @@ class Envelope:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
+            return await self.app(scope, receive, send)
+        scope = paths.restore(scope)
+        if scope["type"] == "websocket":
             return await self.app(scope, receive, send)
         request_id.assign(scope)
         outgoing = _Outgoing(send, request_id.shown(scope))

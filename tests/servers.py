@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 PROJECT = Path(__file__).parent.parent
 READY_WITHIN_S = 90
@@ -81,9 +82,30 @@ class Server:
         try:
             return self._process.wait(ENDS_WITHIN_S)
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process = None
+            self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL to the whole group."""
+        assert self._process is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._process = None
+
+    def end(self) -> None:
+        """Stop, where it runs."""
+        if self._process is not None:
+            self.stop()
+
+    def workers(self, service: str) -> list[psutil.Process]:
+        """The processes of that service: `ImageClassifier` or `ResNetRunner`."""
+        assert self._process is not None
+        found = []
+        for process in psutil.Process(self._process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if "_bentoml_impl.worker.service" in process.cmdline() and service in process.cmdline():
+                    found.append(process)
+        return found
 
     def auth(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """`python -m auth …` over the server's database."""
@@ -109,7 +131,7 @@ def running(folder: Path, model_store: Path, **settings: str) -> Iterator[Server
     try:
         yield server
     finally:
-        server.stop()
+        server.end()
 
 
 def run_prepare(model_store: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:

@@ -63,7 +63,7 @@ def test_the_ledger_has_a_row_for_each_authenticated_request(
         ("/v1/classify", "POST", 200, 1, made["key_id"]),
         ("/v1/classify", "POST", 429, 0, made["key_id"]),
         ("/v1/model/info", "GET", 200, 0, made["key_id"]),
-        ("(unknown)", "GET", 404, 0, made["key_id"]),
+        ("/(unknown)", "GET", 404, 0, made["key_id"]),
     ]
 
 

@@ -1,0 +1,112 @@
+"""The history checker: what concurrent callers sent and received, held against what was promised.
+
+It knows nothing of how the service works. Each event has the monotonic times between which the service must have acted
+on it, so what it reports is a broken promise under every possible order of events, never a guess.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+GRACE_OF_A_REVOCATION_S = 1.0
+
+
+@dataclass(frozen=True)
+class Event:
+    """One request. Times are monotonic seconds; `status` is None where no answer came."""
+
+    user: str
+    key_id: str
+    sent: float
+    received: float
+    status: int | None
+    request_id: str | None
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """What the usage log says of a request."""
+
+    request_id: str
+    user: str
+    status: int
+    images: int
+
+
+def check(
+    events: Iterable[Event],
+    limits: Iterable[tuple[int, float]],
+    ledger: Iterable[LedgerRow],
+    hits: dict[str, int],
+    revoked: dict[str, float] | None = None,
+) -> list[str]:
+    """Every promise that was broken, in words; an empty list where none was.
+
+    Args:
+        events: what callers saw.
+        limits: quota and window in seconds of every limit, which each user has.
+        ledger: the usage log.
+        hits: for each user, how many hits are counted in all.
+        revoked: for a key, when its revocation was reported done.
+    """
+    events, ledger = list(events), list(ledger)
+    broken = []
+    for quota, window_s in limits:
+        broken += _overfull_windows(events, quota, window_s)
+    broken += _ledger_mistakes(events, ledger)
+    broken += _hit_mistakes(events, ledger, hits)
+    broken += _used_after_revocation(events, revoked or {})
+    return broken
+
+
+def _admitted(events: list[Event]) -> list[Event]:
+    return [event for event in events if event.status == 200]
+
+
+def _overfull_windows(events: list[Event], quota: int, window_s: float) -> list[str]:
+    broken = []
+    for user in {event.user for event in events}:
+        mine = sorted((event for event in _admitted(events) if event.user == user), key=lambda event: event.received)
+        for number in range(quota, len(mine)):
+            # These were all admitted between the first sending and the last receipt among them.
+            some = mine[number - quota : number + 1]
+            took_s = some[-1].received - min(event.sent for event in some)
+            if took_s < window_s:
+                broken.append(f"{user}: {quota + 1} admitted within {took_s:.3f} s, where {quota} in {window_s} s are")
+                break
+    return broken
+
+
+def _ledger_mistakes(events: list[Event], ledger: list[LedgerRow]) -> list[str]:
+    rows = Counter(row.request_id for row in ledger)
+    by_id = {row.request_id: row for row in ledger}
+    broken = [f"row {request_id} is there {times} times" for request_id, times in rows.items() if times > 1]
+    for event in _admitted(events):
+        row = by_id.get(event.request_id or "")
+        if row is None:
+            broken.append(f"{event.user}: a 200 has no row ({event.request_id})")
+        elif (row.user, row.status, row.images) != (event.user, 200, 1):
+            broken.append(f"{event.user}: the row of a 200 says {row}")
+    return broken
+
+
+def _hit_mistakes(events: list[Event], ledger: list[LedgerRow], hits: dict[str, int]) -> list[str]:
+    broken = []
+    nobody_was_cut_off = all(event.status in (200, 429) for event in events)
+    for user in {event.user for event in events}:
+        received = sum(event.user == user for event in _admitted(events))
+        counted, charged = hits.get(user, 0), sum(row.images for row in ledger if row.user == user)
+        if counted < received:
+            broken.append(f"{user}: {received} answers of 200 and {counted} hits")
+        if nobody_was_cut_off and not counted == charged == received:
+            broken.append(f"{user}: {received} answers of 200, {counted} hits, {charged} images on the ledger")
+    return broken
+
+
+def _used_after_revocation(events: list[Event], revoked: dict[str, float]) -> list[str]:
+    broken = []
+    for event in _admitted(events):
+        late_s = event.sent - revoked.get(event.key_id, float("inf"))
+        if late_s > GRACE_OF_A_REVOCATION_S:
+            broken.append(f"{event.user}: the key {event.key_id} was taken {late_s:.3f} s after its revocation")
+    return broken

@@ -1,0 +1,90 @@
+"""Concurrent callers that write down what they sent and received."""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from tests.history import Event
+from tests.photographs import as_base64, crops, encoded
+
+BODY = {"image": as_base64(encoded(crops(1)[0].resize((64, 64)), "JPEG"))}
+GIVES_UP_AFTER_S = 30
+
+
+@dataclass(frozen=True)
+class Key:
+    """A user's key, as `python -m auth create --json` printed it."""
+
+    user: str
+    key_id: str
+    key: str
+
+    @classmethod
+    def of(cls, made: dict[str, Any]) -> "Key":
+        return cls(made["user_id"], made["key_id"], made["key"])
+
+
+def run_callers(
+    urls: Sequence[str],
+    keys: Sequence[Key],
+    callers: int,
+    seconds: float,
+    meanwhile: Callable[[], None] | None = None,
+    pause_s: float = 0.0,
+) -> list[Event]:
+    """Let so many callers classify for so long, keys and servers in turn; what each saw.
+
+    Args:
+        urls: of the servers.
+        keys: whose requests they are.
+        callers: how many at once.
+        seconds: for how long.
+        meanwhile: what happens to the servers in the meantime, run in a thread.
+        pause_s: between a caller's requests.
+    """
+    return asyncio.run(_run(urls, keys, callers, seconds, meanwhile, pause_s))
+
+
+async def _run(
+    urls: Sequence[str],
+    keys: Sequence[Key],
+    callers: int,
+    seconds: float,
+    meanwhile: Callable[[], None] | None,
+    pause_s: float,
+) -> list[Event]:
+    events: list[Event] = []
+    ends = time.monotonic() + seconds
+    servers, whose = itertools.cycle(urls), itertools.cycle(keys)
+    timeout = aiohttp.ClientTimeout(total=GIVES_UP_AFTER_S)
+    async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def call(url: str, key: Key) -> None:
+            while time.monotonic() < ends:
+                events.append(await _classify(session, url, key))
+                await asyncio.sleep(pause_s if events[-1].status is not None else 0.05)
+
+        tasks = [call(next(servers), next(whose)) for _ in range(callers)]
+        if meanwhile is not None:
+            tasks.append(asyncio.to_thread(meanwhile))
+        await asyncio.gather(*tasks)
+    return events
+
+
+async def _classify(session: aiohttp.ClientSession, url: str, key: Key) -> Event:
+    sent = time.monotonic()
+    try:
+        headers = {"Authorization": f"Bearer {key.key}"}
+        async with session.post(f"{url}/v1/classify", json=BODY, headers=headers) as answer:
+            text = await answer.text()
+            if answer.status >= 400:
+                assert answer.content_type == "application/problem+json", text
+            status, request_id = answer.status, answer.headers["X-Request-ID"]
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return Event(key.user, key.key_id, sent, time.monotonic(), None, None)
+    return Event(key.user, key.key_id, sent, time.monotonic(), status, request_id)

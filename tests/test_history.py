@@ -1,0 +1,209 @@
+"""The promises on limits, the ledger and revocation, held by real servers under concurrent callers and restarts.
+
+`make torture` runs the same in full size (64 callers, 20 s each).
+"""
+
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis as redis_client
+import sqlalchemy
+
+from tests.engines import Postgres, RedisServer
+from tests.history import Event, LedgerRow, check
+from tests.load import Key, run_callers
+from tests.servers import PROJECT, Server
+
+IN_FULL = bool(os.environ.get("TORTURE"))
+CALLERS = 64
+SECONDS = 20.0 if IN_FULL else 5.0
+USERS = 4
+LIMITS = [(7, 2.0), (20, 10.0)]
+# The third keeps every hit of the run, so that all can be counted afterwards.
+OPTIONS = ("--limit", "7/2s", "--limit", "20/10s", "--limit", "1000000/day")
+CLOCK_SHIFT_S = 5
+
+
+class Replicas:
+    """One or several servers over the same stores, and what is in those afterwards."""
+
+    def __init__(self, servers: list[Server], redis: RedisServer | None = None) -> None:
+        self.servers = servers
+        self.urls = [server.url for server in servers]
+        self._redis = redis
+
+    def start(self) -> None:
+        for server in self.servers:
+            server.start()
+
+    def stop(self) -> None:
+        for server in self.servers:
+            assert server.stop() == 0
+
+    def new_key(self, email: str, *options: str) -> Key:
+        return Key.of(self.servers[0].create_key(email, *options))
+
+    def ledger(self) -> list[LedgerRow]:
+        rows = self._ask("SELECT request_id, user_id, status, images FROM usage_log")
+        return [LedgerRow(*row) for row in rows]
+
+    def hits(self) -> dict[str, int]:
+        if self._redis is None:
+            return dict(self._ask("SELECT user_id, count(*) FROM hits GROUP BY user_id"))
+        with redis_client.Redis.from_url(self._redis.url, decode_responses=True) as client:
+            return {name.rpartition(":")[2]: client.zcard(name) for name in client.keys("classifier:hits:*")}
+
+    def _ask(self, question: str) -> list[Any]:
+        url = self.servers[0].environment["CLASSIFIER_DATABASE_URL"]
+        if url.startswith("sqlite"):
+            connection = sqlite3.connect(url.removeprefix("sqlite:///"))
+            rows = connection.execute(question).fetchall()
+            connection.close()
+            return rows
+        engine = sqlalchemy.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+        with engine.connect() as opened:
+            found = [tuple(row) for row in opened.execute(sqlalchemy.text(question))]
+        engine.dispose()
+        return found
+
+
+def one_server(folder: Path, model_store: Path, gateways: int) -> Replicas:
+    options = f"services.ImageClassifier.workers={gateways}"
+    return Replicas([Server(folder / "it", model_store, BENTOML_CONFIG_OPTIONS=options)])
+
+
+def two_replicas(folder: Path, model_store: Path, postgres: Postgres, redis: RedisServer) -> Replicas:
+    shared = {"CLASSIFIER_DATABASE_URL": postgres.new_database(), "CLASSIFIER_REDIS_URL": redis.url}
+    (folder / "shift").mkdir()
+    (folder / "shift" / "sitecustomize.py").write_text(SHIFTED_CLOCK)
+    shifted = {"PYTHONPATH": str(folder / "shift"), "CLOCK_SHIFT_S": str(CLOCK_SHIFT_S)}
+    return Replicas(
+        [Server(folder / "one", model_store, **shared), Server(folder / "two", model_store, **shared, **shifted)], redis
+    )
+
+
+SHIFTED_CLOCK = """
+import os, time
+_shift_s, _time, _time_ns = float(os.environ["CLOCK_SHIFT_S"]), time.time, time.time_ns
+time.time = lambda: _time() + _shift_s
+time.time_ns = lambda: _time_ns() + int(_shift_s * 1e9)
+"""
+
+
+@pytest.fixture(params=["sqlite-1-gateway", "sqlite-3-gateways", "postgresql-redis-2-replicas"])
+def replicas(request: pytest.FixtureRequest, tmp_path: Path, model_store: Path) -> Iterator[Replicas]:
+    if request.param == "postgresql-redis-2-replicas":
+        postgres, redis = request.getfixturevalue("postgres"), request.getfixturevalue("redis")
+        made = two_replicas(tmp_path, model_store, postgres, redis)
+    else:
+        made = one_server(tmp_path, model_store, gateways=int(request.param.split("-")[1]))
+    with ExitStack() as stack:
+        made.start()
+        for server in made.servers:
+            stack.callback(server.end)
+        yield made
+
+
+def test_every_promise_holds_under_concurrent_callers_and_through_a_restart(replicas: Replicas) -> None:
+    keys = [replicas.new_key(f"user{number}@example.org", *OPTIONS) for number in range(USERS)]
+    doomed = replicas.new_key("doomed@example.org", "--limit", "1000000/day")
+    revoked = {}
+
+    def revoke() -> None:
+        time.sleep(0.5)
+        assert replicas.servers[0].auth("revoke", doomed.key_id).returncode == 0
+        revoked[doomed.key_id] = time.monotonic()
+
+    events = run_callers(replicas.urls, keys, CALLERS, SECONDS)
+    # Without a pause: a window must hold over the restart too.
+    replicas.stop()
+    replicas.start()
+    events += run_callers(replicas.urls, [*keys * 2, doomed], CALLERS, SECONDS + 3, meanwhile=revoke)
+
+    limited = [event for event in events if event.user != doomed.user]
+    statuses = {event.status for event in limited}
+    assert statuses == {200, 429}, statuses
+    assert len([event for event in limited if event.status == 200]) >= USERS * 20
+    # An address that goes on with a dead key is told to wait, in the end.
+    assert {200, 401} <= {event.status for event in events if event.user == doomed.user} <= {200, 401, 429}
+    ledger, hits = replicas.ledger(), replicas.hits()
+    assert check(limited, LIMITS, [row for row in ledger if row.user != doomed.user], hits) == []
+    assert check([event for event in events if event.user == doomed.user], [], ledger, hits, revoked) == []
+
+
+def test_the_clocks_of_the_replicas_do_differ(tmp_path: Path) -> None:
+    """The shift above is one that a server's processes see."""
+    (tmp_path / "sitecustomize.py").write_text(SHIFTED_CLOCK)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "CLOCK_SHIFT_S": str(CLOCK_SHIFT_S)}
+    code = "from storage.store import unix_us; print(unix_us())"
+    said = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=environment, capture_output=True, check=True)
+    assert abs(int(said.stdout) / 1e6 - time.time() - CLOCK_SHIFT_S) < 3
+
+
+def event(user: str, at: float, status: int = 200, request_id: str = "", key_id: str = "k") -> Event:
+    return Event(user, key_id, at, at + 0.001, status, request_id or f"{user}-{at}")
+
+
+def rows(events: list[Event]) -> list[LedgerRow]:
+    return [LedgerRow(e.request_id or "", e.user, e.status or 0, int(e.status == 200)) for e in events]
+
+
+def play(admits: Callable[[float], bool]) -> list[Event]:
+    """What one caller sees who asks every tenth of a second for ten seconds."""
+    return [event("u", at / 10, 200 if admits(at / 10) else 429) for at in range(100)]
+
+
+def fixed_window(quota: int, window_s: float) -> Callable[[float], bool]:
+    """A limiter that is deliberately wrong: it counts anew with every full window of the clock."""
+    counts: dict[int, int] = {}
+
+    def admits(at: float) -> bool:
+        window = int((at + window_s / 2 + 0.01) // window_s)
+        counts[window] = counts.get(window, 0) + 1
+        return counts[window] <= quota
+
+    return admits
+
+
+def sliding_window(quota: int, window_s: float) -> Callable[[float], bool]:
+    admitted: list[float] = []
+
+    def admits(at: float) -> bool:
+        if sum(time > at - window_s - 0.01 for time in admitted) >= quota:
+            return False
+        admitted.append(at)
+        return True
+
+    return admits
+
+
+def test_the_checker_catches_a_fixed_window_and_passes_a_sliding_one() -> None:
+    for admits, is_broken in ((fixed_window(7, 2), True), (sliding_window(7, 2), False)):
+        seen = play(admits)
+        hits = {"u": sum(e.status == 200 for e in seen)}
+        assert bool(check(seen, [(7, 2.0)], rows(seen), hits)) == is_broken
+
+
+def test_the_checker_catches_a_lossy_and_a_repeating_log() -> None:
+    seen = [event("u", at) for at in range(10)]
+    hits = {"u": 10}
+    assert check(seen, [], rows(seen), hits) == []
+    assert any("no row" in told for told in check(seen, [], rows(seen)[:-1], hits))
+    assert any("2 times" in told for told in check(seen, [], [*rows(seen), rows(seen)[0]], hits))
+    wrong_user = [LedgerRow(row.request_id, "other", row.status, row.images) for row in rows(seen)]
+    assert check(seen, [], wrong_user, hits) != []
+
+
+def test_the_checker_catches_a_lost_hit_and_a_late_revocation() -> None:
+    seen = [event("u", at) for at in range(10)]
+    assert any("hits" in told for told in check(seen, [], rows(seen), {"u": 9}))
+    assert check(seen, [], rows(seen), {"u": 10}, {"k": 8.5}) == []
+    assert any("revocation" in told for told in check(seen, [], rows(seen), {"u": 10}, {"k": 7.5}))
