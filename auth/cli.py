@@ -15,6 +15,7 @@ from typing import Any
 from auth import commands
 from auth.commands import Answer
 from auth.identity import SCOPES
+from auth.keys import PREFIX, ApiKey
 from configs.settings import SettingsError, load_settings
 from storage.database import Database
 from storage.errors import StorageError, StorageUnavailable
@@ -63,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 
     limit: dict[str, Any] = {"type": _checked(Limit.parse), "metavar": "N/PERIOD"}
     time: dict[str, Any] = {"type": _checked(_seconds), "metavar": "TIME"}
-    key_id: dict[str, Any] = {"metavar": "KEY_ID", "help": "the key's id, as 'list' shows it"}
+    key_id: dict[str, Any] = {"type": _key_id, "metavar": "KEY_ID", "help": "the key's id, as 'list' shows it"}
     user_id: dict[str, Any] = {"metavar": "USER_ID", "help": "the user's id, as 'list' shows it"}
 
     create = add("create", commands.create, "Create a key, and its user where there is none; the key is printed once.")
@@ -103,6 +104,16 @@ def _checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(str(error)) from None
 
     return parsed
+
+
+def _key_id(text: str) -> str:
+    """The id; of a whole key, its id alone, so that no secret is told back in an error."""
+    if not text.startswith(PREFIX):
+        return text
+    key = ApiKey.parse(text)
+    if key is None:
+        raise argparse.ArgumentTypeError("give a key's id, as 'list' shows it")
+    return key.key_id
 
 
 def _email(text: str) -> str:

@@ -49,8 +49,10 @@ class Tally:
     def take(self, row: Sequence[Any]) -> None:
         """Add a row of the roll-up: status, bin, requests, images, total_ms."""
         status, bin_, requests, images, total_ms = row
+        # PostgreSQL sums whole numbers to decimals.
+        requests = int(requests)
         self.requests += requests
-        self.images += images
+        self.images += int(images)
         self.total_ms += total_ms
         self.statuses[status] += requests
         self.bins[bin_] += requests

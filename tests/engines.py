@@ -39,6 +39,18 @@ class Postgres:
         engine.dispose()
         return self._admin.replace("/postgres?", f"/{name}?")
 
+    @property
+    def folder(self) -> Path:
+        """Where its data and its logs lie."""
+        return Path(self._folder)
+
+    def checkpoint(self) -> None:
+        """Have everything written to its files."""
+        engine = create_engine(_for_psycopg(self._admin), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text("CHECKPOINT"))
+        engine.dispose()
+
     def stop(self) -> None:
         """Stop at once, cutting every connection."""
         self._control("stop", "-m", "immediate")

@@ -2,7 +2,10 @@
 
 import json
 import os
+import time
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,6 +76,68 @@ def test_what_exists_is_not_changed_by_the_way(operator: Server) -> None:
     assert (other_limit.returncode, "without --limit" in other_limit.stderr) == (1, True)
     assert operator.auth("revoke", made["key_id"]).returncode == 0
     assert operator.auth("revoke", made["key_id"]).returncode == 1
+
+
+def told(operator: Server, *arguments: str) -> dict[str, Any]:
+    done = operator.auth(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def test_show_tells_all_but_the_secret(operator: Server) -> None:
+    made = operator.create_key("ada@example.org", "--scope", "usage")
+    shown = told(operator, "show", made["key_id"])
+    assert (shown["email"], shown["state"], shown["scopes"]) == ("ada@example.org", "live", ["usage"])
+    # A whole key will do, and is not told back.
+    assert told(operator, "show", made["key"]) == shown
+    assert made["key"] not in operator.auth("show", made["key"]).stdout
+
+
+def test_rotation_gives_a_new_key_and_lets_the_old_one_end(operator: Server) -> None:
+    old = operator.create_key("ada@example.org", "--limit", "9/minute", "--scope", "metrics", "--expires-in", "30d")
+    new = told(operator, "rotate", old["key_id"], "--grace", "1h")
+    assert set(new) == set(old)
+    assert (new["user_id"], new["limits"], new["scopes"]) == (old["user_id"], ["9/minute"], ["metrics"])
+    assert new["expires_at"] == old["expires_at"]
+    graced = told(operator, "show", old["key_id"])
+    assert graced["state"] == "live"
+    left_s = datetime.fromisoformat(graced["expires_at"]).timestamp() - time.time()
+    assert 3500 < left_s <= 3600
+    newest = told(operator, "rotate", new["key_id"])
+    assert told(operator, "show", new["key_id"])["state"] == "revoked"
+    assert told(operator, "show", newest["key_id"])["state"] == "live"
+    assert "revoked or expired" in operator.auth("rotate", new["key_id"]).stderr
+
+
+def test_a_users_limits_can_be_set(operator: Server) -> None:
+    made = operator.create_key("ada@example.org")
+    assert told(operator, "set-limit", made["user_id"], "7/2s", "100/day")["limits"] == ["7/2s", "100/day"]
+    assert told(operator, "show", made["key_id"])["limits"] == ["7/2s", "100/day"]
+    refused = operator.auth("set-limit", "usr_unknown", "5/minute")
+    assert (refused.returncode, "list" in refused.stderr) == (1, True)
+
+
+def test_usage_of_a_user_who_has_used_nothing(operator: Server) -> None:
+    made = operator.create_key("ada@example.org")
+    document = told(operator, "usage", made["user_id"])
+    assert document["total"] == {"requests": 0, "images": 0, "statuses": {}}
+    assert document["data"] == []
+    assert operator.auth("usage", "usr_unknown").returncode == 1
+
+
+def test_every_change_is_audited_and_a_refused_one_is_not(operator: Server) -> None:
+    made = operator.create_key("ada@example.org")
+    operator.auth("set-limit", made["user_id"], "7/minute")
+    operator.auth("revoke", made["key_id"])
+    operator.auth("revoke", made["key_id"])
+    operator.auth("prune", "--older-than", "1d")
+    operator.auth("list")
+    entries = told(operator, "audit")["entries"]
+    assert [entry["action"] for entry in entries] == ["create", "set-limit", "revoke", "prune"]
+    assert all(entry["actor"] and entry["at"] for entry in entries)
+    assert [entry["key_id"] for entry in entries] == [made["key_id"], None, made["key_id"], None]
+    assert entries[1]["detail"]["limits"] == "7/minute"
+    assert "revoke" in operator.auth("audit").stdout
 
 
 def test_init_makes_a_first_user_and_only_the_first(operator: Server) -> None:

@@ -1,5 +1,6 @@
 """Who is let in: nobody without a live key, and nobody beyond the key's scopes."""
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -56,6 +57,28 @@ def test_a_revoked_key_is_refused_once_the_command_returns(
         assert server.auth("revoke", made["key_id"]).returncode == 0
         assert_problem(client.get("/v1/usage"), 401)
         assert_problem(client.post("/v1/classify", json={"image": as_base64(COFFEE.read_bytes())}), 401)
+
+
+def test_a_changed_limit_is_in_force_within_a_second(server: Server, new_user: Callable[..., dict[str, Any]]) -> None:
+    made = new_user("--limit", "1/minute")
+    with server.client(made["key"]) as client:
+        body = {"image": as_base64(COFFEE.read_bytes())}
+        assert [client.post("/v1/classify", json=body).status_code for _ in range(2)] == [200, 429]
+        assert server.auth("set-limit", made["user_id"], "2/minute").returncode == 0
+        time.sleep(1)
+        assert [client.post("/v1/classify", json=body).status_code for _ in range(2)] == [200, 429]
+
+
+def test_a_rotated_key_works_beside_the_new_one_for_its_grace(
+    server: Server, new_user: Callable[..., dict[str, Any]]
+) -> None:
+    old = new_user()
+    done = server.auth("rotate", old["key_id"], "--grace", "3s", "--json")
+    new = json.loads(done.stdout)
+    with server.client(old["key"]) as before, server.client(new["key"]) as after:
+        assert [client.get("/v1/usage").status_code for client in (before, after)] == [200, 200]
+        time.sleep(3)
+        assert [client.get("/v1/usage").status_code for client in (before, after)] == [401, 200]
 
 
 def test_an_expired_key_is_refused(server: Server, new_user: Callable[..., dict[str, Any]]) -> None:

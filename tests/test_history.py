@@ -4,22 +4,19 @@
 """
 
 import os
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
-import redis as redis_client
-import sqlalchemy
 
 from tests.engines import Postgres, RedisServer
 from tests.history import Event, LedgerRow, check
-from tests.load import Key, run_callers
+from tests.load import run_callers
+from tests.replicas import Replicas
 from tests.servers import PROJECT, Server
 
 IN_FULL = bool(os.environ.get("TORTURE"))
@@ -30,49 +27,6 @@ LIMITS = [(7, 2.0), (20, 10.0)]
 # The third keeps every hit of the run, so that all can be counted afterwards.
 OPTIONS = ("--limit", "7/2s", "--limit", "20/10s", "--limit", "1000000/day")
 CLOCK_SHIFT_S = 5
-
-
-class Replicas:
-    """One or several servers over the same stores, and what is in those afterwards."""
-
-    def __init__(self, servers: list[Server], redis: RedisServer | None = None) -> None:
-        self.servers = servers
-        self.urls = [server.url for server in servers]
-        self._redis = redis
-
-    def start(self) -> None:
-        for server in self.servers:
-            server.start()
-
-    def stop(self) -> None:
-        for server in self.servers:
-            assert server.stop() == 0
-
-    def new_key(self, email: str, *options: str) -> Key:
-        return Key.of(self.servers[0].create_key(email, *options))
-
-    def ledger(self) -> list[LedgerRow]:
-        rows = self._ask("SELECT request_id, user_id, status, images FROM usage_log")
-        return [LedgerRow(*row) for row in rows]
-
-    def hits(self) -> dict[str, int]:
-        if self._redis is None:
-            return dict(self._ask("SELECT user_id, count(*) FROM hits GROUP BY user_id"))
-        with redis_client.Redis.from_url(self._redis.url, decode_responses=True) as client:
-            return {name.rpartition(":")[2]: client.zcard(name) for name in client.keys("classifier:hits:*")}
-
-    def _ask(self, question: str) -> list[Any]:
-        url = self.servers[0].environment["CLASSIFIER_DATABASE_URL"]
-        if url.startswith("sqlite"):
-            connection = sqlite3.connect(url.removeprefix("sqlite:///"))
-            rows = connection.execute(question).fetchall()
-            connection.close()
-            return rows
-        engine = sqlalchemy.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
-        with engine.connect() as opened:
-            found = [tuple(row) for row in opened.execute(sqlalchemy.text(question))]
-        engine.dispose()
-        return found
 
 
 def one_server(folder: Path, model_store: Path, gateways: int) -> Replicas:

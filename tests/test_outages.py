@@ -1,0 +1,187 @@
+"""Processes killed and stores stopped under load: what was answered is on the ledger, and the service comes back.
+
+`make torture` runs the same in full size (20 kills, 10 s without a database).
+"""
+
+import itertools
+import os
+import random
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import httpx
+
+from tests.engines import Postgres, RedisServer
+from tests.history import Event, check
+from tests.load import BODY, Key, run_callers
+from tests.replicas import Replicas
+from tests.servers import Server
+from tests.test_classify import assert_problem
+
+IN_FULL = bool(os.environ.get("TORTURE"))
+KILLS = 20 if IN_FULL else 3
+AWAY_S = 10.0 if IN_FULL else 3.0
+BACK_WITHIN_S = 5.0
+UNLIMITED = ("--limit", "1000000/day")
+
+
+def assert_nothing_is_lost(events: list[Event], replicas: Replicas) -> None:
+    assert check(events, [(1_000_000, 86400.0)], replicas.ledger(), replicas.hits()) == []
+
+
+def test_kills_under_load_lose_no_answered_request(tmp_path: Path, model_store: Path) -> None:
+    """The gateway, the runner and the whole group, in turn; every 200 that was received is on the ledger once."""
+    server = Server(tmp_path / "it", model_store)
+    replicas, chance = Replicas([server]), random.Random(0)
+    server.start()
+    key = replicas.new_key("load@example.org", *UNLIMITED)
+    events: list[Event] = []
+    victims = itertools.islice(itertools.cycle(["ImageClassifier", "ResNetRunner", "group"]), KILLS)
+    try:
+        for victim in victims:
+            answered_before = sum(event.status == 200 for event in events)
+            events += run_callers([server.url], [key], 16, 3.0, meanwhile=partial(kill, server, victim, chance))
+            if victim == "group":
+                server.start()
+            wait_for_an_answer(server, key)
+            assert sum(event.status == 200 for event in events) > answered_before, "nothing was under way"
+        events += run_callers([server.url], [key], 16, 1.0)
+        assert {event.status for event in events} <= {200, 503, None}
+        assert_nothing_is_lost(events, replicas)
+    finally:
+        server.end()
+
+
+def kill(server: Server, victim: str, chance: random.Random) -> None:
+    time.sleep(1 + chance.random())
+    if victim == "group":
+        server.kill()
+    else:
+        [worker] = server.workers(victim)
+        worker.kill()
+
+
+def wait_for_an_answer(server: Server, key: Key, within_s: float = 30) -> float:
+    """Seconds until the service classifies again."""
+    began = time.monotonic()
+    with server.client(key.key) as client:
+        while time.monotonic() < began + within_s:
+            try:
+                if client.post("/v1/classify", json=BODY).status_code == 200:
+                    return time.monotonic() - began
+            except httpx.TransportError:
+                pass
+            time.sleep(0.1)
+    raise AssertionError(f"no answer within {within_s} s:\n{server.log.read_text()[-3000:]}")
+
+
+def away_and_back(stop: Callable[[], None], start: Callable[[], None], back_at: list[float]) -> None:
+    time.sleep(1)
+    stop()
+    time.sleep(AWAY_S)
+    start()
+    back_at.append(time.monotonic())
+
+
+def assert_it_said_so_and_came_back(events: list[Event], back_at: float) -> None:
+    assert {event.status for event in events} == {200, 503}
+    refused = [event for event in events if event.status == 503]
+    assert max(event.received - event.sent for event in refused) < 10, "callers were kept waiting"
+    again = min(event.received for event in events if event.status == 200 and event.sent > back_at)
+    assert again - back_at < BACK_WITHIN_S
+    late = [event for event in refused if event.sent > back_at + BACK_WITHIN_S]
+    assert late == []
+
+
+def test_without_postgresql_requests_get_503_and_nothing_is_lost(
+    tmp_path: Path, model_store: Path, postgres: Postgres
+) -> None:
+    server = Server(tmp_path / "it", model_store, CLASSIFIER_DATABASE_URL=postgres.new_database())
+    replicas, back_at = Replicas([server]), list[float]()
+    server.start()
+    try:
+        key = replicas.new_key("load@example.org", *UNLIMITED)
+        metrics = replicas.new_key("metrics@example.org", "--scope", "metrics")
+        events = run_callers(
+            [server.url],
+            [key],
+            16,
+            1 + AWAY_S + 2 * BACK_WITHIN_S,
+            meanwhile=lambda: away_and_back(postgres.stop, postgres.start, back_at),
+            pause_s=0.05,
+        )
+        assert_it_said_so_and_came_back(events, back_at[0])
+        assert_nothing_is_lost(events, replicas)
+        assert counted(server, metrics, "database") > 0
+        assert "Traceback" not in server.log.read_text()
+    finally:
+        server.end()
+
+
+def test_without_redis_requests_get_503_and_the_limit_holds(
+    tmp_path: Path, model_store: Path, redis: RedisServer
+) -> None:
+    server = Server(tmp_path / "it", model_store, CLASSIFIER_REDIS_URL=redis.url)
+    replicas, back_at = Replicas([server], redis), list[float]()
+    server.start()
+    try:
+        metrics = replicas.new_key("metrics@example.org", "--scope", "metrics")
+        five = replicas.new_key("five@example.org", "--limit", "5/minute")
+        with server.client(five.key) as client:
+            assert [client.post("/v1/classify", json=BODY).status_code for _ in range(6)] == [200] * 5 + [429]
+            key = replicas.new_key("load@example.org", *UNLIMITED)
+            events = run_callers(
+                [server.url],
+                [key],
+                16,
+                1 + AWAY_S + 2 * BACK_WITHIN_S,
+                meanwhile=lambda: away_and_back(redis.stop, redis.start, back_at),
+                pause_s=0.05,
+            )
+            assert_it_said_so_and_came_back(events, back_at[0])
+            # Redis kept its log over the restart, and so the user's window.
+            assert client.post("/v1/classify", json=BODY).status_code == 429
+        assert_nothing_is_lost(events, replicas)
+        assert counted(server, metrics, "redis") > 0
+    finally:
+        server.end()
+
+
+def counted(server: Server, metrics: Key, store: str) -> float:
+    with server.client(metrics.key) as client:
+        lines = client.get("/metrics").text.splitlines()
+    wanted = f'classifier_storage_unavailable_total{{store="{store}"}}'
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(wanted))
+
+
+def test_without_its_database_the_service_is_not_ready(tmp_path: Path, model_store: Path, postgres: Postgres) -> None:
+    server = Server(tmp_path / "it", model_store, CLASSIFIER_DATABASE_URL=postgres.new_database())
+    server.start()
+    try:
+        postgres.stop()
+        answer = httpx.get(f"{server.url}/readyz", timeout=15)
+        assert_problem(answer, 503)
+        assert int(answer.headers["retry-after"]) > 0
+        assert httpx.get(f"{server.url}/livez", timeout=15).status_code == 200
+    finally:
+        postgres.start()
+        server.end()
+
+
+def test_a_stop_answers_what_is_under_way_and_ends_with_success(tmp_path: Path, model_store: Path) -> None:
+    server = Server(tmp_path / "it", model_store)
+    replicas = Replicas([server])
+    server.start()
+    key = replicas.new_key("load@example.org", *UNLIMITED)
+    ended: list[int] = []
+
+    def stop() -> None:
+        time.sleep(1)
+        ended.append(server.stop())
+
+    events = run_callers([server.url], [key], 16, 2.0, meanwhile=stop)
+    assert ended == [0]
+    assert {event.status for event in events} <= {200, None}
+    assert_nothing_is_lost(events, replicas)

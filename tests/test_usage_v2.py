@@ -1,0 +1,162 @@
+"""GET /v2/usage and /v2/limits: what a caller has used, in buckets of time, and what is left."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from storage import keys, rollup, usage
+from storage.database import Database
+from storage.keys import NewKey
+from storage.migrate import migrate
+from storage.policy import Limit
+from storage.rollup import Span
+from storage.usage import UsageRow
+from tests.load import BODY
+from tests.servers import Server
+from tests.test_classify import assert_problem
+
+
+@pytest.fixture
+def mine(server: Server, new_user: Callable[..., dict[str, Any]]) -> Iterator[httpx.Client]:
+    with server.client(new_user("--limit", "4/minute", "--limit", "100/hour")["key"]) as client:
+        yield client
+
+
+def use(client: httpx.Client) -> None:
+    statuses = [client.post("/v1/classify", json=body).status_code for body in (BODY, BODY, {"image": "!"}, BODY, BODY)]
+    assert statuses == [200, 200, 400, 200, 429]
+
+
+@pytest.mark.parametrize("bucket", ["minute", "hour", "day"])
+def test_buckets_add_up_what_was_asked(mine: httpx.Client, bucket: str) -> None:
+    use(mine)
+    told = mine.get("/v2/usage", params={"bucket": bucket, "endpoint": "/v1/classify"}).json()
+    assert set(told) == {"bucket", "from", "to", "endpoint", "data", "next_cursor"}
+    assert told["next_cursor"] is None
+    assert sum(entry["requests"] for entry in told["data"]) == 5
+    assert sum(entry["images"] for entry in told["data"]) == 4
+    assert sum(entry["status"]["2xx"] for entry in told["data"]) == 3
+    assert sum(entry["status"]["4xx"] for entry in told["data"]) == 2
+    for entry in told["data"]:
+        times = entry["response_time_ms"]
+        assert 0 < times["p50"] <= times["p95"] <= times["p99"]
+        assert times["mean"] > 0
+
+
+def test_every_endpoint_is_counted_unless_one_is_named(mine: httpx.Client) -> None:
+    mine.get("/v1/usage")
+    mine.get("/made/up")
+    told = mine.get("/v2/usage").json()
+    assert sum(entry["requests"] for entry in told["data"]) == 2
+    named = mine.get("/v2/usage", params={"endpoint": "/v1/usage"}).json()
+    assert sum(entry["requests"] for entry in named["data"]) == 1
+
+
+def test_a_span_in_the_past_is_empty(mine: httpx.Client) -> None:
+    use(mine)
+    told = mine.get("/v2/usage", params={"from": "2020-01-01", "to": "2020-02-01T00:00:00Z"}).json()
+    assert told["data"] == []
+    assert told["from"] == "2020-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({"bucket": "week"}, "bucket"),
+        ({"from": "yesterday"}, "from"),
+        ({"cursor": "-1"}, "cursor"),
+        ({"from": "2026-01-02", "to": "2026-01-01"}, "from"),
+    ],
+)
+def test_a_wrong_query_is_422_and_names_the_field(mine: httpx.Client, query: dict[str, str], field: str) -> None:
+    problem = assert_problem(mine.get("/v2/usage", params=query), 422)
+    assert f"'{field}'" in problem["detail"]
+    assert problem["field"] == field
+
+
+def test_limits_tell_each_policy(mine: httpx.Client) -> None:
+    fresh = mine.get("/v2/limits").json()["policies"]
+    assert [(policy["name"], policy["remaining"], policy["reset"]) for policy in fresh] == [
+        ("default", 4, 0),
+        ("100/hour", 100, 0),
+    ]
+    use(mine)
+    used = mine.get("/v2/limits").json()["policies"]
+    assert [policy["remaining"] for policy in used] == [0, 96]
+    assert used[0] == {**used[0], "limit": "4/minute", "quota": 4, "window": 60}
+    assert 50 <= used[0]["reset"] <= 60
+
+
+@pytest.mark.parametrize("path", ["/v2/usage", "/v2/limits"])
+def test_the_scope_usage_is_needed(server: Server, new_user: Callable[..., dict[str, Any]], path: str) -> None:
+    with server.client(new_user("--scope", "classify")["key"]) as client:
+        assert_problem(client.get(path), 403)
+
+
+def ledger_of(folder: Path, times_ms: list[float], apart: timedelta) -> tuple[Database, str]:
+    """A database with a user's requests, one after another."""
+    url = f"sqlite:///{folder}/it.db"
+    migrate(url)
+    database = Database(url)
+    new = NewKey("a@b", None, (Limit(5, 60),), "key", "hash", frozenset(), 0, None)
+    user = database.change(partial(keys.issue, new=new)).user_id
+    start_us = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1e6)
+    step_us = int(apart.total_seconds() * 1e6)
+    rows = [
+        UsageRow(f"req_{number}", user, "key", "/v1/classify", "POST", 200, took_ms, start_us + number * step_us, 1)
+        for number, took_ms in enumerate(times_ms)
+    ]
+    database.change(lambda connection: usage.record(connection, rows))
+    return database, user
+
+
+def test_percentiles_are_within_two_and_a_half_percent(tmp_path: Path) -> None:
+    times_ms = np.random.default_rng(0).lognormal(3, 1, 2000).tolist()
+    database, user = ledger_of(tmp_path, times_ms, timedelta(0))
+    tally = database.ask(lambda connection: rollup.totals(connection, user))
+    for share in (0.5, 0.95, 0.99):
+        exact = sorted(times_ms)[math.ceil(share * len(times_ms)) - 1]
+        assert tally.percentile_ms(share) == pytest.approx(exact, rel=0.025)
+    assert tally.mean_ms == pytest.approx(float(np.mean(times_ms)))
+    database.close()
+
+
+def test_pages_follow_each_other_without_a_gap(tmp_path: Path) -> None:
+    database, user = ledger_of(tmp_path, [5.0] * 250, timedelta(minutes=1))
+    start_s = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
+    seen: list[int] = []
+    after: int | None = start_s
+    while after is not None:
+        span = Span(60, after, start_s + 10**6, None, 100)
+        page, after = database.ask(partial(rollup.buckets, user_id=user, span=span))
+        seen += [at for at, _ in page]
+    assert seen == [start_s + 60 * number for number in range(250)]
+    database.close()
+
+
+def test_pruning_keeps_what_was_added_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage, "PRUNED_AT_ONCE", 7)
+    database, user = ledger_of(tmp_path, [5.0] * 20, timedelta(days=1))
+    before_us = int((datetime(2026, 1, 11, tzinfo=UTC)).timestamp() * 1e6)
+    pruned = 0
+    while some := database.change(lambda connection: usage.prune(connection, before_us)):
+        pruned += some
+    assert pruned == 10
+    assert database.ask(usage.count) == 10
+    assert database.ask(lambda connection: rollup.totals(connection, user)).requests == 20
+    database.close()
+
+
+def test_the_clock_is_utc(mine: httpx.Client) -> None:
+    use(mine)
+    [*_, last] = mine.get("/v2/usage", params={"bucket": "minute"}).json()["data"]
+    assert last["start"].endswith("Z")
+    assert abs(datetime.fromisoformat(last["start"]).timestamp() - time.time()) < 180
