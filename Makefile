@@ -7,7 +7,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 SERVE_LOCKS := requirements/serve.lock requirements/prepare.lock
-SOURCES := service.py api auth configs model problems storage tests
+SOURCES := service.py api auth benchmarks configs model problems storage tests
 
 # Models, Bentos and metrics lie in this checkout unless the environment says otherwise, so that two servers on one
 # machine do not share a folder that the second would wipe.
@@ -56,6 +56,15 @@ install-tests: $(VENV)/.tests-installed
 .PHONY: test
 test: install-tests ## run all tests
 	$(BIN)/pytest
+
+.PHONY: torture
+torture: install-tests ## the long runs: concurrent callers, kills and outages in full size
+	TORTURE=1 $(BIN)/pytest tests/test_history.py tests/test_outages.py
+
+.PHONY: bench
+bench: install-tests ## the benchmarks: what the gate costs, and what a long ledger costs
+	$(BIN)/python -m benchmarks.gate --postgres
+	$(BIN)/python -m benchmarks.ledger
 
 .PHONY: check
 check: install-tests ## lint, format, types, and the walls between the rooms

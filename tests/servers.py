@@ -38,6 +38,7 @@ class Server:
         (home / "models").symlink_to(model_store)
         self.folder = folder
         self.project = PROJECT
+        self.service = "service:ImageClassifier"
         self.log = folder / "server.log"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -53,7 +54,7 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *options: str) -> None:
-        command = [sys.executable, "-m", "bentoml", "serve", "service:ImageClassifier"]
+        command = [sys.executable, "-m", "bentoml", "serve", self.service]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "--host", "127.0.0.1", "--port", str(self.port), *options],
