@@ -15,11 +15,11 @@ from storage import audit as audit_log
 from storage import keys, rollup
 from storage import usage as ledger
 from storage.audit import Entry
+from storage.clock import unix_us
 from storage.database import Database
-from storage.keys import KeyRecord, NewKey
+from storage.keys import KEY_MEMORY_S, KeyRecord, NewKey
 from storage.policy import Limit, parse_limits, write_limits
 from storage.rollup import WIDTHS_S, Span, Tally
-from storage.store import KEY_MEMORY_S, unix_us
 
 FIRST_USER = "first-user@localhost"
 FIRST_LIMIT = (Limit(60, 60),)

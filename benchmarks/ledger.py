@@ -16,11 +16,12 @@ from pathlib import Path
 from sqlalchemy import Connection, text
 
 from storage import keys
+from storage.clock import unix_us
 from storage.keys import NewKey
 from storage.migrate import migrate
 from storage.policy import Limit
 from storage.rollup import bin_of
-from storage.store import Store, unix_us
+from storage.store import Store
 from storage.usage import UsageRow
 from tests.engines import Postgres
 from tests.servers import Server, run_prepare

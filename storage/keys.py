@@ -10,6 +10,9 @@ from storage.errors import Refused
 from storage.models import api_keys, users
 from storage.policy import Limit, parse_limits, write_limits
 
+# How long a worker may go by what it read of a key: the longest time for which a revoked key still opens anything.
+KEY_MEMORY_S = 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:

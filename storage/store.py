@@ -3,35 +3,31 @@
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from prometheus_client import Counter
 from sqlalchemy import text
 
 from storage import keys, limits, rollup, usage
+from storage.clock import unix_us
 from storage.database import Database
 from storage.errors import StorageUnavailable
-from storage.keys import KeyRecord
+from storage.keys import KEY_MEMORY_S, KeyRecord
 from storage.limits import Hit
-from storage.limits_redis import RedisLimits
 from storage.policy import Decision, Limit
 from storage.rollup import Span, Tally
 from storage.usage import UsageRow
 
-# How long a worker may go by what it read of a key: the longest time for which a revoked key still opens anything.
-KEY_MEMORY_S = 0.5
 MOST_KEYS_REMEMBERED = 10_000
+
+if TYPE_CHECKING:
+    from storage.limits_redis import RedisLimits
 
 T = TypeVar("T")
 
 unavailable_total = Counter(
     "classifier_storage_unavailable", "Requests that were refused because a store did not answer.", ["store"]
 )
-
-
-def unix_us() -> int:
-    """The time, Unix microseconds."""
-    return time.time_ns() // 1000
 
 
 class Store:
@@ -48,7 +44,7 @@ class Store:
     def __init__(self, url: str, redis_url: str | None = None, clock_us: Callable[[], int] = unix_us) -> None:
         self.database = Database(url)
         self.now_us = clock_us
-        self._redis = RedisLimits(redis_url) if redis_url else None
+        self._redis = _in_redis(redis_url) if redis_url else None
         # Replicas' clocks differ: where they share a server, limits go by its clock.
         self._limit_clock = None if redis_url or self.database.has_server else clock_us
         self._known: dict[str, tuple[float, KeyRecord]] = {}
@@ -107,6 +103,13 @@ class Store:
         self.database.close()
         if self._redis is not None:
             await self._redis.close()
+
+
+def _in_redis(url: str) -> "RedisLimits":
+    # Imported where it is used: most processes have no Redis.
+    from storage.limits_redis import RedisLimits
+
+    return RedisLimits(url)
 
 
 async def _counted(store: str, answer: Awaitable[T]) -> T:

@@ -1,6 +1,7 @@
 """Real servers for the tests: `bentoml serve` as it ships, on a free port, with a database and a home of its own."""
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -11,9 +12,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx
 import psutil
+
+from auth.cli import main
+from configs.settings import load_settings
 
 PROJECT = Path(__file__).parent.parent
 READY_WITHIN_S = 90
@@ -116,9 +121,14 @@ class Server:
         )
 
     def create_key(self, email: str, *options: str) -> dict[str, Any]:
-        made = self.auth("create", "--email", email, "--json", *options)
-        assert made.returncode == 0, made.stderr
-        return dict(json.loads(made.stdout))
+        """`python -m auth create --json`, without the time that a process takes to start."""
+        printed, ours = io.StringIO(), {k: v for k, v in self.environment.items() if k.startswith("CLASSIFIER_")}
+        with mock.patch.dict(os.environ, ours), contextlib.redirect_stdout(printed):
+            load_settings.cache_clear()
+            status = main(["create", "--email", email, "--json", *options])
+        load_settings.cache_clear()
+        assert status == 0
+        return dict(json.loads(printed.getvalue()))
 
     def client(self, key: str | None = None) -> httpx.Client:
         headers = {"Authorization": f"Bearer {key}"} if key else {}

@@ -22,7 +22,7 @@ from tests.photographs import as_base64, crops, encoded
 from tests.servers import Server, run_prepare, running
 
 PHOTOGRAPHS = 20
-ROUNDS = 6
+ROUNDS = 4
 
 
 @pytest.fixture(scope="module")
