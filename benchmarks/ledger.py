@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, create_engine, text
 
 from storage import keys
 from storage.clock import unix_us
@@ -30,7 +30,8 @@ USERS = 20
 DAYS = 90
 TIMES_MS = (4.0, 6.0, 7.0, 8.0, 9.0, 10.0, 12.0, 14.0, 18.0, 25.0, 60.0, 250.0)
 REQUESTS = 400
-CHANGES = 1500
+CHANGES = 500
+ROUNDS = 7
 LIMITS = (Limit(1_000_000, 60), Limit(100_000_000, 86400))
 
 _FILL = """
@@ -76,14 +77,24 @@ def fill(connection: Connection, rows: int) -> None:
         step_us=span_us // rows,
     )
     connection.execute(text(statement))
-    # What was measured before is on the ledger too, and is added up again.
-    connection.execute(text("DELETE FROM usage_rollup"))
     bins = ", ".join(f"(CAST({ms} AS float), {bin_of(ms)})" for ms in TIMES_MS)
     connection.execute(text(_ADD_UP.format(bins=bins)))
     for finer, width in ((60, 3600), (3600, 86400)):
         start = f"start_s / {width} * {width}"
         connection.execute(text(_ADD_UP_MORE.format(width=width, start=start, finer=finer)))
     connection.execute(text(_ADD_UP_MORE.format(width=0, start="0", finer=86400)))
+
+
+def settle(url: str) -> None:
+    """Have the database do now what it would have done long since, had the rows come one by one."""
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("VACUUM ANALYZE usage_log, usage_rollup"))
+            connection.execute(text("CHECKPOINT"))
+        else:
+            connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+    engine.dispose()
 
 
 def add_users(store: Store) -> None:
@@ -99,24 +110,38 @@ def add_users(store: Store) -> None:
     store.database.change(add)
 
 
-async def cost_of_a_change(store: Store, tag: str) -> tuple[float, float]:
+async def cost_of_a_change(store: Store) -> tuple[float, float]:
     """Median ms of one hit, and of one row on the ledger, each committed by itself."""
 
-    async def each(change: Callable[[int], Awaitable[object]]) -> float:
+    async def each(change: Callable[[], Awaitable[object]]) -> float:
         took = []
-        for number in range(CHANGES):
+        for _ in range(CHANGES):
             began = time.perf_counter()
-            await change(number)
+            await change()
             took.append(time.perf_counter() - began)
-        return statistics.median(took[CHANGES // 10 :]) * 1000
+        return statistics.median(took) * 1000
 
-    def row(number: int) -> UsageRow:
-        request_id = f"req_{time.time_ns():020d}{tag}{number}"
+    def row() -> UsageRow:
+        request_id = f"req_{time.time_ns():020d}"
         return UsageRow(request_id, "usr_0", "key", "/v1/classify", "POST", 200, 9.0, unix_us(), 1)
 
-    hit_ms = await each(lambda _: store.hit("usr_0", LIMITS))
-    row_ms = await each(lambda number: store.record(row(number)))
-    return hit_ms, row_ms
+    return await each(lambda: store.hit("usr_0", LIMITS)), await each(lambda: store.record(row()))
+
+
+def compare_changes(empty: Store, full: Store) -> None:
+    """Print what a change costs in each, measured in turns, and the ratio."""
+    loop = asyncio.new_event_loop()
+    told: dict[Store, list[tuple[float, float]]] = {empty: [], full: []}
+    for number in range(ROUNDS):
+        for store in (empty, full) if number % 2 else (full, empty):
+            told[store].append(loop.run_until_complete(cost_of_a_change(store)))
+    for number, name in enumerate(("hit", "row")):
+        of_empty, of_full = (statistics.median(costs[number] for costs in told[store]) for store in (empty, full))
+        ratio = of_full / of_empty
+        print(f"  one {name}: {of_empty:.3f} ms empty, {of_full:.3f} ms full, ratio {ratio:.2f} (wanted: under 1.3)")
+    for store in (empty, full):
+        loop.run_until_complete(store.close())
+    loop.close()
 
 
 def read_usage(server: Server, key: str) -> None:
@@ -134,20 +159,19 @@ def read_usage(server: Server, key: str) -> None:
             print(f"  {question:<26} p50 {took[REQUESTS // 2]:5.1f} ms, p99 {took[int(REQUESTS * 0.99)]:5.1f} ms")
 
 
-def measure(folder: Path, url: str, rows: int) -> None:
-    """Fill, and measure before and after."""
-    migrate(url)
-    store = Store(url)
-    add_users(store)
-    loop = asyncio.new_event_loop()
-    before = loop.run_until_complete(cost_of_a_change(store, "a"))
+def measure(folder: Path, url: str, url_of_empty: str, rows: int) -> None:
+    """Fill one database, leave the other empty, and measure both."""
+    stores = []
+    for each in (url_of_empty, url):
+        migrate(each)
+        stores.append(Store(each))
+        add_users(stores[-1])
+    empty, full = stores
     began = time.perf_counter()
-    store.database.change(partial(fill, rows=rows))
+    full.database.change(partial(fill, rows=rows))
+    settle(url)
     print(f"  filled {rows} rows in {time.perf_counter() - began:.0f} s", flush=True)
-    after = loop.run_until_complete(cost_of_a_change(store, "b"))
-    loop.run_until_complete(store.close())
-    for name, empty, full in zip(("hit", "row"), before, after, strict=True):
-        print(f"  one {name}: {empty:.3f} ms empty, {full:.3f} ms full, ratio {full / empty:.2f} (wanted: under 1.3)")
+    compare_changes(empty, full)
     models = folder / "prepared" / "models"
     if not models.exists():
         prepared = run_prepare(models, CLASSIFIER_OFFLINE_MODEL="only")
@@ -169,12 +193,12 @@ def main() -> None:
         folder = Path(name)
         if asked.database != "postgresql":
             print("SQLite", flush=True)
-            measure(folder, f"sqlite:///{folder}/it.db", asked.rows)
+            measure(folder, f"sqlite:///{folder}/it.db", f"sqlite:///{folder}/empty.db", asked.rows)
         if asked.database != "sqlite":
             print("PostgreSQL", flush=True)
             postgres = Postgres()
             try:
-                measure(folder, postgres.new_database(), asked.rows)
+                measure(folder, postgres.new_database(), postgres.new_database(), asked.rows)
             finally:
                 postgres.close()
 
