@@ -94,8 +94,12 @@ def _engine(url: str) -> Engine:
         return engine
     # A server that is gone is told within seconds, whether it refuses or is silent, so that callers get their 503.
     # Every question here is one for an index; statistics of a table that was just empty would say otherwise.
-    options = f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={STATEMENT_TIMEOUT_MS} -c enable_seqscan=off"
-    connecting = {"connect_timeout": CONNECT_TIMEOUT_S, "tcp_user_timeout": STATEMENT_TIMEOUT_MS, "options": options}
+    wanted = {"statement_timeout": STATEMENT_TIMEOUT_MS, "lock_timeout": STATEMENT_TIMEOUT_MS, "enable_seqscan": "off"}
+    connecting = {
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "tcp_user_timeout": STATEMENT_TIMEOUT_MS,
+        "options": " ".join(f"-c {name}={value}" for name, value in wanted.items()),
+    }
     return create_engine(
         parsed.set(drivername="postgresql+psycopg"),
         connect_args=connecting,
