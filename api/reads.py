@@ -12,7 +12,7 @@ from starlette.responses import Response
 from api.classification import Classification
 from api.schemas import Limits, ModelInfo, Policy, ResponseTime, Usage, UsageBucket, UsageTotals
 from auth import identity
-from auth.rate_limit import named
+from auth.rate_limit import policy_names
 from problems import request_id
 from problems.problem import Problem, database_away
 from storage.errors import StorageUnavailable
@@ -101,7 +101,7 @@ def build(store: Store, classification: Callable[[], Classification]) -> FastAPI
                     remaining=standing.remaining,
                     reset=math.ceil(standing.reset_s),
                 )
-                for name, standing in named(decision)
+                for name, standing in zip(policy_names(caller.limits), decision.standings, strict=True)
             ]
         )
 

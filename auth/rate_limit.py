@@ -1,6 +1,7 @@
 """The limit of each user: an exact sliding window, told to the caller in every answer of a classification route."""
 
 import math
+from collections.abc import Sequence
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -10,7 +11,8 @@ from auth.authentication import scope_missing
 from problems import request_id
 from problems.problem import Problem, database_away
 from storage.errors import StorageUnavailable
-from storage.policy import Decision, Standing
+from storage.keys import KeyRecord
+from storage.policy import Decision, Limit
 from storage.store import Store
 
 CLASSIFY = "classify"
@@ -36,15 +38,17 @@ class RateLimit:
         try:
             decision, refusal = await self._decide(scope)
         except StorageUnavailable:
-            return await database_away().response(request_id.shown(scope))(scope, receive, send)
+            refusal = database_away()
+            # What is left nobody can tell; what the limits are is known.
+            refusal.headers["RateLimit-Policy"] = _policies(_caller(scope).limits)
+            return await refusal.response(request_id.shown(scope))(scope, receive, send)
         with_standing = _with_headers(send, rate_limit_headers(decision))
         if refusal is None:
             return await self.app(scope, receive, with_standing)
         await refusal.response(request_id.shown(scope))(scope, receive, with_standing)
 
     async def _decide(self, scope: Scope) -> tuple[Decision, Problem | None]:
-        caller = identity.caller(scope)
-        assert caller is not None, "authentication stands before the limit"
+        caller = _caller(scope)
         if CLASSIFY not in caller.scopes:
             return await self.store.standing(caller.user_id, caller.limits), scope_missing(CLASSIFY)
         decision = await self.store.hit(caller.user_id, caller.limits)
@@ -61,19 +65,30 @@ def _limit_reached(decision: Decision) -> Problem:
     return Problem(429, detail, {"Retry-After": str(wait_s)})
 
 
-def named(decision: Decision) -> list[tuple[str, Standing]]:
-    """Each standing with the name of its policy: the first limit is "default", others go by how they are written."""
-    first, *others = decision.standings
-    return [("default", first)] + [(str(standing.limit), standing) for standing in others]
+def _caller(scope: Scope) -> KeyRecord:
+    caller = identity.caller(scope)
+    assert caller is not None, "authentication stands before the limit"
+    return caller
+
+
+def policy_names(limits: Sequence[Limit]) -> list[str]:
+    """The name of each limit's policy: the first is "default", others go by how they are written, such as "20/10s"."""
+    return ["default", *map(str, limits[1:])]
 
 
 def rate_limit_headers(decision: Decision) -> dict[str, str]:
     """`RateLimit-Policy` and `RateLimit` in the syntax of draft-ietf-httpapi-ratelimit-headers-10."""
-    policies, standings = [], []
-    for name, standing in named(decision):
-        policies.append(f'"{name}";q={standing.limit.quota};w={standing.limit.window_s}')
-        standings.append(f'"{name}";r={standing.remaining};t={math.ceil(standing.reset_s)}')
-    return {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(standings)}
+    limits = [standing.limit for standing in decision.standings]
+    standings = [
+        f'"{name}";r={standing.remaining};t={math.ceil(standing.reset_s)}'
+        for name, standing in zip(policy_names(limits), decision.standings, strict=True)
+    ]
+    return {"RateLimit-Policy": _policies(limits), "RateLimit": ", ".join(standings)}
+
+
+def _policies(limits: Sequence[Limit]) -> str:
+    named = zip(policy_names(limits), limits, strict=True)
+    return ", ".join(f'"{name}";q={limit.quota};w={limit.window_s}' for name, limit in named)
 
 
 def _with_headers(send: Send, headers: dict[str, str]) -> Send:

@@ -143,6 +143,11 @@ def test_without_redis_requests_get_503_and_the_limit_holds(
             assert_it_said_so_and_came_back(events, back_at[0])
             # Redis kept its log over the restart, and so the user's window.
             assert client.post("/v1/classify", json=BODY).status_code == 429
+            redis.stop()
+            away = client.post("/v1/classify", json=BODY)
+            redis.start()
+            assert_problem(away, 503)
+            assert away.headers["ratelimit-policy"] == '"default";q=5;w=60'
         assert_nothing_is_lost(events, replicas)
         assert counted(server, metrics, "redis") > 0
     finally:
