@@ -1,6 +1,7 @@
 """The engines: a batch of uint8 images in, probabilities out. Both compute the same graph (see `graph.py`)."""
 
 import logging
+import threading
 from pathlib import Path
 from typing import Protocol
 
@@ -64,10 +65,13 @@ class OpenVinoEngine:
             },
         )
         self._request = self._compiled.create_infer_request()
+        # BentoML's batches come one at a time; its development server, which has none, calls from many threads.
+        self._one_at_a_time = threading.Lock()
 
     def predict(self, images: Images) -> Probabilities:
-        outputs = self._request.infer({0: images}, share_inputs=True)
-        return np.array(outputs[0], dtype=np.float32)
+        with self._one_at_a_time:
+            outputs = self._request.infer({0: images}, share_inputs=True)
+            return np.array(outputs[0], dtype=np.float32)
 
 
 class TorchEngine:
@@ -121,6 +125,9 @@ def load_engine(prepared: PreparedModel, settings: Settings) -> Engine:
         engine: Engine = TorchEngine(prepared, settings.precision)
     else:
         engine = OpenVinoEngine(prepared.folder / GRAPH, settings.precision)
+    if prepared.manifest.stand_in:
+        logger.warning("%s answers: a stand-in for the model that was asked for.", prepared.manifest.name)
+    logger.info("Serving %s with %s in %s.", prepared.tag, engine.name, engine.precision)
     recipe = prepared.recipe
     for batch in (1, 2):
         engine.predict(np.zeros((batch, recipe.height, recipe.width, 3), np.uint8))

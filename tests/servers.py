@@ -91,10 +91,13 @@ class Server:
             self.kill()
 
     def kill(self) -> None:
-        """SIGKILL to the whole group."""
+        """SIGKILL to every process of the server at once; its workers have process groups of their own."""
         assert self._process is not None
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            arbiter = psutil.Process(self._process.pid)
+            for process in (arbiter, *arbiter.children(recursive=True)):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
         self._process.wait()
         self._process = None
 

@@ -153,6 +153,11 @@ def test_a_callers_own_request_id_is_kept(caller: httpx.Client) -> None:
     assert made.startswith("req_")
 
 
+def test_the_log_says_loudly_that_a_stand_in_answers(server: Server) -> None:
+    [warning] = [line for line in server.log.read_text().splitlines() if "WARNING" in line and STAND_IN in line]
+    assert "stand-in for the model that was asked for" in warning
+
+
 def test_model_info(caller: httpx.Client) -> None:
     assert caller.get("/v1/model/info").json() == {"name": STAND_IN, "status": "loaded", "num_labels": 1000}
 

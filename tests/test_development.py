@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.photographs import COFFEE, as_base64
@@ -34,10 +35,13 @@ def test_the_development_server_answers_and_reloads(tmp_path: Path, model_store:
     server.project = project
     server.start("--development", "--reload")
     try:
-        key = server.create_key("dev@example.org")["key"]
+        key = server.create_key("dev@example.org", "--limit", "1000/minute")["key"]
         with server.client(key) as client:
             answer = client.post("/v1/classify", json=BODY)
             assert answer.json()["predictions"][0]["label"] == "espresso"
+            with ThreadPoolExecutor(8) as pool:
+                at_once = list(pool.map(lambda _: client.post("/v1/classify", json=BODY).status_code, range(24)))
+            assert at_once == [200] * 24
             assert "Reloading" not in server.log.read_text()
 
             os.utime(project / "api" / "schemas.py")
