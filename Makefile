@@ -20,11 +20,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# A server that has just been killed may take a moment to let go of its port.
 .PHONY: free-port
 free-port: install
 	@mkdir -p $(BENTOML_HOME)
-	@$(BIN)/python -c "import socket; socket.create_server(('$(HOST)', $(PORT))).close()" 2>/dev/null \
-	  || { echo "ERROR: can't serve on $(HOST):$(PORT), which may be in use; choose another with PORT=..." >&2; exit 1; }
+	@for attempt in 1 2 3 4 5 6; do \
+	  $(BIN)/python -c "import socket; socket.create_server(('$(HOST)', $(PORT))).close()" 2>/dev/null && exit 0; \
+	  sleep 0.5; \
+	done; echo "ERROR: can't serve on $(HOST):$(PORT), which may be in use; choose another with PORT=..." >&2; exit 1
 
 .PHONY: serve
 serve: install free-port ## install, prepare the model, create the first key, and serve on HOST:PORT

@@ -21,6 +21,7 @@ from auth.authentication import Authentication
 from auth.failures import FailureLimit
 from auth.rate_limit import RateLimit
 from auth.usage_log import UsageLog
+from configs.processes import end_with_parent
 from configs.settings import PREFIX, SettingsError, load_settings
 from model import source
 from model.engine import load_engine
@@ -62,6 +63,7 @@ class ResNetRunner:
         packed = bentoml.models.BentoModel(prepared.tag)
 
     def __init__(self) -> None:
+        end_with_parent()
         assert prepared is not None, "the start prepares a model before it starts a runner"
         self.engine = load_engine(prepared, settings)
 
@@ -86,6 +88,7 @@ class ImageClassifier:
     runner = bentoml.depends(ResNetRunner)
 
     def __init__(self) -> None:
+        end_with_parent()
         assert prepared is not None, "the start prepares a model before it starts a gateway"
         self.classification = Classification(self._predict, prepared, settings)
 

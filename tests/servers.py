@@ -101,6 +101,13 @@ class Server:
         self._process.wait()
         self._process = None
 
+    def kill_supervisor(self) -> None:
+        """SIGKILL to the process that started the workers."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+
     def end(self) -> None:
         """Stop, where it runs."""
         if self._process is not None:

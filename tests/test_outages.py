@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import httpx
+import psutil
 
 from tests.engines import Postgres, RedisServer
 from tests.history import Event, check
@@ -75,6 +76,23 @@ def wait_for_an_answer(server: Server, key: Key, within_s: float = 30) -> float:
                 pass
             time.sleep(0.1)
     raise AssertionError(f"no answer within {within_s} s:\n{server.log.read_text()[-3000:]}")
+
+
+def test_workers_end_with_a_supervisor_that_was_killed(tmp_path: Path, model_store: Path) -> None:
+    """Else they would go on serving on its port, and its successor could not start."""
+    server = Server(tmp_path / "it", model_store)
+    server.start()
+    try:
+        key = Key.of(server.create_key("load@example.org", *UNLIMITED))
+        workers = server.workers("ImageClassifier") + server.workers("ResNetRunner")
+        assert len(workers) == 2
+        server.kill_supervisor()
+        gone, alive = psutil.wait_procs(workers, timeout=10)
+        assert (len(gone), alive) == (2, [])
+        server.start()
+        wait_for_an_answer(server, key)
+    finally:
+        server.end()
 
 
 def away_and_back(stop: Callable[[], None], start: Callable[[], None], back_at: list[float]) -> None:
