@@ -21,7 +21,7 @@ from auth.authentication import Authentication
 from auth.failures import FailureLimit
 from auth.rate_limit import RateLimit
 from auth.usage_log import UsageLog
-from configs.processes import end_with_parent
+from configs.processes import end_with_parent, outlive
 from configs.settings import PREFIX, SettingsError, load_settings
 from model import source
 from model.engine import load_engine
@@ -66,6 +66,11 @@ class ResNetRunner:
         end_with_parent()
         assert prepared is not None, "the start prepares a model before it starts a runner"
         self.engine = load_engine(prepared, settings)
+
+    @bentoml.on_startup
+    async def end_last(self) -> None:
+        """Answer the gateways until they have ended."""
+        outlive("ImageClassifier")
 
     @bentoml.api(batchable=True, max_batch_size=MAX_BATCH_SIZE)
     def predict(self, images: np.ndarray) -> np.ndarray:

@@ -1,9 +1,17 @@
 """What the processes of a server owe each other."""
 
+import asyncio
 import ctypes
+import os
 import signal
 import sys
+import time
+from types import FrameType
 
+import psutil
+
+OUTLIVES_AT_MOST_S = 25.0
+OUTLIVES_AN_ORPHAN_S = 2.0
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
@@ -15,3 +23,43 @@ def end_with_parent() -> None:
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def outlive(service: str) -> None:
+    """Have this worker put SIGTERM off until the workers of that service, its callers, have ended.
+
+    BentoML's supervisor ends all workers at once: a request under way in a gateway would find its runner gone. Called
+    on the event loop of a worker, where its HTTP server has its own handler in place.
+    """
+    loop, supervisor = asyncio.get_running_loop(), os.getppid()
+    end = signal.getsignal(signal.SIGTERM)
+
+    async def end_after_callers(number: int) -> None:
+        give_up = time.monotonic() + OUTLIVES_AT_MOST_S
+        while time.monotonic() < give_up and _has_worker(supervisor, service):
+            await asyncio.sleep(0.1)
+        if os.getppid() != supervisor:
+            # Whose workers those were nobody can tell any more.
+            await asyncio.sleep(OUTLIVES_AN_ORPHAN_S)
+        if callable(end):
+            end(number, None)
+
+    waiting: list[asyncio.Task[None]] = []
+
+    def begin(number: int) -> None:
+        if not waiting:
+            waiting.append(loop.create_task(end_after_callers(number)))
+
+    def put_off(number: int, _frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(begin, number)
+
+    signal.signal(signal.SIGTERM, put_off)
+
+
+def _has_worker(supervisor: int, service: str) -> bool:
+    """Whether a worker of that service still runs below the supervisor."""
+    try:
+        workers = psutil.Process(supervisor).children()
+        return any(service in worker.cmdline() for worker in workers if worker.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False

@@ -206,5 +206,6 @@ def test_a_stop_answers_what_is_under_way_and_ends_with_success(tmp_path: Path, 
 
     events = run_callers([server.url], [key], 16, 2.0, meanwhile=stop)
     assert ended == [0]
-    assert {event.status for event in events} <= {200, None}
+    # None: sent when nobody listened any more. Whatever was taken was answered, by a runner that was still there.
+    assert {event.status for event in events} == {200, None}
     assert_nothing_is_lost(events, replicas)
