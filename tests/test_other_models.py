@@ -1,4 +1,4 @@
-"""Other families than ResNet: small ones made on the spot, prepared as an operator would, and one that can't be served."""
+"""Other families than ResNet: small ones made on the spot, prepared as an operator would, and one that is refused."""
 
 from pathlib import Path
 from typing import Any
