@@ -95,12 +95,22 @@ def test_workers_end_with_a_supervisor_that_was_killed(tmp_path: Path, model_sto
         server.end()
 
 
-def away_and_back(stop: Callable[[], None], start: Callable[[], None], back_at: list[float]) -> None:
-    time.sleep(1)
-    stop()
-    time.sleep(AWAY_S)
-    start()
-    back_at.append(time.monotonic())
+def go_through_an_outage(
+    server: Server, key: Key, stop: Callable[[], None], start: Callable[[], None]
+) -> tuple[list[Event], float]:
+    """What callers saw before, during and after a store was away, and when it was back."""
+    back_at: list[float] = []
+
+    def away_and_back() -> None:
+        time.sleep(1)
+        stop()
+        time.sleep(AWAY_S)
+        start()
+        back_at.append(time.monotonic())
+
+    seconds = 1 + AWAY_S + BACK_WITHIN_S + 2
+    events = run_callers([server.url], [key], 16, seconds, meanwhile=away_and_back, pause_s=0.05)
+    return events, back_at[0]
 
 
 def assert_it_said_so_and_came_back(events: list[Event], back_at: float) -> None:
@@ -117,20 +127,13 @@ def test_without_postgresql_requests_get_503_and_nothing_is_lost(
     tmp_path: Path, model_store: Path, postgres: Postgres
 ) -> None:
     server = Server(tmp_path / "it", model_store, CLASSIFIER_DATABASE_URL=postgres.new_database())
-    replicas, back_at = Replicas([server]), list[float]()
+    replicas = Replicas([server])
     server.start()
     try:
         key = replicas.new_key("load@example.org", *UNLIMITED)
         metrics = replicas.new_key("metrics@example.org", "--scope", "metrics")
-        events = run_callers(
-            [server.url],
-            [key],
-            16,
-            1 + AWAY_S + BACK_WITHIN_S + 2,
-            meanwhile=lambda: away_and_back(postgres.stop, postgres.start, back_at),
-            pause_s=0.05,
-        )
-        assert_it_said_so_and_came_back(events, back_at[0])
+        events, back_at = go_through_an_outage(server, key, postgres.stop, postgres.start)
+        assert_it_said_so_and_came_back(events, back_at)
         assert_nothing_is_lost(events, replicas)
         assert counted(server, metrics, "database") > 0
         assert "Traceback" not in server.log.read_text()
@@ -142,7 +145,7 @@ def test_without_redis_requests_get_503_and_the_limit_holds(
     tmp_path: Path, model_store: Path, redis: RedisServer
 ) -> None:
     server = Server(tmp_path / "it", model_store, CLASSIFIER_REDIS_URL=redis.url)
-    replicas, back_at = Replicas([server], redis), list[float]()
+    replicas = Replicas([server], redis)
     server.start()
     try:
         metrics = replicas.new_key("metrics@example.org", "--scope", "metrics")
@@ -150,15 +153,8 @@ def test_without_redis_requests_get_503_and_the_limit_holds(
         with server.client(five.key) as client:
             assert [client.post("/v1/classify", json=BODY).status_code for _ in range(6)] == [200] * 5 + [429]
             key = replicas.new_key("load@example.org", *UNLIMITED)
-            events = run_callers(
-                [server.url],
-                [key],
-                16,
-                1 + AWAY_S + BACK_WITHIN_S + 2,
-                meanwhile=lambda: away_and_back(redis.stop, redis.start, back_at),
-                pause_s=0.05,
-            )
-            assert_it_said_so_and_came_back(events, back_at[0])
+            events, back_at = go_through_an_outage(server, key, redis.stop, redis.start)
+            assert_it_said_so_and_came_back(events, back_at)
             # Redis kept its log over the restart, and so the user's window.
             assert client.post("/v1/classify", json=BODY).status_code == 429
             redis.stop()
