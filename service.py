@@ -10,16 +10,20 @@ import sys
 
 import bentoml
 import numpy as np
+from bentoml._internal.server.http.traffic import MaxConcurrencyMiddleware, TimeoutMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
-from api import reads
+from api import reads, v1, v2
 from api.classification import Classification
-from api.requests import image_bytes, read_json
-from api.schemas import ClassifyAnswer, ClassifyRequest
+from api.endpoint import answered
+from api.intake import Intake
+from api.openapi import Document
+from api.runner import MAX_BATCH_SIZE, RemoteRunner, predict_timed
+from api.schemas import BatchAnswer, BatchUpload, ClassifyAnswer, ClassifyAnswerV2, ClassifyRequest, ClassifyUpload
 from auth.authentication import Authentication
 from auth.failures import FailureLimit
-from auth.rate_limit import RateLimit
+from auth.rate_limit import RateLimit, admit
 from auth.usage_log import UsageLog
 from configs.processes import end_with_parent, outlive
 from configs.settings import PREFIX, SettingsError, load_settings
@@ -27,22 +31,23 @@ from model import source
 from model.engine import load_engine
 from model.errors import ModelError
 from model.store import PreparedModel
-from problems.envelope import Envelope, answered
+from problems.envelope import Envelope
 from problems.paths import NamedPaths
+from problems.problem import Problem
 from storage.errors import StorageError, StorageUnavailable
 from storage.migrate import migrate
 from storage.policy import Limit
 from storage.store import Store
 
-MAX_BATCH_SIZE = 16
-V1_PREDICTIONS = 5
-
 PUBLIC = frozenset(
     {"/", "/livez", "/readyz", "/healthz", "/openapi.json", "/docs", "/schema.json", "/docs.json", "/static_content/"}
 )
-CLASSIFY_PATHS = frozenset({"/v1/classify"})
+BATCH_PATHS = frozenset({"/v2/classify/batch"})
+CLASSIFY_PATHS = frozenset({"/v1/classify", "/v2/classify"}) | BATCH_PATHS
 SCOPES = {"/metrics": "metrics", "/v1/usage": "usage", "/v2/usage": "usage", "/v2/limits": "usage"}
-NAMED_PATHS = PUBLIC | CLASSIFY_PATHS | SCOPES.keys() | {"/v1/model/info"}
+NAMED_PATHS = PUBLIC | CLASSIFY_PATHS | SCOPES.keys() | {"/v1/model/info", "/v2/models", "/v2/models/"}
+# Bodies that one worker holds at a time, as multiples of the largest.
+BODIES_AT_ONCE = 25
 
 try:
     settings = load_settings()
@@ -74,15 +79,32 @@ class ResNetRunner:
 
     @bentoml.api(batchable=True, max_batch_size=MAX_BATCH_SIZE)
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """uint8, n x height x width x 3 → probabilities, float32, n x labels."""
-        return self.engine.predict(images)
+        """uint8, n x height x width x 3 → float32, n x (labels + 1): see `predict_timed`."""
+        return predict_timed(self.engine, images)
+
+    @bentoml.api
+    def describe(self) -> dict[str, str]:
+        """The engine, and the precision that it computes in."""
+        return {"engine": self.engine.name, "precision": self.engine.precision}
 
 
 class Gateway(bentoml.Service):
-    """A BentoML service whose metrics and access log know no paths but the named ones."""
+    """A BentoML service with the project's OpenAPI document, time limit, and names of paths in metrics and log."""
 
     def to_asgi(self, is_main: bool = True) -> NamedPaths:
-        return NamedPaths(super().to_asgi(is_main), NAMED_PATHS)
+        app = super().to_asgi(is_main)
+        # BentoML's limits answer outside of the ledger, and in a shape of their own: `Intake` takes over the one, the
+        # bound on the queue stands in for the other.
+        used = {middleware.cls: middleware for middleware in app.user_middleware}
+        if TimeoutMiddleware in used:
+            used[Intake].kwargs["time_limit_s"] = used.pop(TimeoutMiddleware).kwargs["timeout"]
+        used.pop(MaxConcurrencyMiddleware, None)
+        app.user_middleware = [*used.values()]
+        return NamedPaths(app, NAMED_PATHS)
+
+    @property
+    def openapi_spec(self) -> Document:
+        return reads.document_of(read_routes)
 
 
 # Its own probe of the runner would raise where the runner is gone; `__is_ready__` asks it instead.
@@ -95,10 +117,7 @@ class ImageClassifier:
     def __init__(self) -> None:
         end_with_parent()
         assert prepared is not None, "the start prepares a model before it starts a gateway"
-        self.classification = Classification(self._predict, prepared, settings)
-
-    async def _predict(self, images: np.ndarray) -> np.ndarray:
-        return await self.runner.to_async.predict(images)
+        self.classification = Classification(RemoteRunner(lambda: self.runner.to_async), prepared, settings)
 
     @bentoml.on_deployment
     def prepare() -> None:
@@ -135,12 +154,19 @@ class ImageClassifier:
     @answered
     async def classify(self, request: Request) -> Response:
         """Classify one image: its five most probable labels."""
-        body = await read_json(request, ClassifyRequest, settings.max_body_bytes)
-        image = await self.classification.decode(image_bytes(body.image))
-        [probabilities] = await self.classification.probabilities(image.pixels[np.newaxis])
-        best = self.classification.top(probabilities, V1_PREDICTIONS)
-        predictions = [{"label": label, "confidence": round(share, 4)} for _, label, share in best]
-        return JSONResponse({"predictions": predictions, "model": self.classification.manifest.name})
+        return await v1.classify(request, self.classification)
+
+    @bentoml.api(route="/v2/classify", input_spec=ClassifyUpload, output_spec=ClassifyAnswerV2)
+    @answered
+    async def classify_v2(self, request: Request) -> Response:
+        """Classify one image: its most probable labels, and what was seen."""
+        return await v2.classify(request, self.classification)
+
+    @bentoml.api(route="/v2/classify/batch", input_spec=BatchUpload, output_spec=BatchAnswer)
+    @answered
+    async def classify_batch(self, request: Request) -> Response:
+        """Classify several images: one entry for each, in order."""
+        return await v2.classify_batch(request, self.classification, settings.max_batch_images, admit)
 
 
 def _chosen_model() -> PreparedModel:
@@ -157,10 +183,20 @@ def _classification() -> Classification:
     return bentoml.get_current_service().classification
 
 
+def _overload() -> Problem | None:
+    return _classification().overload()
+
+
+read_routes = reads.build(store, _classification)
 gateway: bentoml.Service = ImageClassifier
-gateway.mount_asgi_app(reads.build(store, _classification), path="/")
+gateway.mount_asgi_app(read_routes, path="/")
 # The first is the outermost.
 gateway.add_asgi_middleware(Envelope)
 gateway.add_asgi_middleware(UsageLog, store=store)
 gateway.add_asgi_middleware(Authentication, store=store, public=PUBLIC, scopes=SCOPES, failures=failures)
-gateway.add_asgi_middleware(RateLimit, store=store, paths=CLASSIFY_PATHS)
+gateway.add_asgi_middleware(RateLimit, store=store, paths=CLASSIFY_PATHS, batch_paths=BATCH_PATHS, overload=_overload)
+gateway.add_asgi_middleware(
+    Intake,
+    max_bytes=settings.max_body_bytes,
+    max_bytes_at_once=BODIES_AT_ONCE * settings.max_body_bytes,
+)

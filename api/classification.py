@@ -1,112 +1,198 @@
-"""From an image file to its predictions: decode here, on the gateway, then predict in the runner's batches."""
+"""From image files to predictions: decode here, on the gateway, then predict in the runner's batches."""
 
 import asyncio
+import math
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from contextlib import contextmanager
 
-import aiohttp
 import numpy as np
-from bentoml.exceptions import BentoMLException
 from numpy.typing import NDArray
 
+from api.requests import Encoded, image_bytes
+from api.runner import Runner
+from api.timing import Timing
 from configs.settings import Settings
 from model.errors import NotAnImage, TooManyPixels
 from model.image import Decoded, decode
 from model.store import PreparedModel
 from problems.problem import Problem, unavailable
 
-Predict = Callable[[NDArray[np.uint8]], Awaitable[NDArray[np.float32]]]
-
 READY_FOR_S = 1.0
 WARM_UP_EVERY_S = 0.2
 RUNNER_ANSWERS_WITHIN_S = 5.0
+LONGEST_RETRY_AFTER_S = 60
+
+Probabilities = NDArray[np.float32]
 
 
 class Classification:
-    """One gateway worker's way to the model.
+    """One gateway worker's way to the model, and the bound on what waits for it.
 
     Args:
-        predict: the runner's batchable method: uint8, n x height x width x 3 → probabilities, n x labels.
+        runner: where the model runs.
         prepared: the model that it serves.
         settings: the bounds on images and on the queue.
     """
 
-    def __init__(self, predict: Predict, prepared: PreparedModel, settings: Settings) -> None:
+    def __init__(self, runner: Runner, prepared: PreparedModel, settings: Settings) -> None:
         self.manifest = prepared.manifest
-        self._predict = predict
-        self._recipe = prepared.recipe
+        self.recipe = prepared.recipe
+        self.engine: dict[str, str] | None = None
+        self._runner = runner
         self._max_pixels = settings.max_image_pixels
         self._max_queue = settings.max_queue
         self._waiting = 0
+        self._done = _Rate()
         self._answered_at = float("-inf")
-        self._decoders = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
+        self._threads = os.cpu_count() or 1
+        self._decoders = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
 
-    async def decode(self, data: bytes) -> Decoded:
-        """The image in a file, as the model takes it.
-
-        Raises:
-            Problem: 400 (no image, or a damaged one), 422 (too many pixels).
-        """
-        work = partial(decode, data, self._recipe, self._max_pixels)
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._decoders, work)
-        except NotAnImage as error:
-            raise Problem(400, str(error), field="image") from None
-        except TooManyPixels as error:
-            raise Problem(422, str(error), field="image") from None
-
-    async def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """float32, n x labels, for uint8, n x height x width x 3.
+    async def classify(self, encoded: Encoded, timing: Timing) -> tuple[Decoded, Probabilities]:
+        """One image: as it was decoded, and its probabilities, float32, labels.
 
         Raises:
-            Problem: 503, where too many images wait already, or the runner is gone.
+            Problem: 400 (no image, or a damaged one), 422 (too many pixels), 503.
         """
-        images = len(pixels)
-        if self._waiting + images > self._max_queue:
-            raise unavailable("The service is overloaded; send the request again shortly.")
-        self._waiting += images
-        try:
-            answer = await self._ask_runner(pixels)
-        finally:
-            self._waiting -= images
-        self._answered_at = time.monotonic()
-        return answer
+        [result] = await self.classify_all([encoded], timing)
+        if isinstance(result, Problem):
+            raise result
+        return result
 
-    def top(self, probabilities: NDArray[np.float32], most: int) -> list[tuple[int, str, float]]:
-        """The most probable classes of one image, the highest first: number, label, probability."""
+    async def classify_all(
+        self, encoded: Sequence[Encoded], timing: Timing
+    ) -> list[tuple[Decoded, Probabilities] | Problem]:
+        """Several images, each either as by `classify` or the problem with it.
+
+        Raises:
+            Problem: 503, where too many images wait already, or the runner is gone: that is no image's fault.
+        """
+        with self._places(len(encoded)):
+            decoded = await self._decode(encoded, timing)
+            good = [image for image in decoded if isinstance(image, Decoded)]
+            predicted = iter(await self._predict(good, timing) if good else ())
+            return [(image, next(predicted)) if isinstance(image, Decoded) else image for image in decoded]
+
+    def overload(self) -> Problem | None:
+        """Why no image can be taken just now; None where one can."""
+        if self._waiting < self._max_queue:
+            return None
+        return unavailable(
+            "The service is overloaded; send the request again after the time in Retry-After.", self._retry_after_s()
+        )
+
+    def top(self, probabilities: Probabilities, most: int) -> list[tuple[int, str, float]]:
+        """The most probable classes of one image, the highest first: number, label, probability to 4 decimals."""
         best = np.argsort(-probabilities, kind="stable")[:most]
-        return [(int(number), self.manifest.labels[number], float(probabilities[number])) for number in best]
+        return [(int(number), self.manifest.labels[number], round(float(probabilities[number]), 4)) for number in best]
+
+    def served_by(self) -> dict[str, str]:
+        """The model as every answer of v2 names it.
+
+        Raises:
+            Problem: 503, the runner has not yet said what it runs.
+        """
+        if self.engine is None:
+            raise unavailable("The model is not loaded yet; send the request again shortly.")
+        return {"name": self.manifest.name, "revision": self.manifest.revision, **self.engine}
 
     @property
     def is_loaded(self) -> bool:
         """Whether the runner has answered at all."""
-        return self._answered_at > float("-inf")
+        return self.engine is not None
 
     async def is_ready(self) -> bool:
         """Whether the runner answers; asked with an image of its own, at most once in `READY_FOR_S`."""
         if time.monotonic() - self._answered_at < READY_FOR_S:
             return True
-        blank = np.zeros((1, self._recipe.height, self._recipe.width, 3), np.uint8)
+        blank = np.zeros((1, self.recipe.height, self.recipe.width, 3), np.uint8)
         try:
-            await asyncio.wait_for(self.probabilities(blank), RUNNER_ANSWERS_WITHIN_S)
+            async with asyncio.timeout(RUNNER_ANSWERS_WITHIN_S):
+                await self._ask_runner(blank, Timing())
+                if self.engine is None:
+                    self.engine = await self._runner.describe()
         except (Problem, TimeoutError):
             return False
         return True
 
     async def warm_up(self) -> None:
         """Return once the runner has answered."""
-        while not await self.is_ready():
+        while not await self.is_ready() or self.engine is None:
             await asyncio.sleep(WARM_UP_EVERY_S)
 
-    async def _ask_runner(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        # A connection that the runner closed for idleness while the request was on its way costs one more try.
-        for is_last in (False, True):
-            try:
-                return await self._predict(pixels)
-            except (aiohttp.ClientError, TimeoutError, BentoMLException, OSError) as error:
-                if is_last or not isinstance(error, (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)):
-                    break
-        raise unavailable("The model does not answer just now; send the request again shortly.")
+    @contextmanager
+    def _places(self, images: int) -> Iterator[None]:
+        if self._waiting and self._waiting + images > self._max_queue:
+            raise self.overload() or unavailable("The service has no room for so many images; send them again shortly.")
+        self._waiting += images
+        try:
+            yield
+        finally:
+            self._waiting -= images
+
+    async def _decode(self, encoded: Sequence[Encoded], timing: Timing) -> list[Decoded | Problem]:
+        loop, started = asyncio.get_running_loop(), time.perf_counter()
+        tasks = [loop.run_in_executor(self._decoders, self._decode_one, one) for one in encoded]
+        done = await asyncio.gather(*tasks)
+        elapsed_ms = (time.perf_counter() - started) * 1000
+        busy_ms = sum(spent_ms for _, spent_ms in done) / min(len(encoded), self._threads)
+        timing.decode_ms += min(busy_ms, elapsed_ms)
+        timing.queue_ms += max(0.0, elapsed_ms - busy_ms)
+        return [image for image, _ in done]
+
+    def _decode_one(self, encoded: Encoded) -> tuple[Decoded | Problem, float]:
+        """The image, or the problem with it, and the milliseconds that it took."""
+        started = time.perf_counter()
+        result: Decoded | Problem
+        try:
+            result = decode(image_bytes(encoded), self.recipe, self._max_pixels)
+        except Problem as problem:
+            result = problem
+        except NotAnImage as error:
+            result = Problem(400, str(error), field="image")
+        except TooManyPixels as error:
+            result = Problem(422, str(error), field="image")
+        return result, (time.perf_counter() - started) * 1000
+
+    async def _predict(self, images: list[Decoded], timing: Timing) -> Probabilities:
+        probabilities = await self._ask_runner(np.stack([image.pixels for image in images]), timing)
+        self._done.add(len(images))
+        return probabilities
+
+    async def _ask_runner(self, pixels: NDArray[np.uint8], timing: Timing) -> Probabilities:
+        started = time.perf_counter()
+        predicted = await self._runner.predict(pixels)
+        elapsed_ms = (time.perf_counter() - started) * 1000
+        timing.infer_ms += predicted.infer_ms
+        timing.queue_ms += elapsed_ms - predicted.infer_ms
+        self._answered_at = time.monotonic()
+        return predicted.probabilities
+
+    def _retry_after_s(self) -> float:
+        """How long what waits now takes, at the speed of late."""
+        per_second = self._done.per_second()
+        return min(LONGEST_RETRY_AFTER_S, math.ceil(self._waiting / per_second)) if per_second else 1.0
+
+
+class _Rate:
+    """How many images a second were done, of late."""
+
+    SPAN_S = 1.0
+
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+        self._count = 0
+        self._last = 0.0
+
+    def add(self, images: int) -> None:
+        now = time.monotonic()
+        self._count += images
+        if now - self._since >= self.SPAN_S:
+            self._last = self._count / (now - self._since)
+            self._since, self._count = now, 0
+
+    def per_second(self) -> float:
+        elapsed = time.monotonic() - self._since
+        return self._last if elapsed < self.SPAN_S else self._count / elapsed

@@ -1,10 +1,10 @@
-"""What the routes take and answer: the shapes that `/schema.json`, the client and the documents are made from."""
+"""What the routes of classification take and answer. `/schema.json`, clients and the documents are made from it."""
 
-from datetime import datetime
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import bentoml
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
 
@@ -50,65 +50,112 @@ class ClassifyAnswer(bentoml.IODescriptor):
     model: str
 
 
-class ModelInfo(BaseModel):
-    """v1: which model answers."""
+TopK = Annotated[int, Field(ge=1, description="How many predictions to give; at most the number of labels.")]
+MinConfidence = Annotated[float, Field(ge=0, le=1, description="Leave out predictions that are less probable.")]
+
+
+class Options(BaseModel):
+    """v2: how to answer."""
+
+    top_k: TopK = 5
+    min_confidence: MinConfidence = 0.0
+
+
+class _JsonWithOptions(BaseModel):
+    top_k: int | None = None
+    min_confidence: float | None = None
+
+    def given(self) -> dict[str, Any]:
+        """The options that the body names."""
+        return self.model_dump(include={"top_k", "min_confidence"}, exclude_none=True)
+
+
+class ClassifyJson(_JsonWithOptions):
+    """v2: one image, as base64: v1's body, with v2's options."""
+
+    image: str = Field(description="The image file in base64, or as a data: URL.")
+    filename: str | None = Field(None, description="What the caller calls the image.")
+
+
+class BatchJson(_JsonWithOptions):
+    """v2: several images, as base64."""
+
+    images: Annotated[list[str], Field(min_length=1, description="Image files in base64, or as data: URLs.")]
+
+
+class ClassifyUpload(_Unread):
+    """v2: one image, as a file."""
+
+    image: Path = Field(description="The image file.")
+    top_k: TopK = 5
+    min_confidence: MinConfidence = 0.0
+
+
+class BatchUpload(_Unread):
+    """v2: several images, as files."""
+
+    images: list[Path] = Field(description="The image files.")
+    top_k: TopK = 5
+    min_confidence: MinConfidence = 0.0
+
+
+class ServedBy(BaseModel):
+    """v2: the model that answered."""
 
     name: str
-    status: str
-    num_labels: int
+    revision: str
+    engine: str
+    precision: str
 
 
-class UsageTotals(BaseModel):
-    """v1: the caller's own classification requests that passed the limit; rate in percent, time in ms."""
+class NumberedPrediction(BaseModel):
+    """v2: a label, the number of its class, and the probability that it is right, rounded to 4 decimals."""
 
-    total_requests: int
-    successful_requests: int
-    success_rate: float
-    avg_response_time_ms: float
-
-
-class ResponseTime(BaseModel):
-    """v2: response times in ms; the percentiles are within 2.5 % of the exact ones."""
-
-    mean: float
-    p50: float
-    p95: float
-    p99: float
+    label: str
+    class_id: int
+    confidence: float
 
 
-class UsageBucket(BaseModel):
-    """v2: the caller's requests that arrived in one bucket of time."""
+class ImageSeen(BaseModel):
+    """v2: the image as it was seen: its size in pixels after EXIF orientation, and the format of its file."""
 
-    start: datetime
-    requests: int
-    images: int = Field(description="What the requests cost the limit, in images.")
-    status: dict[str, int] = Field(description="Requests by status class: 2xx, 3xx, 4xx, 5xx.")
-    response_time_ms: ResponseTime
+    width: int
+    height: int
+    format: str
 
 
-class Usage(BaseModel):
-    """v2: the caller's requests in buckets of time, the oldest first; empty buckets are left out."""
+class ClassifyAnswerV2(bentoml.IODescriptor):
+    """v2: the most probable labels of an image, the highest first."""
 
-    bucket: str
-    start: datetime = Field(serialization_alias="from")
-    end: datetime = Field(serialization_alias="to")
-    endpoint: str | None
-    data: list[UsageBucket]
-    next_cursor: str | None = Field(description="Send it as `cursor` for what follows; null: there is no more.")
+    id: str = Field(description="The id under which the request is in the usage log.")
+    model: ServedBy
+    predictions: list[NumberedPrediction]
+    image: ImageSeen
 
 
-class Policy(BaseModel):
-    """v2: one limit of the caller, and where it stands. Times in seconds."""
+class EntryProblem(BaseModel):
+    """v2: what is wrong with one image of a batch."""
 
-    name: str
-    limit: str
-    quota: int
-    window: int
-    remaining: int
-    reset: int = Field(description="Seconds until a place is freed; 0 where none is taken.")
+    type: str
+    title: str
+    status: int
+    detail: str
+    field: str | None = None
 
 
-class Limits(BaseModel):
-    """v2: every limit of the caller."""
+class BatchEntry(BaseModel):
+    """v2: one image of a batch: `predictions` and `image`, or `error`."""
 
-    policies: list[Policy]
+    model_config = ConfigDict(extra="forbid")
+
+    predictions: list[NumberedPrediction] | None = None
+    image: ImageSeen | None = None
+    error: EntryProblem | None = None
+
+
+class BatchAnswer(bentoml.IODescriptor):
+    """v2: one entry for each image of the batch, in order."""
+
+    id: str = Field(description="The id under which the request is in the usage log.")
+    model: ServedBy
+    results: list[BatchEntry]

@@ -1,7 +1,8 @@
 """The limit of each user: an exact sliding window, told to the caller in every answer of a classification route."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,56 +20,135 @@ CLASSIFY = "classify"
 
 
 class RateLimit:
-    """Admits a classification, at the cost of one hit, or refuses it at no cost.
+    """Admits a classification, at the cost of one hit for each image, or refuses it at no cost.
 
     Args:
         app: what lies behind the limit.
         store: where hits are counted.
         paths: the classification routes; all others pass freely.
+        batch_paths: those of them whose route counts the images itself, by `admit`. One that can't be read costs a hit.
+        overload: the reason why nothing can be taken just now; it is asked before a hit is spent.
     """
 
-    def __init__(self, app: ASGIApp, store: Store, paths: frozenset[str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        store: Store,
+        paths: frozenset[str],
+        batch_paths: frozenset[str],
+        overload: Callable[[], Problem | None],
+    ) -> None:
         self.app = app
         self.store = store
         self.paths = paths
+        self.batch_paths = batch_paths
+        self.overload = overload
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] not in self.paths or scope["method"] != "POST":
             return await self.app(scope, receive, send)
+        counts_itself = scope["path"] in self.batch_paths
+        admission = _Admission(self.store, scope)
         try:
-            decision, refusal = await self._decide(scope)
+            await self._admit(admission, counts_itself)
+        except Problem as problem:
+            return await problem.response(request_id.shown(scope))(scope, receive, admission.telling(send))
+        if not counts_itself:
+            return await self.app(scope, receive, admission.telling(send))
+
+        async def send_paid(message: Message) -> None:
+            unread = message["type"] == "http.response.start" and 400 <= message["status"] < 500
+            if unread and not identity.charged(scope):
+                with suppress(Problem):
+                    await admission.hit(1)
+            await admission.telling(send)(message)
+
+        await self.app(scope, receive, send_paid)
+
+    async def _admit(self, admission: "_Admission", counts_itself: bool) -> None:
+        if CLASSIFY not in admission.caller.scopes:
+            await admission.look(cost=0)
+            raise scope_missing(CLASSIFY)
+        overload = self.overload()
+        if overload is not None:
+            await admission.look(cost=0)
+            raise overload
+        if counts_itself:
+            await admission.look(cost=1)
+        else:
+            await admission.hit(1)
+
+
+async def admit(scope: Scope, images: int) -> None:
+    """Have a batch pay for its images.
+
+    Raises:
+        Problem: 429, 503.
+    """
+    await _Admission.of(scope).hit(images)
+
+
+class _Admission:
+    """What one request has asked of its user's limits, and what it was told."""
+
+    def __init__(self, store: Store, scope: Scope) -> None:
+        caller = identity.caller(scope)
+        assert caller is not None, "authentication stands before the limit"
+        self.caller: KeyRecord = caller
+        self._store = store
+        self._scope = scope
+        # Until a limit could be asked, nobody can tell what is left; what the limits are is known.
+        self._headers = {"RateLimit-Policy": _policies(caller.limits)}
+        scope["state"]["admission"] = self
+
+    @classmethod
+    def of(cls, scope: Scope) -> "_Admission":
+        admission = scope["state"]["admission"]
+        assert isinstance(admission, cls), "the limit stands before its routes"
+        return admission
+
+    async def look(self, cost: int) -> None:
+        """Refuse what would be refused, and count nothing."""
+        self._heed(await self._asked(self._store.standing(self.caller.user_id, self.caller.limits, cost)), cost)
+
+    async def hit(self, cost: int) -> None:
+        """Count so many images, or refuse them."""
+        self._heed(await self._asked(self._store.hit(self.caller.user_id, self.caller.limits, cost)), cost)
+        identity.charge(self._scope, cost)
+
+    def telling(self, send: Send) -> Send:
+        """`send`, with where the user stands in the answer's headers."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": list(message["headers"])}
+                MutableHeaders(raw=message["headers"]).update(self._headers)
+            await send(message)
+
+        return send_with_headers
+
+    async def _asked(self, answer: Awaitable[Decision]) -> Decision:
+        try:
+            return await answer
         except StorageUnavailable:
-            refusal = database_away()
-            # What is left nobody can tell; what the limits are is known.
-            refusal.headers["RateLimit-Policy"] = _policies(_caller(scope).limits)
-            return await refusal.response(request_id.shown(scope))(scope, receive, send)
-        with_standing = _with_headers(send, rate_limit_headers(decision))
-        if refusal is None:
-            return await self.app(scope, receive, with_standing)
-        await refusal.response(request_id.shown(scope))(scope, receive, with_standing)
+            raise database_away() from None
 
-    async def _decide(self, scope: Scope) -> tuple[Decision, Problem | None]:
-        caller = _caller(scope)
-        if CLASSIFY not in caller.scopes:
-            return await self.store.standing(caller.user_id, caller.limits), scope_missing(CLASSIFY)
-        decision = await self.store.hit(caller.user_id, caller.limits)
-        if not decision.admitted:
-            return decision, _limit_reached(decision)
-        identity.charge(scope, 1)
-        return decision, None
+    def _heed(self, decision: Decision, cost: int) -> None:
+        self._headers = rate_limit_headers(decision)
+        # A limit that was lowered may be overdrawn: that refuses nobody who only looks.
+        if cost and not decision.admitted:
+            raise _limit_reached(decision, cost)
 
 
-def _limit_reached(decision: Decision) -> Problem:
+def _limit_reached(decision: Decision, cost: int) -> Problem:
     wait_s = math.ceil(decision.wait_s)
-    reached = ", ".join(str(standing.limit) for standing in decision.standings if standing.wait_s > 0)
-    detail = f"Your limit of {reached} is reached; send the request again in {wait_s} s."
+    reached = [standing.limit for standing in decision.standings if standing.wait_s > 0]
+    written, smallest = ", ".join(map(str, reached)), min(limit.quota for limit in reached)
+    if cost > smallest:
+        detail = f"The batch of {cost} images is more than your limit of {written}; send at most {smallest} at once."
+    else:
+        detail = f"Your limit of {written} is reached; send the request again in {wait_s} s."
     return Problem(429, detail, {"Retry-After": str(wait_s)})
-
-
-def _caller(scope: Scope) -> KeyRecord:
-    caller = identity.caller(scope)
-    assert caller is not None, "authentication stands before the limit"
-    return caller
 
 
 def policy_names(limits: Sequence[Limit]) -> list[str]:
@@ -89,13 +169,3 @@ def rate_limit_headers(decision: Decision) -> dict[str, str]:
 def _policies(limits: Sequence[Limit]) -> str:
     named = zip(policy_names(limits), limits, strict=True)
     return ", ".join(f'"{name}";q={limit.quota};w={limit.window_s}' for name, limit in named)
-
-
-def _with_headers(send: Send, headers: dict[str, str]) -> Send:
-    async def send_with_headers(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message = {**message, "headers": list(message["headers"])}
-            MutableHeaders(raw=message["headers"]).update(headers)
-        await send(message)
-
-    return send_with_headers

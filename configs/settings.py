@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     trusted_proxies: str = ""
     max_body_bytes: Annotated[int, Field(gt=0)] = 10 * 1024 * 1024
     max_image_pixels: Annotated[int, Field(gt=0)] = 50_000_000
+    max_batch_images: Annotated[int, Field(gt=0)] = 32
     max_queue: Annotated[int, Field(gt=0)] = 256
     prepared_model: str = ""
 

@@ -1,25 +1,44 @@
 """From the bytes of an image file to the model's input, before the batch, so that one bad image spoils no other."""
 
 import io
+import threading
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from model.errors import NotAnImage, TooManyPixels
+from model.errors import ImageError, NotAnImage, TooManyPixels
 from model.recipe import Recipe
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _NAMES = "JPEG, PNG, WebP, GIF, BMP or TIFF"
 
 MOST_RESIZED_PIXELS = 4_000_000
+# A progressive JPEG goes over its pixels once for each scan: together no more than so many times the pixels allowed.
+MOST_SCANS_OF_MOST_PIXELS = 16
+# Above it, one image at a time is decoded in full: several would not fit in the memory of a small machine.
+LARGE_PIXELS = 12_000_000
 
 # The limit is the project's own setting, looked at before a pixel is decoded; Pillow's would only warn.
 Image.MAX_IMAGE_PIXELS = None
 # What Pillow thinks of a file's finer points is nothing that an operator could mend.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+
+_one_large = threading.Lock()
+# EXIF's orientation (tag 0x0112) → how to turn the image upright.
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +58,7 @@ class Decoded:
 
 
 def decode(data: bytes, recipe: Recipe, max_pixels: int) -> Decoded:
-    """Read an image file and bring it to the size that the model takes.
+    """Read an image file, the first of its images, and bring it to the size that the model takes.
 
     Raises:
         NotAnImage: the bytes are no image of a known format, or a damaged or truncated one.
@@ -47,10 +66,13 @@ def decode(data: bytes, recipe: Recipe, max_pixels: int) -> Decoded:
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-            _check_pixels(opened, max_pixels)
-            name = str(opened.format)
-            image = _rgb(ImageOps.exif_transpose(opened))
-    except TooManyPixels:
+            _check_cost(opened, data, max_pixels)
+            with _one_large if opened.width * opened.height > LARGE_PIXELS else nullcontext():
+                # A JPEG that holds several pictures, as telephones make them, is one to its sender.
+                name = "JPEG" if opened.format == "MPO" else str(opened.format)
+                image = _rgb(_upright(opened))
+                return Decoded(fit(image, recipe), image.width, image.height, name)
+    except ImageError:
         raise
     except UnidentifiedImageError:
         raise NotAnImage(f"The data is no image of a known format; send a {_NAMES} file.") from None
@@ -58,32 +80,57 @@ def decode(data: bytes, recipe: Recipe, max_pixels: int) -> Decoded:
         # Pillow's decoders raise errors of many kinds over damaged data, OSError, SyntaxError and struct.error among
         # them; all mean the same to the caller.
         raise NotAnImage("The image is damaged or cut off; send the whole file.") from None
-    return Decoded(fit(image, recipe), image.width, image.height, name)
 
 
-def _check_pixels(opened: Image.Image, most: int) -> None:
+def _check_cost(opened: Image.Image, data: bytes, most: int) -> None:
     width, height = opened.size
     if width * height > most:
         raise TooManyPixels(f"The image has {width} x {height} pixels; send one of at most {most}.")
+    scans = data.count(b"\xff\xda") if opened.format in ("JPEG", "MPO") else 1
+    if width * height * scans > most * MOST_SCANS_OF_MOST_PIXELS:
+        raise TooManyPixels(
+            f"The image has {width} x {height} pixels in {scans} scans; save it as a baseline JPEG, or smaller."
+        )
+
+
+def _upright(opened: Image.Image) -> Image.Image:
+    opened.load()
+    try:
+        turn = _UPRIGHT.get(opened.getexif().get(_ORIENTATION, 1))
+    except Exception:
+        # Damaged EXIF data spoils no pixel.
+        turn = None
+    return opened if turn is None else opened.transpose(turn)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
     """The image in red, green and blue; what is transparent is laid on white."""
-    image.load()
     if image.mode.startswith("I;16"):
         image = _eight_bits(image, 65535)
     elif image.mode in ("I", "F"):
-        image = _eight_bits(image, 65535 if np.asarray(image).max(initial=0) > 255 else 255)
+        image = _eight_bits(image, 65535 if np.nanmax(np.asarray(image), initial=0) > 255 else 255)
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+        rgba = _as("RGBA", image)
+        white = Image.new("RGB", rgba.size, "white")
+        white.paste(rgba, mask=rgba.getchannel("A"))
+        return white
+    return _as("RGB", image)
+
+
+def _as(mode: str, image: Image.Image) -> Image.Image:
+    if image.mode == mode:
+        return image
+    try:
+        return image.convert(mode)
+    except ValueError:
+        raise NotAnImage(
+            f"The image's colours are of a kind that can't be read, {image.mode}; save it as RGB."
+        ) from None
 
 
 def _eight_bits(image: Image.Image, white: int) -> Image.Image:
     """A grey image of wide samples, `white` the greatest of them, as one of bytes."""
-    values = np.asarray(image, dtype=np.float32) * (255 / white)
+    values = np.nan_to_num(np.asarray(image, dtype=np.float32)) * (255 / white)
     return Image.fromarray(values.round().clip(0, 255).astype(np.uint8))
 
 

@@ -1,18 +1,10 @@
 """The outermost middleware: every request has an id, and every error, whoever made it, leaves as a problem."""
 
-import functools
-from collections.abc import Awaitable, Callable
-from typing import Any
-
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from problems import paths, request_id
 from problems.problem import MEDIA_TYPE, Problem, bug, translated
-
-Endpoint = Callable[[Any, Request], Awaitable[Response]]
 
 
 class Envelope:
@@ -60,18 +52,3 @@ class _Outgoing:
             self.started = True
         if self.started:
             await self._send(message)
-
-
-def answered(endpoint: Endpoint) -> Endpoint:
-    """Have a BentoML endpoint answer what it raises, before BentoML turns it into an error of its own shape."""
-
-    @functools.wraps(endpoint)
-    async def answer(service: Any, request: Request) -> Response:
-        try:
-            return await endpoint(service, request)
-        except Problem as problem:
-            return problem.response(request_id.shown(request.scope))
-        except Exception as error:
-            return bug(error).response(request_id.shown(request.scope))
-
-    return answer

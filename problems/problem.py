@@ -33,17 +33,19 @@ class Problem(Exception):
         self.headers = headers or {}
         self.field = field
 
-    def response(self, request_id: str) -> Response:
-        """The answer to the request of that id."""
+    def body(self) -> dict[str, str | int]:
+        """What is said of it wherever it is told."""
         body: dict[str, str | int] = {
             "type": "about:blank",
             "title": self.status.phrase,
             "status": self.status.value,
             "detail": self.detail,
-            "request_id": request_id,
         }
-        if self.field is not None:
-            body["field"] = self.field
+        return body if self.field is None else {**body, "field": self.field}
+
+    def response(self, request_id: str) -> Response:
+        """The answer to the request of that id."""
+        body = {**self.body(), "request_id": request_id}
         return Response(json.dumps(body), self.status, self.headers, MEDIA_TYPE)
 
 

@@ -72,9 +72,9 @@ class Store:
         decision: Decision = await _counted("database", self.database.write(limits.hit, asked))
         return decision
 
-    async def standing(self, user_id: str, of_user: tuple[Limit, ...]) -> Decision:
-        """Where the user stands, at no cost."""
-        asked = Hit(user_id, of_user, 0, self._limit_clock)
+    async def standing(self, user_id: str, of_user: tuple[Limit, ...], cost: int = 0) -> Decision:
+        """Where the user stands, and whether `cost` classifications would be admitted; nothing is counted."""
+        asked = Hit(user_id, of_user, cost, self._limit_clock)
         if self._redis is not None:
             return await _counted("redis", self._redis.test(asked))
         return await _counted("database", self.database.read(lambda connection: limits.test(connection, asked)))

@@ -1,0 +1,31 @@
+"""What every classification endpoint has in common, whatever it answers."""
+
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api import timing
+from problems import request_id
+from problems.problem import Problem, bug
+
+Endpoint = Callable[[Any, Request], Awaitable[Response]]
+
+
+def answered(endpoint: Endpoint) -> Endpoint:
+    """Have a BentoML endpoint say where its time went, and what it raises, which BentoML would put in its own shape."""
+
+    @functools.wraps(endpoint)
+    async def answer(service: Any, request: Request) -> Response:
+        try:
+            response = await endpoint(service, request)
+        except Problem as problem:
+            response = problem.response(request_id.shown(request.scope))
+        except Exception as error:
+            response = bug(error).response(request_id.shown(request.scope))
+        response.headers["Server-Timing"] = timing.of(request.scope).header()
+        return response
+
+    return answer

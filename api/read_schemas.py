@@ -1,0 +1,96 @@
+"""What the routes that only read answer: the served model, a caller's usage, a caller's limits."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, Field
+
+
+class ModelInfo(BaseModel):
+    """v1: which model answers."""
+
+    name: str
+    status: str
+    num_labels: int
+
+
+class UsageTotals(BaseModel):
+    """v1: the caller's own classification requests that passed the limit; rate in percent, time in ms."""
+
+    total_requests: int
+    successful_requests: int
+    success_rate: float
+    avg_response_time_ms: float
+
+
+class ResponseTime(BaseModel):
+    """v2: response times in ms; the percentiles are within 2.5 % of the exact ones."""
+
+    mean: float
+    p50: float
+    p95: float
+    p99: float
+
+
+class UsageBucket(BaseModel):
+    """v2: the caller's requests that arrived in one bucket of time."""
+
+    start: datetime
+    requests: int
+    images: int = Field(description="What the requests cost the limit, in images.")
+    status: dict[str, int] = Field(description="Requests by status class: 2xx, 3xx, 4xx, 5xx.")
+    response_time_ms: ResponseTime
+
+
+class Usage(BaseModel):
+    """v2: the caller's requests in buckets of time, the oldest first; empty buckets are left out."""
+
+    bucket: str
+    start: datetime = Field(serialization_alias="from")
+    end: datetime = Field(serialization_alias="to")
+    endpoint: str | None
+    data: list[UsageBucket]
+    next_cursor: str | None = Field(description="Send it as `cursor` for what follows; null: there is no more.")
+
+
+class Policy(BaseModel):
+    """v2: one limit of the caller, and where it stands. Times in seconds."""
+
+    name: str
+    limit: str
+    quota: int
+    window: int
+    remaining: int
+    reset: int = Field(description="Seconds until a place is freed; 0 where none is taken.")
+
+
+class Limits(BaseModel):
+    """v2: every limit of the caller."""
+
+    policies: list[Policy]
+
+
+class InputSize(BaseModel):
+    """v2: the size that every image is brought to, in pixels."""
+
+    width: int
+    height: int
+
+
+class Model(BaseModel):
+    """v2: a model that the service has."""
+
+    name: str
+    revision: str = Field(description="The commit on the hub, or a digest of the checkpoint's files.")
+    status: str = Field(description="`loaded`, or `not_loaded` while the runner starts.")
+    stand_in: bool = Field(description="Whether it stands in for a model that could not be had.")
+    engine: str | None = Field(description="`openvino` or `torch`; null until the model is loaded.")
+    precision: str | None = Field(description="What it computes in: `f32`, `bf16` or `int8`; null until it is loaded.")
+    input: InputSize
+    num_labels: int
+    labels: list[str] = Field(description="The label of each class, in the order of `class_id`.")
+
+
+class Models(BaseModel):
+    """v2: every model that the service has."""
+
+    models: list[Model]

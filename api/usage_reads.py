@@ -1,0 +1,115 @@
+"""The routes that tell a caller what it has used, and what is left of its limits."""
+
+import math
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request
+
+from api.read_schemas import Limits, Policy, ResponseTime, Usage, UsageBucket, UsageTotals
+from auth import identity
+from auth.rate_limit import policy_names
+from problems.problem import Problem
+from storage.keys import KeyRecord
+from storage.rollup import WIDTHS_S, Span, Tally
+from storage.store import Store
+
+BUCKETS_ON_A_PAGE = 100
+# How far back one looks who does not say.
+USUAL_SPAN_S = {"minute": 3600, "hour": 86400, "day": 30 * 86400}
+PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+LAST_SECOND = 253_402_300_799  # the year 9999
+
+
+def routes(store: Store) -> APIRouter:
+    """The routes, over the store where the usage log is."""
+    router = APIRouter()
+
+    @router.get("/v1/usage", tags=["v1"])
+    async def usage_totals(request: Request) -> UsageTotals:
+        """The caller's own classification requests that passed the limit."""
+        tally = await store.usage_totals(_caller(request).user_id)
+        successful = sum(requests for status, requests in tally.statuses.items() if status < 400)
+        return UsageTotals(
+            total_requests=tally.requests,
+            successful_requests=successful,
+            success_rate=round(100 * successful / tally.requests, 2) if tally.requests else 0.0,
+            avg_response_time_ms=round(tally.mean_ms, 2),
+        )
+
+    @router.get("/v2/usage", tags=["v2"])
+    async def usage(
+        request: Request,
+        since: Annotated[datetime | None, Query(alias="from")] = None,
+        until: Annotated[datetime | None, Query(alias="to")] = None,
+        bucket: Literal["minute", "hour", "day"] = "day",
+        endpoint: Annotated[str | None, Query(max_length=200)] = None,
+        cursor: Annotated[int | None, Query(ge=0, le=LAST_SECOND)] = None,
+    ) -> Usage:
+        """The caller's requests in buckets of time; `from` and `to` in ISO 8601, UTC where no zone is given."""
+        to_s = _unix_s(until) if until else int(store.now_us() // 1_000_000) + 1
+        from_s = _unix_s(since) if since else to_s - USUAL_SPAN_S[bucket]
+        if from_s >= to_s:
+            raise Problem(422, "The field 'from' must be before 'to'.", field="from")
+        width_s = WIDTHS_S[bucket]
+        # A bucket is told whole where any of it lies in the span.
+        first_s = from_s // width_s * width_s if cursor is None else cursor
+        span = Span(width_s, first_s, to_s, endpoint, BUCKETS_ON_A_PAGE)
+        found, after = await store.usage_buckets(_caller(request).user_id, span)
+        return Usage(
+            bucket=bucket,
+            start=_iso(from_s),
+            end=_iso(to_s),
+            endpoint=endpoint,
+            data=[_bucket(start_s, tally) for start_s, tally in found],
+            next_cursor=str(after) if after is not None else None,
+        )
+
+    @router.get("/v2/limits", tags=["v2"])
+    async def limits(request: Request) -> Limits:
+        """Each limit of the caller, and where it stands; asking costs nothing."""
+        caller = _caller(request)
+        decision = await store.standing(caller.user_id, caller.limits)
+        return Limits(
+            policies=[
+                Policy(
+                    name=name,
+                    limit=str(standing.limit),
+                    quota=standing.limit.quota,
+                    window=standing.limit.window_s,
+                    remaining=standing.remaining,
+                    reset=math.ceil(standing.reset_s),
+                )
+                for name, standing in zip(policy_names(caller.limits), decision.standings, strict=True)
+            ]
+        )
+
+    return router
+
+
+def _caller(request: Request) -> KeyRecord:
+    caller = identity.caller(request.scope)
+    assert caller is not None, "authentication stands before every route here"
+    return caller
+
+
+def _bucket(start_s: int, tally: Tally) -> UsageBucket:
+    classes = {f"{digit}xx": 0 for digit in (2, 3, 4, 5)}
+    for status, requests in tally.statuses.items():
+        classes[f"{status // 100}xx"] += requests
+    shares = {name: round(tally.percentile_ms(share), 2) for name, share in PERCENTILES.items()}
+    return UsageBucket(
+        start=_iso(start_s),
+        requests=tally.requests,
+        images=tally.images,
+        status=classes,
+        response_time_ms=ResponseTime(mean=round(tally.mean_ms, 2), **shares),
+    )
+
+
+def _unix_s(time: datetime) -> int:
+    return min(LAST_SECOND, max(0, int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())))
+
+
+def _iso(unix_s: int) -> datetime:
+    return datetime.fromtimestamp(unix_s, UTC)

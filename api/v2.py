@@ -1,0 +1,62 @@
+"""The classification routes of v2: one image or several, sent in whichever way suits the caller."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Scope
+
+from api import timing
+from api.classification import Classification, Probabilities
+from api.schemas import Options
+from api.uploads import read_many, read_one
+from model.image import Decoded
+from problems import request_id
+from problems.problem import Problem
+
+# Has a request pay for so many images, or raises the problem.
+Admit = Callable[[Scope, int], Awaitable[None]]
+
+
+async def classify(request: Request, classification: Classification) -> Response:
+    """Classify one image."""
+    model = classification.served_by()
+    upload = await read_one(request)
+    _check(upload.options, classification)
+    decoded, probabilities = await classification.classify(upload.images[0], timing.of(request.scope))
+    entry = _entry(decoded, probabilities, upload.options, classification)
+    return JSONResponse({"id": request_id.unique(request.scope), "model": model, **entry})
+
+
+async def classify_batch(request: Request, classification: Classification, most_images: int, admit: Admit) -> Response:
+    """Classify several images, each with predictions or an error of its own; it costs as many hits as images."""
+    model = classification.served_by()
+    upload = await read_many(request, most_images)
+    _check(upload.options, classification)
+    await admit(request.scope, len(upload.images))
+    results = await classification.classify_all(upload.images, timing.of(request.scope))
+    entries = [
+        {"error": result.body()} if isinstance(result, Problem) else _entry(*result, upload.options, classification)
+        for result in results
+    ]
+    return JSONResponse({"id": request_id.unique(request.scope), "model": model, "results": entries})
+
+
+def _check(options: Options, classification: Classification) -> None:
+    labels = len(classification.manifest.labels)
+    if options.top_k > labels:
+        raise Problem(422, f"The field 'top_k' is wrong: the model has {labels} labels; ask for fewer.", field="top_k")
+
+
+def _entry(
+    decoded: Decoded, probabilities: Probabilities, options: Options, classification: Classification
+) -> dict[str, Any]:
+    best = classification.top(probabilities, options.top_k)
+    predictions = [
+        {"label": label, "class_id": number, "confidence": confidence}
+        for number, label, confidence in best
+        if confidence >= options.min_confidence
+    ]
+    image = {"width": decoded.width, "height": decoded.height, "format": decoded.format}
+    return {"predictions": predictions, "image": image}
