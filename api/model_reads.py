@@ -2,37 +2,34 @@
 
 from collections.abc import Callable
 
-from fastapi import APIRouter
+from fastapi import FastAPI
 
 from api.classification import Classification
 from api.read_schemas import InputSize, Model, ModelInfo, Models
 from problems.problem import Problem
 
 
-def routes(classification: Callable[[], Classification]) -> APIRouter:
-    """The routes; `classification` gives the worker's way to the model, once the worker is up."""
-    router = APIRouter()
+def add_routes(app: FastAPI, classification: Callable[[], Classification]) -> None:
+    """Add them; `classification` gives the worker's way to the model, once the worker is up."""
 
-    @router.get("/v1/model/info", tags=["v1"])
+    @app.get("/v1/model/info", tags=["v1"])
     async def model_info() -> ModelInfo:
         """Which model answers, and whether it is ready to."""
         manifest = classification().manifest
         return ModelInfo(name=manifest.name, status=_status(classification()), num_labels=len(manifest.labels))
 
-    @router.get("/v2/models", tags=["v2"])
+    @app.get("/v2/models", tags=["v2"])
     async def models() -> Models:
         """Every model that the service has: the one that it serves."""
         return Models(models=[_served(classification())])
 
-    @router.get("/v2/models/{name:path}", tags=["v2"])
+    @app.get("/v2/models/{name:path}", tags=["v2"])
     async def model(name: str) -> Model:
         """One model, by its name, which may have a slash in it."""
         served = _served(classification())
         if name != served.name:
             raise Problem(404, "There is no model of this name; /v2/models lists those there are.")
         return served
-
-    return router
 
 
 def _status(classification: Classification) -> str:

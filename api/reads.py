@@ -27,8 +27,8 @@ def build(store: Store, classification: Callable[[], Classification]) -> FastAPI
     app.add_exception_handler(RequestValidationError, _wrong_field)
     app.add_exception_handler(StorageUnavailable, _away)
     app.add_exception_handler(Problem, _said)
-    app.include_router(model_reads.routes(classification))
-    app.include_router(usage_reads.routes(store))
+    model_reads.add_routes(app, classification)
+    usage_reads.add_routes(app, store)
     app.state.document = document(app)
 
     @app.get("/openapi.json", include_in_schema=False)

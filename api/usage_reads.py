@@ -4,7 +4,7 @@ import math
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import FastAPI, Query, Request
 
 from api.read_schemas import Limits, Policy, ResponseTime, Usage, UsageBucket, UsageTotals
 from auth import identity
@@ -21,11 +21,10 @@ PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 LAST_SECOND = 253_402_300_799  # the year 9999
 
 
-def routes(store: Store) -> APIRouter:
-    """The routes, over the store where the usage log is."""
-    router = APIRouter()
+def add_routes(app: FastAPI, store: Store) -> None:
+    """Add them; the usage log is in that store."""
 
-    @router.get("/v1/usage", tags=["v1"])
+    @app.get("/v1/usage", tags=["v1"])
     async def usage_totals(request: Request) -> UsageTotals:
         """The caller's own classification requests that passed the limit."""
         tally = await store.usage_totals(_caller(request).user_id)
@@ -37,7 +36,7 @@ def routes(store: Store) -> APIRouter:
             avg_response_time_ms=round(tally.mean_ms, 2),
         )
 
-    @router.get("/v2/usage", tags=["v2"])
+    @app.get("/v2/usage", tags=["v2"])
     async def usage(
         request: Request,
         since: Annotated[datetime | None, Query(alias="from")] = None,
@@ -65,7 +64,7 @@ def routes(store: Store) -> APIRouter:
             next_cursor=str(after) if after is not None else None,
         )
 
-    @router.get("/v2/limits", tags=["v2"])
+    @app.get("/v2/limits", tags=["v2"])
     async def limits(request: Request) -> Limits:
         """Each limit of the caller, and where it stands; asking costs nothing."""
         caller = _caller(request)
@@ -83,8 +82,6 @@ def routes(store: Store) -> APIRouter:
                 for name, standing in zip(policy_names(caller.limits), decision.standings, strict=True)
             ]
         )
-
-    return router
 
 
 def _caller(request: Request) -> KeyRecord:

@@ -58,7 +58,7 @@ class RateLimit:
 
         async def send_paid(message: Message) -> None:
             unread = message["type"] == "http.response.start" and 400 <= message["status"] < 500
-            if unread and not identity.charged(scope):
+            if unread and not admission.was_asked_to_pay:
                 with suppress(Problem):
                     await admission.hit(1)
             await admission.telling(send)(message)
@@ -95,6 +95,7 @@ class _Admission:
         caller = identity.caller(scope)
         assert caller is not None, "authentication stands before the limit"
         self.caller: KeyRecord = caller
+        self.was_asked_to_pay = False
         self._store = store
         self._scope = scope
         # Until a limit could be asked, nobody can tell what is left; what the limits are is known.
@@ -113,6 +114,7 @@ class _Admission:
 
     async def hit(self, cost: int) -> None:
         """Count so many images, or refuse them."""
+        self.was_asked_to_pay = True
         self._heed(await self._asked(self._store.hit(self.caller.user_id, self.caller.limits, cost)), cost)
         identity.charge(self._scope, cost)
 

@@ -59,6 +59,11 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *options: str) -> None:
+        self.launch(*options)
+        self.wait_until_ready()
+
+    def launch(self, *options: str) -> None:
+        """Start without waiting."""
         command = [sys.executable, "-m", "bentoml", "serve", self.service]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -69,7 +74,6 @@ class Server:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self.wait_until_ready()
 
     def wait_until_ready(self) -> None:
         assert self._process is not None
@@ -125,10 +129,22 @@ class Server:
 
     def auth(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """`python -m auth …` over the server's database."""
-        command = [sys.executable, "-m", "auth", *arguments]
+        return self._run("-m", "auth", *arguments)
+
+    def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *arguments]
         return subprocess.run(
             command, cwd=self.project, env=self.environment, capture_output=True, text=True, check=False
         )
+
+    def python(self, program: str) -> str:
+        """What a Python program prints that runs in the server's environment."""
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(
+            command, cwd=self.project, env=self.environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def create_key(self, email: str, *options: str) -> dict[str, Any]:
         """`python -m auth create --json`, without the time that a process takes to start."""

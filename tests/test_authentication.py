@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from auth.keys import ApiKey
+from tests.answers import assert_problem
 from tests.photographs import COFFEE, as_base64
 from tests.servers import Server
-from tests.test_classify import assert_problem
 
 PUBLIC = ("/", "/livez", "/readyz", "/healthz", "/schema.json", "/docs.json")
 CLOSED = ("/v1/usage", "/v1/model/info", "/metrics", "/nothing/here", "/livez/", "//livez", "/static_content")

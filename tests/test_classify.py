@@ -8,6 +8,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from tests.answers import assert_problem
 from tests.photographs import CAT, COFFEE, as_base64, encoded
 from tests.servers import Server
 
@@ -16,18 +17,6 @@ STAND_IN = "squeezenet-1.1-offline-stand-in"
 
 def classify(caller: httpx.Client, image: str, **more: Any) -> httpx.Response:
     return caller.post("/v1/classify", json={"image": image, **more})
-
-
-def assert_problem(answer: httpx.Response, status: int) -> dict[str, Any]:
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    problem: dict[str, Any] = answer.json()
-    assert problem["status"] == status
-    assert problem["request_id"] == answer.headers["x-request-id"]
-    assert problem["type"]
-    assert problem["title"]
-    assert problem["detail"].endswith(".")
-    return problem
 
 
 def test_coffee_is_espresso(caller: httpx.Client) -> None:

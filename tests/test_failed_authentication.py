@@ -7,8 +7,8 @@ import httpx
 from auth.failures import FailureLimit
 from auth.keys import ApiKey
 from storage.policy import Limit
+from tests.answers import assert_problem
 from tests.servers import Server, running
-from tests.test_classify import assert_problem
 
 
 def wrong(server: Server, address: str | None = None) -> httpx.Response:

@@ -14,12 +14,12 @@ from pathlib import Path
 import httpx
 import psutil
 
+from tests.answers import assert_problem
 from tests.engines import Postgres, RedisServer
 from tests.history import Event, check
 from tests.load import BODY, Key, run_callers
 from tests.replicas import Replicas
 from tests.servers import Server
-from tests.test_classify import assert_problem
 
 IN_FULL = bool(os.environ.get("TORTURE"))
 KILLS = 20 if IN_FULL else 3
@@ -177,9 +177,15 @@ def counted(server: Server, metrics: Key, store: str) -> float:
 
 def test_without_its_database_the_service_is_not_ready(tmp_path: Path, model_store: Path, postgres: Postgres) -> None:
     server = Server(tmp_path / "it", model_store, CLASSIFIER_DATABASE_URL=postgres.new_database())
+    key = server.create_key("load@example.org", *UNLIMITED)["key"]
     server.start()
     try:
         postgres.stop()
+        with server.client(key) as client:
+            for path in ("/v1/classify", "/v2/classify", "/v2/classify/batch"):
+                refused = client.post(path, json=BODY)
+                assert "database" in assert_problem(refused, 503)["detail"]
+                assert int(refused.headers["retry-after"]) > 0
         answer = httpx.get(f"{server.url}/readyz", timeout=15)
         assert_problem(answer, 503)
         assert int(answer.headers["retry-after"]) > 0

@@ -6,9 +6,9 @@ from typing import Any
 
 import httpx
 
+from tests.answers import assert_problem
 from tests.photographs import COFFEE, as_base64
 from tests.servers import Server
-from tests.test_classify import assert_problem
 
 BODY = {"image": as_base64(COFFEE.read_bytes())}
 

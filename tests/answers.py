@@ -1,0 +1,20 @@
+"""What every error of the service looks like, whoever made it."""
+
+from typing import Any
+
+import httpx
+
+
+def assert_problem(answer: httpx.Response, status: int) -> dict[str, Any]:
+    """Check that the answer is a problem (RFC 9457) of that status; its body."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = answer.json()
+    assert problem["status"] == status
+    assert problem["request_id"] == answer.headers["x-request-id"]
+    assert problem["type"]
+    assert problem["title"]
+    assert problem["detail"].endswith(".")
+    for internal in ("Traceback", "/work/", "/tmp/", "site-packages", "Error("):
+        assert internal not in answer.text
+    return problem

@@ -1,0 +1,267 @@
+"""Every row of the contract's error table, on both versions: status, content type, body, headers."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from auth.keys import ApiKey
+from tests.answers import assert_problem
+from tests.load import BODY
+from tests.photographs import COFFEE, as_base64, encoded
+from tests.servers import Server
+
+PHOTO = COFFEE.read_bytes()
+SMALL = encoded(Image.new("RGB", (64, 64)), "PNG")
+MAX_BODY = 1_000_000
+TIME_LIMIT_S = 2.0
+QUEUE = 4
+
+CLASSIFY = ("/v1/classify", "/v2/classify", "/v2/classify/batch")
+_numbers = itertools.count(1)
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory: pytest.TempPathFactory, model_store: Path) -> Iterator[Server]:
+    """A server whose bounds are so narrow that a test can reach each."""
+    folder = tmp_path_factory.mktemp("narrow")
+    config = folder / "bentoml.yaml"
+    config.write_text(f"services:\n  ImageClassifier:\n    traffic:\n      timeout: {TIME_LIMIT_S}\n")
+    server = Server(
+        folder / "it",
+        model_store,
+        BENTOML_CONFIG=str(config),
+        CLASSIFIER_MAX_BODY_BYTES=str(MAX_BODY),
+        CLASSIFIER_MAX_BATCH_IMAGES="3",
+        CLASSIFIER_MAX_QUEUE=str(QUEUE),
+    )
+    server.start()
+    yield server
+    server.end()
+
+
+@pytest.fixture
+def callers(narrow: Server) -> Iterator[Callable[..., httpx.Client]]:
+    """Makes clients with a key of its own each; takes the options of `python -m auth create`."""
+    made: list[httpx.Client] = []
+
+    def make(*options: str) -> httpx.Client:
+        email = f"row{next(_numbers)}@example.org"
+        made.append(narrow.client(narrow.create_key(email, *(options or ("--limit", "10000/day")))["key"]))
+        return made[-1]
+
+    yield make
+    for client in made:
+        client.close()
+
+
+def wrap(path: str, image: Any) -> dict[str, Any]:
+    return {"json": {"images": [image]} if path.endswith("batch") else {"image": image}}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to earn an error: the request, and what must be in the answer."""
+
+    status: int
+    send: Callable[[str], dict[str, Any]]
+    says: str
+    field: str | None = None
+
+
+ROWS = {
+    "malformed JSON": Row(400, lambda _: {"content": b'{"image"', "headers": JSON}, "JSON"),
+    "JSON nested without end": Row(400, lambda _: {"content": b"[" * 500_000, "headers": JSON}, "JSON"),
+    "text that is no UTF-8": Row(400, lambda _: {"content": b'{"image": "\xff"}', "headers": JSON}, "JSON"),
+    "half a surrogate": Row(400, lambda _: {"content": b'{"image": "\\ud800"}', "headers": JSON}, "JSON"),
+    "field missing": Row(422, lambda _: {"json": {}}, "missing", "image"),
+    "field of a wrong type": Row(422, lambda path: wrap(path, 5), "image", "image"),
+    "number without end": Row(422, lambda path: wrap(path, 10**4000), "image", "image"),
+    "body too large": Row(413, lambda _: {"content": b" " * (MAX_BODY + 1), "headers": JSON}, f"{MAX_BODY} bytes"),
+    "body too large, in chunks": Row(
+        413, lambda _: {"content": iter([b" " * 65536] * 200), "headers": JSON}, f"{MAX_BODY} bytes"
+    ),
+    "another content type": Row(415, lambda _: {"content": b"a=b", "headers": {"Content-Type": "text/html"}}, "json"),
+}
+OF_ONE_IMAGE = {
+    "invalid base64": Row(400, lambda path: wrap(path, "!"), "base64", "image"),
+    "no image": Row(400, lambda path: wrap(path, as_base64(b"text")), "JPEG, PNG", "image"),
+    "truncated": Row(400, lambda path: wrap(path, as_base64(PHOTO[:5000])), "cut off", "image"),
+    "another format": Row(
+        400, lambda path: wrap(path, as_base64(encoded(Image.new("RGB", (9, 9)), "PPM"))), "JPEG, PNG", "image"
+    ),
+    "too many pixels": Row(
+        422, lambda path: wrap(path, as_base64(encoded(Image.new("1", (9000, 9000))))), "9000 x 9000", "image"
+    ),
+}
+OF_V2 = {
+    "boundary missing": Row(
+        400, lambda _: {"content": b"--x", "headers": {"Content-Type": "multipart/form-data"}}, "boundary"
+    ),
+    "malformed form": Row(
+        400,
+        lambda _: {"content": b"--y\r\n\xff", "headers": {"Content-Type": "multipart/form-data; boundary=x"}},
+        "malformed",
+    ),
+    "form without a file": Row(422, lambda _: {"files": {"other": b"x"}}, "missing", "image"),
+    "text where a file belongs": Row(422, lambda _: {"files": {"image": (None, "text")}}, "send a file", "image"),
+    "out of range": Row(422, lambda path: {**wrap(path, "x"), "params": {"top_k": "-1"}}, "top_k", "top_k"),
+    "too many images": Row(422, lambda _: {"files": [("image", SMALL)] * 4}, "too many images", "image"),
+}
+
+
+def check(answer: httpx.Response, row: Row) -> None:
+    problem = assert_problem(answer, row.status)
+    assert row.says in problem["detail"]
+    if row.field is not None:
+        assert problem["field"].startswith(row.field)
+    assert answer.headers["ratelimit-policy"] == '"default";q=10000;w=86400'
+    assert answer.headers["ratelimit"].startswith('"default";r=')
+
+
+@pytest.mark.parametrize("path", CLASSIFY)
+@pytest.mark.parametrize("case", ROWS)
+def test_a_bad_request(callers: Callable[..., httpx.Client], path: str, case: str) -> None:
+    check(callers().post(path, **ROWS[case].send(path)), ROWS[case])
+
+
+@pytest.mark.parametrize("path", CLASSIFY[:2])
+@pytest.mark.parametrize("case", OF_ONE_IMAGE)
+def test_a_bad_image(callers: Callable[..., httpx.Client], path: str, case: str) -> None:
+    check(callers().post(path, **OF_ONE_IMAGE[case].send(path)), OF_ONE_IMAGE[case])
+
+
+@pytest.mark.parametrize("path", CLASSIFY[1:])
+@pytest.mark.parametrize("case", OF_V2)
+def test_a_bad_form(callers: Callable[..., httpx.Client], path: str, case: str) -> None:
+    check(callers().post(path, **OF_V2[case].send(path)), OF_V2[case])
+
+
+def unknown_key() -> str:
+    return ApiKey.generate().reveal()
+
+
+@pytest.mark.parametrize("path", [*CLASSIFY, "/v1/usage", "/v2/usage", "/metrics", "/made/up"])
+def test_401_without_a_good_key(narrow: Server, path: str) -> None:
+    for wrong in ("Bearer " + unknown_key(), "Bearer imc_x", "Basic YTpi", "Bearer", "Bearer \xff"):
+        answer = httpx.request("POST", narrow.url + path, headers={"Authorization": wrong.encode("latin-1")})
+        assert_problem(answer, 401)
+        assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
+    answer = httpx.post(narrow.url + path, json=BODY)
+    assert_problem(answer, 401)
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert "ratelimit" not in answer.headers
+
+
+@pytest.mark.parametrize("path", CLASSIFY)
+def test_403_where_the_scope_is_missing(callers: Callable[..., httpx.Client], path: str) -> None:
+    answer = callers("--scope", "usage", "--limit", "10000/day").post(path, json=BODY)
+    check(answer, Row(403, lambda _: {}, "'classify'"))
+    assert 'error="insufficient_scope"' in answer.headers["www-authenticate"]
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_404_and_405(callers: Callable[..., httpx.Client], version: str) -> None:
+    client = callers()
+    for unknown in (f"/{version}", f"/{version}/nothing", f"/{version}/classify/x", f"/{version}/%00", "/v3/classify"):
+        assert_problem(client.post(unknown), 404)
+        assert_problem(client.get(unknown), 404)
+    for method in ("GET", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "BREW"):
+        answer = client.request(method, f"/{version}/classify")
+        assert answer.headers["allow"] == "POST"
+        if method != "HEAD":
+            assert_problem(answer, 405)
+        answer = client.request(method if method not in ("GET", "HEAD") else "POST", f"/{version}/usage")
+        assert_problem(answer, 405)
+        assert "GET" in answer.headers["allow"]
+
+
+@pytest.mark.parametrize("path", CLASSIFY)
+def test_429_where_the_limit_is_reached(callers: Callable[..., httpx.Client], path: str) -> None:
+    client = callers("--limit", "1/hour")
+    body = wrap(path, as_base64(SMALL))
+    assert client.post(path, **body).status_code == 200
+    answer = client.post(path, **body)
+    assert "1/hour" in assert_problem(answer, 429)["detail"]
+    assert 3500 < int(answer.headers["retry-after"]) <= 3600
+    assert answer.headers["ratelimit"] == f'"default";r=0;t={answer.headers["retry-after"]}'
+
+
+def test_503_and_504_where_the_runner_hangs(narrow: Server, callers: Callable[..., httpx.Client]) -> None:
+    """What fills the queue waits until the time limit; what comes then is told at once, and costs nothing."""
+    client = callers()
+    [runner] = narrow.workers("ResNetRunner")
+
+    def ask(path: str) -> httpx.Response:
+        return client.post(path, **wrap(path, as_base64(SMALL)))
+
+    runner.suspend()
+    try:
+        with ThreadPoolExecutor(QUEUE) as pool:
+            waiting = [pool.submit(ask, path) for path in (*CLASSIFY, "/v1/classify")]
+            time.sleep(TIME_LIMIT_S / 2)
+            for path in CLASSIFY:
+                answer = ask(path)
+                check(answer, Row(503, lambda _: {}, "overloaded"))
+                assert int(answer.headers["retry-after"]) >= 1
+                assert answer.elapsed.total_seconds() < 0.5
+            for late in waiting:
+                check(late.result(), Row(504, lambda _: {}, f"time limit of {TIME_LIMIT_S:g} s"))
+    finally:
+        runner.resume()
+    answers = [ask(path) for path in CLASSIFY]
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    # Four were admitted and timed out; the 503s took no place.
+    assert answers[-1].headers["ratelimit"].startswith(f'"default";r={10000 - 4 - 3};')
+    statuses = client.get("/v2/usage").json()["data"][-1]["status"]
+    assert statuses == {"2xx": 3, "3xx": 0, "4xx": 0, "5xx": 7}
+
+
+def test_a_killed_runner_is_an_error_at_most_and_back_by_itself(
+    narrow: Server, callers: Callable[..., httpx.Client]
+) -> None:
+    """What was on its way there is tried once more: the next runner answers it, or it is told within the time limit."""
+    client = callers()
+    [runner] = narrow.workers("ResNetRunner")
+    runner.suspend()
+    with ThreadPoolExecutor(len(CLASSIFY)) as pool:
+        under_way = [pool.submit(client.post, path, **wrap(path, as_base64(SMALL))) for path in CLASSIFY]
+        time.sleep(TIME_LIMIT_S / 4)
+        runner.kill()
+        for late in under_way:
+            if late.result().status_code != 200:
+                assert_problem(late.result(), 504 if late.result().status_code == 504 else 503)
+    narrow.wait_until_ready()
+    for path in CLASSIFY:
+        assert client.post(path, **wrap(path, as_base64(SMALL))).status_code == 200
+
+
+def test_503_at_most_while_the_model_is_being_loaded(tmp_path: Path, model_store: Path) -> None:
+    server = Server(tmp_path / "it", model_store)
+    key = server.create_key("early@example.org", "--limit", "1000000/day")["key"]
+    seen: dict[str, set[int]] = {path: set() for path in CLASSIFY}
+    server.launch()
+    try:
+        with server.client(key) as client:
+            give_up = time.monotonic() + 60
+            while any(200 not in statuses for statuses in seen.values()) and time.monotonic() < give_up:
+                for path, statuses in seen.items():
+                    try:
+                        answer = client.post(path, **wrap(path, as_base64(SMALL)))
+                    except httpx.TransportError:
+                        continue
+                    statuses.add(answer.status_code)
+                    if answer.status_code != 200:
+                        assert_problem(answer, 503)
+                        assert answer.headers["retry-after"]
+        assert all({200} <= statuses <= {200, 503} for statuses in seen.values()), seen
+    finally:
+        server.end()
