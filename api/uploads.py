@@ -80,7 +80,8 @@ async def read_many(request: Request, most: int) -> Upload:
 
 def _options(request: Request, in_body: Mapping[str, object]) -> Options:
     """From the query or the body, whose word goes before."""
-    return read_values({**request.query_params, **in_body}, Options)
+    in_query = read_values(request.query_params, Options)
+    return read_values({**in_query.model_dump(), **in_body}, Options)
 
 
 @dataclass(frozen=True)
@@ -109,13 +110,20 @@ async def _read_form(request: Request, most_files: int) -> _Form:
     except MultiPartException as error:
         if error.message.startswith("Too many files"):
             raise _too_many("image" if most_files == 1 else "images", most_files) from None
-        raise Problem(400, "The multipart body is malformed; let an HTTP library write it, boundary and all.") from None
+        raise _malformed() from None
+    except UnicodeError:
+        # Some charsets that a caller may name decode nothing at all.
+        raise _malformed() from None
     files = [await value.read() for name, value in items if isinstance(value, UploadFile) and name in _FILE_FIELDS]
     return _Form(files, {name: value for name, value in items if isinstance(value, str)})
 
 
 # BentoML's client names the parts of a list by its argument, `images`.
 _FILE_FIELDS = ("image", "images")
+
+
+def _malformed() -> Problem:
+    return Problem(400, "The multipart body is malformed; let an HTTP library write it, boundary and all.")
 
 
 def _no_file(field: str, form: _Form) -> Problem:
