@@ -7,6 +7,9 @@ import asyncio
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import Any
 
 import bentoml
 import numpy as np
@@ -19,18 +22,19 @@ from api.classification import Classification
 from api.endpoint import answered
 from api.intake import Intake
 from api.openapi import Document
-from api.runner import MAX_BATCH_SIZE, RemoteRunner, predict_timed
+from api.runner import EmbeddedRunner, RemoteRunner, Runner, batch_sizes, predict_timed
 from api.schemas import BatchAnswer, BatchUpload, ClassifyAnswer, ClassifyAnswerV2, ClassifyRequest, ClassifyUpload
 from auth.authentication import Authentication
 from auth.failures import FailureLimit
 from auth.rate_limit import RateLimit, admit
 from auth.usage_log import UsageLog
-from configs.processes import end_with_parent, outlive
+from configs.processes import collect_seldom, end_with_parent, outlive, step_back
 from configs.settings import PREFIX, SettingsError, load_settings
 from model import source
-from model.engine import load_engine
+from model.engine import MAX_BATCH_SIZE, chosen_engine, load_engine
 from model.errors import ModelError
 from model.store import PreparedModel
+from problems import http
 from problems.envelope import Envelope
 from problems.paths import NamedPaths
 from problems.problem import Problem
@@ -54,7 +58,10 @@ try:
     prepared = source.prepared(settings)
 except (SettingsError, ModelError) as error:
     sys.exit(f"ERROR: {error}")
+# On a GPU the runner is a service of its own, which several gateways feed; on a CPU the hop costs more than it gives.
+is_embedded = settings.runner == "embedded" or (settings.runner == "auto" and chosen_engine(settings) == "openvino")
 store = Store(settings.database_url, settings.redis_url)
+http.use()
 failures = FailureLimit(Limit.parse(settings.auth_failure_limit), settings.trusted_proxies)
 
 
@@ -70,12 +77,13 @@ class ResNetRunner:
     def __init__(self) -> None:
         end_with_parent()
         assert prepared is not None, "the start prepares a model before it starts a runner"
-        self.engine = load_engine(prepared, settings)
+        self.engine, self.description = load_engine(prepared, settings)
 
     @bentoml.on_startup
     async def end_last(self) -> None:
         """Answer the gateways until they have ended."""
         outlive("ImageClassifier")
+        collect_seldom()
 
     @bentoml.api(batchable=True, max_batch_size=MAX_BATCH_SIZE)
     def predict(self, images: np.ndarray) -> np.ndarray:
@@ -83,9 +91,9 @@ class ResNetRunner:
         return predict_timed(self.engine, images)
 
     @bentoml.api
-    def describe(self) -> dict[str, str]:
-        """The engine, and the precision that it computes in."""
-        return {"engine": self.engine.name, "precision": self.engine.precision}
+    def describe(self) -> dict[str, Any]:
+        """What the model runs on."""
+        return asdict(self.description)
 
 
 class Gateway(bentoml.Service):
@@ -112,12 +120,22 @@ class Gateway(bentoml.Service):
 class ImageClassifier:
     """Image classification: send an image, get its most probable labels."""
 
-    runner = bentoml.depends(ResNetRunner)
+    if prepared is not None:
+        packed = bentoml.models.BentoModel(prepared.tag)
+    if not is_embedded:
+        runner = bentoml.depends(ResNetRunner)
 
     def __init__(self) -> None:
         end_with_parent()
         assert prepared is not None, "the start prepares a model before it starts a gateway"
-        self.classification = Classification(RemoteRunner(lambda: self.runner.to_async), prepared, settings)
+        if is_embedded:
+            # The threads of the engine step back behind the one that answers.
+            with ThreadPoolExecutor(1, initializer=step_back) as background:
+                engine, description = background.submit(load_engine, prepared, settings).result()
+            runner: Runner = EmbeddedRunner(engine, description, batch_sizes())
+        else:
+            runner = RemoteRunner(lambda: self.runner.to_async)
+        self.classification = Classification(runner, prepared, settings)
 
     @bentoml.on_deployment
     def prepare() -> None:
@@ -137,6 +155,7 @@ class ImageClassifier:
     async def warm_up(self) -> None:
         """Have the runner answer an image as soon as it is up, rather than when the first caller asks."""
         self._warming_up = asyncio.create_task(self.classification.warm_up())
+        collect_seldom()
 
     @bentoml.on_shutdown
     async def finish(self) -> None:

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from api.requests import Encoded, image_bytes
 from api.runner import Runner
 from api.timing import Timing
+from configs.processes import step_back
 from configs.settings import Settings
+from model.engine import Description
 from model.errors import NotAnImage, TooManyPixels
 from model.image import Decoded, decode
 from model.store import PreparedModel
@@ -24,6 +26,9 @@ READY_FOR_S = 1.0
 WARM_UP_EVERY_S = 0.2
 RUNNER_ANSWERS_WITHIN_S = 5.0
 LONGEST_RETRY_AFTER_S = 60
+# How many images may wait where no setting says it: what the engine computes in so long, and never fewer than so many.
+QUEUE_S = 1.0
+SHORTEST_QUEUE = 64
 
 Probabilities = NDArray[np.float32]
 
@@ -40,15 +45,15 @@ class Classification:
     def __init__(self, runner: Runner, prepared: PreparedModel, settings: Settings) -> None:
         self.manifest = prepared.manifest
         self.recipe = prepared.recipe
-        self.engine: dict[str, str] | None = None
+        self.engine: Description | None = None
         self._runner = runner
         self._max_pixels = settings.max_image_pixels
-        self._max_queue = settings.max_queue
+        self._queue_setting = settings.max_queue
         self._waiting = 0
         self._done = _Rate()
         self._answered_at = float("-inf")
         self._threads = os.cpu_count() or 1
-        self._decoders = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
+        self._decoders = ThreadPoolExecutor(self._threads, "decode", initializer=step_back)
 
     async def classify(self, encoded: Encoded, timing: Timing) -> tuple[Decoded, Probabilities]:
         """One image: as it was decoded, and its probabilities, float32, labels.
@@ -96,7 +101,12 @@ class Classification:
         """
         if self.engine is None:
             raise unavailable("The model is not loaded yet; send the request again shortly.")
-        return {"name": self.manifest.name, "revision": self.manifest.revision, **self.engine}
+        return {
+            "name": self.manifest.name,
+            "revision": self.manifest.revision,
+            "engine": self.engine.engine,
+            "precision": self.engine.precision,
+        }
 
     @property
     def is_loaded(self) -> bool:
@@ -121,6 +131,12 @@ class Classification:
         """Return once the runner has answered."""
         while not await self.is_ready() or self.engine is None:
             await asyncio.sleep(WARM_UP_EVERY_S)
+
+    @property
+    def _max_queue(self) -> int:
+        if self._queue_setting is not None:
+            return self._queue_setting
+        return max(SHORTEST_QUEUE, int(self.engine.images_per_s * QUEUE_S)) if self.engine else SHORTEST_QUEUE
 
     @contextmanager
     def _places(self, images: int) -> Iterator[None]:

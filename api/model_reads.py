@@ -37,14 +37,14 @@ def _status(classification: Classification) -> str:
 
 
 def _served(classification: Classification) -> Model:
-    manifest, engine = classification.manifest, classification.engine or {}
+    manifest, engine = classification.manifest, classification.engine
     return Model(
         name=manifest.name,
         revision=manifest.revision,
         status=_status(classification),
         stand_in=manifest.stand_in,
-        engine=engine.get("engine"),
-        precision=engine.get("precision"),
+        engine=engine.engine if engine else None,
+        precision=engine.precision if engine else None,
         input=InputSize(width=classification.recipe.width, height=classification.recipe.height),
         num_labels=len(manifest.labels),
         labels=manifest.labels,

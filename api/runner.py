@@ -3,32 +3,19 @@
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import aiohttp
 import numpy as np
+from bentoml._internal.container import BentoMLContainer
+from bentoml._internal.context import server_context
+from bentoml._internal.utils.metrics import exponential_buckets
 from bentoml.exceptions import BentoMLException
 from numpy.typing import NDArray
 
-from model.engine import Engine
+from model.batcher import Batcher, Predicted
+from model.engine import MAX_BATCH_SIZE, Description, Engine
 from problems.problem import unavailable
-
-# The greatest batch that the runner makes of what callers sent.
-MAX_BATCH_SIZE = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Predicted:
-    """What the runner made of some images.
-
-    Attributes:
-        probabilities: float32, n x labels.
-        infer_ms: how long the model took over the batch they were in.
-    """
-
-    probabilities: NDArray[np.float32]
-    infer_ms: float
 
 
 class Runner(Protocol):
@@ -41,8 +28,8 @@ class Runner(Protocol):
             Problem: 503, the runner is gone, or can't take more.
         """
 
-    async def describe(self) -> dict[str, str]:
-        """`engine` and `precision` of the model that runs there.
+    async def describe(self) -> Description:
+        """What the model runs on there.
 
         Raises:
             Problem: 503, the runner is gone.
@@ -73,13 +60,12 @@ class RemoteRunner:
 
     async def predict(self, images: NDArray[np.uint8]) -> Predicted:
         """See `Runner`."""
-        parts = [images[first : first + MAX_BATCH_SIZE] for first in range(0, len(images), MAX_BATCH_SIZE)]
-        rows = np.concatenate(await asyncio.gather(*(self._ask("predict", part) for part in parts)))
+        rows = np.concatenate(await asyncio.gather(*(self._ask("predict", part) for part in _parts(images))))
         return Predicted(rows[:, :-1], float(rows[:, -1].max()))
 
-    async def describe(self) -> dict[str, str]:
+    async def describe(self) -> Description:
         """See `Runner`."""
-        return dict(await self._ask("describe"))
+        return Description(**await self._ask("describe"))
 
     async def _ask(self, method: str, *arguments: Any) -> Any:
         # A connection that the runner closed for idleness while the request was on its way costs one more try.
@@ -90,3 +76,46 @@ class RemoteRunner:
                 if is_last or not isinstance(error, (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)):
                     break
         raise unavailable("The model does not answer just now; send the request again shortly.")
+
+
+class EmbeddedRunner:
+    """The model in the gateway's own process: no hop, and nothing sent twice."""
+
+    def __init__(self, engine: Engine, description: Description, observe: Callable[[int], None]) -> None:
+        self._batcher = Batcher(engine, MAX_BATCH_SIZE, observe)
+        self._description = description
+
+    async def predict(self, images: NDArray[np.uint8]) -> Predicted:
+        """See `Runner`."""
+        done = await asyncio.gather(*(self._batcher.predict(part) for part in _parts(images)))
+        if len(done) == 1:
+            return done[0]
+        return Predicted(np.concatenate([one.probabilities for one in done]), max(one.infer_ms for one in done))
+
+    async def describe(self) -> Description:
+        """See `Runner`."""
+        return self._description
+
+
+def batch_sizes() -> Callable[[int], None]:
+    """Counts the sizes of batches, in the histogram in which BentoML counts those of a runner that is a service."""
+    histogram = BentoMLContainer.metrics_client.get().Histogram(
+        namespace="bentoml_service",
+        name="adaptive_batch_size",
+        documentation="Service adaptive batch size",
+        labelnames=["runner_name", "worker_index", "method_name", "service_version", "service_name"],
+        buckets=exponential_buckets(1, 2, MAX_BATCH_SIZE),
+    )
+    counted = histogram.labels(
+        runner_name="ResNetRunner",
+        worker_index=server_context.worker_index,
+        method_name="predict",
+        service_version=server_context.bento_version,
+        service_name=server_context.bento_name,
+    )
+    observe: Callable[[int], None] = counted.observe
+    return observe
+
+
+def _parts(images: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    return [images[first : first + MAX_BATCH_SIZE] for first in range(0, len(images), MAX_BATCH_SIZE)]

@@ -71,7 +71,7 @@ class RateLimit:
             raise scope_missing(CLASSIFY)
         overload = self.overload()
         if overload is not None:
-            await admission.look(cost=0)
+            await admission.remember()
             raise overload
         if counts_itself:
             await admission.look(cost=1)
@@ -111,6 +111,14 @@ class _Admission:
     async def look(self, cost: int) -> None:
         """Refuse what would be refused, and count nothing."""
         self._heed(await self._asked(self._store.standing(self.caller.user_id, self.caller.limits, cost)), cost)
+
+    async def remember(self) -> None:
+        """Where the user stood a moment ago, if that is known: what is refused for overload is to cost little."""
+        known = self._store.standing_of_late(self.caller.user_id)
+        if known is None:
+            await self.look(cost=0)
+        else:
+            self._heed(known, 0)
 
     async def hit(self, cost: int) -> None:
         """Count so many images, or refuse them."""

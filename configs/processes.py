@@ -2,9 +2,11 @@
 
 import asyncio
 import ctypes
+import gc
 import os
 import signal
 import sys
+import threading
 import time
 from types import FrameType
 
@@ -12,6 +14,8 @@ import psutil
 
 OUTLIVES_AT_MOST_S = 25.0
 OUTLIVES_AN_ORPHAN_S = 2.0
+COMPUTING_NICE = 5
+GARBAGE_ROUND_EVERY = 50_000  # objects more than were freed since the last
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
@@ -23,6 +27,26 @@ def end_with_parent() -> None:
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def step_back() -> None:
+    """Have this thread, and those it starts, leave the processor to others that want it.
+
+    For threads that compute: the event loop, which needs little, is then never kept from answering by them. Linux
+    alone gives threads a priority of their own; elsewhere nothing happens.
+    """
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), COMPUTING_NICE)
+
+
+def collect_seldom() -> None:
+    """Take what was loaded at the start out of the garbage collector's rounds, and have these come less often.
+
+    A full round over all that a service has loaded stops every request for a tenth of a second.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_ROUND_EVERY)
 
 
 def outlive(service: str) -> None:

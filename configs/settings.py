@@ -26,6 +26,7 @@ class Settings(BaseSettings):
     offline_model: Literal["allow", "deny", "only"] = "allow"
     engine: Literal["auto", "openvino", "torch"] = "auto"
     precision: Literal["auto", "f32", "bf16", "int8"] = "auto"
+    runner: Literal["auto", "embedded", "service"] = "auto"
     database_url: str = "sqlite:///var/classifier.db"
     redis_url: str | None = None
     default_limit: str = "5/minute"
@@ -34,7 +35,7 @@ class Settings(BaseSettings):
     max_body_bytes: Annotated[int, Field(gt=0)] = 10 * 1024 * 1024
     max_image_pixels: Annotated[int, Field(gt=0)] = 50_000_000
     max_batch_images: Annotated[int, Field(gt=0)] = 32
-    max_queue: Annotated[int, Field(gt=0)] = 256
+    max_queue: Annotated[int | None, Field(gt=0)] = None
     prepared_model: str = ""
 
     @field_validator("default_limit", "auth_failure_limit")

@@ -1,15 +1,18 @@
 """The engines: a batch of uint8 images in, probabilities out. Both compute the same graph (see `graph.py`)."""
 
 import logging
-import threading
+import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from queue import SimpleQueue
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from configs.settings import Settings
 from model.errors import ModelError
+from model.recipe import Recipe
 from model.store import CHECKPOINT, GRAPH, PreparedModel
 
 logger = logging.getLogger("bentoml.classifier")
@@ -18,16 +21,31 @@ Images = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
 
 
+# The greatest batch that is made of what callers sent: more images do not make an engine faster.
+MAX_BATCH_SIZE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What an engine is: its name, what it computes in, and how fast it was when it was loaded."""
+
+    engine: str
+    precision: str
+    images_per_s: float
+
+
 class Engine(Protocol):
     """What computes.
 
     Attributes:
         name: "openvino" or "torch".
         precision: "f32" or "bf16": what the weights and the sums are kept in.
+        streams: how many batches it computes at a time.
     """
 
     name: str
     precision: str
+    streams: int
 
     def predict(self, images: Images) -> Probabilities:
         """uint8, n x height x width x 3 → float32, n x labels; each row sums to 1."""
@@ -64,20 +82,26 @@ class OpenVinoEngine:
                 properties.hint.enable_cpu_pinning: False,
             },
         )
-        self._request = self._compiled.create_infer_request()
-        # BentoML's batches come one at a time; its development server, which has none, calls from many threads.
-        self._one_at_a_time = threading.Lock()
+        self.streams = int(self._compiled.get_property(properties.num_streams))
+        self._free: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(self.streams):
+            self._free.put(self._compiled.create_infer_request())
 
     def predict(self, images: Images) -> Probabilities:
-        with self._one_at_a_time:
-            outputs = self._request.infer({0: images}, share_inputs=True)
+        # BentoML's development server, which makes no batches, calls from more threads than there are streams.
+        request = self._free.get()
+        try:
+            outputs = request.infer({0: images}, share_inputs=True)
             return np.array(outputs[0], dtype=np.float32)
+        finally:
+            self._free.put(request)
 
 
 class TorchEngine:
     """The graph in torch: the reference on a CPU, the engine on CUDA."""
 
     name = "torch"
+    streams = 1
 
     def __init__(self, prepared: PreparedModel, precision: str) -> None:
         """
@@ -112,26 +136,43 @@ class TorchEngine:
         return probabilities
 
 
-def load_engine(prepared: PreparedModel, settings: Settings) -> Engine:
-    """The engine that the settings choose, loaded and warmed up.
+def chosen_engine(settings: Settings) -> str:
+    """`openvino` or `torch`: what the settings ask for, or the machine suggests."""
+    if settings.engine != "auto":
+        return settings.engine
+    return "torch" if _has_cuda() else "openvino"
+
+
+def load_engine(prepared: PreparedModel, settings: Settings) -> tuple[Engine, Description]:
+    """The engine that the settings choose, loaded and warmed up, and what it turned out to be.
 
     Raises:
         ModelError: the settings ask for what this machine or this model does not have.
     """
-    name = settings.engine
-    if name == "auto":
-        name = "torch" if _has_cuda() else "openvino"
-    if name == "torch":
+    if chosen_engine(settings) == "torch":
         engine: Engine = TorchEngine(prepared, settings.precision)
     else:
         engine = OpenVinoEngine(prepared.folder / GRAPH, settings.precision)
+    description = Description(engine.name, engine.precision, _warm_up(engine, prepared.recipe))
     if prepared.manifest.stand_in:
         logger.warning("%s answers: a stand-in for the model that was asked for.", prepared.manifest.name)
-    logger.info("Serving %s with %s in %s.", prepared.tag, engine.name, engine.precision)
-    recipe = prepared.recipe
-    for batch in (1, 2):
-        engine.predict(np.zeros((batch, recipe.height, recipe.width, 3), np.uint8))
-    return engine
+    logger.info(
+        "Serving %s with %s in %s: %.0f images/s.",
+        prepared.tag,
+        description.engine,
+        description.precision,
+        description.images_per_s,
+    )
+    return engine, description
+
+
+def _warm_up(engine: Engine, recipe: Recipe) -> float:
+    """Have every size of batch computed once, since the first of each is slow; images a second at the greatest."""
+    for batch in (1, 2, 4, 8, MAX_BATCH_SIZE, MAX_BATCH_SIZE):
+        blank = np.zeros((batch, recipe.height, recipe.width, 3), np.uint8)
+        started = time.perf_counter()
+        engine.predict(blank)
+    return MAX_BATCH_SIZE / (time.perf_counter() - started)
 
 
 def _choose(precision: str, bf16_is_native: bool) -> str:

@@ -86,7 +86,7 @@ def _check_cost(opened: Image.Image, data: bytes, most: int) -> None:
     width, height = opened.size
     if width * height > most:
         raise TooManyPixels(f"The image has {width} x {height} pixels; send one of at most {most}.")
-    scans = data.count(b"\xff\xda") if opened.format in ("JPEG", "MPO") else 1
+    scans = data.count(b"\xff\xda") if "progressive" in opened.info else 1
     if width * height * scans > most * MOST_SCANS_OF_MOST_PIXELS:
         raise TooManyPixels(
             f"The image has {width} x {height} pixels in {scans} scans; save it as a baseline JPEG, or smaller."

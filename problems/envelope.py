@@ -4,6 +4,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from problems import paths, request_id
+from problems.access_log import AccessLine
 from problems.problem import MEDIA_TYPE, Problem, bug, translated
 
 
@@ -20,7 +21,7 @@ class Envelope:
         if scope["type"] == "websocket":
             return await self.app(scope, receive, send)
         request_id.assign(scope)
-        outgoing = _Outgoing(send, request_id.shown(scope))
+        outgoing = _Outgoing(send, request_id.shown(scope), AccessLine(scope))
         try:
             await self.app(scope, receive, outgoing)
         except Exception as error:
@@ -35,9 +36,10 @@ class Envelope:
 class _Outgoing:
     """Passes an answer on with its request id, and holds back one that is an error but no problem yet."""
 
-    def __init__(self, send: Send, shown_id: str) -> None:
+    def __init__(self, send: Send, shown_id: str, line: AccessLine) -> None:
         self._send = send
         self._shown_id = shown_id
+        self._line = line
         self.started = False
         self.problem: Problem | None = None
 
@@ -50,5 +52,6 @@ class _Outgoing:
                 return
             headers["X-Request-ID"] = self._shown_id
             self.started = True
+            self._line.write(message)
         if self.started:
             await self._send(message)

@@ -11,12 +11,17 @@ _CALLERS_OWN = re.compile(rb"[A-Za-z0-9._:~-]{1,128}")
 
 def assign(scope: Scope) -> None:
     """Give a request its ids; called once, by the outermost middleware."""
-    # Ids that grow with time keep the ledger's index compact: a new row goes to its end.
-    ledger_id = f"req_{time.time_ns() // 1_000_000:011x}{secrets.token_hex(8)}"
+    ledger_id = new()
     own = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
     state = scope.setdefault("state", {})
     state["ledger_id"] = ledger_id
     state["request_id"] = own.decode() if own and _CALLERS_OWN.fullmatch(own) else ledger_id
+
+
+def new() -> str:
+    """A new id, unique."""
+    # Ids that grow with time keep the ledger's index compact: a new row goes to its end.
+    return f"req_{time.time_ns() // 1_000_000:011x}{secrets.token_hex(8)}"
 
 
 def shown(scope: Scope) -> str:

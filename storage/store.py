@@ -14,11 +14,12 @@ from storage.database import Database
 from storage.errors import StorageUnavailable
 from storage.keys import KEY_MEMORY_S, KeyRecord
 from storage.limits import Hit
+from storage.memory import Memory
 from storage.policy import Decision, Limit
 from storage.rollup import Span, Tally
 from storage.usage import UsageRow
 
-MOST_KEYS_REMEMBERED = 10_000
+STANDING_MEMORY_S = 1.0
 
 if TYPE_CHECKING:
     from storage.limits_redis import RedisLimits
@@ -47,37 +48,44 @@ class Store:
         self._redis = _in_redis(redis_url) if redis_url else None
         # Replicas' clocks differ: where they share a server, limits go by its clock.
         self._limit_clock = None if redis_url or self.database.has_server else clock_us
-        self._known: dict[str, tuple[float, KeyRecord]] = {}
+        self._keys: Memory[KeyRecord] = Memory(KEY_MEMORY_S)
+        self._standings: Memory[Decision] = Memory(STANDING_MEMORY_S)
 
     async def find_key(self, key_id: str) -> KeyRecord | None:
         """The key of that public id, as it was at most `KEY_MEMORY_S` ago."""
         read_at = time.monotonic()
-        remembered = self._known.get(key_id)
-        if remembered is not None and read_at - remembered[0] < KEY_MEMORY_S:
-            return remembered[1]
+        remembered = self._keys.get(key_id)
+        if remembered is not None:
+            return remembered
         record = await _counted("database", self.database.read(lambda connection: keys.find(connection, key_id)))
-        if record is None:
-            self._known.pop(key_id, None)
-            return None
-        if len(self._known) >= MOST_KEYS_REMEMBERED:
-            self._known.clear()
-        self._known[key_id] = (read_at, record)
+        if record is not None:
+            self._keys.put(key_id, record, read_at)
         return record
 
     async def hit(self, user_id: str, of_user: tuple[Limit, ...], cost: int = 1) -> Decision:
         """Admit or refuse `cost` classifications of the user; what is admitted is committed."""
         asked = Hit(user_id, of_user, cost, self._limit_clock)
         if self._redis is not None:
-            return await _counted("redis", self._redis.hit(asked))
-        decision: Decision = await _counted("database", self.database.write(limits.hit, asked))
+            decision = await _counted("redis", self._redis.hit(asked))
+        else:
+            decision = await _counted("database", self.database.write(limits.hit, asked))
+        self._standings.put(user_id, decision)
         return decision
 
     async def standing(self, user_id: str, of_user: tuple[Limit, ...], cost: int = 0) -> Decision:
         """Where the user stands, and whether `cost` classifications would be admitted; nothing is counted."""
         asked = Hit(user_id, of_user, cost, self._limit_clock)
         if self._redis is not None:
-            return await _counted("redis", self._redis.test(asked))
-        return await _counted("database", self.database.read(lambda connection: limits.test(connection, asked)))
+            decision = await _counted("redis", self._redis.test(asked))
+        else:
+            question = partial(limits.test, asked=asked)
+            decision = await _counted("database", self.database.read(question))
+        self._standings.put(user_id, decision)
+        return decision
+
+    def standing_of_late(self, user_id: str) -> Decision | None:
+        """Where the user stood when last asked, at most `STANDING_MEMORY_S` ago; None where that is not known."""
+        return self._standings.get(user_id)
 
     async def record(self, row: UsageRow) -> None:
         """Add a row to the ledger; it is committed when this returns."""

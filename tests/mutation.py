@@ -71,15 +71,14 @@ def requests(chance: random.Random, damage: bool) -> Iterator[tuple[str, dict[st
     while True:
         data, other = (damaged(chance, files) if damage else chance.choice(files) for _ in range(2))
         text = base64.b64encode(data).decode()
-        yield chance.choice(
-            [
-                ("/v1/classify", {"json": {"image": text}}),
-                ("/v2/classify", {"content": data, "headers": {"Content-Type": "image/png"}}),
-                ("/v2/classify", {"files": {"image": data}}),
-                ("/v2/classify/batch", {"files": [("image", data), ("image", other)]}),
-                ("/v2/classify/batch", {"json": {"images": [text, text[:-3]]}}),
-            ]
-        )
+        made: list[tuple[str, dict[str, Any]]] = [
+            ("/v1/classify", {"json": {"image": text}}),
+            ("/v2/classify", {"content": data, "headers": {"Content-Type": "image/png"}}),
+            ("/v2/classify", {"files": {"image": data}}),
+            ("/v2/classify/batch", {"files": [("image", data), ("image", other)]}),
+            ("/v2/classify/batch", {"json": {"images": [text, text[:-3]]}}),
+        ]
+        yield chance.choice(made)
 
 
 _texts = st.text(max_size=50)

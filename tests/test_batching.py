@@ -1,10 +1,13 @@
 """Adaptive batching, seen from outside: by BentoML's own histogram of batch sizes, and by every answer being right."""
 
 import re
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from tests.photographs import as_base64, crops, encoded
-from tests.servers import Server
+from tests.servers import Server, running
 
 CALLERS = 64
 EACH = 5
@@ -21,7 +24,19 @@ def batches(server: Server, metrics_key: str) -> tuple[float, float]:
     return found[0], found[1]
 
 
-def test_sixty_four_callers_share_batches_and_none_is_refused(server: Server) -> None:
+@pytest.fixture(scope="module", params=["embedded", "service"])
+def batching(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Servers with the runner in either place."""
+    if request.param == "embedded":
+        yield request.getfixturevalue("server")
+    else:
+        store = request.getfixturevalue("model_store")
+        with running(tmp_path_factory.mktemp("batching") / "it", store, CLASSIFIER_RUNNER="service") as started:
+            yield started
+
+
+def test_sixty_four_callers_share_batches_and_none_is_refused(batching: Server) -> None:
+    server = batching
     metrics_key = server.create_key("metrics@example.org", "--scope", "metrics")["key"]
     key = server.create_key("many@example.org", "--limit", "100000/minute")["key"]
     bodies = [{"image": as_base64(encoded(image, "JPEG"))} for image in crops(CALLERS)]

@@ -42,6 +42,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory, model_store: Path) -> Itera
         CLASSIFIER_MAX_BODY_BYTES=str(MAX_BODY),
         CLASSIFIER_MAX_BATCH_IMAGES="3",
         CLASSIFIER_MAX_QUEUE=str(QUEUE),
+        CLASSIFIER_RUNNER="service",
     )
     server.start()
     yield server
@@ -152,7 +153,7 @@ def unknown_key() -> str:
 @pytest.mark.parametrize("path", [*CLASSIFY, "/v1/usage", "/v2/usage", "/metrics", "/made/up"])
 def test_401_without_a_good_key(narrow: Server, path: str) -> None:
     for wrong in ("Bearer " + unknown_key(), "Bearer imc_x", "Basic YTpi", "Bearer", "Bearer \xff"):
-        answer = httpx.request("POST", narrow.url + path, headers={"Authorization": wrong.encode("latin-1")})
+        answer = httpx.request("POST", narrow.url + path, headers={b"Authorization": wrong.encode("latin-1")})
         assert_problem(answer, 401)
         assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
     answer = httpx.post(narrow.url + path, json=BODY)
@@ -174,7 +175,7 @@ def test_404_and_405(callers: Callable[..., httpx.Client], version: str) -> None
     for unknown in (f"/{version}", f"/{version}/nothing", f"/{version}/classify/x", f"/{version}/%00", "/v3/classify"):
         assert_problem(client.post(unknown), 404)
         assert_problem(client.get(unknown), 404)
-    for method in ("GET", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "BREW"):
+    for method in ("GET", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "TRACE"):
         answer = client.request(method, f"/{version}/classify")
         assert answer.headers["allow"] == "POST"
         if method != "HEAD":
@@ -182,6 +183,11 @@ def test_404_and_405(callers: Callable[..., httpx.Client], version: str) -> None
         answer = client.request(method if method not in ("GET", "HEAD") else "POST", f"/{version}/usage")
         assert_problem(answer, 405)
         assert "GET" in answer.headers["allow"]
+
+
+def test_400_for_what_is_no_http(narrow: Server) -> None:
+    for method in ("BREW", "SIP"):
+        assert_problem(httpx.request(method, narrow.url + "/v1/classify"), 400)
 
 
 @pytest.mark.parametrize("path", CLASSIFY)

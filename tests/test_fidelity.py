@@ -48,14 +48,14 @@ def reference(checkpoint: Path) -> list[dict[str, float]]:
     return told
 
 
-@pytest.fixture(scope="module", params=[("f32", 1e-4), ("auto", 1e-2)], ids=["f32", "auto"])
+@pytest.fixture(scope="module", params=[("f32", "service", 1e-4), ("auto", "embedded", 1e-2)], ids=["f32", "auto"])
 def resnet(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, resnet_store: Path, checkpoint: Path
 ) -> Iterator[tuple[Server, float]]:
-    precision, allowed = request.param
+    precision, runner, allowed = request.param
     folder = tmp_path_factory.mktemp(precision) / "it"
     settings = {"CLASSIFIER_MODEL": str(checkpoint), "CLASSIFIER_OFFLINE_MODEL": "deny"}
-    with running(folder, resnet_store, CLASSIFIER_PRECISION=precision, **settings) as server:
+    with running(folder, resnet_store, CLASSIFIER_PRECISION=precision, CLASSIFIER_RUNNER=runner, **settings) as server:
         yield server, allowed
 
 
@@ -90,7 +90,8 @@ def test_each_engine_agrees_at_each_batch_size(
 ) -> None:
     images = [decode(encoded(image), ready.recipe, 10**8).pixels for image in crops(PHOTOGRAPHS)[:batch]]
     settings = Settings(engine=engine, precision="f32", _env_file=None)
-    answers = load_engine(ready, settings).predict(np.stack(images))
+    loaded, _ = load_engine(ready, settings)
+    answers = loaded.predict(np.stack(images))
     assert answers.shape == (batch, 1000)
     for told, shares in zip(reference, answers, strict=False):
         expected = np.array([told[label] for label in ready.manifest.labels])

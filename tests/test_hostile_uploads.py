@@ -80,6 +80,7 @@ def test_a_length_that_is_too_large_is_refused_before_a_byte_is_sent(narrow: Ser
             received = read_all(opened)
         # More digits than a length has are no HTTP.
         assert received.startswith((b"HTTP/1.1 413", b"HTTP/1.1 400"))
+        assert b"application/problem+json" in received
 
 
 def test_more_than_was_declared_is_not_read(narrow: Server, key: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+import pytest
 
 from tests.answers import assert_problem
 from tests.engines import Postgres, RedisServer
@@ -34,7 +35,7 @@ def assert_nothing_is_lost(events: list[Event], replicas: Replicas) -> None:
 
 def test_kills_under_load_lose_no_answered_request(tmp_path: Path, model_store: Path) -> None:
     """The gateway, the runner and the whole group, in turn; every 200 that was received is on the ledger once."""
-    server = Server(tmp_path / "it", model_store)
+    server = Server(tmp_path / "it", model_store, CLASSIFIER_RUNNER="service")
     replicas, chance = Replicas([server]), random.Random(0)
     server.start()
     key = replicas.new_key("load@example.org", *UNLIMITED)
@@ -80,7 +81,7 @@ def wait_for_an_answer(server: Server, key: Key, within_s: float = 30) -> float:
 
 def test_workers_end_with_a_supervisor_that_was_killed(tmp_path: Path, model_store: Path) -> None:
     """Else they would go on serving on its port, and its successor could not start."""
-    server = Server(tmp_path / "it", model_store)
+    server = Server(tmp_path / "it", model_store, CLASSIFIER_RUNNER="service")
     server.start()
     try:
         key = Key.of(server.create_key("load@example.org", *UNLIMITED))
@@ -195,8 +196,9 @@ def test_without_its_database_the_service_is_not_ready(tmp_path: Path, model_sto
         server.end()
 
 
-def test_a_stop_answers_what_is_under_way_and_ends_with_success(tmp_path: Path, model_store: Path) -> None:
-    server = Server(tmp_path / "it", model_store)
+@pytest.mark.parametrize("runner", ["embedded", "service"])
+def test_a_stop_answers_what_is_under_way_and_ends_with_success(tmp_path: Path, model_store: Path, runner: str) -> None:
+    server = Server(tmp_path / "it", model_store, CLASSIFIER_RUNNER=runner)
     replicas = Replicas([server])
     server.start()
     key = replicas.new_key("load@example.org", *UNLIMITED)

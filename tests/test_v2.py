@@ -18,7 +18,7 @@ PHOTO = COFFEE.read_bytes()
 BAD = [as_base64(PHOTO[:5000]), "not base64!", as_base64(b"a text file")]
 
 
-def upload(caller: httpx.Client, data: bytes = PHOTO, **query: Any) -> httpx.Response:
+def upload(caller: httpx.Client, data: bytes = PHOTO, /, **query: Any) -> httpx.Response:
     return caller.post("/v2/classify", content=data, params=query, headers={"Content-Type": "image/png"})
 
 
@@ -83,7 +83,7 @@ def test_options_come_in_the_query_the_form_or_the_json(caller: httpx.Client) ->
     ],
 )
 def test_an_option_out_of_range_is_422(caller: httpx.Client, query: dict[str, str], field: str) -> None:
-    assert assert_problem(upload(caller, **query), 422)["field"] == field
+    assert assert_problem(upload(caller, PHOTO, **query), 422)["field"] == field
 
 
 def test_a_batch_answers_each_image_in_its_place(caller: httpx.Client) -> None:

@@ -1,0 +1,116 @@
+"""Callers for the benchmarks: a closed loop, in which each awaits its answer, and an open one, which waits for nobody.
+
+The open loop's arrivals are Poisson, and latency counts from the time a request was due, as in MLPerf's server
+scenario: a server that stalls can't hide it by holding the callers up.
+"""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import aiohttp
+
+from tests.photographs import as_base64, crops, encoded
+
+JSON = "application/json"
+GIVES_UP_AFTER_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is sent: path, content type and body, ready for the wire."""
+
+    path: str
+    content_type: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One request: when it was due and answered, on the monotonic clock, seconds, and its status (None: no answer)."""
+
+    due: float
+    answered: float
+    status: int | None
+    retry_after_s: int | None = None
+
+    @property
+    def ms(self) -> float:
+        """From the time it was due to its answer, in milliseconds."""
+        return (self.answered - self.due) * 1000
+
+
+def json_photos(size: tuple[int, int] = (500, 375), number: int = 8) -> list[Request]:
+    """Requests of v1 with a JPEG of that size each."""
+    return [
+        Request("/v1/classify", JSON, json.dumps({"image": as_base64(data)}).encode()) for data in photos(size, number)
+    ]
+
+
+def photos(size: tuple[int, int], number: int) -> list[bytes]:
+    """JPEG files of photographs of that size."""
+    return [encoded(image.resize(size), "JPEG", quality=90) for image in crops(number)]
+
+
+def closed_loop(url: str, key: str, requests: Sequence[Request], callers: int, seconds: float) -> list[Sample]:
+    """Let so many callers send one request after another, for so long."""
+
+    async def run() -> list[Sample]:
+        samples: list[Sample] = []
+        ends = time.monotonic() + seconds
+        async with _session(key) as session:
+
+            async def call(number: int) -> None:
+                while (now := time.monotonic()) < ends:
+                    samples.append(await _send(session, url, requests[number % len(requests)], now))
+                    number += callers
+
+            await asyncio.gather(*(call(number) for number in range(callers)))
+        return samples
+
+    return asyncio.run(run())
+
+
+def open_loop(url: str, key: str, requests: Sequence[Request], per_second: float, seconds: float) -> list[Sample]:
+    """Send so many requests a second, at random times, whatever becomes of those before."""
+
+    async def run() -> list[Sample]:
+        chance = random.Random(0)
+        tasks: list[asyncio.Task[Sample]] = []
+        due = began = time.monotonic()
+        async with _session(key) as session:
+            while due < began + seconds:
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+                request = requests[len(tasks) % len(requests)]
+                tasks.append(asyncio.create_task(_send(session, url, request, due)))
+                due += chance.expovariate(per_second)
+            return await asyncio.gather(*tasks)
+
+    return asyncio.run(run())
+
+
+def rate(samples: Sequence[Sample], seconds: float) -> float:
+    """Answers of 200 a second."""
+    return sum(sample.status == 200 for sample in samples) / seconds
+
+
+def _session(key: str) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        headers={"Authorization": f"Bearer {key}"},
+        connector=aiohttp.TCPConnector(limit=0),
+        timeout=aiohttp.ClientTimeout(total=GIVES_UP_AFTER_S),
+    )
+
+
+async def _send(session: aiohttp.ClientSession, url: str, request: Request, due: float) -> Sample:
+    headers = {"Content-Type": request.content_type}
+    try:
+        async with session.post(url + request.path, data=request.body, headers=headers) as answer:
+            await answer.read()
+            wait = answer.headers.get("Retry-After")
+            return Sample(due, time.monotonic(), answer.status, int(wait) if wait else None)
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return Sample(due, time.monotonic(), None)

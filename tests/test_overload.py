@@ -1,0 +1,58 @@
+"""Three times as many requests as the service can answer: it answers nearly as many as ever, and refuses the rest soon.
+
+`make torture` keeps it up for 30 s. The load comes from a process of its own, on the same processors.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.load import closed_loop, json_photos, open_loop, rate
+from tests.servers import Server, running
+
+IN_FULL = bool(os.environ.get("TORTURE"))
+SECONDS = 30.0 if IN_FULL else 5.0
+TIMES_CAPACITY = 3
+QUEUE = 200
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory, model_store: Path) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("busy") / "it"
+    with running(folder, model_store, CLASSIFIER_MAX_QUEUE=str(QUEUE)) as server:
+        yield server
+
+
+def test_overload_is_refused_soon_and_costs_little(busy: Server) -> None:
+    key = busy.create_key("overload@example.org", "--limit", "100000000/day")["key"]
+    requests = json_photos()
+    closed_loop(busy.url, key, requests, 32, 2)
+    capacity = rate(closed_loop(busy.url, key, requests, 32, SECONDS / 2), SECONDS / 2)
+    samples = open_loop(busy.url, key, requests, TIMES_CAPACITY * capacity, SECONDS)
+    assert {sample.status for sample in samples} == {200, 503}
+    accepted = [sample.ms for sample in samples if sample.status == 200]
+    refused = [sample.ms for sample in samples if sample.status == 503]
+    goodput = rate(samples, SECONDS)
+    bound_ms = QUEUE / goodput * 1000
+    told = {
+        "capacity": capacity,
+        "goodput": goodput,
+        "accepted p99 ms": np.percentile(accepted, 99),
+        "implied by the queue ms": bound_ms,
+        "refused p50 ms": np.percentile(refused, 50),
+        "refused p99 ms": np.percentile(refused, 99),
+    }
+    print(", ".join(f"{name} {value:.0f}" for name, value in told.items()))
+    # Timing is judged where it is measured at length.
+    if IN_FULL:
+        assert goodput > 0.8 * capacity
+        assert np.percentile(accepted, 99) < 1.5 * bound_ms
+        assert np.percentile(refused, 99) < 100
+    assert max(accepted) < 10 * bound_ms, "the queue grows"
+    waits_s = [sample.retry_after_s for sample in samples if sample.status == 503]
+    assert all(wait_s is not None and 1 <= wait_s <= 3 * bound_ms / 1000 + 1 for wait_s in waits_s)
+    again = closed_loop(busy.url, key, requests, 1, 0.5)
+    assert {sample.status for sample in again} == {200}, "the queue empties"
