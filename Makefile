@@ -61,8 +61,9 @@ test: install-tests ## run all tests
 	$(BIN)/pytest
 
 .PHONY: torture
-torture: install-tests ## the long runs: concurrent callers, kills and outages in full size
-	TORTURE=1 $(BIN)/pytest tests/test_history.py tests/test_outages.py
+torture: install-tests ## the long runs: concurrent callers, kills, outages, fuzzing and overload in full size
+	TORTURE=1 $(BIN)/pytest -s tests/test_history.py tests/test_outages.py tests/test_fuzzing.py tests/test_openapi.py \
+	  tests/test_overload.py
 
 .PHONY: bench
 bench: install-tests ## the benchmarks: what the gate costs, and what a long ledger costs

@@ -96,12 +96,15 @@ def test_every_command_of_the_readme_works(made: tuple[MadeServer, str], tmp_pat
     serve, *rest = commands("bash")
     assert serve == "make serve\n", "what the fixture has run"
     answers = [run(made, tmp_path, ["bash", "-euo", "pipefail", "-c"], command) for command in rest]
-    classified, read, buckets, refused, keys = answers
+    classified, read, buckets, v2, refused, keys = answers
     assert '"predictions":[{"label":"espresso"' in classified
     assert '"success_rate":100.0' in read
     assert '"status":"loaded"' in read
     assert '"bucket":"hour"' in buckets
     assert '"name":"default"' in buckets
+    assert '"image":{"width":600,"height":400,"format":"PNG"}' in v2
+    assert '"results":[{"predictions":[{"label":"espresso"' in v2
+    assert '"stand_in":true' in v2
     assert "not valid base64" in refused
     assert "prometheus@example.org" in keys
 

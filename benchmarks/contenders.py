@@ -1,0 +1,153 @@
+"""The servers that `compare.py` measures: this one as it ships, without its gate, and those of others."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from benchmarks.load import JSON, Request
+from tests.photographs import as_base64
+from tests.servers import PROJECT, Server
+
+READY_WITHIN_S = 120
+EXTRAS = PROJECT / "var" / "bench"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A server that runs.
+
+    Attributes:
+        name: as tables show it.
+        url, key: where it listens, and what it is asked with.
+        requests: makes its requests of JPEG files.
+        labels: reads the labels, the most probable first, from an answer.
+        stop: ends it.
+    """
+
+    name: str
+    url: str
+    key: str
+    requests: Callable[[Sequence[bytes]], list[Request]]
+    labels: Callable[[bytes], list[str]]
+    stop: Callable[[], None]
+
+
+def ours(folder: Path, models: Path, settings: dict[str, str], gate: bool) -> Contender:
+    """This project's server, with its three middlewares or without them."""
+    server = Server(folder, models, **settings)
+    if not gate:
+        server.service = "benchmarks.bare:ImageClassifier"
+    key = server.create_key("bench@example.org", "--limit", "100000000/day")["key"]
+    server.start()
+    return Contender("ours" if gate else "ours, no gate", server.url, key, v1_requests, v1_labels, server.end)
+
+
+def tutorial(folder: Path, checkpoint: Path) -> Contender:
+    """The server that tutorials teach, with torch and transformers."""
+    environment = {"BENCH_CHECKPOINT": str(checkpoint), "BENCH_DATABASE": str(folder / "tutorial.db")}
+    url, stop = _started([sys.executable, "-m", "benchmarks.peers.tutorial"], "/ready", environment, folder)
+    return Contender("tutorial", url, "tutorial-key", v1_requests, v1_labels, stop)
+
+
+def litserve(folder: Path, model: Path, precision: str) -> Contender:
+    """LitServe, in an environment of its own (`make bench-extras`)."""
+    python = EXTRAS / "litserve" / "bin" / "python"
+    environment = {"BENCH_MODEL": str(model), "BENCH_PRECISION": precision}
+    command = [str(python), "-m", "benchmarks.peers.litserve_server"]
+    url, stop = _started(command, "/health", environment, folder)
+    return Contender("LitServe", url, "", lambda files: _v1_shaped("/classify", files), v1_labels, stop)
+
+
+def mlserver(folder: Path, model: Path, precision: str) -> Contender:
+    """MLServer, in an environment of its own (`make bench-extras`)."""
+    settings = folder / "mlserver"
+    settings.mkdir()
+    port, grpc, metrics = (_free_port() for _ in range(3))
+    ports = {"http_port": port, "grpc_port": grpc, "metrics_port": metrics}
+    (settings / "settings.json").write_text(json.dumps({"host": "127.0.0.1", "parallel_workers": 0, **ports}))
+    batching = {"max_batch_size": 16, "max_batch_time": 0.002}
+    implementation = "benchmarks.peers.mlserver_model.Classify"
+    (settings / "model-settings.json").write_text(
+        json.dumps({"name": "classify", "implementation": implementation, **batching})
+    )
+    environment = {"BENCH_MODEL": str(model), "BENCH_PRECISION": precision}
+    command = [str(EXTRAS / "mlserver" / "bin" / "mlserver"), "start", str(settings)]
+    url, stop = _started(command, "/v2/models/classify/ready", environment, folder, port)
+
+    def requests(files: Sequence[bytes]) -> list[Request]:
+        return [
+            Request("/v2/models/classify/infer", JSON, json.dumps({"inputs": [_v2_input(data)]}).encode())
+            for data in files
+        ]
+
+    def labels(answer: bytes) -> list[str]:
+        [output] = json.loads(answer)["outputs"]
+        return [found["label"] for found in json.loads(output["data"][0])]
+
+    return Contender("MLServer", url, "", requests, labels, stop)
+
+
+def v1_requests(files: Sequence[bytes]) -> list[Request]:
+    """The files as v1's JSON."""
+    return _v1_shaped("/v1/classify", files)
+
+
+def raw_requests(files: Sequence[bytes]) -> list[Request]:
+    """The files as bodies of v2."""
+    return [Request("/v2/classify", "image/jpeg", data) for data in files]
+
+
+def v1_labels(answer: bytes) -> list[str]:
+    """The labels of an answer of v1, or of v2."""
+    return [found["label"] for found in json.loads(answer)["predictions"]]
+
+
+def _v1_shaped(path: str, files: Sequence[bytes]) -> list[Request]:
+    return [Request(path, JSON, json.dumps({"image": as_base64(data)}).encode()) for data in files]
+
+
+def _v2_input(data: bytes) -> dict[str, object]:
+    return {"name": "image", "shape": [1, 1], "datatype": "BYTES", "data": [as_base64(data)]}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _started(
+    command: list[str], ready: str, more: dict[str, str], folder: Path, port: int | None = None
+) -> tuple[str, Callable[[], None]]:
+    """Start a server and wait until it is ready; its URL, and what ends it."""
+    if port is None:
+        port = _free_port()
+        command = [*command, str(port)]
+    environment = {**os.environ, **more, "PYTHONPATH": str(PROJECT)}
+    log = (folder / f"{Path(command[0]).parent.parent.name}-{port}.log").open("wb")
+    process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+
+    def stop() -> None:
+        os.killpg(process.pid, 15)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, 9)
+        log.close()
+
+    url, give_up = f"http://127.0.0.1:{port}", time.monotonic() + READY_WITHIN_S
+    while time.monotonic() < give_up and process.poll() is None:
+        try:
+            if httpx.get(url + ready, timeout=5).status_code == 200:
+                return url, stop
+        except httpx.TransportError:
+            time.sleep(0.2)
+    raise SystemExit(f"ERROR: {' '.join(command)} did not become ready; see {log.name}.")

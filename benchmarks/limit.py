@@ -1,0 +1,83 @@
+"""What the machine gives without any server: base64 to the five best labels, as fast as its cores go."""
+
+import base64
+import statistics
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+from openvino import properties
+
+from model.engine import OpenVinoEngine
+from model.image import decode
+from model.store import GRAPH, open_folder
+from tests.photographs import as_base64
+
+MAX_PIXELS = 50_000_000
+BATCH = 8
+
+
+class Limit:
+    """The prepared model, its decoder and the engine, with no HTTP, no keys and no ledger."""
+
+    def __init__(self, folder: Path, precision: str, cores: int) -> None:
+        self.prepared = open_folder("bench", folder)
+        self.cores = cores
+        self.alone = OpenVinoEngine(folder / GRAPH, precision)
+        element = {"bf16": openvino.Type.bf16, "f32": openvino.Type.f32}[self.alone.precision]
+        # A stream for each core, so that no core waits for another: the arrangement that was fastest here.
+        compiled = openvino.Core().compile_model(
+            folder / GRAPH,
+            "CPU",
+            {
+                properties.hint.inference_precision: element,
+                properties.num_streams: cores,
+                properties.hint.enable_cpu_pinning: False,
+            },
+        )
+        self._requests = [compiled.create_infer_request() for _ in range(cores)]
+
+    def images_per_s(self, files: Sequence[bytes], seconds: float) -> float:
+        """base64 → five best labels, images a second over all cores."""
+        texts = [as_base64(data) for data in files]
+        ends = time.perf_counter() + seconds
+
+        def work(core: int) -> int:
+            done = 0
+            while time.perf_counter() < ends:
+                batch = np.stack([self._decode(texts[(done + number) % len(texts)]) for number in range(BATCH)])
+                rows = self._requests[core].infer({0: batch}, share_inputs=True)[0]
+                for row in rows:
+                    _ = [self.prepared.manifest.labels[number] for number in np.argsort(-row, kind="stable")[:5]]
+                done += BATCH
+            return done
+
+        started = time.perf_counter()
+        with ThreadPoolExecutor(self.cores) as pool:
+            total = sum(pool.map(work, range(self.cores)))
+        return total / (time.perf_counter() - started)
+
+    def one_ms(self, files: Sequence[bytes], times: int = 50) -> float:
+        """The median of decoding one image and running it alone, in ms."""
+        texts, took = [as_base64(data) for data in files], []
+        for number in range(times):
+            started = time.perf_counter()
+            self.alone.predict(self._decode(texts[number % len(texts)])[np.newaxis])
+            took.append((time.perf_counter() - started) * 1000)
+        return statistics.median(took)
+
+    def engine_per_s(self, seconds: float = 0.4) -> float:
+        """The engine alone, images a second: how fast the machine is just now."""
+        blank = np.zeros((BATCH, self.prepared.recipe.height, self.prepared.recipe.width, 3), np.uint8)
+        started, done = time.perf_counter(), 0
+        while time.perf_counter() < started + seconds:
+            self.alone.predict(blank)
+            done += BATCH
+        return done / (time.perf_counter() - started)
+
+    def _decode(self, text: str) -> NDArray[np.uint8]:
+        return decode(base64.b64decode(text, validate=True), self.prepared.recipe, MAX_PIXELS).pixels
