@@ -210,15 +210,15 @@ def report(bench: Bench, precision: str) -> str:
     servers = list(dict.fromkeys(cell.server for cell in bench.cells if cell.case == "json"))
     rounds = 1 + max(cell.round for cell in bench.cells)
     limit = statistics.median(cell.limit for cell in bench.cells)
+    where = ", ".join(f"{name}: {value}" for name, value in machine().items())
+    heads = " | ".join(f"{callers} callers" for callers in CALLERS)
     lines = [
-        ", ".join(f"{name}: {value}" for name, value in machine().items())
-        + f". ResNet-18 in {precision}, 500 x 375 JPEGs as base64 JSON, medians of {rounds} rounds of {bench.seconds:g} s.",
+        f"{where}. ResNet-18 in {precision}, 500 x 375 JPEGs as base64 JSON, medians of {rounds} rounds of "
+        f"{bench.seconds:g} s. Each cell: requests/s, p50 / p95 / p99 in ms.",
         "",
         f"Without any server: {limit:.0f} images/s; decoding and running one image alone: {bench.alone_ms:.1f} ms.",
         "",
-        "| server | "
-        + " | ".join(f"{callers} callers: req/s, p50 / p95 / p99 ms" for callers in CALLERS)
-        + " | of the limit |",
+        f"| server | {heads} | of the limit, at 32 |",
         "| --- |" + " --- |" * (len(CALLERS) + 1),
     ]
     for server in servers:

@@ -63,7 +63,7 @@ def litserve(folder: Path, model: Path, precision: str) -> Contender:
     environment = {"BENCH_MODEL": str(model), "BENCH_PRECISION": precision}
     command = [str(python), "-m", "benchmarks.peers.litserve_server"]
     url, stop = _started(command, "/health", environment, folder)
-    return Contender("LitServe", url, "", lambda files: _v1_shaped("/classify", files), v1_labels, stop)
+    return Contender("LitServe", url, "none", lambda files: _v1_shaped("/classify", files), v1_labels, stop)
 
 
 def mlserver(folder: Path, model: Path, precision: str) -> Contender:
@@ -92,7 +92,7 @@ def mlserver(folder: Path, model: Path, precision: str) -> Contender:
         [output] = json.loads(answer)["outputs"]
         return [found["label"] for found in json.loads(output["data"][0])]
 
-    return Contender("MLServer", url, "", requests, labels, stop)
+    return Contender("MLServer", url, "none", requests, labels, stop)
 
 
 def v1_requests(files: Sequence[bytes]) -> list[Request]:

@@ -80,4 +80,5 @@ class Limit:
         return done / (time.perf_counter() - started)
 
     def _decode(self, text: str) -> NDArray[np.uint8]:
-        return decode(base64.b64decode(text, validate=True), self.prepared.recipe, MAX_PIXELS).pixels
+        exact = self.alone.precision == "f32"
+        return decode(base64.b64decode(text, validate=True), self.prepared.recipe, MAX_PIXELS, exact).pixels

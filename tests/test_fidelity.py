@@ -115,3 +115,18 @@ def test_a_strip_is_close_to_what_the_whole_would_give(ready: PreparedModel) -> 
     whole = strip.resize((20000, 256), Image.Resampling(recipe.resample)).crop((9888, 16, 10112, 240))
     ours = decode(encoded(strip), recipe, 10**8).pixels
     assert np.abs(ours.astype(int) - np.asarray(whole).astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_large_jpeg_is_decoded_quickly_and_nearly_the_same(ready: PreparedModel, orientation: int) -> None:
+    """Where the answer is rounded more than that anyway: in bf16 and int8."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for crop in crops(4):
+        data = encoded(crop.resize((3000, 2000)), "JPEG", quality=90, exif=exif)
+        exact, quick = (decode(data, ready.recipe, 10**8, is_exact) for is_exact in (True, False))
+        assert (quick.width, quick.height) == (exact.width, exact.height)
+        assert (exact.width, exact.height) == ((3000, 2000) if orientation == 1 else (2000, 3000))
+        off = np.abs(exact.pixels.astype(int) - quick.pixels)
+        assert off.max() <= 8
+        assert off.mean() < 0.5

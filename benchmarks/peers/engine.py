@@ -24,6 +24,7 @@ class Model:
         folder = Path(os.environ["BENCH_MODEL"])
         manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
         self.recipe, self.labels = Recipe.from_dict(manifest["recipe"]), manifest["labels"]
+        self.exact = os.environ["BENCH_PRECISION"] == "f32"
         element = {"bf16": openvino.Type.bf16, "f32": openvino.Type.f32}[os.environ["BENCH_PRECISION"]]
         compiled = openvino.Core().compile_model(
             folder / "openvino.xml",
@@ -40,7 +41,7 @@ class Model:
 
     def decode(self, text: str) -> NDArray[np.uint8]:
         """base64 → uint8, height x width x 3."""
-        return decode(base64.b64decode(text, validate=True), self.recipe, MAX_PIXELS).pixels
+        return decode(base64.b64decode(text, validate=True), self.recipe, MAX_PIXELS, self.exact).pixels
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8, n x height x width x 3 → float32, n x labels."""

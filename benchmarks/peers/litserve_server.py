@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from benchmarks.peers.engine import Model
 
 
-class Classify(litserve.LitAPI):  # type: ignore[misc]
+class Classify(litserve.LitAPI):
     """base64 in, five labels out."""
 
     def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe names it

@@ -10,7 +10,7 @@ from mlserver.types import InferenceRequest, InferenceResponse
 from benchmarks.peers.engine import Model
 
 
-class Classify(MLModel):  # type: ignore[misc]
+class Classify(MLModel):
     """base64 in, five labels out; MLServer puts requests together (adaptive batching)."""
 
     async def load(self) -> bool:
