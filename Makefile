@@ -44,6 +44,12 @@ model: install ## prepare the model anew: fetch, convert, compare with the refer
 	@mkdir -p $(BENTOML_HOME)
 	@$(BIN)/python -m model.prepare --anew
 
+.PHONY: quantize
+quantize: $(VENV)/.quantize-installed ## make an int8 model from a folder of photographs: IMAGES=folder
+	@test -n "$(IMAGES)" || { echo "ERROR: name a folder of photographs: make quantize IMAGES=photos" >&2; exit 1; }
+	@mkdir -p $(BENTOML_HOME)
+	@$(BIN)/python -m model.quantize "$(IMAGES)"
+
 .PHONY: bento
 bento: install ## build the Bento, with the prepared model in it
 	@mkdir -p $(BENTOML_HOME)
@@ -63,7 +69,7 @@ test: install-tests ## run all tests
 .PHONY: torture
 torture: install-tests ## the long runs: concurrent callers, kills, outages, fuzzing and overload in full size
 	TORTURE=1 $(BIN)/pytest -s tests/test_history.py tests/test_outages.py tests/test_fuzzing.py tests/test_openapi.py \
-	  tests/test_overload.py
+	  tests/test_overload.py tests/test_quantize.py
 
 .PHONY: bench
 bench: install-tests ## the benchmarks: what the gate costs, and what a long ledger costs
@@ -85,7 +91,7 @@ format: install-tests ## mend what can be mended by itself
 # torch's local builds ("+cpu") are not on every index: the lock names the release alone.
 .PHONY: lock
 lock: install-tests ## rewrite the locks of the dependencies
-	cd requirements && for name in serve prepare test; do \
+	cd requirements && for name in serve prepare quantize test; do \
 	  ../$(BIN)/pip-compile --quiet --upgrade --strip-extras --allow-unsafe --no-header --no-emit-index-url \
 	    --no-emit-find-links --annotation-style=line --output-file $$name.lock $$name.in \
 	  && sed -i.bak 's/^\(torch==[0-9.]*\)+[a-z0-9]*/\1/' $$name.lock && rm $$name.lock.bak || exit 1; \
@@ -100,6 +106,10 @@ $(VENV)/.installed: $(SERVE_LOCKS) | $(VENV)/bin/python
 	$(BIN)/pip install $(addprefix -r ,$(SERVE_LOCKS))
 	@touch $@
 
-$(VENV)/.tests-installed: requirements/test.lock $(VENV)/.installed
+$(VENV)/.quantize-installed: requirements/quantize.lock $(VENV)/.installed
+	$(BIN)/pip install -r requirements/quantize.lock
+	@touch $@
+
+$(VENV)/.tests-installed: requirements/test.lock $(VENV)/.quantize-installed
 	$(BIN)/pip install -r requirements/test.lock
 	@touch $@

@@ -31,7 +31,7 @@ from auth.usage_log import UsageLog
 from configs.processes import collect_seldom, end_with_parent, outlive, step_back
 from configs.settings import PREFIX, SettingsError, load_settings
 from model import source
-from model.engine import MAX_BATCH_SIZE, chosen_engine, load_engine
+from model.engine import MAX_BATCH_SIZE, check, chosen_engine, load_engine
 from model.errors import ModelError
 from model.store import PreparedModel
 from problems import http
@@ -195,6 +195,7 @@ def _chosen_model() -> PreparedModel:
         sys.exit(1)
     chosen = source.prepared(settings)
     assert chosen is not None, "it has just been prepared"
+    check(chosen, settings)
     return chosen
 
 

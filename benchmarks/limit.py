@@ -12,8 +12,8 @@ import openvino
 from numpy.typing import NDArray
 from openvino import properties
 
-from model.engine import OpenVinoEngine
 from model.image import decode
+from model.openvino_engine import OpenVinoEngine
 from model.store import GRAPH, open_folder
 from tests.photographs import as_base64
 

@@ -13,6 +13,10 @@ class UnsupportedModel(ModelError):
     """The checkpoint can be had and can't be served as it is."""
 
 
+class QuantizationRefused(ModelError):
+    """An int8 model can't be made of these images, or would not answer well enough; none was stored."""
+
+
 class ImageError(Exception):
     """The base of what can be wrong with a caller's image; the message is for the caller."""
 

@@ -129,8 +129,8 @@ def _compare_answers(classifier: Any, graph: Path, manifest: Manifest) -> float:
     """The largest difference between the two engines' probabilities; raise where it is too large."""
     import torch
 
-    from model.engine import OpenVinoEngine
     from model.image import fit
+    from model.openvino_engine import OpenVinoEngine
     from model.recipe import Recipe
 
     recipe = Recipe.from_dict(manifest.recipe)

@@ -21,6 +21,7 @@ from model.recipe import Recipe
 FORMAT = 1
 
 GRAPH = "openvino.xml"
+GRAPH_INT8 = "openvino-int8.xml"
 CHECKPOINT = "checkpoint"
 _MANIFEST = "manifest.json"
 

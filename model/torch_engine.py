@@ -1,0 +1,88 @@
+"""The engine on CUDA: the checkpoint in torch. On a CPU the same is the reference."""
+
+import threading
+from typing import Any
+
+import numpy as np
+
+from model.engine import MAX_BATCH_SIZE, Images, Probabilities, precision_of
+from model.store import CHECKPOINT, PreparedModel
+
+# Batches are filled up to one of these: a GPU is prepared for a few shapes, not for all.
+SIZES = tuple(2**power for power in range(MAX_BATCH_SIZE.bit_length()))
+WARM_UPS = 3
+
+
+class TorchEngine:
+    """A classifier in torch: channels last, in half precision where that is chosen, a recorded run for each batch size.
+
+    On CUDA images go through pinned memory, so that copying them needs no other copy, and each size of batch is
+    recorded once as a CUDA graph, so that a batch costs one launch instead of one for each layer.
+    """
+
+    name = "torch"
+    streams = 1
+
+    def __init__(self, prepared: PreparedModel, precision: str) -> None:
+        """
+        Args:
+            prepared: the model.
+            precision: `auto`, `f32` or `bf16`.
+        """
+        import torch
+
+        from model.reference import load_classifier
+
+        self._torch = torch
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._is_cuda = self._device.type == "cuda"
+        # On a CPU torch is the reference, so that nothing but float32 is chosen unasked.
+        self.precision = precision_of(precision, self._is_cuda and torch.cuda.is_bf16_supported())
+        element = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        recipe = prepared.recipe
+        classifier = load_classifier(prepared.folder / CHECKPOINT, recipe, prepared.manifest.stand_in)
+        self._classifier = classifier.to(self._device, element, memory_format=torch.channels_last)
+        shape = (MAX_BATCH_SIZE, recipe.height, recipe.width, 3)
+        # Where images are put before they go to the device, and where they are there.
+        self._staged = torch.zeros(shape, dtype=torch.uint8, pin_memory=self._is_cuda)
+        self._pixels = self._staged.to(self._device) if self._is_cuda else self._staged
+        # BentoML's development server, which makes no batches, calls from many threads.
+        self._one_at_a_time = threading.Lock()
+        self._recorded = {size: self._record(size) for size in SIZES} if self._is_cuda else {}
+
+    def predict(self, images: Images) -> Probabilities:
+        parts = [images[first : first + MAX_BATCH_SIZE] for first in range(0, len(images), MAX_BATCH_SIZE)]
+        return np.concatenate([self._predict(part) for part in parts])
+
+    def _predict(self, images: Images) -> Probabilities:
+        torch, number = self._torch, len(images)
+        size = next(size for size in SIZES if size >= number)
+        with self._one_at_a_time, torch.inference_mode():
+            self._staged[:number].copy_(torch.from_numpy(np.ascontiguousarray(images)))
+            if self._is_cuda:
+                self._pixels[:size].copy_(self._staged[:size], non_blocking=True)
+                graph, rows = self._recorded[size]
+                graph.replay()
+            else:
+                rows = self._classifier(self._pixels[:number]).float()
+            # Copying to the CPU waits for all that was launched before.
+            probabilities: Probabilities = rows[:number].cpu().numpy().copy()
+        return probabilities
+
+    def _record(self, size: int) -> tuple[Any, Any]:
+        """A CUDA graph of one batch of that size, and the tensor in which it leaves its probabilities.
+
+        As https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs has it: some runs on a side stream first.
+        """
+        torch = self._torch
+        pixels, side = self._pixels[:size], torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.inference_mode():
+            with torch.cuda.stream(side):
+                for _ in range(WARM_UPS):
+                    self._classifier(pixels)
+            torch.cuda.current_stream().wait_stream(side)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                rows = self._classifier(pixels).float()
+        return graph, rows
