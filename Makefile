@@ -72,9 +72,18 @@ torture: install-tests ## the long runs: concurrent callers, kills, outages, fuz
 	  tests/test_overload.py tests/test_quantize.py
 
 .PHONY: bench
-bench: install-tests ## the benchmarks: what the gate costs, and what a long ledger costs
+bench: install-tests ## the benchmarks, measured side by side: about 25 minutes (make bench-extras adds LitServe and MLServer)
+	$(BIN)/python -m benchmarks.compare
 	$(BIN)/python -m benchmarks.gate --postgres
+	$(BIN)/python -m benchmarks.workers
 	$(BIN)/python -m benchmarks.ledger
+
+.PHONY: bench-extras
+bench-extras: var/bench/litserve/.installed var/bench/mlserver/.installed ## what the benchmarks compare with, in environments of its own
+
+.PHONY: soak
+soak: install-tests ## ten minutes at 80 % load: memory and latency, minute by minute
+	$(BIN)/python -m benchmarks.soak
 
 .PHONY: check
 check: install-tests ## lint, format, types, and the walls between the rooms
@@ -91,7 +100,7 @@ format: install-tests ## mend what can be mended by itself
 # torch's local builds ("+cpu") are not on every index: the lock names the release alone.
 .PHONY: lock
 lock: install-tests ## rewrite the locks of the dependencies
-	cd requirements && for name in serve prepare quantize test; do \
+	cd requirements && for name in serve prepare quantize test bench-litserve bench-mlserver; do \
 	  ../$(BIN)/pip-compile --quiet --upgrade --strip-extras --allow-unsafe --no-header --no-emit-index-url \
 	    --no-emit-find-links --annotation-style=line --output-file $$name.lock $$name.in \
 	  && sed -i.bak 's/^\(torch==[0-9.]*\)+[a-z0-9]*/\1/' $$name.lock && rm $$name.lock.bak || exit 1; \
@@ -104,6 +113,11 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: $(SERVE_LOCKS) | $(VENV)/bin/python
 	$(BIN)/pip install $(addprefix -r ,$(SERVE_LOCKS))
+	@touch $@
+
+var/bench/%/.installed: requirements/bench-%.lock
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install -r $<
 	@touch $@
 
 $(VENV)/.quantize-installed: requirements/quantize.lock $(VENV)/.installed

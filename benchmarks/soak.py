@@ -1,0 +1,81 @@
+"""Minutes at 80 % of what it can carry: whether memory stays flat, and latency too.
+
+`python -m benchmarks.soak [--minutes 10] [--load 0.8]`. The model is a ResNet-18 made on the spot.
+"""
+
+import argparse
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from benchmarks.load import closed_loop, json_photos, open_loop, rate
+from tests.checkpoints import save_resnet18
+from tests.servers import Server, run_prepare
+
+LOOKS_EVERY_S = 1.0
+MOST_GROWTH = 1.05
+MOST_MB = 1024
+
+
+def main() -> None:
+    """Print memory and latency minute by minute, and whether the bars hold."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--load", type=float, default=0.8, help="share of the capacity")
+    arguments = parser.parse_args()
+    requests = json_photos()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        save_resnet18(folder / "resnet-18")
+        settings = {"CLASSIFIER_MODEL": str(folder / "resnet-18"), "CLASSIFIER_OFFLINE_MODEL": "deny"}
+        prepared = run_prepare(folder / "prepared" / "models", **settings)
+        assert prepared.returncode == 0, prepared.stderr
+        server = Server(folder / "it", folder / "prepared" / "models", **settings)
+        server.start()
+        try:
+            key = server.create_key("soak@example.org", "--limit", "100000000/day")["key"]
+            closed_loop(server.url, key, requests, 32, 5)
+            capacity = rate(closed_loop(server.url, key, requests, 32, 8), 8)
+            memory: list[tuple[float, float]] = []
+            over = threading.Event()
+            watching = threading.Thread(target=_watch, args=(server, memory, over))
+            began = time.monotonic()
+            watching.start()
+            samples = open_loop(server.url, key, requests, arguments.load * capacity, arguments.minutes * 60)
+            over.set()
+            watching.join()
+        finally:
+            server.end()
+    print(f"capacity {capacity:.0f}/s, offered {arguments.load * capacity:.0f}/s for {arguments.minutes:g} minutes")
+    minutes = range(int(np.ceil(arguments.minutes)))
+    means, halves = [], []
+    for minute in minutes:
+        times = [sample.ms for sample in samples if minute <= (sample.due - began) / 60 < minute + 1]
+        means.append(float(np.mean([mb for at, mb in memory if minute <= (at - began) / 60 < minute + 1])))
+        halves.append(float(np.percentile(times, 50)))
+        print(
+            f"minute {minute + 1:2}: {means[-1]:6.1f} MB, p50 {halves[-1]:6.1f} ms, p99 {np.percentile(times, 99):6.1f} ms"
+        )
+    bad = sum(sample.status != 200 for sample in samples)
+    growth, peak = means[-1] / means[min(1, len(means) - 1)], max(mb for _, mb in memory)
+    trend = float(np.polyfit(list(minutes), halves, 1)[0]) if len(halves) > 2 else 0.0
+    print(f"answers that were no 200: {bad} of {len(samples)}")
+    print(
+        f"memory, last minute by second: {growth:.3f} (wanted: under {MOST_GROWTH}); peak {peak:.0f} MB (under {MOST_MB})"
+    )
+    print(f"p50 changes by {trend:+.2f} ms a minute")
+
+
+def _watch(server: Server, memory: list[tuple[float, float]], over: threading.Event) -> None:
+    [gateway] = server.workers("ImageClassifier")
+    while not over.wait(LOOKS_EVERY_S):
+        family = [gateway, *psutil.Process(gateway.ppid()).children(recursive=True)]
+        memory.append((time.monotonic(), sum(one.memory_info().rss for one in set(family)) / 1e6))
+
+
+if __name__ == "__main__":
+    main()
