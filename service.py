@@ -31,7 +31,7 @@ from auth.usage_log import UsageLog
 from configs.processes import collect_seldom, end_with_parent, outlive, step_back
 from configs.settings import PREFIX, SettingsError, load_settings
 from model import source
-from model.engine import MAX_BATCH_SIZE, check, chosen_engine, load_engine
+from model.engine import check, chosen_engine, load_engine
 from model.errors import ModelError
 from model.store import PreparedModel
 from problems import http
@@ -85,7 +85,7 @@ class ResNetRunner:
         outlive("ImageClassifier")
         collect_seldom()
 
-    @bentoml.api(batchable=True, max_batch_size=MAX_BATCH_SIZE)
+    @bentoml.api(batchable=True, max_batch_size=settings.max_batch_size)
     def predict(self, images: np.ndarray) -> np.ndarray:
         """uint8, n x height x width x 3 → float32, n x (labels + 1): see `predict_timed`."""
         return predict_timed(self.engine, images)
@@ -128,13 +128,14 @@ class ImageClassifier:
     def __init__(self) -> None:
         end_with_parent()
         assert prepared is not None, "the start prepares a model before it starts a gateway"
+        most = settings.max_batch_size
         if is_embedded:
             # The threads of the engine step back behind the one that answers.
             with ThreadPoolExecutor(1, initializer=step_back) as background:
                 engine, description = background.submit(load_engine, prepared, settings).result()
-            runner: Runner = EmbeddedRunner(engine, description, batch_sizes())
+            runner: Runner = EmbeddedRunner(engine, description, most, batch_sizes(most))
         else:
-            runner = RemoteRunner(lambda: self.runner.to_async)
+            runner = RemoteRunner(lambda: self.runner.to_async, most)
         self.classification = Classification(runner, prepared, settings)
 
     @bentoml.on_deployment

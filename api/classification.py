@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from api.requests import Encoded, image_bytes
 from api.runner import Runner
 from api.timing import Timing
+from configs.machine import cores
 from configs.processes import step_back
 from configs.settings import Settings
 from model.engine import Description
@@ -52,7 +52,7 @@ class Classification:
         self._waiting = 0
         self._done = _Rate()
         self._answered_at = float("-inf")
-        self._threads = os.cpu_count() or 1
+        self._threads = settings.threads or cores()
         self._decoders = ThreadPoolExecutor(self._threads, "decode", initializer=step_back)
 
     async def classify(self, encoded: Encoded, timing: Timing) -> tuple[Decoded, Probabilities]:

@@ -14,7 +14,7 @@ from bentoml.exceptions import BentoMLException
 from numpy.typing import NDArray
 
 from model.batcher import Batcher, Predicted
-from model.engine import MAX_BATCH_SIZE, Description, Engine
+from model.engine import Description, Engine
 from problems.problem import unavailable
 
 
@@ -53,14 +53,18 @@ class RemoteRunner:
 
     Args:
         proxy: gives BentoML's asynchronous client of it, which is there once the worker has started.
+        max_batch: the most images that it takes at a time.
     """
 
-    def __init__(self, proxy: Callable[[], Any]) -> None:
+    def __init__(self, proxy: Callable[[], Any], max_batch: int) -> None:
         self._proxy = proxy
+        self._max_batch = max_batch
 
     async def predict(self, images: NDArray[np.uint8]) -> Predicted:
         """See `Runner`."""
-        rows = np.concatenate(await asyncio.gather(*(self._ask("predict", part) for part in _parts(images))))
+        rows = np.concatenate(
+            await asyncio.gather(*(self._ask("predict", part) for part in _parts(images, self._max_batch)))
+        )
         return Predicted(rows[:, :-1], float(rows[:, -1].max()))
 
     async def describe(self) -> Description:
@@ -81,13 +85,16 @@ class RemoteRunner:
 class EmbeddedRunner:
     """The model in the gateway's own process: no hop, and nothing sent twice."""
 
-    def __init__(self, engine: Engine, description: Description, observe: Callable[[int], None]) -> None:
-        self._batcher = Batcher(engine, MAX_BATCH_SIZE, observe)
+    def __init__(
+        self, engine: Engine, description: Description, max_batch: int, observe: Callable[[int], None]
+    ) -> None:
+        self._max_batch = max_batch
+        self._batcher = Batcher(engine, max_batch, observe)
         self._description = description
 
     async def predict(self, images: NDArray[np.uint8]) -> Predicted:
         """See `Runner`."""
-        done = await asyncio.gather(*(self._batcher.predict(part) for part in _parts(images)))
+        done = await asyncio.gather(*(self._batcher.predict(part) for part in _parts(images, self._max_batch)))
         if len(done) == 1:
             return done[0]
         return Predicted(np.concatenate([one.probabilities for one in done]), max(one.infer_ms for one in done))
@@ -97,14 +104,14 @@ class EmbeddedRunner:
         return self._description
 
 
-def batch_sizes() -> Callable[[int], None]:
+def batch_sizes(max_batch: int) -> Callable[[int], None]:
     """Counts the sizes of batches, in the histogram in which BentoML counts those of a runner that is a service."""
     histogram = BentoMLContainer.metrics_client.get().Histogram(
         namespace="bentoml_service",
         name="adaptive_batch_size",
         documentation="Service adaptive batch size",
         labelnames=["runner_name", "worker_index", "method_name", "service_version", "service_name"],
-        buckets=exponential_buckets(1, 2, MAX_BATCH_SIZE),
+        buckets=exponential_buckets(1, 2, max_batch),
     )
     counted = histogram.labels(
         runner_name="ResNetRunner",
@@ -117,5 +124,5 @@ def batch_sizes() -> Callable[[int], None]:
     return observe
 
 
-def _parts(images: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    return [images[first : first + MAX_BATCH_SIZE] for first in range(0, len(images), MAX_BATCH_SIZE)]
+def _parts(images: NDArray[np.uint8], most: int) -> list[NDArray[np.uint8]]:
+    return [images[first : first + most] for first in range(0, len(images), most)]

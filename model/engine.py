@@ -21,10 +21,6 @@ Images = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
 
 
-# The greatest batch that is made of what callers sent: more images do not make an engine faster.
-MAX_BATCH_SIZE = 16
-
-
 @dataclass(frozen=True, slots=True)
 class Description:
     """What an engine is: its name, what it computes in, and how fast it was when it was loaded."""
@@ -94,13 +90,13 @@ def load_engine(prepared: PreparedModel, settings: Settings) -> tuple[Engine, De
     if chosen_engine(settings) == "torch":
         from model.torch_engine import TorchEngine
 
-        engine: Engine = TorchEngine(prepared, settings.precision)
+        engine: Engine = TorchEngine(prepared, settings.precision, settings.max_batch_size)
     else:
         from model.openvino_engine import OpenVinoEngine
 
         graph = GRAPH_INT8 if settings.precision == "int8" else GRAPH
-        engine = OpenVinoEngine(prepared.folder / graph, settings.precision)
-    description = Description(engine.name, engine.precision, _warm_up(engine, prepared.recipe))
+        engine = OpenVinoEngine(prepared.folder / graph, settings.precision, settings.threads)
+    description = Description(engine.name, engine.precision, _warm_up(engine, prepared.recipe, settings.max_batch_size))
     if prepared.manifest.stand_in:
         logger.warning("%s answers: a stand-in for the model that was asked for.", prepared.manifest.name)
     logger.info(
@@ -113,13 +109,14 @@ def load_engine(prepared: PreparedModel, settings: Settings) -> tuple[Engine, De
     return engine, description
 
 
-def _warm_up(engine: Engine, recipe: Recipe) -> float:
-    """Have every size of batch computed once, since the first of each is slow; images a second at the greatest."""
-    for batch in (1, 2, 4, 8, MAX_BATCH_SIZE, MAX_BATCH_SIZE):
+def _warm_up(engine: Engine, recipe: Recipe, most: int) -> float:
+    """Have some sizes of batch computed, since the first of each is slow; images a second at the greatest."""
+    sizes = [*(2**power for power in range((most - 1).bit_length())), most, most]
+    for batch in sizes:
         blank = np.zeros((batch, recipe.height, recipe.width, 3), np.uint8)
         started = time.perf_counter()
         engine.predict(blank)
-    return MAX_BATCH_SIZE / (time.perf_counter() - started)
+    return most / (time.perf_counter() - started)
 
 
 def _has_cuda() -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from configs.machine import cores
 from model.engine import Images, Probabilities, precision_of
 
 
@@ -14,11 +15,12 @@ class OpenVinoEngine:
 
     name = "openvino"
 
-    def __init__(self, graph: Path, precision: str) -> None:
+    def __init__(self, graph: Path, precision: str, threads: int | None = None) -> None:
         """
         Args:
             graph: the file of the OpenVINO graph.
             precision: `auto`, `f32` or `bf16`; `int8` where the graph is a quantised one, which says so layer by layer.
+            threads: to compute on; None: one for each core that this process may use.
         """
         import openvino
         from openvino import properties
@@ -35,6 +37,7 @@ class OpenVinoEngine:
             {
                 properties.hint.inference_precision: element,
                 properties.hint.performance_mode: properties.hint.PerformanceMode.LATENCY,
+                properties.inference_num_threads: threads or cores(),
                 # Pinned threads of several processes would share the first core.
                 properties.hint.enable_cpu_pinning: False,
             },

@@ -5,11 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from model.engine import MAX_BATCH_SIZE, Images, Probabilities, precision_of
+from model.engine import Images, Probabilities, precision_of
 from model.store import CHECKPOINT, PreparedModel
 
-# Batches are filled up to one of these: a GPU is prepared for a few shapes, not for all.
-SIZES = tuple(2**power for power in range(MAX_BATCH_SIZE.bit_length()))
 WARM_UPS = 3
 
 
@@ -23,11 +21,12 @@ class TorchEngine:
     name = "torch"
     streams = 1
 
-    def __init__(self, prepared: PreparedModel, precision: str) -> None:
+    def __init__(self, prepared: PreparedModel, precision: str, max_batch: int) -> None:
         """
         Args:
             prepared: the model.
             precision: `auto`, `f32` or `bf16`.
+            max_batch: images that are computed at a time.
         """
         import torch
 
@@ -42,21 +41,24 @@ class TorchEngine:
         recipe = prepared.recipe
         classifier = load_classifier(prepared.folder / CHECKPOINT, recipe, prepared.manifest.stand_in)
         self._classifier = classifier.to(self._device, element, memory_format=torch.channels_last)
-        shape = (MAX_BATCH_SIZE, recipe.height, recipe.width, 3)
+        # Batches are filled up to one of these: a GPU is prepared for a few shapes, not for all.
+        self._sizes = [*(2**power for power in range((max_batch - 1).bit_length())), max_batch]
+        shape = (max_batch, recipe.height, recipe.width, 3)
         # Where images are put before they go to the device, and where they are there.
         self._staged = torch.zeros(shape, dtype=torch.uint8, pin_memory=self._is_cuda)
         self._pixels = self._staged.to(self._device) if self._is_cuda else self._staged
         # BentoML's development server, which makes no batches, calls from many threads.
         self._one_at_a_time = threading.Lock()
-        self._recorded = {size: self._record(size) for size in SIZES} if self._is_cuda else {}
+        self._recorded = {size: self._record(size) for size in self._sizes} if self._is_cuda else {}
 
     def predict(self, images: Images) -> Probabilities:
-        parts = [images[first : first + MAX_BATCH_SIZE] for first in range(0, len(images), MAX_BATCH_SIZE)]
+        most = self._sizes[-1]
+        parts = [images[first : first + most] for first in range(0, len(images), most)]
         return np.concatenate([self._predict(part) for part in parts])
 
     def _predict(self, images: Images) -> Probabilities:
         torch, number = self._torch, len(images)
-        size = next(size for size in SIZES if size >= number)
+        size = next(size for size in self._sizes if size >= number)
         with self._one_at_a_time, torch.inference_mode():
             self._staged[:number].copy_(torch.from_numpy(np.ascontiguousarray(images)))
             if self._is_cuda:

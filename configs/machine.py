@@ -1,0 +1,29 @@
+"""What of the machine this process may use."""
+
+import math
+import os
+from pathlib import Path
+
+_CGROUP_2 = Path("/sys/fs/cgroup/cpu.max")
+_CGROUP_1 = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
+
+
+def cores() -> int:
+    """The processors that this process may run on, or, if that is less, what its container is allowed of them."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(available, math.ceil(_quota() or available)))
+
+
+def _quota() -> float | None:
+    """The processors' worth of time that the container may use; None where there is no limit.
+
+    As https://docs.kernel.org/admin-guide/cgroup-v2.html (`cpu.max`) and its predecessor have it.
+    """
+    try:
+        if _CGROUP_2.exists():
+            quota, period = _CGROUP_2.read_text().split()
+        else:
+            quota, period = (path.read_text().strip() for path in _CGROUP_1)
+        return int(quota) / int(period) if quota not in ("max", "-1") else None
+    except (OSError, ValueError):
+        return None
