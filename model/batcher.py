@@ -40,7 +40,8 @@ class Batcher:
         self._max_batch = max_batch
         self._observe = observe
         self._waiting: deque[tuple[Images, asyncio.Future[Predicted]]] = deque()
-        self._running: set[asyncio.Task[None]] = set()
+        self._computing = 0
+        self._tasks: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(engine.streams, "engine", initializer=step_back)
 
     async def predict(self, images: Images) -> Predicted:
@@ -51,29 +52,38 @@ class Batcher:
         """
         answer: asyncio.Future[Predicted] = asyncio.get_running_loop().create_future()
         self._waiting.append((images, answer))
-        if len(self._running) < self._engine.streams:
+        if self._computing < self._engine.streams:
+            self._computing += 1
+            # Kept, or the event loop might forget it.
             task = asyncio.create_task(self._compute())
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         return await answer
 
     async def _compute(self) -> None:
         """Compute batch after batch until nothing waits."""
+        try:
+            while batch := self._take():
+                await self._answer(batch)
+        finally:
+            # At once, not when the task is found to be done: who comes in between would wait for nobody.
+            self._computing -= 1
+
+    async def _answer(self, batch: list[tuple[Images, asyncio.Future[Predicted]]]) -> None:
         loop = asyncio.get_running_loop()
-        while batch := self._take():
-            try:
-                rows, infer_ms = await loop.run_in_executor(self._threads, self._predict, [one for one, _ in batch])
-            except Exception as error:
-                for _, answer in batch:
-                    if not answer.done():
-                        answer.set_exception(error)
-                continue
-            first = 0
-            for images, answer in batch:
-                # A caller whose time was up does not wait any more.
+        try:
+            rows, infer_ms = await loop.run_in_executor(self._threads, self._predict, [one for one, _ in batch])
+        except Exception as error:
+            for _, answer in batch:
                 if not answer.done():
-                    answer.set_result(Predicted(rows[first : first + len(images)], infer_ms))
-                first += len(images)
+                    answer.set_exception(error)
+            return
+        first = 0
+        for images, answer in batch:
+            # A caller whose time was up does not wait any more.
+            if not answer.done():
+                answer.set_result(Predicted(rows[first : first + len(images)], infer_ms))
+            first += len(images)
 
     def _take(self) -> list[tuple[Images, asyncio.Future[Predicted]]]:
         batch, size = [], 0

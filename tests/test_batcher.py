@@ -1,0 +1,99 @@
+"""The batcher of the embedded runner: every caller gets its own rows, and nobody is forgotten."""
+
+import asyncio
+import time
+
+import numpy as np
+import pytest
+
+from model.batcher import Batcher, Predicted
+from model.engine import Images, Probabilities
+
+MAX_BATCH = 4
+
+
+class Engine:
+    """Answers with the first pixel of each image; slow, where asked to be."""
+
+    name, precision, streams = "test", "f32", 1
+
+    def __init__(self, takes_s: float = 0.0) -> None:
+        self.takes_s = takes_s
+
+    def predict(self, images: Images) -> Probabilities:
+        time.sleep(self.takes_s)
+        if (images == 255).any():
+            raise RuntimeError("spoilt")
+        return images[:, 0, 0, :1].astype(np.float32)
+
+
+def image(value: int, number: int = 1) -> Images:
+    return np.full((number, 1, 1, 3), value, np.uint8)
+
+
+def rows(predicted: Predicted) -> list[float]:
+    return [float(row[0]) for row in predicted.probabilities]
+
+
+def test_who_asks_again_at_once_is_answered() -> None:
+    """It comes when the last batch is done, and before anybody else could know of it."""
+
+    async def run() -> None:
+        batcher = Batcher(Engine(), MAX_BATCH, lambda _: None)
+        async with asyncio.timeout(10):
+            for value in range(100):
+                assert rows(await batcher.predict(image(value))) == [value]
+
+    asyncio.run(run())
+
+
+def test_each_caller_gets_its_own() -> None:
+    sizes: list[int] = []
+
+    async def run() -> None:
+        batcher = Batcher(Engine(), MAX_BATCH, sizes.append)
+
+        async def call(value: int) -> None:
+            for turn in range(300):
+                number = 1 + (value + turn) % 3
+                assert rows(await batcher.predict(image(value, number))) == [value] * number
+                for _ in range(turn % 4):
+                    await asyncio.sleep(0)
+
+        async with asyncio.timeout(30):
+            await asyncio.gather(*(call(value) for value in range(8)))
+
+    asyncio.run(run())
+    assert max(sizes) <= MAX_BATCH
+    assert sum(sizes) == sum(1 + (value + turn) % 3 for value in range(8) for turn in range(300))
+
+
+def test_what_waits_while_the_engine_is_busy_is_one_batch() -> None:
+    sizes: list[int] = []
+
+    async def run() -> None:
+        batcher = Batcher(Engine(0.05), MAX_BATCH, sizes.append)
+        await asyncio.gather(*(batcher.predict(image(value)) for value in range(7)))
+
+    asyncio.run(run())
+    assert sizes == [4, 3]
+
+
+def test_who_gave_up_takes_no_place_and_an_error_reaches_its_batch_alone() -> None:
+    sizes: list[int] = []
+
+    async def run() -> None:
+        batcher = Batcher(Engine(0.02), MAX_BATCH, sizes.append)
+        first = asyncio.create_task(batcher.predict(image(1)))
+        await asyncio.sleep(0.005)
+        gone = asyncio.create_task(batcher.predict(image(2)))
+        spoilt = asyncio.create_task(batcher.predict(image(255)))
+        await asyncio.sleep(0.005)
+        gone.cancel()
+        with pytest.raises(RuntimeError):
+            await spoilt
+        assert rows(await first) == [1]
+        assert rows(await batcher.predict(image(3))) == [3]
+
+    asyncio.run(run())
+    assert sizes == [1, 1, 1]
