@@ -80,7 +80,7 @@ class Bench:
         times = [sample.ms for sample in samples]
         p50, p95, p99 = (float(np.percentile(times, share)) for share in (50, 95, 99))
         bad = sum(sample.status != 200 for sample in samples)
-        per_s = rate(samples, self.seconds)
+        per_s = rate(samples)
         self.cells.append(Cell(case, contender.name, callers, number, per_s, p50, p95, p99, bad, before, after, limit))
         print(
             f"  {case:14} {contender.name:14} {callers:3} callers {per_s:7.1f}/s  p50 {p50:6.1f}  p99 {p99:6.1f} ms",
@@ -97,9 +97,7 @@ class Bench:
         bad = sum(sample.status != 200 for sample in samples)
         name = f"open, {load:.0%}"
         after = self.limit.engine_per_s()
-        self.cells.append(
-            Cell(name, contender.name, 0, 0, rate(samples, seconds), p50, p95, p99, bad, before, after, limit)
-        )
+        self.cells.append(Cell(name, contender.name, 0, 0, rate(samples), p50, p95, p99, bad, before, after, limit))
 
     def of(self, case: str, server: str, callers: int) -> list[Cell]:
         return [cell for cell in self.cells if (cell.case, cell.server, cell.callers) == (case, server, callers)]

@@ -42,9 +42,7 @@ def measure(rounds: int, seconds: float, database_url: str | None) -> None:
         for number in range(rounds):
             # The order changes, so that a machine that slows down favours neither.
             order = (full, bare) if number % 2 == 0 else (bare, full)
-            rates = {
-                server.url: rate(closed_loop(server.url, key, requests, CALLERS, seconds), seconds) for server in order
-            }
+            rates = {server.url: rate(closed_loop(server.url, key, requests, CALLERS, seconds)) for server in order}
             ratios.append(rates[full.url] / rates[bare.url])
             print(
                 f"round {number + 1}: with the gate {rates[full.url]:6.1f}/s, without {rates[bare.url]:6.1f}/s, "

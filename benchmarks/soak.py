@@ -39,7 +39,7 @@ def main() -> None:
         try:
             key = server.create_key("soak@example.org", "--limit", "100000000/day")["key"]
             closed_loop(server.url, key, requests, 32, 5)
-            capacity = rate(closed_loop(server.url, key, requests, 32, 8), 8)
+            capacity = rate(closed_loop(server.url, key, requests, 32, 8))
             memory: list[tuple[float, float]] = []
             over = threading.Event()
             watching = threading.Thread(target=_watch, args=(server, memory, over))

@@ -53,7 +53,7 @@ def main() -> None:
         for _ in range(arguments.rounds):
             for number in numbers:
                 samples = closed_loop(servers[number].url, keys[number], requests, CALLERS, arguments.seconds)
-                rates[number].append(rate(samples, arguments.seconds))
+                rates[number].append(rate(samples))
         for number in numbers:
             ratio = statistics.median(more / one for more, one in zip(rates[number], rates[1], strict=True))
             print(f"{number} workers: {statistics.median(rates[number]):6.1f}/s, {ratio:.2f} times one worker")

@@ -30,12 +30,12 @@ def test_overload_is_refused_soon_and_costs_little(busy: Server) -> None:
     key = busy.create_key("overload@example.org", "--limit", "100000000/day")["key"]
     requests = json_photos()
     closed_loop(busy.url, key, requests, 32, 2)
-    capacity = rate(closed_loop(busy.url, key, requests, 32, SECONDS / 2), SECONDS / 2)
+    capacity = rate(closed_loop(busy.url, key, requests, 32, SECONDS / 2))
     samples = open_loop(busy.url, key, requests, TIMES_CAPACITY * capacity, SECONDS)
     assert {sample.status for sample in samples} == {200, 503}
     accepted = [sample.ms for sample in samples if sample.status == 200]
     refused = [sample.ms for sample in samples if sample.status == 503]
-    goodput = rate(samples, SECONDS)
+    goodput = rate(samples)
     bound_ms = QUEUE / goodput * 1000
     told = {
         "capacity": capacity,
