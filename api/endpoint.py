@@ -1,6 +1,7 @@
 """What every classification endpoint has in common, whatever it answers."""
 
 import functools
+import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -28,4 +29,6 @@ def answered(endpoint: Endpoint) -> Endpoint:
         response.headers["Server-Timing"] = timing.of(request.scope).header()
         return response
 
+    # BentoML asks for the signature on every request; worked out once, it costs nothing.
+    answer.__signature__ = inspect.signature(endpoint)  # type: ignore[attr-defined]
     return answer
