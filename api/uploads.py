@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -25,11 +24,11 @@ IMAGE_TYPES = (
     "image/tiff",
     "application/octet-stream",
 )
+# BentoML's client names the parts of a list by its argument, `images`.
+_FILE_FIELDS = ("image", "images")
 # What a form holds beside its files is short.
 MOST_FIELDS = 20
 LONGEST_FIELD_BYTES = 10_000
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -116,10 +115,6 @@ async def _read_form(request: Request, most_files: int) -> _Form:
         raise _malformed() from None
     files = [await value.read() for name, value in items if isinstance(value, UploadFile) and name in _FILE_FIELDS]
     return _Form(files, {name: value for name, value in items if isinstance(value, str)})
-
-
-# BentoML's client names the parts of a list by its argument, `images`.
-_FILE_FIELDS = ("image", "images")
 
 
 def _malformed() -> Problem:
