@@ -12,15 +12,15 @@ from PIL import Image, UnidentifiedImageError
 
 from model.errors import ImageError, NotAnImage, TooManyPixels
 from model.recipe import Recipe
+from model.resize import fit, fit_quickly, resized
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _NAMES = "JPEG, PNG, WebP, GIF, BMP or TIFF"
 
-MOST_RESIZED_PIXELS = 4_000_000
 # A progressive JPEG goes over its pixels once for each scan: together no more than so many times the pixels allowed.
 MOST_SCANS_OF_MOST_PIXELS = 16
 # How many times the size that is needed a JPEG is decoded at, at least, where it need not be exact.
-QUICK_SCALE = 2
+QUICK_SCALE = 3
 # Above it, one image at a time is decoded in full: several would not fit in the memory of a small machine.
 LARGE_PIXELS = 12_000_000
 
@@ -67,9 +67,9 @@ def decode(data: bytes, recipe: Recipe, max_pixels: int, exact: bool = True) -> 
         data: the file.
         recipe: how the model takes images.
         max_pixels: the most that an image may have.
-        exact: to the pixel as the checkpoint's own processor does. Else a JPEG of several times the size is decoded at
-            a half, quarter or eighth of it (the decoder's own scaling), at least twice of what is needed, before it is
-            resized: four times as fast on large photographs, and rarely more than 1 in 255 off.
+        exact: to the pixel as the checkpoint's own processor does. Else it is resized by `fit_quickly`, and a JPEG of
+            several times the size is decoded at a half, quarter or eighth of it (the decoder's own scaling), at least
+            three times what is needed, before that: several times as fast, and rarely more than 1 in 255 off.
 
     Raises:
         NotAnImage: the bytes are no image of a known format, or a damaged or truncated one.
@@ -80,14 +80,15 @@ def decode(data: bytes, recipe: Recipe, max_pixels: int, exact: bool = True) -> 
             _check_cost(opened, data, max_pixels)
             size = opened.size
             if not exact:
-                across, down = _resized(size, recipe)
+                across, down = resized(size, recipe)
                 opened.draft("", (QUICK_SCALE * across, QUICK_SCALE * down))
             with _one_large if opened.width * opened.height > LARGE_PIXELS else nullcontext():
                 # A JPEG that holds several pictures, as telephones make them, is one to its sender.
                 name = "JPEG" if opened.format == "MPO" else str(opened.format)
                 image, is_turned = _upright(opened)
                 width, height = size[::-1] if is_turned else size
-                return Decoded(fit(_rgb(image), recipe), width, height, name)
+                pixels = (fit if exact else fit_quickly)(_rgb(image), recipe)
+                return Decoded(pixels, width, height, name)
     except ImageError:
         raise
     except UnidentifiedImageError:
@@ -152,30 +153,3 @@ def _eight_bits(image: Image.Image, white: int) -> Image.Image:
     """A grey image of wide samples, `white` the greatest of them, as one of bytes."""
     values = np.nan_to_num(np.asarray(image, dtype=np.float32)) * (255 / white)
     return Image.fromarray(values.round().clip(0, 255).astype(np.uint8))
-
-
-def fit(image: Image.Image, recipe: Recipe) -> NDArray[np.uint8]:
-    """Resize and crop, to the pixel as the checkpoint's own processor does in Pillow."""
-    resample = Image.Resampling(recipe.resample)
-    if recipe.resize_shortest is None:
-        return np.asarray(image.resize((recipe.width, recipe.height), resample))
-    width, height = _resized(image.size, recipe)
-    left, top = (width - recipe.width) // 2, (height - recipe.height) // 2
-    crop = (left, top, left + recipe.width, top + recipe.height)
-    if width * height <= MOST_RESIZED_PIXELS:
-        return np.asarray(image.resize((width, height), resample).crop(crop))
-    # A very long and thin image would be enormous before the crop: make only what is left of it after.
-    across, down = image.width / width, image.height / height
-    box = (crop[0] * across, crop[1] * down, crop[2] * across, crop[3] * down)
-    return np.asarray(image.resize((recipe.width, recipe.height), resample, box))
-
-
-def _resized(size: tuple[int, int], recipe: Recipe) -> tuple[int, int]:
-    """The size that an image of that size is resized to, before it is cropped."""
-    width, height = size
-    shortest = recipe.resize_shortest
-    if shortest is None:
-        return recipe.width, recipe.height
-    if width <= height:
-        return shortest, int(shortest * height / width)
-    return int(shortest * width / height), shortest

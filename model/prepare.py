@@ -111,7 +111,7 @@ def _convert(classifier: Any, manifest: Manifest, path: Path) -> None:
 
 def _compare_pixels(processor: Any, recipe: Any) -> None:
     """Raise where the recipe is not what the processor does."""
-    from model.image import fit
+    from model.resize import fit
 
     mean, std = np.array(recipe.mean, np.float32), np.array(recipe.std, np.float32)
     for number, size in enumerate(SIZES):
@@ -129,7 +129,7 @@ def _compare_answers(classifier: Any, graph: Path, manifest: Manifest) -> float:
     """The largest difference between the two engines' probabilities; raise where it is too large."""
     import torch
 
-    from model.image import fit
+    from model.resize import fit
     from model.openvino_engine import OpenVinoEngine
     from model.recipe import Recipe
 
