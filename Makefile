@@ -7,7 +7,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 SERVE_LOCKS := requirements/serve.lock requirements/prepare.lock
-SOURCES := service.py api auth benchmarks configs model problems storage tests
+SOURCES := service.py api auth benchmarks configs loadtests model problems storage tests
 
 # Models, Bentos and metrics lie in this checkout unless the environment says otherwise, so that two servers on one
 # machine do not share a folder that the second would wipe.
@@ -54,7 +54,19 @@ quantize: $(VENV)/.quantize-installed ## make an int8 model from a folder of pho
 bento: install ## build the Bento, with the prepared model in it
 	@mkdir -p $(BENTOML_HOME)
 	@$(BIN)/python -m model.prepare
-	@$(BIN)/bentoml build
+	@# A Bento knows the services that it was built with: with both, CLASSIFIER_RUNNER is free to choose where it runs.
+	@CLASSIFIER_RUNNER=service $(BIN)/bentoml build
+
+IMAGE ?= image-classifier:latest
+VARIANT ?= serve
+
+.PHONY: container
+container: bento ## build the image from the Bento, with Docker or buildah: IMAGE=name VARIANT=serve|gpu
+	@deploy/image.sh "$(IMAGE)" "$(VARIANT)"
+
+.PHONY: test-container
+test-container: install-tests ## build the image and run it: alone, and twice behind nginx (root, podman, buildah, nginx)
+	CONTAINERS=1 $(BIN)/pytest -s tests/test_container.py
 
 .PHONY: install
 install: $(VENV)/.installed ## make .venv and install what serving and preparing need
@@ -84,6 +96,10 @@ bench-extras: var/bench/litserve/.installed var/bench/mlserver/.installed ## wha
 .PHONY: soak
 soak: install-tests ## ten minutes at 80 % load: memory and latency, minute by minute
 	$(BIN)/python -m benchmarks.soak
+
+.PHONY: loadtest
+loadtest: install-tests ## Locust at 70 % of the knee, held against loadtests/slo.toml: about four minutes; MIX="steady noisy"
+	$(BIN)/python -m loadtests $(MIX)
 
 .PHONY: check
 check: install-tests ## lint, format, types, and the walls between the rooms

@@ -17,10 +17,10 @@ from bentoml._internal.server.http.traffic import MaxConcurrencyMiddleware, Time
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import reads, v1, v2
+from api import gauges, reads, v1, v2
 from api.classification import Classification
 from api.endpoint import answered
-from api.intake import Intake
+from api.intake import Draining, Intake
 from api.openapi import Document
 from api.runner import EmbeddedRunner, RemoteRunner, Runner, batch_sizes, predict_timed
 from api.schemas import BatchAnswer, BatchUpload, ClassifyAnswer, ClassifyAnswerV2, ClassifyRequest, ClassifyUpload
@@ -28,13 +28,13 @@ from auth.authentication import Authentication
 from auth.failures import FailureLimit
 from auth.rate_limit import RateLimit, admit
 from auth.usage_log import UsageLog
-from configs.processes import collect_seldom, end_with_parent, outlive, step_back
+from configs.processes import collect_seldom, end_with_parent, on_end, outlive, refuse_when_ending, step_back
 from configs.settings import PREFIX, SettingsError, load_settings
 from model import source
 from model.engine import check, chosen_engine, load_engine
 from model.errors import ModelError
 from model.store import PreparedModel
-from problems import http
+from problems import http, logs
 from problems.envelope import Envelope
 from problems.paths import NamedPaths
 from problems.problem import Problem
@@ -62,6 +62,8 @@ except (SettingsError, ModelError) as error:
 is_embedded = settings.runner == "embedded" or (settings.runner == "auto" and chosen_engine(settings) == "openvino")
 store = Store(settings.database_url, settings.redis_url)
 http.use()
+logs.use(settings.log_format)
+draining = Draining(settings.drain_seconds)
 failures = FailureLimit(Limit.parse(settings.auth_failure_limit), settings.trusted_proxies)
 
 
@@ -147,6 +149,7 @@ class ImageClassifier:
             os.environ[PREFIX + "PREPARED_MODEL"] = _chosen_model().tag
             # The HTTP server of the workers would believe any proxy on this machine; ours are named by a setting.
             os.environ["FORWARDED_ALLOW_IPS"] = ""
+            refuse_when_ending()
         except StorageUnavailable:
             sys.exit("ERROR: The database can't be reached; check CLASSIFIER_DATABASE_URL.")
         except (StorageError, ModelError) as error:
@@ -155,12 +158,18 @@ class ImageClassifier:
     @bentoml.on_startup
     async def warm_up(self) -> None:
         """Have the runner answer an image as soon as it is up, rather than when the first caller asks."""
-        self._warming_up = asyncio.create_task(self.classification.warm_up())
+        self._tasks = [
+            asyncio.create_task(self.classification.warm_up()),
+            asyncio.create_task(gauges.keep_telling(store, self.classification)),
+        ]
+        on_end(draining.begin)
         collect_seldom()
 
     @bentoml.on_shutdown
     async def finish(self) -> None:
         """Write what the ledger still waits for."""
+        for task in self._tasks:
+            task.cancel()
         await store.close()
 
     async def __is_ready__(self) -> bool:
@@ -220,4 +229,5 @@ gateway.add_asgi_middleware(
     Intake,
     max_bytes=settings.max_body_bytes,
     max_bytes_at_once=BODIES_AT_ONCE * settings.max_body_bytes,
+    draining=draining,
 )

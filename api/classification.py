@@ -40,6 +40,9 @@ class Classification:
         runner: where the model runs.
         prepared: the model that it serves.
         settings: the bounds on images and on the queue.
+
+    Attributes:
+        waiting: images that wait for their answer.
     """
 
     def __init__(self, runner: Runner, prepared: PreparedModel, settings: Settings) -> None:
@@ -49,7 +52,7 @@ class Classification:
         self._runner = runner
         self._max_pixels = settings.max_image_pixels
         self._queue_setting = settings.max_queue
-        self._waiting = 0
+        self.waiting = 0
         self._done = _Rate()
         self._answered_at = float("-inf")
         self._threads = settings.threads or cores()
@@ -82,11 +85,10 @@ class Classification:
 
     def overload(self) -> Problem | None:
         """Why no image can be taken just now; None where one can."""
-        if self._waiting < self._max_queue:
+        if self.waiting < self.max_queue:
             return None
-        return unavailable(
-            "The service is overloaded; send the request again after the time in Retry-After.", self._retry_after_s()
-        )
+        detail = "The service is overloaded; send the request again after the time in Retry-After."
+        return unavailable(detail, self._retry_after_s(), kind="overload")
 
     def top(self, probabilities: Probabilities, most: int) -> list[tuple[int, str, float]]:
         """The most probable classes of one image, the highest first: number, label, probability to 4 decimals."""
@@ -133,20 +135,22 @@ class Classification:
             await asyncio.sleep(WARM_UP_EVERY_S)
 
     @property
-    def _max_queue(self) -> int:
+    def max_queue(self) -> int:
+        """How many images may wait before new ones are refused."""
         if self._queue_setting is not None:
             return self._queue_setting
         return max(SHORTEST_QUEUE, int(self.engine.images_per_s * QUEUE_S)) if self.engine else SHORTEST_QUEUE
 
     @contextmanager
     def _places(self, images: int) -> Iterator[None]:
-        if self._waiting and self._waiting + images > self._max_queue:
-            raise self.overload() or unavailable("The service has no room for so many images; send them again shortly.")
-        self._waiting += images
+        if self.waiting and self.waiting + images > self.max_queue:
+            no_room = "The service has no room for so many images; send them again shortly."
+            raise self.overload() or unavailable(no_room, kind="overload")
+        self.waiting += images
         try:
             yield
         finally:
-            self._waiting -= images
+            self.waiting -= images
 
     async def _decode(self, encoded: Sequence[Encoded], timing: Timing) -> list[Decoded | Problem]:
         loop, started = asyncio.get_running_loop(), time.perf_counter()
@@ -191,7 +195,7 @@ class Classification:
     def _retry_after_s(self) -> float:
         """How long what waits now takes, at the speed of late."""
         per_second = self._done.per_second()
-        return min(LONGEST_RETRY_AFTER_S, math.ceil(self._waiting / per_second)) if per_second else 1.0
+        return min(LONGEST_RETRY_AFTER_S, math.ceil(self.waiting / per_second)) if per_second else 1.0
 
 
 class _Rate:

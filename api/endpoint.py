@@ -26,7 +26,10 @@ def answered(endpoint: Endpoint) -> Endpoint:
             response = problem.response(request_id.shown(request.scope))
         except Exception as error:
             response = bug(error).response(request_id.shown(request.scope))
-        response.headers["Server-Timing"] = timing.of(request.scope).header()
+        spent = timing.of(request.scope)
+        response.headers["Server-Timing"] = spent.header()
+        if response.status_code == 200:
+            spent.observe()
         return response
 
     # BentoML asks for the signature on every request; worked out once, it costs nothing.

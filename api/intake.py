@@ -1,6 +1,8 @@
 """What a request may cost before it is understood: bytes, counted as they arrive, and time."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -9,6 +11,38 @@ from problems.problem import Problem, unavailable
 
 # The rest of such a body is left unread, so that its connection can't serve another request.
 _CLOSE = {"Connection": "close"}
+_ENDING = "The service is about to restart; send the request again shortly."
+_TOO_MANY = "Too many large uploads are under way; send the request again shortly."
+
+
+class Draining:
+    """The requests under way in a worker, all of which get a nearer time limit when it is told to end.
+
+    Args:
+        within_s: that limit, seconds.
+    """
+
+    def __init__(self, within_s: float) -> None:
+        self.within_s = within_s
+        self.has_begun = False
+        self._limits: set[asyncio.Timeout] = set()
+
+    def begin(self) -> None:
+        """Let what is under way end within that time."""
+        self.has_begun = True
+        at = asyncio.get_running_loop().time() + self.within_s
+        for limit in self._limits:
+            limit.reschedule(min(at, limit.when() or at))
+
+    @asynccontextmanager
+    async def limit(self, seconds: float) -> AsyncIterator[asyncio.Timeout]:
+        """As `asyncio.timeout`, but nearer once the worker is told to end."""
+        async with asyncio.timeout(min(seconds, self.within_s) if self.has_begun else seconds) as limit:
+            self._limits.add(limit)
+            try:
+                yield limit
+            finally:
+                self._limits.discard(limit)
 
 
 class Intake:
@@ -18,13 +52,17 @@ class Intake:
         app: what is guarded; its reading of a body that is too large raises the problem.
         max_bytes: of one body.
         max_bytes_at_once: of all bodies that are under way in this worker.
+        draining: told when the worker is to end.
         time_limit_s: after which the caller is told 504.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, max_bytes_at_once: int, time_limit_s: float = 60) -> None:
+    def __init__(
+        self, app: ASGIApp, max_bytes: int, max_bytes_at_once: int, draining: Draining, time_limit_s: float = 60
+    ) -> None:
         self.app = app
         self.max_bytes = max_bytes
         self.max_bytes_at_once = max_bytes_at_once
+        self.draining = draining
         self.time_limit_s = time_limit_s
         self._bytes_at_once = 0
 
@@ -43,7 +81,7 @@ class Intake:
             if size > self.max_bytes:
                 raise self._too_large()
             if self._bytes_at_once > self.max_bytes_at_once:
-                raise unavailable("Too many large uploads are under way; send the request again shortly.")
+                raise unavailable(_TOO_MANY, kind="uploads")
             return message
 
         async def send_noted(message: Message) -> None:
@@ -52,7 +90,7 @@ class Intake:
             await send(message)
 
         try:
-            async with asyncio.timeout(self.time_limit_s) as limit:
+            async with self.draining.limit(self.time_limit_s) as limit:
                 self._check_declared(scope)
                 await self.app(scope, receive_counted, send_noted)
         except TimeoutError:
@@ -75,5 +113,7 @@ class Intake:
         return Problem(413, f"The body is larger than {self.max_bytes} bytes; send a smaller image.", _CLOSE)
 
     def _took_too_long(self) -> Problem:
+        if self.draining.has_begun:
+            return unavailable(_ENDING, kind="not_ready")
         limit = f"The request took longer than the time limit of {self.time_limit_s:g} s"
         return Problem(504, f"{limit}; send it again, or send a smaller image.", _CLOSE)

@@ -79,7 +79,7 @@ class RemoteRunner:
             except (aiohttp.ClientError, TimeoutError, BentoMLException, OSError) as error:
                 if is_last or not isinstance(error, (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)):
                     break
-        raise unavailable("The model does not answer just now; send the request again shortly.")
+        raise unavailable("The model does not answer just now; send the request again shortly.", kind="runner")
 
 
 class EmbeddedRunner:

@@ -2,7 +2,12 @@
 
 from dataclasses import dataclass
 
+from prometheus_client import Histogram
 from starlette.types import Scope
+
+_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+_stages = Histogram("classifier_stage_seconds", "The parts of a classification's time.", ["stage"], buckets=_SECONDS)
+_queue, _decode, _infer = (_stages.labels(stage) for stage in ("queue", "decode", "infer"))
 
 
 @dataclass(slots=True)
@@ -23,6 +28,11 @@ class Timing:
         """The value of `Server-Timing`."""
         parts = {"queue": self.queue_ms, "decode": self.decode_ms, "infer": self.infer_ms}
         return ", ".join(f"{name};dur={max(0.0, spent):.2f}" for name, spent in parts.items())
+
+    def observe(self) -> None:
+        """Count it among all others."""
+        for stage, spent_ms in ((_queue, self.queue_ms), (_decode, self.decode_ms), (_infer, self.infer_ms)):
+            stage.observe(max(0.0, spent_ms) / 1000)
 
 
 def of(scope: Scope) -> Timing:

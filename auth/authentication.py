@@ -79,7 +79,7 @@ class Authentication:
         wait_s = math.ceil(self.failures.fail(scope))
         if wait_s > 0:
             detail = f"Too many requests with wrong API keys come from your address; wait {wait_s} s."
-            return Problem(429, detail, {"Retry-After": str(wait_s)})
+            return Problem(429, detail, {"Retry-After": str(wait_s)}, kind="wrong_keys")
         return Problem(401, _NO_LIVE_KEY, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
 
     def _admit(self, scope: Scope, record: KeyRecord) -> None:

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from auth import commands
@@ -90,6 +91,9 @@ def _parser() -> argparse.ArgumentParser:
     add("audit", commands.audit, "List every change of users and keys: when, by whom, and what.")
     prune = add("prune", commands.prune, "Delete old rows of the usage log; what was added up of them stays.")
     prune.add_argument("--older-than", required=True, help="such as 400d", **time)
+    backup = add("backup", commands.backup, "Copy an SQLite database, while it serves, to a new file.")
+    backup.add_argument("file", type=Path, metavar="FILE", help="where to; it must not be there yet")
+    add("migrate", commands.migrated, "Bring the database to this version's tables, once for all replicas.")
     add("init", commands.init, "Create the tables, and a first user with a key where there is no user yet.")
     return parser
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from auth import reports
@@ -15,6 +16,7 @@ from storage import audit as audit_log
 from storage import keys, rollup
 from storage import usage as ledger
 from storage.audit import Entry
+from storage.backup import backup as write_backup
 from storage.clock import unix_us
 from storage.database import Database
 from storage.keys import KEY_MEMORY_S, KeyRecord, NewKey
@@ -58,6 +60,17 @@ def init(database: Database) -> Answer:
     if record is None:
         return Answer({}, "The database is ready; its users and keys are kept.")
     return _revealed(key, record)
+
+
+def migrated(_database: Database) -> Answer:
+    """Nothing more than what precedes every command."""
+    return Answer({"migrated": True}, "The database has this version's tables.")
+
+
+def backup(database: Database, *, file: Path) -> Answer:
+    """Copy the database to a new file."""
+    size = write_backup(database.url, file)
+    return Answer({"file": str(file), "bytes": size}, f"{file} holds the whole database, {size:,} bytes.")
 
 
 def list_keys(database: Database) -> Answer:

@@ -5,15 +5,20 @@ import ctypes
 import gc
 import os
 import signal
+import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 
 import psutil
+from circus.arbiter import Arbiter
+from circus.sighandler import SysHandler
 
 OUTLIVES_AT_MOST_S = 25.0
 OUTLIVES_AN_ORPHAN_S = 2.0
+WORKERS_ARE_TOLD_WITHIN_S = 0.2
 COMPUTING_NICE = 5
 GARBAGE_ROUND_EVERY = 50_000  # objects more than were freed since the last
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
@@ -47,6 +52,44 @@ def collect_seldom() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE_ROUND_EVERY)
+
+
+def refuse_when_ending() -> None:
+    """Have this supervisor stop listening when it is told to end, as its workers do.
+
+    It holds the port until they have ended: who connects in between would wait all that time, for nobody. Workers that
+    end for another reason leave the port to their successors.
+    """
+    end = SysHandler.quit
+
+    def end_and_refuse(handler: SysHandler) -> None:
+        end(handler)
+        supervisor, loop = handler.controller.arbiter, handler.controller.loop
+        loop.add_callback_from_signal(loop.call_later, WORKERS_ARE_TOLD_WITHIN_S, _stop_listening, supervisor)
+
+    SysHandler.quit = end_and_refuse
+
+
+def _stop_listening(supervisor: Arbiter) -> None:
+    for listening in supervisor.sockets.values():
+        # Runners, which listen on files, are there for the gateways to the last.
+        if listening.family in (socket.AF_INET, socket.AF_INET6):
+            listening.shutdown(socket.SHUT_RDWR)
+
+
+def on_end(act: Callable[[], None]) -> None:
+    """Have this worker do something as soon as it is told to end (SIGTERM), before anything else that this sets off.
+
+    Called on the event loop of a worker, where its HTTP server has its own handler in place.
+    """
+    loop, end = asyncio.get_running_loop(), signal.getsignal(signal.SIGTERM)
+
+    def act_first(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(act)
+        if callable(end):
+            end(number, frame)
+
+    signal.signal(signal.SIGTERM, act_first)
 
 
 def outlive(service: str) -> None:

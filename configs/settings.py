@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     max_image_pixels: Annotated[int, Field(gt=0)] = 50_000_000
     max_batch_images: Annotated[int, Field(gt=0)] = 32
     max_queue: Annotated[int | None, Field(gt=0)] = None
+    drain_seconds: Annotated[float, Field(gt=0, le=25)] = 20
+    log_format: Literal["text", "json"] = "text"
     prepared_model: str = ""
 
     @field_validator("default_limit", "auth_failure_limit")

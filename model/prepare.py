@@ -129,9 +129,9 @@ def _compare_answers(classifier: Any, graph: Path, manifest: Manifest) -> float:
     """The largest difference between the two engines' probabilities; raise where it is too large."""
     import torch
 
-    from model.resize import fit
     from model.openvino_engine import OpenVinoEngine
     from model.recipe import Recipe
+    from model.resize import fit
 
     recipe = Recipe.from_dict(manifest.recipe)
     batch = np.stack([fit(_picture(*size, seed=number), recipe) for number, size in enumerate(SIZES)])

@@ -1,4 +1,4 @@
-"""From an image of any size to the model's: resized and cropped, to the pixel, or several times as fast to a rounding."""
+"""From an image of any size to the model's: resized and cropped, to the pixel, or six times as fast to a rounding."""
 
 import threading
 
@@ -44,9 +44,9 @@ def fit(image: Image.Image, recipe: Recipe) -> NDArray[np.uint8]:
 def fit_quickly(image: Image.Image, recipe: Recipe) -> NDArray[np.uint8]:
     """As `fit`, six times as fast: the same convolutions in SIMD, and of what the crop keeps only.
 
-    Rows are resized first, then columns, each pass rounded to a byte, as in Pillow: 1 pixel value in 200 is off, by 1 or 2
-    in 255. (Pillow takes very tall images the other way round; there 1 in 7 is off, by 1.) Both passes in one call would
-    be in the other order, up to 15 off at sharp edges.
+    Rows are resized first, then columns, each pass rounded to a byte, as in Pillow: 1 value in 200 is off, by 1 or 2 in
+    255. (Pillow takes very tall images the other way round; there 1 in 7 is off, by 1.) Both passes in one call would
+    come in the other order, up to 15 off at sharp edges.
     """
     kernel = _FILTERS.get(Image.Resampling(recipe.resample))
     x, y, across, down = _cropped(image.size, recipe)

@@ -39,11 +39,27 @@ class Checkpoint:
 def prepared(settings: Settings) -> PreparedModel | None:
     """The prepared model that these settings serve; None where one has yet to be prepared. The hub is not asked."""
     if settings.prepared_model:
-        return store.get(settings.prepared_model)
+        return _as_wanted(store.get(settings.prepared_model), settings)
     if settings.offline_model == "only":
         return stand_in()
     found = store.find(_name(settings), _origin(settings))
     return stand_in() if found is None and settings.offline_model == "allow" and not _is_folder(settings) else found
+
+
+def _as_wanted(found: PreparedModel, settings: Settings) -> PreparedModel:
+    """The model that was chosen, by a start or a builder of images, where the other settings do not gainsay it."""
+    name, stands_in = found.manifest.name, found.manifest.stand_in
+    if stands_in and settings.offline_model == "deny":
+        raise SourceUnavailable(
+            "What is prepared is the offline stand-in, and CLASSIFIER_OFFLINE_MODEL is deny; prepare the model where "
+            "the hub can be reached, or set CLASSIFIER_OFFLINE_MODEL=only."
+        )
+    if not stands_in and settings.offline_model == "only":
+        raise SourceUnavailable(f"What is prepared is {name}; CLASSIFIER_OFFLINE_MODEL=only asks for the stand-in.")
+    wanted = {settings.model, Path(settings.model).name}
+    if "model" in settings.model_fields_set and not stands_in and name not in wanted:
+        raise SourceUnavailable(f"What is prepared is {name}, not what CLASSIFIER_MODEL names; prepare that one.")
+    return found
 
 
 def is_settled(settings: Settings) -> bool:

@@ -31,4 +31,5 @@ class AccessLine:
             return
         took_ms = (time.perf_counter() - self._started) * 1000
         shown = request_id.shown(self._scope)
-        logger.info("%s %s %s %.1f ms %s", self._scope["method"], name, start["status"], took_ms, shown)
+        fields = {"method": self._scope["method"], "path": name, "status": start["status"], "ms": round(took_ms, 1)}
+        logger.info("%s %s %s %.1f ms %s", *fields.values(), shown, extra={"fields": {**fields, "request_id": shown}})

@@ -6,12 +6,31 @@ import math
 import traceback
 from http import HTTPStatus
 
+from prometheus_client import Counter
 from starlette.responses import Response
+
+from problems import request_id
 
 logger = logging.getLogger("bentoml.classifier")
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SOON_S = 1
+
+refusals_total = Counter("classifier_refusals", "Answers that were an error, by what kind of error.", ["kind"])
+# The kind where the one who refuses names none.
+_KINDS = {
+    401: "key",
+    403: "scope",
+    413: "too_large",
+    415: "media_type",
+    429: "limit",
+    500: "bug",
+    503: "not_ready",
+    504: "time",
+}
+# From zero on: Prometheus sees no increase in a count whose first value is one.
+for _kind in (*_KINDS.values(), "wrong_keys", "overload", "runner", "database", "uploads", "image", "request"):
+    refusals_total.labels(_kind)
 
 
 class Problem(Exception):
@@ -22,16 +41,23 @@ class Problem(Exception):
         detail: one sentence that says what to do.
         headers: further headers of the answer.
         field: the field of the request that is wrong, where it is one.
+        kind: what refusals are counted by in `classifier_refusals_total`; by default it follows from the status.
     """
 
     def __init__(
-        self, status: int, detail: str, headers: dict[str, str] | None = None, field: str | None = None
+        self,
+        status: int,
+        detail: str,
+        headers: dict[str, str] | None = None,
+        field: str | None = None,
+        kind: str | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = HTTPStatus(status)
         self.detail = detail
         self.headers = headers or {}
         self.field = field
+        self.kind = kind or ("image" if field == "image" else _KINDS.get(status, "request"))
 
     def body(self) -> dict[str, str | int]:
         """What is said of it wherever it is told."""
@@ -43,26 +69,28 @@ class Problem(Exception):
         }
         return body if self.field is None else {**body, "field": self.field}
 
-    def response(self, request_id: str) -> Response:
-        """The answer to the request of that id."""
-        body = {**self.body(), "request_id": request_id}
+    def response(self, shown_id: str) -> Response:
+        """The answer to the request of that id; it is counted as given."""
+        refusals_total.labels(self.kind).inc()
+        body = {**self.body(), "request_id": shown_id}
         return Response(json.dumps(body), self.status, self.headers, MEDIA_TYPE)
 
 
-def unavailable(detail: str, retry_after_s: float = RETRY_SOON_S) -> Problem:
+def unavailable(detail: str, retry_after_s: float = RETRY_SOON_S, kind: str | None = None) -> Problem:
     """503: the service can't answer now, and the same request may pass later."""
-    return Problem(503, detail, {"Retry-After": str(math.ceil(retry_after_s))})
+    return Problem(503, detail, {"Retry-After": str(math.ceil(retry_after_s))}, kind=kind)
 
 
 def database_away() -> Problem:
     """503: keys, limits and the ledger are out of reach, so nothing is admitted and nothing is answered."""
-    return unavailable("The service can't reach its database; send the request again shortly.")
+    return unavailable("The service can't reach its database; send the request again shortly.", kind="database")
 
 
 def bug(error: Exception) -> Problem:
     """500, and one line in the log that says where. The error's own text may hold what must not be logged."""
     place = traceback.extract_tb(error.__traceback__)[-1]
-    logger.error("unexpected %s in %s, line %s", type(error).__name__, place.name, place.lineno)
+    shown = request_id.current.get()
+    logger.error("unexpected %s in %s, line %s, request %s", type(error).__name__, place.name, place.lineno, shown)
     return Problem(500, "The service failed in a way it should not; report the request id to its operator.")
 
 

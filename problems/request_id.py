@@ -3,8 +3,12 @@
 import re
 import secrets
 import time
+from contextvars import ContextVar
 
 from starlette.types import Scope
+
+# The id of the request that is being answered, for what is logged on the way; empty outside of requests.
+current: ContextVar[str] = ContextVar("request_id", default="")
 
 _CALLERS_OWN = re.compile(rb"[A-Za-z0-9._:~-]{1,128}")
 
@@ -16,6 +20,7 @@ def assign(scope: Scope) -> None:
     state = scope.setdefault("state", {})
     state["ledger_id"] = ledger_id
     state["request_id"] = own.decode() if own and _CALLERS_OWN.fullmatch(own) else ledger_id
+    current.set(state["request_id"])
 
 
 def new() -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+from prometheus_client import Histogram
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -22,6 +23,11 @@ Operation = Callable[[Connection, Sequence[Any]], Sequence[Any]]
 Waiting = tuple[Operation, Any, Future[Any]]
 
 MOST_IN_ONE_COMMIT = 256
+SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+
+_commit_seconds = Histogram(
+    "classifier_commit_seconds", "A transaction of hits and ledger rows, to its commit.", buckets=SECONDS
+)
 DATABASE_IS_AWAY = (OperationalError, InterfaceError, PoolTimeout)
 
 
@@ -73,7 +79,7 @@ class GroupCommit:
         for item in batch:
             kinds.setdefault(item[0], []).append(item)
         try:
-            with self._engine.begin() as connection:
+            with _commit_seconds.time(), self._engine.begin() as connection:
                 results = [operation(connection, [item[1] for item in items]) for operation, items in kinds.items()]
         except DATABASE_IS_AWAY as error:
             for *_, future in batch:

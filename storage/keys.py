@@ -4,7 +4,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, case, func, insert, select, update
 
 from storage.errors import Refused
 from storage.models import api_keys, users
@@ -69,6 +69,14 @@ def find(connection: Connection, key_id: str) -> KeyRecord | None:
 def every(connection: Connection) -> list[KeyRecord]:
     """All keys, the oldest first."""
     return [_record(row) for row in connection.execute(_records.order_by(api_keys.c.created_us))]
+
+
+def count_by_state(connection: Connection, now_us: int) -> dict[str, int]:
+    """How many keys are live, revoked and expired; one that is both is revoked."""
+    revoked, expired = api_keys.c.revoked_us.is_not(None), api_keys.c.expires_us <= now_us
+    state = case((revoked, "revoked"), (expired, "expired"), else_="live")
+    counted = connection.execute(select(state, func.count()).group_by(state))
+    return {"live": 0, "revoked": 0, "expired": 0} | {name: int(number) for name, number in counted}
 
 
 @dataclass(frozen=True, slots=True)

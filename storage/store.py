@@ -5,13 +5,14 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Histogram
 from sqlalchemy import text
 
 from storage import keys, limits, rollup, usage
 from storage.clock import unix_us
 from storage.database import Database
 from storage.errors import StorageUnavailable
+from storage.group_commit import SECONDS
 from storage.keys import KEY_MEMORY_S, KeyRecord
 from storage.limits import Hit
 from storage.memory import Memory
@@ -28,6 +29,12 @@ T = TypeVar("T")
 
 unavailable_total = Counter(
     "classifier_storage_unavailable", "Requests that were refused because a store did not answer.", ["store"]
+)
+# From zero on: Prometheus sees no increase in a count whose first value is one.
+for _store in ("database", "redis"):
+    unavailable_total.labels(_store)
+ledger_seconds = Histogram(
+    "classifier_ledger_seconds", "From the end of a request to the commit of its row on the ledger.", buckets=SECONDS
 )
 
 
@@ -89,7 +96,8 @@ class Store:
 
     async def record(self, row: UsageRow) -> None:
         """Add a row to the ledger; it is committed when this returns."""
-        await _counted("database", self.database.write(usage.record, row))
+        with ledger_seconds.time():
+            await _counted("database", self.database.write(usage.record, row))
 
     async def usage_totals(self, user_id: str) -> Tally:
         """The user's own admitted classifications, all together."""
@@ -98,6 +106,11 @@ class Store:
     async def usage_buckets(self, user_id: str, span: Span) -> tuple[list[tuple[int, Tally]], int | None]:
         """The user's requests in buckets of time; see `rollup.buckets`."""
         question = partial(rollup.buckets, user_id=user_id, span=span)
+        return await _counted("database", self.database.read(question))
+
+    async def keys_by_state(self) -> dict[str, int]:
+        """How many keys are live, revoked and expired."""
+        question = partial(keys.count_by_state, now_us=self.now_us())
         return await _counted("database", self.database.read(question))
 
     async def ping(self) -> None:

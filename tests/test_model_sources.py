@@ -152,3 +152,24 @@ def test_another_checkpoint_in_the_same_directory_is_another_version(tmp_path: P
         save_resnet18(folder, seed)
         assert run_prepare(models, CLASSIFIER_MODEL=str(folder)).returncode == 0
     assert len({manifest["revision"] for manifest in manifests(models)}) == 2
+
+
+def test_a_chosen_model_is_served_only_where_the_other_settings_agree(
+    tmp_path: Path, checkpoint: Path, model_store: Path
+) -> None:
+    """As in an image, which holds one model: what it does not hold is told, not passed over."""
+    models = tmp_path / "home" / "models"
+    assert run_prepare(models, CLASSIFIER_MODEL=str(checkpoint)).returncode == 0
+    [own], [stand_in] = ([f"{p.parent.name}:{p.name}" for p in store.glob("*/*-*")] for store in (models, model_store))
+    for store, tag, settings, said in (
+        (model_store, stand_in, {"CLASSIFIER_OFFLINE_MODEL": "deny"}, "CLASSIFIER_OFFLINE_MODEL=only"),
+        (models, own, {"CLASSIFIER_OFFLINE_MODEL": "only"}, "asks for the stand-in"),
+        (models, own, {"CLASSIFIER_OFFLINE_MODEL": "deny", "CLASSIFIER_MODEL": "other/model"}, "resnet-18, not"),
+        (models, own, {"CLASSIFIER_OFFLINE_MODEL": "deny"}, ""),
+    ):
+        server = Server(tmp_path / str(len(said)), store, CLASSIFIER_PREPARED_MODEL=tag, **settings)
+        command = [sys.executable, "-c", "import service"]
+        done = subprocess.run(command, cwd=PROJECT, env=server.environment, capture_output=True, text=True, check=False)
+        assert (done.returncode != 0) is bool(said), done.stderr
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Builds the image from the newest Bento, with Docker where its daemon runs, else with buildah: `make container`.
+#   image.sh IMAGE [serve|gpu]      BASE=image to build upon      BUILD_ARGS=further options of the builder
+set -euo pipefail
+cd "$(dirname "$0")/.."
+image=$1 target=${2:-serve}
+
+context=$(mktemp -d)
+trap 'rm -rf "$context"' EXIT
+
+# A Bento names its models; for the image they have to lie in it. Only torch reads the checkpoint.
+model=$(.venv/bin/python - "$context" "$target" <<'PYTHON'
+import shutil
+import sys
+from pathlib import Path
+
+import bentoml
+
+context, target = Path(sys.argv[1]), sys.argv[2]
+bento = bentoml.get("image-classifier:latest")
+[tag] = {model.tag for model in bento.info.all_models}
+shutil.copytree(bento.path, context, dirs_exist_ok=True)
+left_out = shutil.ignore_patterns() if target == "gpu" else shutil.ignore_patterns("checkpoint")
+packed = context / "models" / tag.name / tag.version
+shutil.copytree(bentoml.models.get(tag).path, packed, ignore=left_out, dirs_exist_ok=True)
+(packed.parent / "latest").write_text(tag.version)
+print(tag)
+PYTHON
+)
+# Whoever serves may read it all, and change nothing.
+chmod -R a+rX,go-w "$context"
+arguments=(--file deploy/Containerfile --target "$target" --tag "$image" --build-arg "PREPARED_MODEL=$model")
+if [[ -n ${BASE:-} ]]; then
+  arguments+=(--build-arg "BASE=$BASE")
+fi
+# shellcheck disable=SC2206 # several options in one variable
+arguments+=(${BUILD_ARGS:-} "$context")
+
+echo "Building $image ($target) with the model $model ..."
+if docker info > /dev/null 2>&1; then
+  docker build "${arguments[@]}"
+elif command -v buildah > /dev/null; then
+  # chroot: needs no privileges beyond root's, and no namespaces.
+  buildah build --isolation chroot --format docker --network host "${arguments[@]}"
+else
+  echo "ERROR: neither a Docker daemon nor buildah is there to build an image." >&2
+  exit 1
+fi

@@ -1,0 +1,53 @@
+"""Keys and ledger are copied while the service serves, and put back."""
+
+import json
+import threading
+import time
+from pathlib import Path
+
+from tests.engines import Postgres
+from tests.load import BODY
+from tests.servers import Server, running
+
+
+def test_a_backup_under_load_is_whole_and_can_be_put_back(tmp_path: Path, model_store: Path) -> None:
+    copy = tmp_path / "backup.db"
+    with running(tmp_path / "first", model_store) as server:
+        made = server.create_key("kept@example.org", "--limit", "1000/minute")
+        over, answered = threading.Event(), []
+
+        def ask() -> None:
+            with server.client(made["key"]) as client:
+                while not over.is_set():
+                    answered.append(client.post("/v1/classify", json=BODY).status_code)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        while len(answered) < 5:
+            time.sleep(0.01)
+        done = server.auth("backup", str(copy))
+        over.set()
+        asking.join()
+        assert done.returncode == 0, done.stderr
+        assert set(answered) == {200}
+        assert copy.stat().st_mode & 0o777 == 0o600
+        assert "name a new one" in server.auth("backup", str(copy)).stderr
+
+    restored = Server(tmp_path / "second", model_store, CLASSIFIER_DATABASE_URL=f"sqlite:///{copy}")
+    usage = json.loads(restored.auth("usage", made["user_id"], "--json").stdout)
+    assert 5 <= usage["total"]["requests"] <= len(answered)
+    assert json.loads(restored.auth("show", made["key_id"], "--json").stdout)["state"] == "live"
+    assert made["key_id"] in restored.auth("audit").stdout
+
+
+def test_a_backup_that_can_not_be_made_says_what_to_do(tmp_path: Path, model_store: Path, postgres: Postgres) -> None:
+    server = Server(tmp_path / "it", model_store)
+    refused = server.auth("backup", str(tmp_path / "nowhere" / "backup.db"))
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "can't be written" in refused.stderr
+    server.environment["CLASSIFIER_DATABASE_URL"] = postgres.new_database()
+    refused = server.auth("backup", str(tmp_path / "backup.db"))
+    assert refused.returncode == 1
+    assert "pg_dump" in refused.stderr
+    assert not (tmp_path / "backup.db").exists()
+    assert server.auth("migrate", "--json").stdout == '{"migrated": true}\n'

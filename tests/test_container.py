@@ -1,0 +1,271 @@
+"""The image, built and run for real: what is in it, how it behaves alone, and two of it behind nginx.
+
+`make test-container` runs it: it takes root, podman, buildah, runc and nginx, and some minutes.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests import containers
+from tests.containers import IMAGE, RUN, Container, done
+from tests.engines import Postgres, RedisServer
+from tests.history import Event, check
+from tests.load import BODY, Key, run_callers
+from tests.photographs import COFFEE, as_base64
+from tests.replicas import Replicas
+from tests.servers import PROJECT, Server, free_port
+
+pytestmark = pytest.mark.skipif(containers.why_not() is not None, reason=str(containers.why_not()))
+
+MOST_BYTES = 750_000_000
+RESPAWNED_WITHIN_S = 15.0
+STAND_IN = {"CLASSIFIER_OFFLINE_MODEL": "only"}
+UNLIMITED = ("--limit", "1000000/day")
+# What has no place in an image that serves: compilers, what installs packages for us, tests, secrets.
+UNWANTED = """
+import glob, importlib.util, os, shutil
+found = [name for name in ("torch", "transformers", "pytest", "locust") if importlib.util.find_spec(name)]
+found += [name for name in ("gcc", "cc", "make", "git", "curl") if shutil.which(name)]
+for pattern in ("/var/lib/apt/lists/*_Packages*", "/var/cache/apt/archives/*.deb", "/root/.cache/*"):
+    found += glob.glob(pattern)
+for root in ("/bento", "/opt/venv"):
+    files = [os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names]
+    found += [path for path in files if os.access(path, os.W_OK)][:3]
+    if root == "/bento":
+        secret = (".env", ".db", ".pem", ".key", ".pyc")
+        found += [path for path in files if path.endswith(secret) or "/tests/" in path]
+print("\\n".join(found))
+"""
+CLASSIFY = """
+import json, os, sys, urllib.request
+url = "http://127.0.0.1:%s/v2/classify" % os.environ["BENTOML_PORT"]
+request = urllib.request.Request(url, sys.stdin.buffer.read())
+request.add_header("Authorization", "Bearer " + sys.argv[1])
+request.add_header("Content-Type", "image/png")
+print(urllib.request.urlopen(request).read().decode())
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def image(tmp_path_factory: pytest.TempPathFactory) -> None:
+    containers.build(tmp_path_factory.mktemp("home"))
+
+
+def test_the_image_is_lean_and_holds_nothing_that_it_should_not() -> None:
+    [told] = json.loads(done("podman", "image", "inspect", IMAGE))
+    assert told["Size"] < MOST_BYTES, told["Size"]
+    assert told["Config"]["User"] == "10001:10001"
+    assert done(*RUN, "--rm", "--network", "none", "--entrypoint", "python", IMAGE, "-c", UNWANTED).strip() == ""
+    history = done("podman", "history", "--no-trunc", IMAGE) + json.dumps(told["Config"])
+    assert "imc_" not in history
+    sizes = done(*RUN, "--rm", "--network", "none", "--entrypoint", "sh", IMAGE, "-c", "du -sm /opt/venv /bento /usr")
+    print(f"\n{told['Size'] / 1e6:.0f} MB; MB of its parts:\n{sizes}")
+
+
+def test_what_stands_in_is_refused_unless_it_was_asked_for(tmp_path: Path) -> None:
+    refused = Container(tmp_path, "--network", "none")
+    refused.start()
+    try:
+        done("podman", "wait", refused.id)
+        assert refused.state()["ExitCode"] == 1
+        assert "CLASSIFIER_OFFLINE_MODEL=only" in refused.log()
+        assert "Traceback" not in refused.log()
+    finally:
+        refused.remove()
+
+
+def test_alone_without_a_network_or_a_writable_root_it_classifies(tmp_path: Path) -> None:
+    container = Container(tmp_path, "--network", "none", **STAND_IN)
+    began = time.monotonic()
+    container.start()
+    ready = "import urllib.request as r, os; r.urlopen('http://127.0.0.1:%s/readyz' % os.environ['BENTOML_PORT'])"
+    looking = ["podman", "--runtime", "runc", "exec", container.id, "python", "-c", ready]
+    try:
+        while subprocess.run(looking, capture_output=True, check=False).returncode != 0:
+            assert time.monotonic() < began + 60, container.log()
+        print(f"\nready {time.monotonic() - began:.1f} s after podman run, as seen by a look a process each")
+        key = container.new_key()["key"]
+        with COFFEE.open("rb") as photo:
+            answer = json.loads(container.exec("python", "-c", CLASSIFY, key, stdin=photo))
+        assert answer["predictions"][0]["label"] == "espresso"
+        lines = [json.loads(line) for line in container.log().splitlines()]
+        assert {line.get("status") for line in lines if line.get("path") == "/v2/classify"} == {200}
+        container.stop()
+    finally:
+        container.remove()
+
+
+def test_it_is_ready_soon_and_whatever_dies_in_it_comes_back(tmp_path: Path) -> None:
+    container = Container(tmp_path, "--restart", "on-failure", CLASSIFIER_RUNNER="service", **STAND_IN)
+    try:
+        began = time.monotonic()
+        container.start()
+        container.wait_until_ready()
+        took_s = time.monotonic() - began
+        print(f"\nready {took_s:.1f} s after podman run")
+        key = container.new_key(*UNLIMITED)["key"]
+        for victim in ("ImageClassifier", "ResNetRunner", "bentoml serve"):
+            [number] = [number for number, command in container.processes().items() if victim in command]
+            os.kill(number, signal.SIGKILL)
+            back_s = wait_for_an_answer(container, key)
+            print(f"{victim} killed: answers again after {back_s:.1f} s")
+            assert back_s < RESPAWNED_WITHIN_S
+    finally:
+        container.remove()
+
+
+def wait_for_an_answer(container: Container, key: str) -> float:
+    """Seconds until it classifies again."""
+    began = time.monotonic()
+    while time.monotonic() < began + 60:
+        try:
+            headers = {"Authorization": f"Bearer {key}"}
+            answer = httpx.post(f"{container.url}/v1/classify", json=BODY, headers=headers, timeout=5)
+            if answer.status_code == 200:
+                return time.monotonic() - began
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    raise AssertionError(container.log()[-3000:])
+
+
+class Behind(Replicas):
+    """Two containers over PostgreSQL and Redis, behind nginx; `check`'s questions are asked of the stores."""
+
+    def __init__(self, folder: Path, postgres: Postgres, redis: RedisServer) -> None:
+        url = postgres.new_database()
+        stores = Server(folder / "stores", folder, CLASSIFIER_DATABASE_URL=url, CLASSIFIER_REDIS_URL=redis.url)
+        super().__init__([stores], redis)
+        # The sockets alone are mounted: their folders are their owners'.
+        database, cache = Path(url.rpartition("host=")[2]) / ".s.PGSQL.5432", Path(redis.url.removeprefix("unix://"))
+        cache.chmod(0o777)
+        mounts = ("--volume", f"{database}:/stores/.s.PGSQL.5432", "--volume", f"{cache}:/stores/redis.sock")
+        settings = {
+            "CLASSIFIER_DATABASE_URL": url.rpartition("host=")[0] + "host=/stores",
+            "CLASSIFIER_REDIS_URL": "unix:///stores/redis.sock",
+            "CLASSIFIER_TRUSTED_PROXIES": "127.0.0.1/32",
+            **STAND_IN,
+        }
+        self.containers = [Container(folder / name, *mounts, **settings) for name in ("one", "two")]
+        self.nginx = _Nginx(folder / "nginx", [container.port for container in self.containers])
+
+
+class _Nginx:
+    """The nginx of `deploy/`, on loopback."""
+
+    def __init__(self, folder: Path, ports: list[int]) -> None:
+        folder.mkdir(parents=True)
+        folder.chmod(0o755)
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        shipped = PROJECT / "deploy" / "nginx"
+        upstreams = "".join(f"server 127.0.0.1:{one} max_fails=1 fail_timeout=2s; " for one in ports)
+        (folder / "nginx.conf").write_text(
+            f"user root; worker_processes 1; daemon off; pid nginx.pid; error_log stderr crit;\n"
+            f"events {{ worker_connections 1024; }}\n"
+            f"http {{ include {shipped}/http.conf; access_log {folder}/access.log api;\n"
+            f"upstream api {{ zone api 64k; {upstreams} }}\n"
+            f"server {{ listen 127.0.0.1:{port}; include {shipped}/locations.conf; }} }}\n"
+        )
+        # What a file of the folder includes, nginx seeks beside the first file.
+        for name in ("problems.conf", "locations.conf"):
+            (folder / name).symlink_to(shipped / name)
+        self.process = subprocess.Popen(["nginx", "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf")])
+
+
+@pytest.fixture
+def behind(tmp_path: Path, postgres: Postgres, redis: RedisServer) -> Iterator[Behind]:
+    running = Behind(tmp_path, postgres, redis)
+    try:
+        # At once: only one of them finds an empty database to migrate.
+        for container in running.containers:
+            container.start()
+        for container in running.containers:
+            container.wait_until_ready()
+        yield running
+    finally:
+        running.nginx.process.terminate()
+        running.nginx.process.wait()
+        for container in running.containers:
+            container.remove()
+
+
+def test_limits_are_exact_over_two_replicas_behind_nginx(behind: Behind) -> None:
+    key = behind.new_key("limited@example.org", "--limit", "20/minute")
+    events = run_callers([behind.nginx.url], [key], 16, 3.0)
+    assert sum(event.status == 200 for event in events) == 20
+    assert {event.status for event in events} == {200, 429}
+    assert check(events, [(20, 60.0)], behind.ledger(), behind.hits()) == []
+    answer = httpx.post(f"{behind.nginx.url}/v1/classify", headers={"Authorization": f"Bearer {key.key}"}, json=BODY)
+    assert answer.headers["ratelimit-policy"] == '"default";q=20;w=60'
+    assert httpx.get(f"{behind.nginx.url}/metrics").json()["status"] == 404
+
+
+def test_a_rolling_restart_under_load_fails_no_request(behind: Behind) -> None:
+    key = behind.new_key("rolling@example.org", *UNLIMITED)
+
+    def roll() -> None:
+        time.sleep(2)
+        for container in behind.containers:
+            container.restart()
+            time.sleep(3)
+
+    events = run_for(behind, key, roll)
+    assert {event.status for event in events} == {200}
+    assert_nothing_is_lost(events, behind)
+    print(f"\n{len(events)} requests, all 200, while both replicas were restarted")
+
+
+def run_for(behind: Behind, key: Key, meanwhile: Callable[[], None]) -> list[Event]:
+    """What callers see at nginx for as long as something else takes."""
+    over, events = threading.Event(), list[Event]()
+
+    def act() -> None:
+        meanwhile()
+        over.set()
+
+    acting = threading.Thread(target=act)
+    acting.start()
+    while not over.is_set():
+        events += run_callers([behind.nginx.url], [key], 8, 1.0)
+    acting.join()
+    return events
+
+
+def assert_nothing_is_lost(events: list[Event], behind: Behind) -> None:
+    assert check(events, [(1_000_000, 86400.0)], behind.ledger(), behind.hits()) == []
+
+
+def test_a_replica_that_is_killed_takes_nothing_with_it(behind: Behind) -> None:
+    key = behind.new_key("killed@example.org", *UNLIMITED)
+
+    def kill() -> None:
+        time.sleep(2)
+        done("podman", "kill", "--signal", "KILL", behind.containers[0].id)
+        time.sleep(4)
+
+    events = run_for(behind, key, kill)
+    assert {event.status for event in events} <= {200, 503}
+    failed = sum(event.status == 503 for event in events)
+    assert failed <= 8, "no more than were under way"
+    # Callers did not notice, but nginx's connections were cut off: what it asked again may have cost a hit twice.
+    assert_nothing_is_lost([*events, Event(key.user, key.key_id, 0, 0, None, None)], behind)
+    print(f"\n{len(events)} requests, {failed} of them 503, while one of two replicas was killed")
+
+
+def test_a_photograph_is_answered_through_nginx(behind: Behind) -> None:
+    key = behind.new_key("photo@example.org")
+    headers = {"Authorization": f"Bearer {key.key}", "X-Request-ID": "photo-1"}
+    body = {"image": as_base64(COFFEE.read_bytes())}
+    answer = httpx.post(f"{behind.nginx.url}/v1/classify", headers=headers, json=body)
+    assert answer.json()["predictions"][0]["label"] == "espresso"
+    assert answer.headers["x-request-id"] == "photo-1"

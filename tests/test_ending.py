@@ -1,0 +1,77 @@
+"""How a server ends: what is under way is answered, however slowly it comes, and nothing hangs for ever."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.photographs import as_base64, crops, encoded
+from tests.replicas import Replicas
+from tests.servers import Server
+
+UPLOADS = 64
+DRAINS_S = 6
+BODY = json.dumps({"image": as_base64(encoded(crops(1)[0].resize((500, 375)), "JPEG"))}).encode()
+
+
+class Upload:
+    """A request that is sent in two parts, by a caller who takes its time."""
+
+    def __init__(self, server: Server, key: str) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+        head = f"POST /v1/classify HTTP/1.1\r\nHost: it\r\nAuthorization: Bearer {key}\r\n"
+        head += f"Content-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n"
+        self._socket.sendall(head.encode() + BODY[: len(BODY) // 2])
+
+    def finish(self) -> None:
+        self._socket.sendall(BODY[len(BODY) // 2 :])
+
+    def answer(self) -> tuple[int, dict[str, object]]:
+        """Its status and body; the connection is closed after it."""
+        with self._socket, self._socket.makefile("rb") as lines:
+            received = lines.read()
+        head, _, body = received.partition(b"\r\n\r\n")
+        return int(head.split()[1]), json.loads(body)
+
+
+@pytest.fixture
+def ending(tmp_path: Path, model_store: Path) -> Iterator[tuple[Server, str, Replicas]]:
+    server = Server(tmp_path / "it", model_store, CLASSIFIER_DRAIN_SECONDS=str(DRAINS_S), CLASSIFIER_LOG_FORMAT="json")
+    server.start()
+    replicas = Replicas([server])
+    try:
+        yield server, server.create_key("load@example.org", "--limit", "1000/minute")["key"], replicas
+    finally:
+        server.end()
+
+
+def test_a_stop_in_the_middle_of_uploads_answers_every_one(ending: tuple[Server, str, Replicas]) -> None:
+    server, key, replicas = ending
+    uploads = [Upload(server, key) for _ in range(UPLOADS)]
+    never = Upload(server, key)
+    time.sleep(0.5)
+    statuses: list[int] = []
+    stopping = threading.Thread(target=lambda: statuses.append(server.stop()))
+    began = time.monotonic()
+    stopping.start()
+    time.sleep(1)
+    with pytest.raises(ConnectionRefusedError):
+        Upload(server, key)
+    for upload in uploads:
+        upload.finish()
+    answers = [upload.answer() for upload in uploads]
+    assert [status for status, _ in answers] == [200] * UPLOADS
+    # One that never comes is not waited for any longer than it was said.
+    status, problem = never.answer()
+    assert (status, problem["status"]) == (503, 503)
+    assert "restart" in str(problem["detail"])
+    stopping.join()
+    assert statuses == [0]
+    assert DRAINS_S - 0.5 < time.monotonic() - began < DRAINS_S + 10
+    assert len(replicas.ledger()) == UPLOADS + 1
+    for line in server.log.read_text().splitlines():
+        assert json.loads(line)["level"] in ("INFO", "WARNING"), line

@@ -1,0 +1,20 @@
+"""What a server on a CPU loads: neither torch nor transformers, which cost seconds and hundreds of megabytes."""
+
+from pathlib import Path
+
+from tests.load import BODY
+from tests.servers import Server
+
+
+def test_serving_on_a_cpu_imports_neither_torch_nor_transformers(tmp_path: Path, model_store: Path) -> None:
+    # Python then tells every module that it imports, in each process.
+    server = Server(tmp_path / "it", model_store, PYTHONPROFILEIMPORTTIME="1")
+    server.start()
+    try:
+        with server.client(server.create_key("it@example.org")["key"]) as client:
+            assert client.post("/v1/classify", json=BODY).status_code == 200
+    finally:
+        server.end()
+    told = [line.rpartition("|")[2].strip() for line in server.log.read_text().splitlines() if "import time:" in line]
+    assert "openvino" in told, "imports were not told"
+    assert [name for name in told if name.partition(".")[0] in ("torch", "transformers", "nncf")] == []
