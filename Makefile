@@ -68,6 +68,18 @@ container: bento ## build the image from the Bento, with Docker or buildah: IMAG
 test-container: install-tests ## build the image and run it: alone, and twice behind nginx (root, podman, buildah, nginx)
 	CONTAINERS=1 $(BIN)/pytest -s tests/test_container.py
 
+AUDIT := var/audit/bin
+
+.PHONY: sbom
+sbom: var/audit/.installed ## list every package that ships, with versions (CycloneDX), in var/sbom.json
+	@$(AUDIT)/cyclonedx-py requirements --output-format JSON --output-file var/sbom.json requirements/serve.lock
+	@echo "var/sbom.json lists $$(grep -c . requirements/serve.lock) packages."
+
+.PHONY: audit
+audit: var/audit/.installed ## ask for known vulnerabilities of what ships
+	@$(AUDIT)/pip-audit --requirement requirements/serve.lock --no-deps --disable-pip --progress-spinner off --format json \
+	  2> /dev/null | $(AUDIT)/python deploy/audit.py
+
 .PHONY: install
 install: $(VENV)/.installed ## make .venv and install what serving and preparing need
 
@@ -116,7 +128,7 @@ format: install-tests ## mend what can be mended by itself
 # torch's local builds ("+cpu") are not on every index: the lock names the release alone.
 .PHONY: lock
 lock: install-tests ## rewrite the locks of the dependencies
-	cd requirements && for name in serve prepare quantize test bench-litserve bench-mlserver; do \
+	cd requirements && for name in serve prepare quantize test audit bench-litserve bench-mlserver; do \
 	  ../$(BIN)/pip-compile --quiet --upgrade --strip-extras --allow-unsafe --no-header --no-emit-index-url \
 	    --no-emit-find-links --annotation-style=line --output-file $$name.lock $$name.in \
 	  && sed -i.bak 's/^\(torch==[0-9.]*\)+[a-z0-9]*/\1/' $$name.lock && rm $$name.lock.bak || exit 1; \
@@ -132,6 +144,11 @@ $(VENV)/.installed: $(SERVE_LOCKS) | $(VENV)/bin/python
 	@touch $@
 
 var/bench/%/.installed: requirements/bench-%.lock
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install -r $<
+	@touch $@
+
+var/audit/.installed: requirements/audit.lock
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/pip install -r $<
 	@touch $@

@@ -39,7 +39,6 @@ from problems.envelope import Envelope
 from problems.paths import NamedPaths
 from problems.problem import Problem
 from storage.errors import StorageError, StorageUnavailable
-from storage.migrate import migrate
 from storage.policy import Limit
 from storage.store import Store
 
@@ -143,6 +142,9 @@ class ImageClassifier:
     @bentoml.on_deployment
     def prepare() -> None:
         """Once, before any worker starts: the database has its tables, and there is a model."""
+        # Imported by the start alone: workers need not load what it takes.
+        from storage.migrate import migrate
+
         try:
             migrate(settings.database_url)
             # Workers serve what the start chose, also one that is restarted later.

@@ -1,0 +1,32 @@
+"""What `make audit` makes of what pip-audit found; the index of vulnerabilities is the outside world."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.servers import PROJECT
+
+CLEAN = {"name": "numpy", "version": "2.4.6", "vulns": []}
+BAD = {"name": "pillow", "version": "1.0", "vulns": [{"id": "PYSEC-1", "fix_versions": ["1.1"]}]}
+UNKNOWN = {"name": "rich", "skip_reason": "Dependency not found on PyPI"}
+
+
+@pytest.mark.parametrize(
+    ("found", "status", "said"),
+    [
+        ([CLEAN, UNKNOWN], 0, "1 packages asked for, 0 with known vulnerabilities, 1 unknown there"),
+        ([CLEAN, BAD], 1, "pillow 1.0: PYSEC-1 (fixed in 1.1)"),
+        ([UNKNOWN], 0, "SKIPPED"),
+        (None, 0, "SKIPPED"),
+    ],
+)
+def test_the_audit_tells_what_is_known_and_what_was_not_asked(
+    found: list[dict[str, object]] | None, status: int, said: str
+) -> None:
+    given = "" if found is None else json.dumps({"dependencies": found})
+    command = [sys.executable, str(PROJECT / "deploy" / "audit.py")]
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (status, "")
+    assert said in done.stdout
