@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from bentoml._internal.context import server_context
+
 from problems import request_id
 
 # Those that BentoML and its HTTP server give handlers, beside the root.
@@ -26,9 +28,8 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        component = getattr(record, "component", "").strip("[]")
-        if component:
-            line["component"] = component
+        if server_context.service_name:
+            line["component"] = f"{server_context.service_name}:{server_context.worker_index}"
         if record.exc_info and record.exc_info[0]:
             line["exception"] = record.exc_info[0].__name__
         shown = request_id.current.get()

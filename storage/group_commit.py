@@ -5,8 +5,10 @@ PostgreSQL and MySQL do for their own logs); at rest a single request is committ
 company. A change is done when its commit is: its future resolves afterwards, never before.
 """
 
+import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -22,7 +24,10 @@ from storage.errors import StorageUnavailable
 Operation = Callable[[Connection, Sequence[Any]], Sequence[Any]]
 Waiting = tuple[Operation, Any, Future[Any]]
 
+logger = logging.getLogger("bentoml.classifier")
+
 MOST_IN_ONE_COMMIT = 256
+TOLD_EVERY_S = 10.0
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
 _commit_seconds = Histogram(
@@ -41,6 +46,7 @@ class GroupCommit:
         """
         self._engine = engine
         self._waiting: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
+        self._told_at = float("-inf")
         self._thread = threading.Thread(target=self._work, name="group-commit", daemon=True)
         self._thread.start()
 
@@ -82,6 +88,7 @@ class GroupCommit:
             with _commit_seconds.time(), self._engine.begin() as connection:
                 results = [operation(connection, [item[1] for item in items]) for operation, items in kinds.items()]
         except DATABASE_IS_AWAY as error:
+            self._tell(error)
             for *_, future in batch:
                 future.set_exception(StorageUnavailable(type(error).__name__))
         except Exception as error:
@@ -95,3 +102,12 @@ class GroupCommit:
             for items, of_kind in zip(kinds.values(), results, strict=True):
                 for (*_, future), result in zip(items, of_kind, strict=True):
                     future.set_result(result)
+
+    def _tell(self, error: Exception) -> None:
+        """Say why nothing is committed, now and then, by the error's name: its text may hold what is not logged."""
+        if time.monotonic() < self._told_at + TOLD_EVERY_S:
+            return
+        self._told_at = time.monotonic()
+        cause = getattr(error, "orig", None) or error
+        code = getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None) or ""
+        logger.warning("The database takes no changes: %s %s", type(cause).__name__, code)
