@@ -1,0 +1,132 @@
+"""Run mixes headless, one after another: find the knee of each, load a share of it, say what holds.
+
+`python -m loadtests [MIX ...]`. Without `LOADTEST_URL` it starts a server of its own, with the stand-in and a database
+in a temporary folder. Exit code: 0 all holds, 1 a bound is missed or the audit found a mistake, 2 nothing was measured.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+
+from loadtests import knee
+from loadtests.mixes import MIXES
+from loadtests.settings import PREFIX, PROJECT, LoadSettings, load_settings
+from tests.servers import run_prepare, running
+
+# What Locust is told, without the prefix.
+Settings = dict[str, str]
+USUAL_MIXES = ["steady", "noisy"]
+UNLIMITED = "100000000/day"
+NOISY_LIMIT = "5/second"
+# Its tables are in the CSV files; without its logging, Locust says only what goes wrong.
+_QUIET = ("--headless", "--only-summary", "--skip-log-setup")
+
+
+class CannotTest(Exception):
+    """The server or its keys can't be used; the message says why."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the mixes; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m loadtests", description=__doc__)
+    parser.add_argument("mixes", nargs="*", metavar="MIX", help=f"of {', '.join(MIXES)}; default: steady noisy")
+    mixes = parser.parse_args(arguments).mixes or USUAL_MIXES
+    unknown = [mix for mix in mixes if mix not in MIXES]
+    if unknown:
+        parser.error(f"there is no mix {', '.join(unknown)}; choose among {', '.join(MIXES)}")
+    settings = load_settings()
+    folder = settings.results.resolve() / datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S")
+    try:
+        with _target(settings, mixes) as target:
+            codes = [_run(mix, settings, target, folder) for mix in mixes]
+    except CannotTest as error:
+        print(f"ERROR: {error}", file=sys.stderr)
+        return 2
+    print(f"{'PASSED' if not any(codes) else 'FAILED'}: reports are in {folder}")
+    return max(codes)
+
+
+@contextmanager
+def _target(settings: LoadSettings, mixes: list[str]) -> Iterator[Settings]:
+    """Settings for Locust that name a server and its keys."""
+    if settings.url is not None:
+        _check(settings, mixes)
+        yield {"URL": settings.url}
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        print("starting a server with the stand-in ...", flush=True)
+        prepared = run_prepare(folder / "prepared" / "models", CLASSIFIER_OFFLINE_MODEL="only")
+        if prepared.returncode != 0:
+            raise CannotTest(prepared.stderr)
+        with running(folder / "server", folder / "prepared" / "models") as server:
+            yield {
+                "URL": server.url,
+                "KEY": server.create_key("steady@example.org", "--limit", UNLIMITED)["key"],
+                "NOISY_KEY": server.create_key("noisy@example.org", "--limit", NOISY_LIMIT)["key"],
+                "DATABASE_URL": server.environment["CLASSIFIER_DATABASE_URL"],
+            }
+
+
+def _check(settings: LoadSettings, mixes: list[str]) -> None:
+    """See that the server takes the keys.
+
+    Raises:
+        CannotTest: it does not, or is not there.
+    """
+    needs_two = any(MIXES[mix].beside == "noisy" for mix in mixes)
+    for who, name in (("steady", "KEY"), ("noisy", "NOISY_KEY"))[: 2 if needs_two else 1]:
+        key = settings.key_of(who)
+        if not key:
+            raise CannotTest(f"{PREFIX}{name} must be a key of {settings.url}")
+        try:
+            status = httpx.get(f"{settings.url}/v2/limits", headers={"Authorization": f"Bearer {key}"}).status_code
+        except httpx.HTTPError as error:
+            raise CannotTest(f"{settings.url} does not answer: {error}") from None
+        if status != 200:
+            raise CannotTest(f"{settings.url}/v2/limits answers {status} to {PREFIX}{name}")
+
+
+def _run(mix: str, settings: LoadSettings, target: Settings, folder: Path) -> int:
+    """Find the knee, unless a rate is set, then run the mix; Locust's exit code."""
+    results = folder / mix
+    results.mkdir(parents=True)
+    told = {**target, "MIX": mix, "RESULTS": str(results)}
+    rate = settings.rate
+    if rate is None:
+        code = _locust({**told, "FINDS_KNEE": "true"})
+        if code != 0:
+            return code
+        carried, share = knee.read(results), settings.share or MIXES[mix].share
+        rate = share * carried
+        print(f"{mix}: the knee is at {carried:.1f} answers/s; running at {100 * share:.0f} % of it", flush=True)
+    return _locust({**told, "RATE": str(rate)}, "--html", f"{results}/report.html", "--csv", f"{results}/stats")
+
+
+def _locust(told: Settings, *options: str) -> int:
+    """A process of its own: Locust turns Python's sockets and threads into gevent's wherever it is imported."""
+    command = [
+        sys.executable,
+        "-m",
+        "locust",
+        "-f",
+        "loadtests/locustfile.py",
+        "--host",
+        told["URL"],
+        *_QUIET,
+        *options,
+    ]
+    environment = {**os.environ, **{PREFIX + name: value for name, value in told.items()}}
+    return subprocess.run(command, cwd=PROJECT, env=environment, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

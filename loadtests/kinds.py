@@ -1,0 +1,92 @@
+"""The kinds of requests that callers send, encoded before the run: what is measured is the server."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from benchmarks.load import JSON, photos
+from tests.photographs import as_base64
+
+USUAL = (500, 375)
+LARGE = (3000, 2000)
+IN_A_BATCH = 4
+_BOUNDARY = "loadtest-9f2c1b7e"
+_MULTIPART = f"multipart/form-data; boundary={_BOUNDARY}"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of request.
+
+    Attributes:
+        name: what it is called in reports and in `slo.toml`.
+        method: of HTTP.
+        path: of the route.
+        encode: makes the bodies, which are sent in turn.
+        content_type: of the bodies; empty where there are none.
+        images: what an admitted one costs its user's limit; 0 where it only reads.
+        status: what it is to be answered.
+        tells: what such an answer has in its body.
+    """
+
+    name: str
+    method: str
+    path: str
+    encode: Callable[[], Sequence[bytes]]
+    content_type: str = ""
+    images: int = 0
+    status: int = 200
+    tells: bytes = b'"predictions"'
+
+    @cached_property
+    def bodies(self) -> Sequence[bytes]:
+        """Ready for the wire; made once."""
+        return self.encode()
+
+
+def _json(data: bytes) -> bytes:
+    return json.dumps({"image": as_base64(data)}).encode()
+
+
+def _form(images: Sequence[bytes]) -> bytes:
+    head = 'Content-Disposition: form-data; name="image"; filename="photo.jpg"\r\nContent-Type: image/jpeg'
+    parts = [f"--{_BOUNDARY}\r\n{head}\r\n\r\n".encode() + image + b"\r\n" for image in images]
+    return b"".join(parts) + f"--{_BOUNDARY}--\r\n".encode()
+
+
+def _photos() -> list[bytes]:
+    return [_json(data) for data in photos(USUAL, 8)]
+
+
+def _bad() -> list[bytes]:
+    [photo] = photos(USUAL, 1)
+    return [_json(photo[: len(photo) // 2]), _json(b"a cup of coffee"), b'{"image": "no base64!"}', b'{"image": ']
+
+
+def _read(name: str, path: str, tells: bytes) -> Kind:
+    return Kind(name, "GET", path, lambda: [b""], tells=tells)
+
+
+_CLASSIFY = ("POST", "/v1/classify")
+_UPLOAD = ("POST", "/v2/classify")
+_ALL = (
+    Kind("photo", *_CLASSIFY, _photos, JSON, 1),
+    Kind("stampede", *_CLASSIFY, _photos, JSON, 1),
+    Kind("bad", *_CLASSIFY, _bad, JSON, 1, status=400, tells=b'"request_id"'),
+    Kind("upload", *_UPLOAD, lambda: [_form([data]) for data in photos(USUAL, 8)], _MULTIPART, 1),
+    Kind("large", *_UPLOAD, lambda: [_form([data]) for data in photos(LARGE, 2)], _MULTIPART, 1),
+    Kind(
+        "batch",
+        "POST",
+        "/v2/classify/batch",
+        lambda: [_form(photos(USUAL, IN_A_BATCH))],
+        _MULTIPART,
+        IN_A_BATCH,
+        tells=b'"results"',
+    ),
+    _read("limits", "/v2/limits", b'"policies"'),
+    _read("usage", "/v1/usage", b'"total_requests"'),
+    _read("models", "/v2/models", b'"models"'),
+)
+KINDS = {kind.name: kind for kind in _ALL}

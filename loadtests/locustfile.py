@@ -1,0 +1,36 @@
+"""What Locust loads: the callers of one mix, and the shape of their load.
+
+`python -m loadtests` runs it. By hand, with a page to watch and as many users as there are to be requests a second:
+`LOADTEST_KEY=imc_… LOADTEST_MIX=steady locust -f loadtests/locustfile.py --host http://127.0.0.1:3000`.
+"""
+
+from locust import events
+
+from loadtests import open_loop, shapes, users
+from loadtests.kinds import KINDS
+from loadtests.mixes import MIXES
+from loadtests.session import Session
+from loadtests.settings import load_settings
+
+SHAPES = {"level": shapes.Level, "soak": shapes.Soak, "spike": shapes.Spike}
+BESIDE = {"noisy": users.NoisyNeighbour, "stampede": users.Stampede}
+
+settings = load_settings()
+mix = MIXES[settings.mix]
+
+# Locust takes the classes that it finds among these names.
+if settings.finds_knee:
+    Callers: type[users.Caller] = users.Saturating
+    Shape: type[shapes.StepToKnee | shapes.Level] = shapes.StepToKnee
+else:
+    Callers = open_loop.PoissonCaller
+    if mix.beside:
+        Beside = BESIDE[mix.beside]
+    # By hand, whoever watches says how many come.
+    if settings.rate is not None:
+        Shape = SHAPES[mix.shape].of(settings.rate, Beside.fixed_count if mix.beside else 0, settings.seconds)
+Callers.sends = mix.sends
+
+for name in (*mix.sends, "stampede"):
+    assert KINDS[name].bodies, "encoded before the run"
+session = Session(settings, events)

@@ -1,0 +1,67 @@
+"""What a load test is told from outside: each setting is `LOADTEST_` and the field's name in capitals."""
+
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from loadtests.mixes import MIXES
+
+PREFIX = "LOADTEST_"
+PROJECT = Path(__file__).parent.parent
+
+
+class LoadSettings(BaseSettings):
+    """The settings of a run.
+
+    Attributes:
+        url: a server that already runs; unset: one is started for the test.
+        key: of the steady callers. Its limit must be above the load.
+        noisy_key: of the noisy neighbour, with a limit that it will hammer at.
+        database_url: where the rows of the ledger can be counted; set for a server of the test's own.
+        mix: which callers come; see `mixes.py`.
+        rate: requests a second; unset: a share of the knee, which is looked for first.
+        share: of the knee; unset: what the mix says.
+        seconds: how long a mix runs; `soak` takes ten times as long.
+        finds_knee: whether this run is to find the knee of the mix, rather than to test at a share of it.
+        slo: the file with the bounds.
+        results: the folder under which reports are written.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
+
+    url: str | None = None
+    key: SecretStr = SecretStr("")
+    noisy_key: SecretStr = SecretStr("")
+    database_url: str | None = None
+    mix: str = "steady"
+    rate: Annotated[float | None, Field(gt=0)] = None
+    share: Annotated[float | None, Field(gt=0)] = None
+    seconds: Annotated[float, Field(gt=0)] = 60.0
+    finds_knee: bool = False
+    slo: Path = PROJECT / "loadtests" / "slo.toml"
+    results: Path = PROJECT / "var" / "loadtest"
+
+    @field_validator("mix")
+    @classmethod
+    def _mix_is_known(cls, name: str) -> str:
+        if name not in MIXES:
+            raise ValueError(f"choose one of {', '.join(MIXES)}")
+        return name
+
+    def key_of(self, who: str) -> str:
+        """The key of the steady callers, or of the noisy one; empty where there is none."""
+        return (self.noisy_key if who == "noisy" else self.key).get_secret_value()
+
+
+@cache
+def load_settings() -> LoadSettings:
+    """The settings of this process; a wrong one ends it with a line that names it."""
+    try:
+        return LoadSettings()
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        sys.exit(f"ERROR: {PREFIX}{str(first['loc'][0]).upper()}: {first['msg']}.")

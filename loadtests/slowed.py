@@ -1,0 +1,34 @@
+"""The service with a model that takes its time, to see a load test fail: `loadtests.slowed:ImageClassifier`."""
+
+import time
+
+import model.engine
+from configs.settings import Settings
+from model.engine import Description, Engine, Images, Probabilities, load_engine
+from model.store import PreparedModel
+
+SLEEPS_S = 0.5
+
+
+class SlowedEngine:
+    """Computes what another engine does, but not before it has slept."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.name, self.precision, self.streams = engine.name, engine.precision, engine.streams
+        self._engine = engine
+
+    def predict(self, images: Images) -> Probabilities:
+        time.sleep(SLEEPS_S)
+        return self._engine.predict(images)
+
+
+def _load(prepared: PreparedModel, settings: Settings) -> tuple[SlowedEngine, Description]:
+    engine, description = load_engine(prepared, settings)
+    return SlowedEngine(engine), description
+
+
+model.engine.load_engine = _load
+
+from service import ImageClassifier  # noqa: E402, TID251 - the service itself, with that engine
+
+__all__ = ["ImageClassifier"]
