@@ -16,6 +16,11 @@ def is_past(rates: Sequence[float]) -> bool:
     return len(rates) > 2 and max(rates[-2:]) < STILL_GROWS * max(rates[:-2])
 
 
+def knee(rates: Sequence[float]) -> float:
+    """What the fewest callers carry beyond whom no number of them carries that much more, answers a second."""
+    return next(rate for rate in rates if max(rates) < STILL_GROWS * rate)
+
+
 def rate_at(answered: Sequence[float], from_s: float, to_s: float) -> float:
     """Answers a second in that span; times in seconds."""
     return sum(from_s <= at < to_s for at in answered) / (to_s - from_s)
@@ -25,7 +30,7 @@ def write(folder: Path, rates: Sequence[float]) -> None:
     """Keep what the steps have carried, answers a second."""
     folder.mkdir(parents=True, exist_ok=True)
     steps = dict(zip(map(str, STEPS), rates, strict=False))
-    (folder / FILE).write_text(json.dumps({"knee": max(rates), "callers": steps}))
+    (folder / FILE).write_text(json.dumps({"knee": knee(rates), "callers": steps}))
 
 
 def read(folder: Path) -> float:

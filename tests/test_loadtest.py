@@ -209,4 +209,5 @@ def test_the_knee_is_where_more_callers_bring_no_more() -> None:
     assert not knee.is_past([50, 90, 120])
     assert not knee.is_past([50, 51, 120, 122])
     assert knee.is_past([50, 90, 120, 122, 119])
+    assert knee.knee([50, 90, 120, 122, 119]) == 120
     assert knee.rate_at([0.5, 1.5, 2.5, 3.5, 4.5], 1, 4) == 1

@@ -4,6 +4,7 @@ The real client library is used throughout; see `hub.py` for what answers it.
 """
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -154,12 +155,12 @@ def test_another_checkpoint_in_the_same_directory_is_another_version(tmp_path: P
     assert len({manifest["revision"] for manifest in manifests(models)}) == 2
 
 
-def test_a_chosen_model_is_served_only_where_the_other_settings_agree(
-    tmp_path: Path, checkpoint: Path, model_store: Path
-) -> None:
+def test_a_chosen_model_is_served_only_where_the_other_settings_agree(tmp_path: Path, model_store: Path) -> None:
     """As in an image, which holds one model: what it does not hold is told, not passed over."""
     models = tmp_path / "home" / "models"
-    assert run_prepare(models, CLASSIFIER_MODEL=str(checkpoint)).returncode == 0
+    shutil.copytree(model_store, models)
+    [path] = models.glob("*/*-*/manifest.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "name": "resnet-18", "stand_in": False}))
     [own], [stand_in] = ([f"{p.parent.name}:{p.name}" for p in store.glob("*/*-*")] for store in (models, model_store))
     for store, tag, settings, said in (
         (model_store, stand_in, {"CLASSIFIER_OFFLINE_MODEL": "deny"}, "CLASSIFIER_OFFLINE_MODEL=only"),
