@@ -18,7 +18,7 @@ from loadtests.neighbours import is_noisy
 from loadtests.record import Outcome, Sample, outcome, record
 from loadtests.settings import load_settings
 
-HAMMERS = 4
+HAMMERS = 1
 HAMMERS_EVERY_S = 0.02
 STAMPEDE = 40
 STAMPEDES_EVERY_S = 5.0
