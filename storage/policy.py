@@ -107,17 +107,3 @@ class Decision:
     def wait_s(self) -> float:
         """Seconds until every limit would admit the request; 0 where it was admitted."""
         return max((standing.wait_s for standing in self.standings), default=0)
-
-    def later(self, seconds: float) -> "Decision":
-        """The same so many seconds later, if nothing was admitted since; what came free meanwhile is not seen."""
-        return Decision(
-            tuple(
-                Standing(
-                    standing.limit,
-                    standing.remaining,
-                    max(0.0, standing.reset_s - seconds),
-                    max(0.0, standing.wait_s - seconds),
-                )
-                for standing in self.standings
-            )
-        )

@@ -21,7 +21,6 @@ from storage.rollup import Span, Tally
 from storage.usage import UsageRow
 
 STANDING_MEMORY_S = 1.0
-REFUSAL_MEMORY_S = 1.0
 
 if TYPE_CHECKING:
     from storage.limits_redis import RedisLimits
@@ -37,32 +36,6 @@ for _store in ("database", "redis"):
 ledger_seconds = Histogram(
     "classifier_ledger_seconds", "From the end of a request to the commit of its row on the ledger.", buckets=SECONDS
 )
-
-
-class _Refusal:
-    """A refusal, and for how long it holds.
-
-    Args:
-        decision: the refusal.
-        of_user: the limits that it was made by.
-        cost: what was refused; the same again is what would be refused too.
-        asked_at: when it was asked for, on the monotonic clock: it was made then or later.
-    """
-
-    def __init__(self, decision: Decision, of_user: tuple[Limit, ...], cost: int, asked_at: float) -> None:
-        self._decision = decision
-        self._asked = (of_user, cost)
-        self._until = asked_at + decision.wait_s
-        # Told waits count from here, so that none is too short.
-        self._known_at = time.monotonic()
-
-    def holds(self, of_user: tuple[Limit, ...], cost: int) -> bool:
-        """Whether the same request would still be refused."""
-        return (of_user, cost) == self._asked and time.monotonic() < self._until
-
-    def now(self) -> Decision:
-        """The refusal, with what is left to wait."""
-        return self._decision.later(time.monotonic() - self._known_at)
 
 
 class Store:
@@ -84,7 +57,6 @@ class Store:
         self._limit_clock = None if redis_url or self.database.has_server else clock_us
         self._keys: Memory[KeyRecord] = Memory(KEY_MEMORY_S)
         self._standings: Memory[Decision] = Memory(STANDING_MEMORY_S)
-        self._refusals: Memory[_Refusal] = Memory(REFUSAL_MEMORY_S)
 
     async def find_key(self, key_id: str) -> KeyRecord | None:
         """The key of that public id, as it was at most `KEY_MEMORY_S` ago."""
@@ -98,23 +70,13 @@ class Store:
         return record
 
     async def hit(self, user_id: str, of_user: tuple[Limit, ...], cost: int = 1) -> Decision:
-        """Admit or refuse `cost` classifications of the user; what is admitted is committed.
-
-        A refusal is remembered until the moment it named, for at most `REFUSAL_MEMORY_S`: hits only leave a window,
-        so that nothing could be admitted before. A caller who does not wait then costs no question of a store.
-        """
-        remembered = self._refusals.get(user_id)
-        if remembered is not None and remembered.holds(of_user, cost):
-            return remembered.now()
+        """Admit or refuse `cost` classifications of the user; what is admitted is committed."""
         asked = Hit(user_id, of_user, cost, self._limit_clock)
-        asked_at = time.monotonic()
         if self._redis is not None:
             decision = await _counted("redis", self._redis.hit(asked))
         else:
             decision = await _counted("database", self.database.write(limits.hit, asked))
         self._standings.put(user_id, decision)
-        if not decision.admitted:
-            self._refusals.put(user_id, _Refusal(decision, of_user, cost, asked_at), asked_at)
         return decision
 
     async def standing(self, user_id: str, of_user: tuple[Limit, ...], cost: int = 0) -> Decision:

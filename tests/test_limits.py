@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from unittest import mock
 
 import pytest
 
@@ -189,37 +188,6 @@ def test_replicas_share_one_count_and_never_wait_in_a_circle(
     assert len(answers) == 80
     for user in users:
         assert sum(admitted for whose, admitted in answers if whose == user) == 10
-
-
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_who_does_not_wait_is_refused_from_memory_and_admitted_on_time(
-    request: pytest.FixtureRequest, tmp_path: Path, kind: str
-) -> None:
-    url = request.getfixturevalue("postgres").new_database() if kind == "postgresql" else f"sqlite:///{tmp_path}/it.db"
-    migrate(url)
-    store, of_user = Store(url), (Limit(2, 1), Limit(100, 3600))
-    new = NewKey("memory@b", of_user, (), "keymemory", "hash", frozenset(), START, None)
-    user = store.database.change(partial(keys.issue, new=new)).user_id
-
-    async def knock() -> None:
-        assert [(await store.hit(user, of_user)).admitted for _ in range(3)] == [True, True, False]
-        waits, written = [], store.database.write
-        asked = mock.AsyncMock(side_effect=written)
-        store.database.write = asked  # type: ignore[method-assign]
-        while not (decision := await store.hit(user, of_user)).admitted:
-            waits.append(decision.wait_s)
-            assert decision.standings[0].remaining == 0
-            await asyncio.sleep(0.02)
-        assert len(waits) > 20
-        assert waits == sorted(waits, reverse=True), "what is left to wait shrinks"
-        assert asked.await_count <= 3, "the store was asked again and again"
-        # Other limits, and other costs, are other questions.
-        assert (await store.hit(user, of_user)).admitted
-        assert not (await store.hit(user, of_user)).admitted
-        assert (await store.hit(user, (Limit(50, 1),), 3)).admitted
-        await store.close()
-
-    asyncio.run(knock())
 
 
 NO_LIMITS = ("", "5", "5/", "/minute", "0/minute", "-1/minute", "5/week", "5/0s", "5/1.5s", "5 /s")
