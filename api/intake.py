@@ -32,7 +32,9 @@ class Draining:
         self.has_begun = True
         at = asyncio.get_running_loop().time() + self.within_s
         for limit in self._limits:
-            limit.reschedule(min(at, limit.when() or at))
+            # One that has just expired can't be changed any more.
+            if not limit.expired():
+                limit.reschedule(min(at, limit.when() or at))
 
     @asynccontextmanager
     async def limit(self, seconds: float) -> AsyncIterator[asyncio.Timeout]:

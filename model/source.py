@@ -56,7 +56,8 @@ def _as_wanted(found: PreparedModel, settings: Settings) -> PreparedModel:
         )
     if not stands_in and settings.offline_model == "only":
         raise SourceUnavailable(f"What is prepared is {name}; CLASSIFIER_OFFLINE_MODEL=only asks for the stand-in.")
-    wanted = {settings.model, Path(settings.model).name}
+    # A directory goes by the name that it has once links are followed, as when it was prepared.
+    wanted = {settings.model, Path(settings.model).expanduser().resolve().name}
     if "model" in settings.model_fields_set and not stands_in and name not in wanted:
         raise SourceUnavailable(f"What is prepared is {name}, not what CLASSIFIER_MODEL names; prepare that one.")
     return found

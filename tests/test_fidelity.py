@@ -117,6 +117,12 @@ def test_a_strip_is_close_to_what_the_whole_would_give(ready: PreparedModel) -> 
     assert np.abs(ours.astype(int) - np.asarray(whole).astype(int)).max() <= 1
 
 
+def test_resizing_quickly_is_off_by_a_rounding(ready: PreparedModel) -> None:
+    for image in crops(PHOTOGRAPHS):
+        exact, quick = (decode(encoded(image), ready.recipe, 10**8, is_exact).pixels for is_exact in (True, False))
+        assert np.abs(exact.astype(int) - quick).max() <= 2
+
+
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_a_large_jpeg_is_decoded_quickly_and_nearly_the_same(ready: PreparedModel, orientation: int) -> None:
     """Where the answer is rounded more than that anyway: in bf16 and int8."""
