@@ -162,13 +162,16 @@ def test_a_chosen_model_is_served_only_where_the_other_settings_agree(tmp_path: 
     [path] = models.glob("*/*-*/manifest.json")
     path.write_text(json.dumps({**json.loads(path.read_text()), "name": "resnet-18", "stand_in": False}))
     [own], [stand_in] = ([f"{p.parent.name}:{p.name}" for p in store.glob("*/*-*")] for store in (models, model_store))
-    for store, tag, settings, said in (
+    (tmp_path / "resnet-18").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "resnet-18")
+    cases: list[tuple[Path, str, dict[str, str], str]] = [
         (model_store, stand_in, {"CLASSIFIER_OFFLINE_MODEL": "deny"}, "CLASSIFIER_OFFLINE_MODEL=only"),
         (models, own, {"CLASSIFIER_OFFLINE_MODEL": "only"}, "asks for the stand-in"),
         (models, own, {"CLASSIFIER_OFFLINE_MODEL": "deny", "CLASSIFIER_MODEL": "other/model"}, "resnet-18, not"),
-        (models, own, {"CLASSIFIER_OFFLINE_MODEL": "deny"}, ""),
-    ):
-        server = Server(tmp_path / str(len(said)), store, CLASSIFIER_PREPARED_MODEL=tag, **settings)
+        (models, own, {"CLASSIFIER_OFFLINE_MODEL": "deny", "CLASSIFIER_MODEL": str(tmp_path / "link")}, ""),
+    ]
+    for number, (store, tag, settings, said) in enumerate(cases):
+        server = Server(tmp_path / str(number), store, CLASSIFIER_PREPARED_MODEL=tag, **settings)
         command = [sys.executable, "-c", "import service"]
         done = subprocess.run(command, cwd=PROJECT, env=server.environment, capture_output=True, text=True, check=False)
         assert (done.returncode != 0) is bool(said), done.stderr
