@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 
 from benchmarks.load import JSON, Request
 from tests.photographs import as_base64
@@ -29,7 +30,8 @@ class Contender:
         url, key: where it listens, and what it is asked with.
         requests: makes its requests of JPEG files.
         labels: reads the labels, the most probable first, from an answer.
-        stop: ends it.
+        stop: ends it while it runs.
+        pid: of its first process.
     """
 
     name: str
@@ -38,6 +40,26 @@ class Contender:
     requests: Callable[[Sequence[bytes]], list[Request]]
     labels: Callable[[bytes], list[str]]
     stop: Callable[[], None]
+    pid: int
+
+    def suspend(self) -> None:
+        """Have it take no time from others: some servers are busy even where nobody asks them."""
+        for process in self._processes():
+            process.suspend()
+
+    def resume(self) -> None:
+        """Have it answer again."""
+        for process in self._processes():
+            process.resume()
+
+    def end(self) -> None:
+        """Stop it, suspended or not."""
+        self.resume()
+        self.stop()
+
+    def _processes(self) -> list[psutil.Process]:
+        first = psutil.Process(self.pid)
+        return [first, *first.children(recursive=True)]
 
 
 def ours(folder: Path, models: Path, settings: dict[str, str], gate: bool) -> Contender:
@@ -47,14 +69,15 @@ def ours(folder: Path, models: Path, settings: dict[str, str], gate: bool) -> Co
         server.service = "benchmarks.bare:ImageClassifier"
     key = server.create_key("bench@example.org", "--limit", "100000000/day")["key"]
     server.start()
-    return Contender("ours" if gate else "ours, no gate", server.url, key, v1_requests, v1_labels, server.end)
+    name = "ours" if gate else "ours, no gate"
+    return Contender(name, server.url, key, v1_requests, v1_labels, server.end, server.pid)
 
 
 def tutorial(folder: Path, checkpoint: Path) -> Contender:
     """The server that tutorials teach, with torch and transformers."""
     environment = {"BENCH_CHECKPOINT": str(checkpoint), "BENCH_DATABASE": str(folder / "tutorial.db")}
-    url, stop = _started([sys.executable, "-m", "benchmarks.peers.tutorial"], "/ready", environment, folder)
-    return Contender("tutorial", url, "tutorial-key", v1_requests, v1_labels, stop)
+    url, stop, pid = _started([sys.executable, "-m", "benchmarks.peers.tutorial"], "/ready", environment, folder)
+    return Contender("tutorial", url, "tutorial-key", v1_requests, v1_labels, stop, pid)
 
 
 def litserve(folder: Path, model: Path, precision: str) -> Contender:
@@ -62,8 +85,8 @@ def litserve(folder: Path, model: Path, precision: str) -> Contender:
     python = EXTRAS / "litserve" / "bin" / "python"
     environment = {"BENCH_MODEL": str(model), "BENCH_PRECISION": precision}
     command = [str(python), "-m", "benchmarks.peers.litserve_server"]
-    url, stop = _started(command, "/health", environment, folder)
-    return Contender("LitServe", url, "none", lambda files: _v1_shaped("/classify", files), v1_labels, stop)
+    url, stop, pid = _started(command, "/health", environment, folder)
+    return Contender("LitServe", url, "none", lambda files: _v1_shaped("/classify", files), v1_labels, stop, pid)
 
 
 def mlserver(folder: Path, model: Path, precision: str) -> Contender:
@@ -80,7 +103,7 @@ def mlserver(folder: Path, model: Path, precision: str) -> Contender:
     )
     environment = {"BENCH_MODEL": str(model), "BENCH_PRECISION": precision}
     command = [str(EXTRAS / "mlserver" / "bin" / "mlserver"), "start", str(settings)]
-    url, stop = _started(command, "/v2/models/classify/ready", environment, folder, port)
+    url, stop, pid = _started(command, "/v2/models/classify/ready", environment, folder, port)
 
     def requests(files: Sequence[bytes]) -> list[Request]:
         return [
@@ -92,7 +115,7 @@ def mlserver(folder: Path, model: Path, precision: str) -> Contender:
         [output] = json.loads(answer)["outputs"]
         return [found["label"] for found in json.loads(output["data"][0])]
 
-    return Contender("MLServer", url, "none", requests, labels, stop)
+    return Contender("MLServer", url, "none", requests, labels, stop, pid)
 
 
 def v1_requests(files: Sequence[bytes]) -> list[Request]:
@@ -126,8 +149,8 @@ def _free_port() -> int:
 
 def _started(
     command: list[str], ready: str, more: dict[str, str], folder: Path, port: int | None = None
-) -> tuple[str, Callable[[], None]]:
-    """Start a server and wait until it is ready; its URL, and what ends it."""
+) -> tuple[str, Callable[[], None], int]:
+    """Start a server and wait until it is ready; its URL, what ends it, and its process."""
     if port is None:
         port = _free_port()
         command = [*command, str(port)]
@@ -147,7 +170,7 @@ def _started(
     while time.monotonic() < give_up and process.poll() is None:
         try:
             if httpx.get(url + ready, timeout=5).status_code == 200:
-                return url, stop
+                return url, stop, process.pid
         except httpx.TransportError:
             time.sleep(0.2)
     raise SystemExit(f"ERROR: {' '.join(command)} did not become ready; see {log.name}.")

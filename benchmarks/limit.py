@@ -70,7 +70,7 @@ class Limit:
             took.append((time.perf_counter() - started) * 1000)
         return statistics.median(took)
 
-    def engine_per_s(self, seconds: float = 0.4) -> float:
+    def engine_per_s(self, seconds: float = 0.6) -> float:
         """The engine alone, images a second: how fast the machine is just now."""
         blank = np.zeros((BATCH, self.prepared.recipe.height, self.prepared.recipe.width, 3), np.uint8)
         started, done = time.perf_counter(), 0

@@ -58,6 +58,12 @@ class Server:
         }
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """The process that starts the others."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self, *options: str) -> None:
         self.launch(*options)
         self.wait_until_ready()
@@ -98,7 +104,7 @@ class Server:
         """SIGKILL to every process of the server at once; its workers have process groups of their own."""
         assert self._process is not None
         with contextlib.suppress(psutil.NoSuchProcess):
-            arbiter = psutil.Process(self._process.pid)
+            arbiter = psutil.Process(self.pid)
             for process in (arbiter, *arbiter.children(recursive=True)):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
@@ -119,9 +125,8 @@ class Server:
 
     def workers(self, service: str) -> list[psutil.Process]:
         """The processes of that service: `ImageClassifier` or `ResNetRunner`."""
-        assert self._process is not None
         found = []
-        for process in psutil.Process(self._process.pid).children(recursive=True):
+        for process in psutil.Process(self.pid).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
                 if "_bentoml_impl.worker.service" in process.cmdline() and service in process.cmdline():
                     found.append(process)

@@ -1,0 +1,90 @@
+"""What the comparison found, in Markdown: a line for each server, and a line for each bar."""
+
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.cells import Bench, Cell
+
+CALLERS = (1, 8, 32, 64)
+
+
+def machine() -> dict[str, str]:
+    """What this was measured on."""
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.processor(),
+    )
+    return {"processor": model, "cores": str(len(os.sched_getaffinity(0))), "python": platform.python_version()}
+
+
+def report(bench: Bench, precision: str) -> str:
+    """The tables, in Markdown."""
+    servers = list(dict.fromkeys(cell.server for cell in bench.cells if cell.case == "json"))
+    rounds = 1 + max(cell.round for cell in bench.cells)
+    limit = statistics.median(cell.limit for cell in bench.cells)
+    alone = statistics.median(cell.alone_ms for cell in bench.cells)
+    where = ", ".join(f"{name}: {value}" for name, value in machine().items())
+    heads = " | ".join(f"{callers} callers" for callers in CALLERS)
+    lines = [
+        f"{where}. ResNet-18 in {precision}, 500 x 375 JPEGs as base64 JSON, medians of {rounds} rounds of "
+        f"{bench.seconds:g} s. Each cell: requests/s, p50 / p95 / p99 in ms.",
+        "",
+        f"Without any server: {limit:.0f} images/s; decoding and running one image alone: {alone:.1f} ms.",
+        "",
+        f"| server | {heads} | of the limit, at 32 |",
+        "| --- |" + " --- |" * (len(CALLERS) + 1),
+    ]
+    for server in servers:
+        cells = [_cell(bench.of("json", server, callers)) for callers in CALLERS]
+        lines.append(f"| {server} | " + " | ".join(cells) + f" | {bench.of_limit('json', 32, server):.2f} |")
+    lines += ["", "| other cases | req/s, p50 / p95 / p99 ms |", "| --- | --- |"]
+    for case, server, callers in dict.fromkeys((cell.case, cell.server, cell.callers) for cell in bench.cells):
+        if case != "json":
+            callers_ = f", {callers} callers" if callers else ""
+            lines.append(f"| {case}, {server}{callers_} | {_cell(bench.of(case, server, callers))} |")
+    return "\n".join([*lines, "", *_bars(bench, servers)])
+
+
+def _cell(cells: Sequence[Cell]) -> str:
+    def median(field: str) -> float:
+        return statistics.median(getattr(cell, field) for cell in cells)
+
+    return f"{median('per_s'):.1f}, {median('p50'):.0f} / {median('p95'):.0f} / {median('p99'):.0f}"
+
+
+def _bars(bench: Bench, servers: Sequence[str]) -> list[str]:
+    """Each bar that the project sets itself, and whether it holds."""
+    mine, tutorials = bench.of("json", "ours", 1), bench.of("json", "tutorial", 1)
+    by_alone = statistics.median(cell.p50 / cell.alone_ms for cell in mine)
+    by_tutorial = statistics.median(
+        (theirs.p50 * theirs.engine) / (ours.p50 * ours.engine) for ours, theirs in zip(mine, tutorials, strict=True)
+    )
+    spread = statistics.median(cell.p99 / cell.p50 for cell in bench.of("json", "ours", 32))
+    raw = zip(bench.of("raw body", "ours", 32), bench.of("json", "ours", 32), strict=True)
+    by_json = statistics.median(one.per_engine / other.per_engine for one, other in raw)
+    bars = [
+        ("32 callers, of the limit without a server", bench.of_limit("json", 32, "ours"), 0.85, True),
+        ("32 callers, by the tutorial", bench.ratio("json", 32, "ours", "tutorial"), 4.5, True),
+        ("32 callers, p99 by p50", spread, 1.6, False),
+        ("1 caller, p50 by decoding and running alone", by_alone, 1.35, False),
+        ("1 caller, the tutorial's p50 by ours", by_tutorial, 3.0, True),
+        ("3000 x 2000, by the tutorial", bench.ratio("3000x2000", 8, "ours", "tutorial"), 5.0, True),
+        ("raw bodies by JSON", by_json, 1.0, True),
+        ("answers that were no 200", float(sum(cell.bad for cell in bench.cells)), 0.0, False),
+    ]
+    for peer in ("LitServe", "MLServer"):
+        if peer in servers:
+            bars.append((f"32 callers, by {peer}", bench.ratio("json", 32, "ours", peer), 1.0, True))
+    lines = ["| bar | measured | wanted | |", "| --- | --- | --- | --- |"]
+    for name, measured, wanted, at_least in bars:
+        held = measured >= wanted if at_least else measured <= wanted
+        sign = "≥" if at_least else "≤"
+        lines.append(f"| {name} | {measured:.2f} | {sign} {wanted:g} | {'holds' if held else 'MISSED'} |")
+    return lines
