@@ -58,8 +58,7 @@ class Database:
         """
         if self._writer is None:
             self._writer = GroupCommit(self._writing)
-        # A caller who goes away does not take back what was submitted.
-        return await asyncio.shield(asyncio.wrap_future(self._writer.submit(operation, change)))
+        return await self._writer.submit(operation, change)
 
     def ask(self, question: Callable[[Connection], T]) -> T:
         """`read`, for callers without an event loop."""

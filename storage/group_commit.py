@@ -5,12 +5,13 @@ PostgreSQL and MySQL do for their own logs); at rest a single request is committ
 company. A change is done when its commit is: its future resolves afterwards, never before.
 """
 
+import asyncio
 import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from prometheus_client import Histogram
@@ -22,7 +23,7 @@ from storage.errors import StorageUnavailable
 
 # Makes many changes of one kind, and returns what came of each, in their order.
 Operation = Callable[[Connection, Sequence[Any]], Sequence[Any]]
-Waiting = tuple[Operation, Any, Future[Any]]
+Waiting = tuple[Operation, Any, asyncio.Future[Any]]
 
 logger = logging.getLogger("bentoml.classifier")
 
@@ -50,9 +51,12 @@ class GroupCommit:
         self._thread = threading.Thread(target=self._work, name="group-commit", daemon=True)
         self._thread.start()
 
-    def submit(self, operation: Operation, change: Any) -> Future[Any]:
-        """Have the change made and committed; the future then holds what came of it."""
-        future: Future[Any] = Future()
+    def submit(self, operation: Operation, change: Any) -> asyncio.Future[Any]:
+        """Have the change made and committed; the future then holds what came of it.
+
+        Called on the event loop that awaits it. Who cancels the future does not take back the change.
+        """
+        future = asyncio.get_running_loop().create_future()
         self._waiting.put((operation, change, future))
         return future
 
@@ -89,19 +93,21 @@ class GroupCommit:
                 results = [operation(connection, [item[1] for item in items]) for operation, items in kinds.items()]
         except DATABASE_IS_AWAY as error:
             self._tell(error)
-            for *_, future in batch:
-                future.set_exception(StorageUnavailable(type(error).__name__))
+            away = StorageUnavailable(type(error).__name__)
+            _answer((future, None, away) for *_, future in batch)
         except Exception as error:
             # One change spoilt the transaction of all: each gets one of its own, so that only that one fails.
             if len(batch) == 1:
-                batch[0][2].set_exception(error)
+                _answer([(batch[0][2], None, error)])
             else:
                 for item in batch:
                     self._settle([item])
         else:
-            for items, of_kind in zip(kinds.values(), results, strict=True):
-                for (*_, future), result in zip(items, of_kind, strict=True):
-                    future.set_result(result)
+            _answer(
+                (future, result, None)
+                for items, of_kind in zip(kinds.values(), results, strict=True)
+                for (*_, future), result in zip(items, of_kind, strict=True)
+            )
 
     def _tell(self, error: Exception) -> None:
         """Say why nothing is committed, now and then, by the error's name: its text may hold what is not logged."""
@@ -111,3 +117,21 @@ class GroupCommit:
         cause = getattr(error, "orig", None) or error
         code = getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None) or ""
         logger.warning("The database takes no changes: %s %s", type(cause).__name__, code)
+
+
+def _answer(outcomes: Iterable[tuple[asyncio.Future[Any], Any, Exception | None]]) -> None:
+    """Wake the event loop once for all of them: to wake a thread costs more than most changes do."""
+    done = list(outcomes)
+    # A loop that has been closed meanwhile has nobody left who waits.
+    with suppress(RuntimeError):
+        done[0][0].get_loop().call_soon_threadsafe(_resolve, done)
+
+
+def _resolve(outcomes: Sequence[tuple[asyncio.Future[Any], Any, Exception | None]]) -> None:
+    for future, result, error in outcomes:
+        if future.done():
+            continue
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)

@@ -6,6 +6,7 @@ each hit costs a few look-ups in an index, whether the limit is 5 or 5 million.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, text
 
@@ -13,6 +14,7 @@ from storage.models import hits
 from storage.policy import Decision, Limit, Standing
 
 MICROSECONDS = 1_000_000
+_FORGET_EVERY = 16
 
 _of_user = hits.c.user_id == bindparam("user")
 _newest = select(hits.c.seq, hits.c.at_us).where(_of_user).order_by(hits.c.seq.desc()).limit(1)
@@ -56,46 +58,81 @@ def hit(connection: Connection, asked: Sequence[Hit]) -> Sequence[Decision]:
         connection: inside a transaction; on SQLite, one that holds the write lock.
         asked: the requests, answered in their order.
     """
+    of_users: dict[str, list[int]] = {}
+    for number, one in enumerate(asked):
+        of_users.setdefault(one.user_id, []).append(number)
     decisions: dict[int, Decision] = {}
+    added: list[dict[str, Any]] = []
     # User by user, in one order everywhere, so that two replicas never wait for each other in a circle.
-    for number in sorted(range(len(asked)), key=lambda number: asked[number].user_id):
-        decisions[number] = _hit(connection, asked[number])
+    for user_id in sorted(of_users):
+        if connection.dialect.name == "postgresql":
+            connection.execute(_lock, {"user": user_id})
+        log = _Log(connection, asked[of_users[user_id][0]])
+        for number in of_users[user_id]:
+            decisions[number] = log.hit(asked[number])
+        added += log.added()
+        log.forget()
+    if added:
+        connection.execute(_add, added)
     return [decisions[number] for number in range(len(asked))]
 
 
 def test(connection: Connection, asked: Hit) -> Decision:
     """Where the user stands, without counting anything."""
-    newest, now_us = _where_we_are(connection, asked)
-    return Decision(tuple(_standing(connection, asked, limit, newest, now_us) for limit in asked.limits))
+    log = _Log(connection, asked)
+    return Decision(tuple(log.standing(limit, asked.cost) for limit in asked.limits))
 
 
-def _hit(connection: Connection, asked: Hit) -> Decision:
-    if connection.dialect.name == "postgresql":
-        connection.execute(_lock, {"user": asked.user_id})
-    newest, now_us = _where_we_are(connection, asked)
-    before = [_standing(connection, asked, limit, newest, now_us) for limit in asked.limits]
-    if any(standing.wait_s > 0 for standing in before):
-        return Decision(tuple(before))
-    numbers = range(newest + 1, newest + 1 + asked.cost)
-    connection.execute(_add, [{"user_id": asked.user_id, "seq": number, "at_us": now_us} for number in numbers])
-    longest = max(limit.window_s for limit in asked.limits)
-    connection.execute(_forget, {"user": asked.user_id, "since": now_us - longest * MICROSECONDS})
-    return Decision(tuple(standing.after(asked.cost) for standing in before))
+class _Log:
+    """A user's hits in one transaction: read once, however many requests of the user it settles, all at one time."""
 
+    def __init__(self, connection: Connection, asked: Hit) -> None:
+        self._connection = connection
+        self._user_id = asked.user_id
+        now_us = asked.clock_us() if asked.clock_us else connection.execute(_server_clock).scalar_one()
+        # Read under the lock, so that hits are in order of time.
+        row = connection.execute(_newest, {"user": asked.user_id}).one_or_none()
+        self._newest: int = row.seq if row else 0
+        self._now_us: int = max(now_us, row.at_us) if row else now_us
+        self._windows: dict[int, tuple[int, int | None]] = {}
+        self._cost = 0
 
-def _where_we_are(connection: Connection, asked: Hit) -> tuple[int, int]:
-    """The number of the user's newest hit, and the time; read under the lock, so that hits are in order of time."""
-    now_us = asked.clock_us() if asked.clock_us else connection.execute(_server_clock).scalar_one()
-    row = connection.execute(_newest, {"user": asked.user_id}).one_or_none()
-    return (row.seq, max(now_us, row.at_us)) if row else (0, now_us)
+    def hit(self, asked: Hit) -> Decision:
+        before = [self.standing(limit, asked.cost) for limit in asked.limits]
+        if any(standing.wait_s > 0 for standing in before):
+            return Decision(tuple(before))
+        self._cost += asked.cost
+        return Decision(tuple(standing.after(asked.cost) for standing in before))
 
+    def standing(self, limit: Limit, cost: int) -> Standing:
+        used, oldest_us = self._window(limit.window_s)
+        if self._cost:
+            used, oldest_us = used + self._cost, self._now_us if oldest_us is None else oldest_us
+        blocking_us = None
+        if used + cost > limit.quota >= cost:
+            blocking_us = self._at_us(self._newest + self._cost - (limit.quota - cost))
+        return Standing.at(limit, self._now_us, used, oldest_us, cost, blocking_us)
 
-def _standing(connection: Connection, asked: Hit, limit: Limit, newest: int, now_us: int) -> Standing:
-    window_us, user_id = limit.window_s * MICROSECONDS, asked.user_id
-    first = connection.execute(_first_since, {"user": user_id, "since": now_us - window_us}).one_or_none()
-    used = newest - first.seq + 1 if first else 0
-    blocking_us = None
-    if used + asked.cost > limit.quota >= asked.cost:
-        number = newest - (limit.quota - asked.cost)
-        blocking_us = connection.execute(_numbered, {"user": user_id, "number": number}).one().at_us
-    return Standing.at(limit, now_us, used, first.at_us if first else None, asked.cost, blocking_us)
+    def added(self) -> list[dict[str, Any]]:
+        numbers = range(self._newest + 1, self._newest + 1 + self._cost)
+        return [{"user_id": self._user_id, "seq": number, "at_us": self._now_us} for number in numbers]
+
+    def forget(self) -> None:
+        """Delete what no window reaches any more, every so many hits: it is in nobody's way meanwhile."""
+        if self._newest // _FORGET_EVERY != (self._newest + self._cost) // _FORGET_EVERY:
+            since_us = self._now_us - max(self._windows) * MICROSECONDS
+            self._connection.execute(_forget, {"user": self._user_id, "since": since_us})
+
+    def _window(self, window_s: int) -> tuple[int, int | None]:
+        """The hits in the window before this transaction's own, and the time of the oldest."""
+        if window_s not in self._windows:
+            since_us = self._now_us - window_s * MICROSECONDS
+            first = self._connection.execute(_first_since, {"user": self._user_id, "since": since_us}).one_or_none()
+            self._windows[window_s] = (self._newest - first.seq + 1, first.at_us) if first else (0, None)
+        return self._windows[window_s]
+
+    def _at_us(self, number: int) -> int:
+        if number > self._newest:
+            return self._now_us
+        at_us: int = self._connection.execute(_numbered, {"user": self._user_id, "number": number}).scalar_one()
+        return at_us

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from sqlalchemy import func, select
 
 from storage import keys, limits
 from storage.database import Database
@@ -15,6 +16,7 @@ from storage.keys import NewKey
 from storage.limits import Hit
 from storage.limits_redis import RedisLimits
 from storage.migrate import migrate
+from storage.models import hits
 from storage.policy import Decision, Limit
 from storage.store import Store
 
@@ -157,6 +159,42 @@ def test_no_window_ever_holds_more_than_the_limit(hit: Hitting, seed: int) -> No
         else:
             retry = now + round(decision.wait_s * SECOND)
             assert all(sum(at >= retry - limit.window_s * SECOND for at in admitted) < limit.quota for limit in both)
+
+
+def test_requests_settled_together_are_settled_as_one_after_another(tmp_path: Path) -> None:
+    """Two users, several costs: the answers of one transaction, and of a transaction each."""
+    chance = random.Random(0)
+    of_user = (Limit(4, 2), Limit(12, 20))
+    together, apart = Sql(f"sqlite:///{tmp_path}/together.db"), Sql(f"sqlite:///{tmp_path}/apart.db")
+    others = {}
+    for place in (together, apart):
+        new = NewKey("c@d", None, of_user, "other", "hash", frozenset(), START, None)
+        others[place] = place.database.change(partial(keys.issue, new=new)).user_id
+    now = START
+    for _ in range(60):
+        now += int(chance.expovariate(1) * SECOND)
+        group = [(chance.random() < 0.5, chance.choice([1, 1, 2, 5])) for _ in range(chance.randint(1, 6))]
+        asked = {
+            place: [
+                Hit(place.user if mine else others[place], of_user, cost, partial(int, now)) for mine, cost in group
+            ]
+            for place in (together, apart)
+        }
+        at_once = together.database.change(partial(limits.hit, asked=asked[together]))
+        in_turn = [apart.database.change(partial(limits.hit, asked=[one]))[0] for one in asked[apart]]
+        assert at_once == in_turn
+    together.close()
+    apart.close()
+
+
+def test_hits_that_no_window_reaches_are_forgotten(tmp_path: Path) -> None:
+    place = Sql(f"sqlite:///{tmp_path}/it.db")
+    for second in range(200):
+        assert place.hit((Limit(100, 10),), START + second * SECOND).admitted
+    kept = place.database.ask(lambda connection: connection.scalar(select(func.count()).select_from(hits)))
+    assert kept is not None
+    assert kept < 40
+    place.close()
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
