@@ -1,9 +1,10 @@
-"""The connection to the database: reads on a few threads, writes by group commit."""
+"""The connection to the database: reads on a few threads, writes by group commit, or at once where they are alone."""
 
 import asyncio
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 
 from storage.errors import StorageUnavailable
 from storage.group_commit import DATABASE_IS_AWAY, GroupCommit, Operation
+from storage.lone_commit import LoneCommit
 
 T = TypeVar("T")
 
@@ -21,6 +23,10 @@ CACHE_KIB = 32 * 1024
 STATEMENT_TIMEOUT_MS = 5000
 CONNECT_TIMEOUT_S = 3
 _WRITES = "storage_writes"
+# WAL lets readers go on beside the writer. NORMAL survives the death of the process, which is what is promised.
+_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"cache_size=-{CACHE_KIB}")
+_WAITING = (f"busy_timeout={BUSY_TIMEOUT_MS}",)
+_AT_ONCE = ("busy_timeout=0", "wal_autocheckpoint=0")
 
 
 class Database:
@@ -34,6 +40,9 @@ class Database:
         self._engine = _engine(url)
         self._writing = self._engine.execution_options(**{_WRITES: True})
         self._writer: GroupCommit | None = None
+        self._lone: LoneCommit | None = None
+        if not self.has_server:
+            self._lone = LoneCommit(_sqlite(url, _AT_ONCE).execution_options(**{_WRITES: True}))
         self._readers = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="storage-read")
 
     @property
@@ -58,6 +67,10 @@ class Database:
         """
         if self._writer is None:
             self._writer = GroupCommit(self._writing)
+        if self._lone is not None and not self._writer.waiting and self._lone.is_due():
+            # Whatever is in its way, the thread waits for it, or says what it is.
+            with suppress(*DATABASE_IS_AWAY):
+                return self._lone.make(operation, change)
         return await self._writer.submit(operation, change)
 
     def ask(self, question: Callable[[Connection], T]) -> T:
@@ -74,6 +87,8 @@ class Database:
             self._writer.close()
         self._readers.shutdown()
         self._engine.dispose()
+        if self._lone is not None:
+            self._lone.close()
 
 
 def _run(engine: Engine, work: Callable[[Connection], T]) -> T:
@@ -87,10 +102,7 @@ def _run(engine: Engine, work: Callable[[Connection], T]) -> T:
 def _engine(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
-        engine = create_engine(parsed)
-        event.listen(engine, "connect", _set_up_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-        return engine
+        return _sqlite(url, _WAITING)
     # A server that is gone is told within seconds, whether it refuses or is silent, so that callers get their 503.
     # Every question here is one for an index; statistics of a table that was just empty would say otherwise.
     wanted = {"statement_timeout": STATEMENT_TIMEOUT_MS, "lock_timeout": STATEMENT_TIMEOUT_MS, "enable_seqscan": "off"}
@@ -108,17 +120,16 @@ def _engine(url: str) -> Engine:
     )
 
 
-def _set_up_sqlite(connection, _record) -> None:  # type: ignore[no-untyped-def]
-    # WAL lets readers go on beside the writer. NORMAL survives the death of the process, which is what is promised.
-    connection.isolation_level = None
-    for pragma in (
-        f"busy_timeout={BUSY_TIMEOUT_MS}",
-        "journal_mode=WAL",
-        "synchronous=NORMAL",
-        "foreign_keys=ON",
-        f"cache_size=-{CACHE_KIB}",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
+def _sqlite(url: str, pragmas: tuple[str, ...]) -> Engine:
+    def set_up(connection, _record) -> None:  # type: ignore[no-untyped-def]
+        connection.isolation_level = None
+        for pragma in (*_PRAGMAS, *pragmas):
+            connection.execute(f"PRAGMA {pragma}")
+
+    engine = create_engine(url)
+    event.listen(engine, "connect", set_up)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -24,6 +24,8 @@ from storage.errors import StorageUnavailable
 # Makes many changes of one kind, and returns what came of each, in their order.
 Operation = Callable[[Connection, Sequence[Any]], Sequence[Any]]
 Waiting = tuple[Operation, Any, asyncio.Future[Any]]
+# Who waits, what came of the change, or why nothing did.
+Outcome = tuple[asyncio.Future[Any], Any, Exception | None]
 
 logger = logging.getLogger("bentoml.classifier")
 
@@ -31,20 +33,24 @@ MOST_IN_ONE_COMMIT = 256
 TOLD_EVERY_S = 10.0
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
-_commit_seconds = Histogram(
-    "classifier_commit_seconds", "A transaction of hits and ledger rows, to its commit.", buckets=SECONDS
+commit_seconds = Histogram(
+    "classifiercommit_seconds", "A transaction of hits and ledger rows, to its commit.", buckets=SECONDS
 )
 DATABASE_IS_AWAY = (OperationalError, InterfaceError, PoolTimeout)
 
 
 class GroupCommit:
-    """Makes changes in the order of their submission, kind by kind, many to a transaction."""
+    """Makes changes in the order of their submission, kind by kind, many to a transaction.
+
+    Args:
+        engine: what the transactions are begun on.
+
+    Attributes:
+        waiting: changes whose callers have not yet been answered.
+    """
 
     def __init__(self, engine: Engine) -> None:
-        """
-        Args:
-            engine: what the transactions are begun on.
-        """
+        self.waiting = 0
         self._engine = engine
         self._waiting: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
         self._told_at = float("-inf")
@@ -57,6 +63,7 @@ class GroupCommit:
         Called on the event loop that awaits it. Who cancels the future does not take back the change.
         """
         future = asyncio.get_running_loop().create_future()
+        self.waiting += 1
         self._waiting.put((operation, change, future))
         return future
 
@@ -89,21 +96,21 @@ class GroupCommit:
         for item in batch:
             kinds.setdefault(item[0], []).append(item)
         try:
-            with _commit_seconds.time(), self._engine.begin() as connection:
+            with commit_seconds.time(), self._engine.begin() as connection:
                 results = [operation(connection, [item[1] for item in items]) for operation, items in kinds.items()]
         except DATABASE_IS_AWAY as error:
             self._tell(error)
             away = StorageUnavailable(type(error).__name__)
-            _answer((future, None, away) for *_, future in batch)
+            self._answer((future, None, away) for *_, future in batch)
         except Exception as error:
             # One change spoilt the transaction of all: each gets one of its own, so that only that one fails.
             if len(batch) == 1:
-                _answer([(batch[0][2], None, error)])
+                self._answer([(batch[0][2], None, error)])
             else:
                 for item in batch:
                     self._settle([item])
         else:
-            _answer(
+            self._answer(
                 (future, result, None)
                 for items, of_kind in zip(kinds.values(), results, strict=True)
                 for (*_, future), result in zip(items, of_kind, strict=True)
@@ -118,20 +125,19 @@ class GroupCommit:
         code = getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None) or ""
         logger.warning("The database takes no changes: %s %s", type(cause).__name__, code)
 
+    def _answer(self, outcomes: Iterable[Outcome]) -> None:
+        """Wake the event loop once for all of them: to wake a thread costs more than most changes do."""
+        done = list(outcomes)
+        # A loop that has been closed meanwhile has nobody left who waits.
+        with suppress(RuntimeError):
+            done[0][0].get_loop().call_soon_threadsafe(self._resolve, done)
 
-def _answer(outcomes: Iterable[tuple[asyncio.Future[Any], Any, Exception | None]]) -> None:
-    """Wake the event loop once for all of them: to wake a thread costs more than most changes do."""
-    done = list(outcomes)
-    # A loop that has been closed meanwhile has nobody left who waits.
-    with suppress(RuntimeError):
-        done[0][0].get_loop().call_soon_threadsafe(_resolve, done)
-
-
-def _resolve(outcomes: Sequence[tuple[asyncio.Future[Any], Any, Exception | None]]) -> None:
-    for future, result, error in outcomes:
-        if future.done():
-            continue
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)
+    def _resolve(self, outcomes: Sequence[Outcome]) -> None:
+        self.waiting -= len(outcomes)
+        for future, result, error in outcomes:
+            if future.done():
+                continue
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)

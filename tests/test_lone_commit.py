@@ -1,0 +1,71 @@
+"""One caller alone: its hits and rows are committed at once, and nobody waits where that can't be."""
+
+import asyncio
+import sqlite3
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from storage import keys
+from storage.keys import NewKey
+from storage.migrate import migrate
+from storage.policy import Limit
+from storage.store import Store
+
+LIMITS = (Limit(1_000_000, 60),)
+HELD_S = 0.5
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    migrate(f"sqlite:///{tmp_path}/it.db")
+    return tmp_path / "it.db"
+
+
+def _store(path: Path) -> tuple[Store, str]:
+    store = Store(f"sqlite:///{path}")
+    new = NewKey("a@b", None, LIMITS, "key", "hash", frozenset(), 0, None)
+    return store, store.database.change(partial(keys.issue, new=new)).user_id
+
+
+def test_the_service_goes_on_while_another_process_writes(path: Path) -> None:
+    """The hit is counted once the database is free, and the event loop does not stand still until then."""
+    store, user = _store(path)
+
+    async def hit_while_held() -> tuple[bool, float]:
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        hit, last, longest = asyncio.create_task(store.hit(user, LIMITS)), time.monotonic(), 0.0
+        free_at = last + HELD_S
+        while not hit.done():
+            await asyncio.sleep(0.01)
+            now = time.monotonic()
+            last, longest = now, max(longest, now - last)
+            if now > free_at and other.in_transaction:
+                assert not hit.done()
+                other.execute("COMMIT")
+        other.close()
+        await store.close()
+        return hit.result().admitted, longest
+
+    admitted, longest = asyncio.run(hit_while_held())
+    assert admitted
+    assert longest < HELD_S / 2
+
+
+def test_the_log_that_lone_changes_write_is_folded_into_the_database(path: Path) -> None:
+    store, user = _store(path)
+    log = path.with_name("it.db-wal")
+
+    async def hits_apart() -> int:
+        for _ in range(700):
+            await store.hit(user, LIMITS)
+            await asyncio.sleep(0.002)
+        size = log.stat().st_size
+        await store.close()
+        return size
+
+    # A hit writes some 13 KB; SQLite starts its log anew after each checkpoint, which is due at 4 MB.
+    assert asyncio.run(hits_apart()) < 8_000_000
