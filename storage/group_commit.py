@@ -34,7 +34,7 @@ TOLD_EVERY_S = 10.0
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
 commit_seconds = Histogram(
-    "classifiercommit_seconds", "A transaction of hits and ledger rows, to its commit.", buckets=SECONDS
+    "classifier_commit_seconds", "A transaction of hits and ledger rows, to its commit.", buckets=SECONDS
 )
 DATABASE_IS_AWAY = (OperationalError, InterfaceError, PoolTimeout)
 
