@@ -7,7 +7,6 @@ import asyncio
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
@@ -28,7 +27,7 @@ from auth.authentication import Authentication
 from auth.failures import FailureLimit
 from auth.rate_limit import RateLimit, admit
 from auth.usage_log import UsageLog
-from configs.processes import collect_seldom, end_with_parent, on_end, outlive, refuse_when_ending, step_back
+from configs.processes import collect_seldom, end_with_parent, on_end, outlive, refuse_when_ending
 from configs.settings import PREFIX, SettingsError, load_settings
 from model import source
 from model.engine import check, chosen_engine, load_engine
@@ -131,9 +130,7 @@ class ImageClassifier:
         assert prepared is not None, "the start prepares a model before it starts a gateway"
         most = settings.max_batch_size
         if is_embedded:
-            # The threads of the engine step back behind the one that answers.
-            with ThreadPoolExecutor(1, initializer=step_back) as background:
-                engine, description = background.submit(load_engine, prepared, settings).result()
+            engine, description = load_engine(prepared, settings)
             runner: Runner = EmbeddedRunner(engine, description, most, batch_sizes(most))
         else:
             runner = RemoteRunner(lambda: self.runner.to_async, most)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from configs.processes import step_back
 from model.engine import Engine, Images, Probabilities
 
 
@@ -42,7 +41,7 @@ class Batcher:
         self._waiting: deque[tuple[Images, asyncio.Future[Predicted]]] = deque()
         self._computing = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._threads = ThreadPoolExecutor(engine.streams, "engine", initializer=step_back)
+        self._threads = ThreadPoolExecutor(engine.streams, "engine")
 
     async def predict(self, images: Images) -> Predicted:
         """uint8, n x height x width x 3, with n at most `max_batch`.
