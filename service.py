@@ -30,7 +30,7 @@ from auth.usage_log import UsageLog
 from configs.processes import collect_seldom, end_with_parent, on_end, outlive, refuse_when_ending
 from configs.settings import PREFIX, SettingsError, load_settings
 from model import source
-from model.engine import check, chosen_engine, load_engine
+from model.engine import batch_size, check, chosen_engine, load_engine
 from model.errors import ModelError
 from model.store import PreparedModel
 from problems import http, logs
@@ -85,7 +85,7 @@ class ResNetRunner:
         outlive("ImageClassifier")
         collect_seldom()
 
-    @bentoml.api(batchable=True, max_batch_size=settings.max_batch_size)
+    @bentoml.api(batchable=True, max_batch_size=batch_size(settings))
     def predict(self, images: np.ndarray) -> np.ndarray:
         """uint8, n x height x width x 3 → float32, n x (labels + 1): see `predict_timed`."""
         return predict_timed(self.engine, images)
@@ -128,7 +128,7 @@ class ImageClassifier:
     def __init__(self) -> None:
         end_with_parent()
         assert prepared is not None, "the start prepares a model before it starts a gateway"
-        most = settings.max_batch_size
+        most = batch_size(settings)
         if is_embedded:
             engine, description = load_engine(prepared, settings)
             runner: Runner = EmbeddedRunner(engine, description, most, batch_sizes(most))

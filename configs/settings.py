@@ -27,7 +27,7 @@ class Settings(BaseSettings):
     engine: Literal["auto", "openvino", "torch"] = "auto"
     precision: Literal["auto", "f32", "bf16", "int8"] = "auto"
     threads: Annotated[int | None, Field(gt=0)] = None
-    max_batch_size: Annotated[int, Field(gt=0, le=256)] = 16
+    max_batch_size: Annotated[int | None, Field(gt=0, le=256)] = None
     runner: Literal["auto", "embedded", "service"] = "auto"
     database_url: str = "sqlite:///var/classifier.db"
     redis_url: str | None = None

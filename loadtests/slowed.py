@@ -17,9 +17,9 @@ class SlowedEngine:
         self.name, self.precision, self.streams = engine.name, engine.precision, engine.streams
         self._engine = engine
 
-    def predict(self, images: Images) -> Probabilities:
+    def predict(self, images: Images, together: bool = True) -> Probabilities:
         time.sleep(SLEEPS_S)
-        return self._engine.predict(images)
+        return self._engine.predict(images, together)
 
 
 def _load(prepared: PreparedModel, settings: Settings) -> tuple[SlowedEngine, Description]:

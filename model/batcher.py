@@ -1,15 +1,21 @@
 """Adaptive batching in process: whenever the engine is free it takes what waits, and waits for nothing more."""
 
 import asyncio
+import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from model.engine import Engine, Images, Probabilities
+
+Waiting = tuple[Images, asyncio.Future["Predicted"]]
+# The rows of a batch, and how many milliseconds they took.
+Timed = tuple[Probabilities, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +34,12 @@ class Predicted:
 class Batcher:
     """One engine, fed by many callers. A batch is as large as what came while those before it were computed.
 
+    Where fewer images wait than the engine has streams, all its threads compute them together, so that a lone caller
+    waits least. Where there are more, each stream has a batch of its own: its threads then wait for no others, and one
+    that has to leave its core for a moment holds up nobody.
+
     Args:
-        engine: computes up to `engine.streams` batches at a time.
+        engine: what computes.
         max_batch: images in a batch; more do not make an engine faster, and make everyone in it wait.
         observe: told the size of every batch.
     """
@@ -38,9 +48,9 @@ class Batcher:
         self._engine = engine
         self._max_batch = max_batch
         self._observe = observe
-        self._waiting: deque[tuple[Images, asyncio.Future[Predicted]]] = deque()
-        self._computing = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: deque[Waiting] = deque()
+        self._free = engine.streams
+        self._is_due = False
         self._threads = ThreadPoolExecutor(engine.streams, "engine")
 
     async def predict(self, images: Images) -> Predicted:
@@ -49,45 +59,35 @@ class Batcher:
         Raises:
             Exception: whatever the engine raises over the batch.
         """
-        answer: asyncio.Future[Predicted] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Predicted] = loop.create_future()
         self._waiting.append((images, answer))
-        if self._computing < self._engine.streams:
-            self._computing += 1
-            # Kept, or the event loop might forget it.
-            task = asyncio.create_task(self._compute())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        if not self._is_due:
+            # Not at once: what comes in the same turn of the event loop is company.
+            self._is_due = True
+            loop.call_soon(self._dispatch)
         return await answer
 
-    async def _compute(self) -> None:
-        """Compute batch after batch until nothing waits."""
-        try:
-            while batch := self._take():
-                await self._answer(batch)
-        finally:
-            # At once, not when the task is found to be done: who comes in between would wait for nobody.
-            self._computing -= 1
+    def _dispatch(self) -> None:
+        """Have what waits computed, as far as there are free streams."""
+        self._is_due = False
+        loop, streams = asyncio.get_running_loop(), self._engine.streams
+        while self._free and (waiting := sum(len(images) for images, _ in self._waiting)):
+            together = self._free == streams and (waiting < streams or streams == 1)
+            taken = streams if together else 1
+            batch = self._take(waiting if together else math.ceil(waiting / self._free))
+            if not batch:
+                return
+            self._free -= taken
+            computed = loop.run_in_executor(self._threads, self._predict, [one for one, _ in batch], together)
+            computed.add_done_callback(partial(self._answer, batch, taken))
 
-    async def _answer(self, batch: list[tuple[Images, asyncio.Future[Predicted]]]) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            rows, infer_ms = await loop.run_in_executor(self._threads, self._predict, [one for one, _ in batch])
-        except Exception as error:
-            for _, answer in batch:
-                if not answer.done():
-                    answer.set_exception(error)
-            return
-        first = 0
-        for images, answer in batch:
-            # A caller whose time was up does not wait any more.
-            if not answer.done():
-                answer.set_result(Predicted(rows[first : first + len(images)], infer_ms))
-            first += len(images)
-
-    def _take(self) -> list[tuple[Images, asyncio.Future[Predicted]]]:
-        batch, size = [], 0
-        while self._waiting and size + len(self._waiting[0][0]) <= self._max_batch:
+    def _take(self, share: int) -> list[Waiting]:
+        batch: list[Waiting] = []
+        size, most = 0, min(share, self._max_batch)
+        while self._waiting and (not batch or size + len(self._waiting[0][0]) <= most):
             images, answer = self._waiting.popleft()
+            # A caller whose time was up does not wait any more.
             if not answer.done():
                 batch.append((images, answer))
                 size += len(images)
@@ -95,7 +95,24 @@ class Batcher:
             self._observe(size)
         return batch
 
-    def _predict(self, parts: list[Images]) -> tuple[Probabilities, float]:
+    def _answer(self, batch: Sequence[Waiting], taken: int, computed: asyncio.Future[Timed]) -> None:
+        # The engine's next batch first: the answers' callers have time.
+        self._free += taken
+        self._dispatch()
+        error = computed.exception()
+        if error is not None:
+            for _, answer in batch:
+                if not answer.done():
+                    answer.set_exception(error)
+            return
+        rows, infer_ms = computed.result()
+        first = 0
+        for images, answer in batch:
+            if not answer.done():
+                answer.set_result(Predicted(rows[first : first + len(images)], infer_ms))
+            first += len(images)
+
+    def _predict(self, parts: list[Images], together: bool) -> Timed:
         started = time.perf_counter()
-        rows = self._engine.predict(parts[0] if len(parts) == 1 else np.concatenate(parts))
+        rows = self._engine.predict(parts[0] if len(parts) == 1 else np.concatenate(parts), together)
         return rows, (time.perf_counter() - started) * 1000

@@ -17,6 +17,9 @@ from model.store import GRAPH, GRAPH_INT8, PreparedModel
 
 logger = logging.getLogger("bentoml.classifier")
 
+# On a CPU more images make a batch no faster, and the gateway has the next ones decoded meanwhile; a GPU wants many.
+BATCH_SIZES = {"openvino": 8, "torch": 64}
+
 Images = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
 
@@ -36,15 +39,20 @@ class Engine(Protocol):
     Attributes:
         name: "openvino" or "torch".
         precision: "f32" or "bf16": what the weights and the sums are kept in.
-        streams: how many batches it computes at a time.
+        streams: how many batches it computes beside each other, at most.
     """
 
     name: str
     precision: str
     streams: int
 
-    def predict(self, images: Images) -> Probabilities:
-        """uint8, n x height x width x 3 → float32, n x labels; each row sums to 1."""
+    def predict(self, images: Images, together: bool = True) -> Probabilities:
+        """uint8, n x height x width x 3 → float32, n x labels; each row sums to 1.
+
+        Args:
+            images: one batch.
+            together: with all threads; else on one of the streams, beside other batches.
+        """
 
 
 def precision_of(precision: str, bf16_is_native: bool) -> str:
@@ -59,6 +67,11 @@ def chosen_engine(settings: Settings) -> str:
     if settings.engine != "auto":
         return settings.engine
     return "torch" if _has_cuda() else "openvino"
+
+
+def batch_size(settings: Settings) -> int:
+    """The most images in a batch: what the settings ask for, or what suits the engine."""
+    return settings.max_batch_size or BATCH_SIZES[chosen_engine(settings)]
 
 
 def check(prepared: PreparedModel, settings: Settings) -> None:
@@ -90,13 +103,13 @@ def load_engine(prepared: PreparedModel, settings: Settings) -> tuple[Engine, De
     if chosen_engine(settings) == "torch":
         from model.torch_engine import TorchEngine
 
-        engine: Engine = TorchEngine(prepared, settings.precision, settings.max_batch_size)
+        engine: Engine = TorchEngine(prepared, settings.precision, batch_size(settings))
     else:
         from model.openvino_engine import OpenVinoEngine
 
         graph = GRAPH_INT8 if settings.precision == "int8" else GRAPH
         engine = OpenVinoEngine(prepared.folder / graph, settings.precision, settings.threads)
-    description = Description(engine.name, engine.precision, _warm_up(engine, prepared.recipe, settings.max_batch_size))
+    description = Description(engine.name, engine.precision, _warm_up(engine, prepared.recipe, batch_size(settings)))
     if prepared.manifest.stand_in:
         logger.warning("%s answers: a stand-in for the model that was asked for.", prepared.manifest.name)
     logger.info(

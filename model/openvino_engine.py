@@ -9,9 +9,12 @@ import numpy as np
 from configs.machine import cores
 from model.engine import Images, Probabilities, precision_of
 
+# More streams than this carry no more, and each takes memory for a batch of its own.
+MOST_STREAMS = 8
+
 
 class OpenVinoEngine:
-    """A compiled graph, and one request to it for each batch that may be computed at a time."""
+    """The graph compiled twice: for all threads together, and for a few streams beside each other."""
 
     name = "openvino"
 
@@ -30,28 +33,35 @@ class OpenVinoEngine:
         self.precision = precision_of(precision, native)
         # What is not int8 in a quantised graph is computed as `auto` would.
         is_bf16 = native if precision == "int8" else self.precision == "bf16"
-        element = openvino.Type.bf16 if is_bf16 else openvino.Type.f32
-        self._compiled = core.compile_model(
-            graph,
-            "CPU",
-            {
-                properties.hint.inference_precision: element,
-                properties.hint.performance_mode: properties.hint.PerformanceMode.LATENCY,
-                properties.inference_num_threads: threads or cores(),
-                # Pinned threads of several processes would share the first core.
-                properties.hint.enable_cpu_pinning: False,
-            },
-        )
-        self.streams = int(self._compiled.get_property(properties.num_streams))
-        self._free: SimpleQueue[Any] = SimpleQueue()
-        for _ in range(self.streams):
-            self._free.put(self._compiled.create_infer_request())
+        threads = threads or cores()
+        self.streams = min(threads, MOST_STREAMS)
 
-    def predict(self, images: Images) -> Probabilities:
-        # BentoML's development server, which makes no batches, calls from more threads than there are streams.
-        request = self._free.get()
+        def requests(streams: int) -> SimpleQueue[Any]:
+            compiled = core.compile_model(
+                graph,
+                "CPU",
+                {
+                    properties.hint.inference_precision: openvino.Type.bf16 if is_bf16 else openvino.Type.f32,
+                    properties.num_streams: streams,
+                    properties.inference_num_threads: threads,
+                    # Pinned threads of several processes would share the first core.
+                    properties.hint.enable_cpu_pinning: False,
+                },
+            )
+            free: SimpleQueue[Any] = SimpleQueue()
+            for _ in range(streams):
+                free.put(compiled.create_infer_request())
+            return free
+
+        self._together = requests(1)
+        self._beside = requests(self.streams) if self.streams > 1 else self._together
+
+    def predict(self, images: Images, together: bool = True) -> Probabilities:
+        # BentoML's development server, which makes no batches, calls from more threads than there are requests.
+        free = self._together if together else self._beside
+        request = free.get()
         try:
             outputs = request.infer({0: images}, share_inputs=True)
             return np.array(outputs[0], dtype=np.float32)
         finally:
-            self._free.put(request)
+            free.put(request)

@@ -51,7 +51,7 @@ class TorchEngine:
         self._one_at_a_time = threading.Lock()
         self._recorded = {size: self._record(size) for size in self._sizes} if self._is_cuda else {}
 
-    def predict(self, images: Images) -> Probabilities:
+    def predict(self, images: Images, together: bool = True) -> Probabilities:  # noqa: ARG002 - it has one stream
         most = self._sizes[-1]
         parts = [images[first : first + most] for first in range(0, len(images), most)]
         return np.concatenate([self._predict(part) for part in parts])

@@ -15,12 +15,16 @@ MAX_BATCH = 4
 class Engine:
     """Answers with the first pixel of each image; slow, where asked to be."""
 
-    name, precision, streams = "test", "f32", 1
+    name, precision = "test", "f32"
 
-    def __init__(self, takes_s: float = 0.0) -> None:
+    def __init__(self, takes_s: float = 0.0, streams: int = 1) -> None:
         self.takes_s = takes_s
+        self.streams = streams
+        # Of each batch: how many images, and whether all threads computed it together.
+        self.computed: list[tuple[int, bool]] = []
 
-    def predict(self, images: Images) -> Probabilities:
+    def predict(self, images: Images, together: bool = True) -> Probabilities:
+        self.computed.append((len(images), together))
         time.sleep(self.takes_s)
         if (images == 255).any():
             raise RuntimeError("spoilt")
@@ -77,6 +81,38 @@ def test_what_waits_while_the_engine_is_busy_is_one_batch() -> None:
 
     asyncio.run(run())
     assert sizes == [4, 3]
+
+
+def test_a_lone_image_has_all_threads_and_many_have_a_stream_each() -> None:
+    engine = Engine(0.05, streams=2)
+
+    async def run() -> None:
+        batcher = Batcher(engine, MAX_BATCH, lambda _: None)
+        began = time.perf_counter()
+        answers = await asyncio.gather(*(batcher.predict(image(value)) for value in range(1)))
+        answers += await asyncio.gather(*(batcher.predict(image(value)) for value in range(1, 8)))
+        answers.append(await batcher.predict(image(8)))
+        assert [rows(answer) for answer in answers] == [[value] for value in range(9)]
+        assert time.perf_counter() - began < 0.05 * 3.9, "two batches at a time"
+
+    asyncio.run(run())
+    assert engine.computed == [(1, True), (4, False), (3, False), (1, True)]
+
+
+def test_nothing_starts_beside_what_has_all_threads() -> None:
+    engine = Engine(0.05, streams=2)
+
+    async def run() -> None:
+        batcher = Batcher(engine, MAX_BATCH, lambda _: None)
+        lone = asyncio.create_task(batcher.predict(image(1)))
+        await asyncio.sleep(0.01)
+        later = [asyncio.create_task(batcher.predict(image(value))) for value in (2, 3)]
+        await asyncio.sleep(0.01)
+        assert engine.computed == [(1, True)]
+        await asyncio.gather(lone, *later)
+
+    asyncio.run(run())
+    assert engine.computed == [(1, True), (1, False), (1, False)]
 
 
 def test_who_gave_up_takes_no_place_and_an_error_reaches_its_batch_alone() -> None:
