@@ -9,24 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, make_url
 
 from storage.errors import StorageUnavailable
-from storage.group_commit import DATABASE_IS_AWAY, GroupCommit, Operation
+from storage.group_commit import DATABASE_IS_AWAY, Begin, GroupCommit, Operation
 from storage.lone_commit import LoneCommit
+from storage.sqlite import AT_ONCE, WAITING, WRITES, SqliteTransactions, sqlite_engine
 
 T = TypeVar("T")
 
 READ_THREADS = 4
-BUSY_TIMEOUT_MS = 5000
-CACHE_KIB = 32 * 1024
 STATEMENT_TIMEOUT_MS = 5000
 CONNECT_TIMEOUT_S = 3
-_WRITES = "storage_writes"
-# WAL lets readers go on beside the writer. NORMAL survives the death of the process, which is what is promised.
-_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"cache_size=-{CACHE_KIB}")
-_WAITING = (f"busy_timeout={BUSY_TIMEOUT_MS}",)
-_AT_ONCE = ("busy_timeout=0", "wal_autocheckpoint=0")
 
 
 class Database:
@@ -38,11 +32,15 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = url
         self._engine = _engine(url)
-        self._writing = self._engine.execution_options(**{_WRITES: True})
+        self._writing = self._engine.execution_options(**{WRITES: True})
         self._writer: GroupCommit | None = None
         self._lone: LoneCommit | None = None
+        self._sqlite: list[SqliteTransactions] = []
+        self._begin: Begin = self._writing.begin
         if not self.has_server:
-            self._lone = LoneCommit(_sqlite(url, _AT_ONCE).execution_options(**{_WRITES: True}))
+            waiting, at_once = (SqliteTransactions(sqlite_engine(url, pragmas)) for pragmas in (WAITING, AT_ONCE))
+            self._sqlite = [waiting, at_once]
+            self._begin, self._lone = waiting.begin, LoneCommit(at_once.begin)
         self._readers = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="storage-read")
 
     @property
@@ -66,7 +64,7 @@ class Database:
             StorageUnavailable: the database does not answer, so that the change may not have been made.
         """
         if self._writer is None:
-            self._writer = GroupCommit(self._writing)
+            self._writer = GroupCommit(self._begin)
         if self._lone is not None and not self._writer.waiting and self._lone.is_due():
             # Whatever is in its way, the thread waits for it, or says what it is.
             with suppress(*DATABASE_IS_AWAY):
@@ -87,8 +85,8 @@ class Database:
             self._writer.close()
         self._readers.shutdown()
         self._engine.dispose()
-        if self._lone is not None:
-            self._lone.close()
+        for transactions in self._sqlite:
+            transactions.close()
 
 
 def _run(engine: Engine, work: Callable[[Connection], T]) -> T:
@@ -102,7 +100,7 @@ def _run(engine: Engine, work: Callable[[Connection], T]) -> T:
 def _engine(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
-        return _sqlite(url, _WAITING)
+        return sqlite_engine(url, WAITING)
     # A server that is gone is told within seconds, whether it refuses or is silent, so that callers get their 503.
     # Every question here is one for an index; statistics of a table that was just empty would say otherwise.
     wanted = {"statement_timeout": STATEMENT_TIMEOUT_MS, "lock_timeout": STATEMENT_TIMEOUT_MS, "enable_seqscan": "off"}
@@ -118,24 +116,6 @@ def _engine(url: str) -> Engine:
         pool_timeout=CONNECT_TIMEOUT_S,
         pool_pre_ping=True,
     )
-
-
-def _sqlite(url: str, pragmas: tuple[str, ...]) -> Engine:
-    def set_up(connection, _record) -> None:  # type: ignore[no-untyped-def]
-        connection.isolation_level = None
-        for pragma in (*_PRAGMAS, *pragmas):
-            connection.execute(f"PRAGMA {pragma}")
-
-    engine = create_engine(url)
-    event.listen(engine, "connect", set_up)
-    event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    # A write that began as a read could find its snapshot stale; one that begins with the lock cannot.
-    writes = connection.get_execution_options().get(_WRITES)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 def create_sqlite_file(url: str) -> None:

@@ -11,18 +11,19 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from prometheus_client import Histogram
-from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from storage.errors import StorageUnavailable
+from storage.sqlite import Transaction
 
 # Makes many changes of one kind, and returns what came of each, in their order.
-Operation = Callable[[Connection, Sequence[Any]], Sequence[Any]]
+Operation = Callable[[Transaction, Sequence[Any]], Sequence[Any]]
+Begin = Callable[[], AbstractContextManager[Transaction]]
 Waiting = tuple[Operation, Any, asyncio.Future[Any]]
 # Who waits, what came of the change, or why nothing did.
 Outcome = tuple[asyncio.Future[Any], Any, Exception | None]
@@ -43,15 +44,15 @@ class GroupCommit:
     """Makes changes in the order of their submission, kind by kind, many to a transaction.
 
     Args:
-        engine: what the transactions are begun on.
+        begin: begins a transaction, which is committed when it is left; called on the thread that writes.
 
     Attributes:
         waiting: changes whose callers have not yet been answered.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, begin: Begin) -> None:
         self.waiting = 0
-        self._engine = engine
+        self._begin = begin
         self._waiting: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
         self._told_at = float("-inf")
         self._thread = threading.Thread(target=self._work, name="group-commit", daemon=True)
@@ -96,7 +97,7 @@ class GroupCommit:
         for item in batch:
             kinds.setdefault(item[0], []).append(item)
         try:
-            with commit_seconds.time(), self._engine.begin() as connection:
+            with commit_seconds.time(), self._begin() as connection:
                 results = [operation(connection, [item[1] for item in items]) for operation, items in kinds.items()]
         except DATABASE_IS_AWAY as error:
             self._tell(error)

@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, text
+from sqlalchemy import bindparam, delete, insert, select, text
 
 from storage.models import hits
 from storage.policy import Decision, Limit, Standing
+from storage.sqlite import Transaction
 
 MICROSECONDS = 1_000_000
 _FORGET_EVERY = 16
@@ -51,7 +52,7 @@ class Hit:
     clock_us: Callable[[], int] | None
 
 
-def hit(connection: Connection, asked: Sequence[Hit]) -> Sequence[Decision]:
+def hit(connection: Transaction, asked: Sequence[Hit]) -> Sequence[Decision]:
     """Admit each request that every limit of its user allows, and count it; a refusal counts nothing.
 
     Args:
@@ -77,7 +78,7 @@ def hit(connection: Connection, asked: Sequence[Hit]) -> Sequence[Decision]:
     return [decisions[number] for number in range(len(asked))]
 
 
-def test(connection: Connection, asked: Hit) -> Decision:
+def test(connection: Transaction, asked: Hit) -> Decision:
     """Where the user stands, without counting anything."""
     log = _Log(connection, asked)
     return Decision(tuple(log.standing(limit, asked.cost) for limit in asked.limits))
@@ -86,14 +87,14 @@ def test(connection: Connection, asked: Hit) -> Decision:
 class _Log:
     """A user's hits in one transaction: read once, however many requests of the user it settles, all at one time."""
 
-    def __init__(self, connection: Connection, asked: Hit) -> None:
+    def __init__(self, connection: Transaction, asked: Hit) -> None:
         self._connection = connection
         self._user_id = asked.user_id
-        now_us = asked.clock_us() if asked.clock_us else connection.execute(_server_clock).scalar_one()
+        now_us = asked.clock_us() if asked.clock_us else _server_now_us(connection)
         # Read under the lock, so that hits are in order of time.
-        row = connection.execute(_newest, {"user": asked.user_id}).one_or_none()
-        self._newest: int = row.seq if row else 0
-        self._now_us: int = max(now_us, row.at_us) if row else now_us
+        newest = connection.execute(_newest, {"user": asked.user_id}).fetchone()
+        self._newest: int = newest[0] if newest else 0
+        self._now_us: int = max(now_us, newest[1]) if newest else now_us
         self._windows: dict[int, tuple[int, int | None]] = {}
         self._cost = 0
 
@@ -127,12 +128,20 @@ class _Log:
         """The hits in the window before this transaction's own, and the time of the oldest."""
         if window_s not in self._windows:
             since_us = self._now_us - window_s * MICROSECONDS
-            first = self._connection.execute(_first_since, {"user": self._user_id, "since": since_us}).one_or_none()
-            self._windows[window_s] = (self._newest - first.seq + 1, first.at_us) if first else (0, None)
+            first = self._connection.execute(_first_since, {"user": self._user_id, "since": since_us}).fetchone()
+            self._windows[window_s] = (self._newest - first[0] + 1, first[1]) if first else (0, None)
         return self._windows[window_s]
 
     def _at_us(self, number: int) -> int:
         if number > self._newest:
             return self._now_us
-        at_us: int = self._connection.execute(_numbered, {"user": self._user_id, "number": number}).scalar_one()
-        return at_us
+        return _only(self._connection.execute(_numbered, {"user": self._user_id, "number": number}).fetchone())
+
+
+def _server_now_us(connection: Transaction) -> int:
+    return _only(connection.execute(_server_clock, {}).fetchone())
+
+
+def _only(row: Sequence[Any] | None) -> int:
+    assert row is not None
+    return int(row[0])

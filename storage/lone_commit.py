@@ -8,9 +8,7 @@ a database that another process holds, and the checkpoints of the write-ahead lo
 import time
 from typing import Any
 
-from sqlalchemy import Engine
-
-from storage.group_commit import Operation, commit_seconds
+from storage.group_commit import Begin, Operation, commit_seconds
 
 # A change that comes sooner after another has company.
 APART_S = 0.001
@@ -22,11 +20,11 @@ class LoneCommit:
     """Commits one change at a time, at once.
 
     Args:
-        engine: of SQLite, which neither waits for a lock nor makes checkpoints.
+        begin: begins a transaction of SQLite, which neither waits for a lock nor makes checkpoints.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, begin: Begin) -> None:
+        self._begin = begin
         self._in_a_row = 0
         self._last_at = float("-inf")
 
@@ -45,11 +43,7 @@ class LoneCommit:
             OperationalError: another process is writing, or the database is away; nothing was changed.
         """
         try:
-            with commit_seconds.time(), self._engine.begin() as connection:
+            with commit_seconds.time(), self._begin() as connection:
                 return operation(connection, [change])[0]
         finally:
             self._last_at = time.monotonic()
-
-    def close(self) -> None:
-        """Let go of the connection."""
-        self._engine.dispose()

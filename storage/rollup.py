@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Select, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.models import usage_rollup
+from storage.sqlite import Transaction
 
 ALL_TIME = 0
 WIDTHS_S = {"minute": 60, "hour": 3600, "day": 86400}
@@ -22,6 +23,7 @@ FIRST_BIN, LAST_BIN = -95, 330  # from about 0.01 ms to three hours
 
 _DIMENSIONS = ("user_id", "width_s", "start_s", "endpoint", "status", "admitted", "bin")
 _SUMS = ("requests", "images", "total_ms")
+_COLUMNS = _DIMENSIONS + _SUMS
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ def middle_ms(bin_: int) -> float:
     return 2 * GAMMA**bin_ / (GAMMA + 1)
 
 
-def add(connection: Connection, rows: Iterable[Counted]) -> None:
+def add(connection: Transaction, rows: Iterable[Counted]) -> None:
     """Add rows that are being written to the ledger in this transaction."""
     sums: dict[tuple[str | int, ...], list[float]] = defaultdict(lambda: [0, 0, 0.0])
     for row in rows:
@@ -96,7 +98,7 @@ def add(connection: Connection, rows: Iterable[Counted]) -> None:
             entry[1] += row.images
             entry[2] += row.response_ms
     # In one order everywhere, so that two replicas never wait for each other in a circle.
-    values = [dict(zip(_DIMENSIONS + _SUMS, (*key, *sums[key]), strict=True)) for key in sorted(sums)]
+    values = [dict(zip(_COLUMNS, (*key, *sums[key]), strict=True)) for key in sorted(sums)]
     connection.execute(_upserts[connection.dialect.name], values)
 
 

@@ -1,19 +1,19 @@
 """The usage ledger: what was asked, by whom, and how it was answered. Rows are inserted and never changed."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, func, insert, select
 
 from storage import rollup
 from storage.models import usage_log
 from storage.rollup import Counted
+from storage.sqlite import Transaction
 
 PRUNED_AT_ONCE = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class UsageRow:
+class UsageRow(NamedTuple):
     """One authenticated request. `at_us` is when it arrived; `images` what it cost the user's limit."""
 
     request_id: str
@@ -30,9 +30,9 @@ class UsageRow:
 _insert = insert(usage_log)
 
 
-def record(connection: Connection, rows: Sequence[UsageRow]) -> Sequence[None]:
+def record(connection: Transaction, rows: Sequence[UsageRow]) -> Sequence[None]:
     """Add rows to the ledger and to its roll-up, in the same transaction."""
-    connection.execute(_insert, [asdict(row) for row in rows])
+    connection.execute(_insert, [row._asdict() for row in rows])
     rollup.add(connection, map(_counted, rows))
     return [None] * len(rows)
 

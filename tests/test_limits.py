@@ -32,12 +32,14 @@ class Sql:
     def __init__(self, url: str) -> None:
         migrate(url)
         self.database = Database(url)
+        self._loop = asyncio.new_event_loop()
         new = NewKey("a@b", None, (Limit(5, 60),), "key", "hash", frozenset(), START, None)
         self.user = self.database.change(lambda connection: keys.issue(connection, new)).user_id
 
     def hit(self, of_user: tuple[Limit, ...], at_us: int, cost: int = 1) -> Decision:
         asked = Hit(self.user, of_user, cost, lambda: at_us)
-        return self.database.change(lambda connection: limits.hit(connection, [asked]))[0]
+        decision: Decision = self._loop.run_until_complete(self.database.write(limits.hit, asked))
+        return decision
 
     def look(self, of_user: tuple[Limit, ...], at_us: int) -> Decision:
         asked = Hit(self.user, of_user, 0, lambda: at_us)
@@ -45,6 +47,7 @@ class Sql:
 
     def close(self) -> None:
         self.database.close()
+        self._loop.close()
 
 
 class InRedis:
