@@ -9,17 +9,19 @@ import gc
 import json
 import random
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
 import uvloop
 
+from benchmarks.wire import Connections
 from tests.photographs import as_base64, crops, encoded
 
 JSON = "application/json"
 GIVES_UP_AFTER_S = 60
+ASKS_AGAIN_AFTER_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +66,11 @@ def closed_loop(url: str, key: str, requests: Sequence[Request], callers: int, s
     async def run() -> list[Sample]:
         samples: list[Sample] = []
         ends = time.monotonic() + seconds
-        async with _session(key) as session:
+        async with _sender(url, key, requests) as send:
 
             async def call(number: int) -> None:
                 while (now := time.monotonic()) < ends:
-                    samples.append(await _send(session, url, requests[number % len(requests)], now))
+                    samples.append(await send(number, now))
                     number += callers
 
             await asyncio.gather(*(call(number) for number in range(callers)))
@@ -84,11 +86,10 @@ def open_loop(url: str, key: str, requests: Sequence[Request], per_second: float
         chance = random.Random(0)
         tasks: list[asyncio.Task[Sample]] = []
         due = began = time.monotonic()
-        async with _session(key) as session:
+        async with _sender(url, key, requests) as send:
             while due < began + seconds:
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
-                request = requests[len(tasks) % len(requests)]
-                tasks.append(asyncio.create_task(_send(session, url, request, due)))
+                tasks.append(asyncio.create_task(send(len(tasks), due)))
                 due += chance.expovariate(per_second)
             return await asyncio.gather(*tasks)
 
@@ -117,20 +118,25 @@ def _run(load: Coroutine[Any, Any, list[Sample]]) -> list[Sample]:
         gc.enable()
 
 
-def _session(key: str) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        headers={"Authorization": f"Bearer {key}"},
-        connector=aiohttp.TCPConnector(limit=0),
-        timeout=aiohttp.ClientTimeout(total=GIVES_UP_AFTER_S),
-    )
+@asynccontextmanager
+async def _sender(
+    url: str, key: str, requests: Sequence[Request]
+) -> AsyncIterator[Callable[[int, float], Coroutine[Any, Any, Sample]]]:
+    """What sends the request of a number, due at a time, and awaits its answer."""
+    connections = Connections(url, key)
+    wires = [connections.written(request.path, request.content_type, request.body) for request in requests]
 
+    async def send(number: int, due: float) -> Sample:
+        try:
+            async with asyncio.timeout(GIVES_UP_AFTER_S):
+                answer = await connections.ask(wires[number % len(wires)])
+        except OSError:
+            # Who finds no server does not ask again at once.
+            await asyncio.sleep(ASKS_AGAIN_AFTER_S)
+            return Sample(due, time.monotonic(), None)
+        return Sample(due, time.monotonic(), answer.status, answer.retry_after_s)
 
-async def _send(session: aiohttp.ClientSession, url: str, request: Request, due: float) -> Sample:
-    headers = {"Content-Type": request.content_type}
     try:
-        async with session.post(url + request.path, data=request.body, headers=headers) as answer:
-            await answer.read()
-            wait = answer.headers.get("Retry-After")
-            return Sample(due, time.monotonic(), answer.status, int(wait) if wait else None)
-    except (aiohttp.ClientError, TimeoutError, OSError):
-        return Sample(due, time.monotonic(), None)
+        yield send
+    finally:
+        connections.close()
