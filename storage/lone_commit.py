@@ -1,17 +1,14 @@
-"""A lone change to SQLite, committed on the event loop itself: waking a thread for it would take longer.
+"""A change to SQLite that finds no other waiting, committed on the event loop itself.
 
-Where a caller waits for nobody else, the hand-overs of its commits are what it waits for. Changes that come
-close together are left to the thread that commits them as one (`group_commit.py`), and so is whatever might take long:
-a database that another process holds, and the checkpoints of the write-ahead log.
+It takes 60 µs; waking a thread for it, and being woken by it, takes longer. What might take long is left to the thread
+that commits what waits as one (`group_commit.py`): a database that another process holds, and the checkpoints of the
+write-ahead log.
 """
 
-import time
 from typing import Any
 
 from storage.group_commit import Begin, Operation, commit_seconds
 
-# A change that comes sooner after another has company.
-APART_S = 0.001
 # Every so many changes one is left to the thread, whose connection makes the checkpoints.
 IN_A_ROW = 64
 
@@ -26,15 +23,11 @@ class LoneCommit:
     def __init__(self, begin: Begin) -> None:
         self._begin = begin
         self._in_a_row = 0
-        self._last_at = float("-inf")
 
     def is_due(self) -> bool:
-        """Whether the change that comes now is a lone one."""
-        now = time.monotonic()
-        is_apart = now - self._last_at > APART_S
-        self._last_at = now
+        """Whether the change that comes now may be made here."""
         self._in_a_row = (self._in_a_row + 1) % IN_A_ROW
-        return is_apart and self._in_a_row > 0
+        return self._in_a_row > 0
 
     def make(self, operation: Operation, change: Any) -> Any:
         """What came of the change, which is committed.
@@ -42,8 +35,5 @@ class LoneCommit:
         Raises:
             OperationalError: another process is writing, or the database is away; nothing was changed.
         """
-        try:
-            with commit_seconds.time(), self._begin() as connection:
-                return operation(connection, [change])[0]
-        finally:
-            self._last_at = time.monotonic()
+        with commit_seconds.time(), self._begin() as connection:
+            return operation(connection, [change])[0]
