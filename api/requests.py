@@ -1,10 +1,10 @@
 """Reading what callers send, with errors that say what to mend. How large it may be is the business of `intake.py`."""
 
-import base64
 import re
 from collections.abc import Mapping
 from typing import TypeVar
 
+import pybase64
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
@@ -94,11 +94,11 @@ def _from_base64(text: str) -> bytes:
             raise _not_base64()
         text = text[prefix.end() :]
     try:
-        return base64.b64decode(text, validate=True)
+        return pybase64.b64decode(text, validate=True)
     except ValueError:
         # Line breaks are rare, and looking for them is dear.
         try:
-            return base64.b64decode(_WHITESPACE.sub("", text), validate=True)
+            return pybase64.b64decode(_WHITESPACE.sub("", text), validate=True)
         except ValueError:
             raise _not_base64() from None
 

@@ -1,17 +1,15 @@
-"""From an image of any size to the model's: resized and cropped, to the pixel, or six times as fast to a rounding."""
+"""From an image of any size to the model's: resized and cropped, to the pixel, or eight times as fast to a rounding."""
 
 import threading
 
 import numpy as np
-from cykooz_resizer import CropBox, FilterType, ImageData, PixelType, ResizeAlg, ResizeOptions, Resizer
+from cykooz_resizer import CropBox, FilterType, ResizeAlg, ResizeOptions, Resizer
 from numpy.typing import NDArray
 from PIL import Image
 
 from model.recipe import Recipe
 
 MOST_RESIZED_PIXELS = 4_000_000
-# Above it the copies that the quick way makes would cost more memory than its speed is worth.
-MOST_QUICK_PIXELS = 12_000_000
 
 _FILTERS = {
     Image.Resampling.BOX: FilterType.box,
@@ -42,7 +40,7 @@ def fit(image: Image.Image, recipe: Recipe) -> NDArray[np.uint8]:
 
 
 def fit_quickly(image: Image.Image, recipe: Recipe) -> NDArray[np.uint8]:
-    """As `fit`, six times as fast: the same convolutions in SIMD, and of what the crop keeps only.
+    """As `fit`, eight times as fast: the same convolutions in SIMD, and of what the crop keeps only.
 
     Rows are resized first, then columns, each pass rounded to a byte, as in Pillow: 1 value in 200 is off, by 1 or 2 in
     255. (Pillow takes very tall images the other way round; there 1 in 7 is off, by 1.) Both passes in one call would
@@ -50,15 +48,13 @@ def fit_quickly(image: Image.Image, recipe: Recipe) -> NDArray[np.uint8]:
     """
     kernel = _FILTERS.get(Image.Resampling(recipe.resample))
     x, y, across, down = _cropped(image.size, recipe)
-    if kernel is None or min(x, y) < 0 or image.width * image.height > MOST_QUICK_PIXELS:
+    if kernel is None or min(x, y) < 0:
         return fit(image, recipe)
-    whole = ImageData(image.width, image.height, PixelType.U8x3, image.tobytes())
-    rows = ImageData(recipe.width, image.height, PixelType.U8x3)
-    done = ImageData(recipe.width, recipe.height, PixelType.U8x3)
+    rows, done = Image.new("RGB", (recipe.width, image.height)), Image.new("RGB", (recipe.width, recipe.height))
     convolution, resizer = ResizeAlg.convolution(kernel), _resizer()
-    resizer.resize(whole, rows, ResizeOptions(convolution, crop_box=CropBox(x, 0, across, image.height)))
-    resizer.resize(rows, done, ResizeOptions(convolution, crop_box=CropBox(0, y, recipe.width, down)))
-    return np.frombuffer(done.get_buffer(), np.uint8).reshape(recipe.height, recipe.width, 3)
+    resizer.resize_pil(image, rows, ResizeOptions(convolution, crop_box=CropBox(x, 0, across, image.height)))
+    resizer.resize_pil(rows, done, ResizeOptions(convolution, crop_box=CropBox(0, y, recipe.width, down)))
+    return np.asarray(done)
 
 
 def resized(size: tuple[int, int], recipe: Recipe) -> tuple[int, int]:

@@ -1,6 +1,5 @@
 """The engine and the decoder of this project, for servers whose environment has neither BentoML nor the settings."""
 
-import base64
 import json
 import os
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import openvino
+import pybase64
 from numpy.typing import NDArray
 from openvino import properties
 
@@ -41,7 +41,7 @@ class Model:
 
     def decode(self, text: str) -> NDArray[np.uint8]:
         """base64 → uint8, height x width x 3."""
-        return decode(base64.b64decode(text, validate=True), self.recipe, MAX_PIXELS, self.exact).pixels
+        return decode(pybase64.b64decode(text, validate=True), self.recipe, MAX_PIXELS, self.exact).pixels
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8, n x height x width x 3 → float32, n x labels."""
