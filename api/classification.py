@@ -154,8 +154,9 @@ class Classification:
 
     async def _decode(self, encoded: Sequence[Encoded], timing: Timing) -> list[Decoded | Problem]:
         loop, started = asyncio.get_running_loop(), time.perf_counter()
+        # All are under way before the first is awaited, and none raises.
         tasks = [loop.run_in_executor(self._decoders, self._decode_one, one) for one in encoded]
-        done = await asyncio.gather(*tasks)
+        done = [await task for task in tasks]
         elapsed_ms = (time.perf_counter() - started) * 1000
         busy_ms = sum(spent_ms for _, spent_ms in done) / min(len(encoded), self._threads)
         timing.decode_ms += min(busy_ms, elapsed_ms)
@@ -179,7 +180,8 @@ class Classification:
         return result, (time.perf_counter() - started) * 1000
 
     async def _predict(self, images: list[Decoded], timing: Timing) -> Probabilities:
-        probabilities = await self._ask_runner(np.stack([image.pixels for image in images]), timing)
+        pixels = images[0].pixels[np.newaxis] if len(images) == 1 else np.stack([image.pixels for image in images])
+        probabilities = await self._ask_runner(pixels, timing)
         self._done.add(len(images))
         return probabilities
 

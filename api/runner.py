@@ -94,9 +94,9 @@ class EmbeddedRunner:
 
     async def predict(self, images: NDArray[np.uint8]) -> Predicted:
         """See `Runner`."""
+        if len(images) <= self._max_batch:
+            return await self._batcher.predict(images)
         done = await asyncio.gather(*(self._batcher.predict(part) for part in _parts(images, self._max_batch)))
-        if len(done) == 1:
-            return done[0]
         return Predicted(np.concatenate([one.probabilities for one in done]), max(one.infer_ms for one in done))
 
     async def describe(self) -> Description:
