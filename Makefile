@@ -98,6 +98,7 @@ torture: install-tests ## the long runs: concurrent callers, kills, outages, fuz
 .PHONY: bench
 bench: install-tests ## the benchmarks, measured side by side: about 25 minutes (make bench-extras adds LitServe and MLServer)
 	$(BIN)/python -m benchmarks.compare
+	$(BIN)/python -m benchmarks.quantized
 	$(BIN)/python -m benchmarks.gate --postgres
 	$(BIN)/python -m benchmarks.workers
 	$(BIN)/python -m benchmarks.ledger

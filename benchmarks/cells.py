@@ -9,6 +9,7 @@ from dataclasses import astuple, dataclass
 import numpy as np
 
 from benchmarks.contenders import Contender
+from benchmarks.fidelity import Fidelity
 from benchmarks.limit import Limit
 from benchmarks.load import Sample, closed_loop, open_loop, rate
 
@@ -71,9 +72,10 @@ class Floor:
 class Bench:
     """What was measured so far."""
 
-    def __init__(self, limit: Limit, seconds: float) -> None:
+    def __init__(self, limit: Limit, seconds: float, fidelity: Fidelity) -> None:
         self.limit = limit
         self.seconds = seconds
+        self.fidelity = fidelity
         self.cells: list[Cell] = []
 
     def floor(self, files: Sequence[bytes]) -> Floor:

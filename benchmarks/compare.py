@@ -21,6 +21,7 @@ import httpx
 from benchmarks import contenders
 from benchmarks.cells import Bench
 from benchmarks.contenders import Contender
+from benchmarks.fidelity import fidelity
 from benchmarks.limit import Limit
 from benchmarks.load import closed_loop, photos
 from benchmarks.tables import CALLERS, machine, report
@@ -54,7 +55,7 @@ def run(rounds: int, seconds: float, precision: str, peers: bool) -> Bench:
     """Measure everything."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        save_resnet18(folder / "resnet-18")
+        save_resnet18(folder / "resnet-18", taught=True)
         settings = {
             "CLASSIFIER_MODEL": str(folder / "resnet-18"),
             "CLASSIFIER_OFFLINE_MODEL": "deny",
@@ -81,7 +82,7 @@ def run(rounds: int, seconds: float, precision: str, peers: bool) -> Bench:
             start(contenders.mlserver(folder, model, precision))
         usual, large = photos(USUAL, 8), photos(LARGE, 4)
         check_answers(running, usual)
-        bench = Bench(limit, seconds)
+        bench = Bench(limit, seconds, fidelity(running[0], folder / "resnet-18", precision))
         for contender in running:
             closed_loop(contender.url, contender.key, contender.requests(usual), 8, WARM_UP_S)
             contender.suspend()
@@ -118,7 +119,10 @@ def main() -> None:
     parser.add_argument("--precision", choices=["auto", "f32", "bf16"], default="auto")
     parser.add_argument("--no-peers", action="store_true", help="leave LitServe and MLServer out")
     arguments = parser.parse_args()
-    bench = run(arguments.rounds, arguments.seconds, arguments.precision, not arguments.no_peers)
+    peers = contenders.peers_are_installed() and not arguments.no_peers
+    if not peers:
+        print("LitServe and MLServer are left out; 'make bench-extras' installs them.")
+    bench = run(arguments.rounds, arguments.seconds, arguments.precision, peers)
     precision = bench.limit.alone.precision
     table = report(bench, precision)
     contenders.EXTRAS.mkdir(parents=True, exist_ok=True)

@@ -80,6 +80,11 @@ def tutorial(folder: Path, checkpoint: Path) -> Contender:
     return Contender("tutorial", url, "tutorial-key", v1_requests, v1_labels, stop, pid)
 
 
+def peers_are_installed() -> bool:
+    """Whether LitServe and MLServer are there (`make bench-extras`)."""
+    return all((EXTRAS / name / ".installed").exists() for name in ("litserve", "mlserver"))
+
+
 def litserve(folder: Path, model: Path, precision: str) -> Contender:
     """LitServe, in an environment of its own (`make bench-extras`)."""
     python = EXTRAS / "litserve" / "bin" / "python"

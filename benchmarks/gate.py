@@ -4,23 +4,19 @@
 """
 
 import argparse
-import statistics
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.load import closed_loop, json_photos, rate
+from benchmarks.load import json_photos
+from benchmarks.turns import in_turns, median_ratio
 from tests.checkpoints import save_resnet18
 from tests.engines import Postgres
 from tests.servers import Server, run_prepare
 
-CALLERS = 32
-WARM_UP_S = 3.0
-
 
 def measure(rounds: int, seconds: float, database_url: str | None) -> None:
     """Print each round's two rates and their ratio, and the medians."""
-    requests = json_photos()
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         save_resnet18(folder / "resnet-18")
@@ -32,25 +28,13 @@ def measure(rounds: int, seconds: float, database_url: str | None) -> None:
         full = Server(folder / "full", folder / "prepared" / "models", **settings)
         bare = Server(folder / "bare", folder / "prepared" / "models", **settings)
         bare.service = "benchmarks.bare:ImageClassifier"
-        for server in (full, bare):
+        servers = {"with the gate": full, "without": bare}
+        for server in servers.values():
             server.start()
             stack.callback(server.end)
-        key = full.create_key("bench@example.org", "--limit", "100000000/day")["key"]
-        for server in (full, bare):
-            closed_loop(server.url, key, requests, CALLERS, WARM_UP_S)
-        ratios = []
-        for number in range(rounds):
-            # The order changes, so that a machine that slows down favours neither.
-            order = (full, bare) if number % 2 == 0 else (bare, full)
-            rates = {server.url: rate(closed_loop(server.url, key, requests, CALLERS, seconds)) for server in order}
-            ratios.append(rates[full.url] / rates[bare.url])
-            print(
-                f"round {number + 1}: with the gate {rates[full.url]:6.1f}/s, without {rates[bare.url]:6.1f}/s, "
-                f"ratio {ratios[-1]:.3f}",
-                flush=True,
-            )
-        kind = "PostgreSQL" if database_url else "SQLite"
-        print(f"gate on {kind}: median ratio {statistics.median(ratios):.3f} (wanted: over 0.900)")
+        ratio = median_ratio(in_turns(servers, json_photos(), rounds, seconds), "with the gate", "without")
+    kind = "PostgreSQL" if database_url else "SQLite"
+    print(f"gate on {kind}: median ratio {ratio:.3f} (wanted: over 0.900)")
 
 
 def main() -> None:

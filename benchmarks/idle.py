@@ -16,7 +16,7 @@ class IdleEngine:
     def __init__(self, labels: int) -> None:
         self._row = np.full((1, labels), 1 / labels, np.float32)
 
-    def predict(self, images: Images) -> Probabilities:
+    def predict(self, images: Images, together: bool = True) -> Probabilities:  # noqa: ARG002 - it has one stream
         return np.repeat(self._row, len(images), axis=0)
 
 

@@ -77,6 +77,8 @@ def _bars(bench: Bench, servers: Sequence[str]) -> list[str]:
         ("1 caller, the tutorial's p50 by ours", by_tutorial, 3.0, True),
         ("3000 x 2000, by the tutorial", bench.ratio("3000x2000", 8, "ours", "tutorial"), 5.0, True),
         ("raw bodies by JSON", by_json, 1.0, True),
+        ("20 photographs, the reference's first label", bench.fidelity.same_top, 0.99, True),
+        ("20 photographs, confidences off by at most", bench.fidelity.off, bench.fidelity.allowed, False),
         ("answers that were no 200", float(sum(cell.bad for cell in bench.cells)), 0.0, False),
     ]
     for peer in ("LitServe", "MLServer"):
@@ -86,5 +88,5 @@ def _bars(bench: Bench, servers: Sequence[str]) -> list[str]:
     for name, measured, wanted, at_least in bars:
         held = measured >= wanted if at_least else measured <= wanted
         sign = "≥" if at_least else "≤"
-        lines.append(f"| {name} | {measured:.2f} | {sign} {wanted:g} | {'holds' if held else 'MISSED'} |")
+        lines.append(f"| {name} | {measured:.3g} | {sign} {wanted:g} | {'holds' if held else 'MISSED'} |")
     return lines

@@ -1,0 +1,43 @@
+"""Whether the server that is measured answers what transformers itself makes of the same photographs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from benchmarks.contenders import Contender, v1_requests
+from tests.checkpoints import reference_probabilities
+from tests.photographs import crops, encoded
+
+PHOTOGRAPHS = 20
+# Answers have 4 decimals.
+ROUNDING = 5e-5
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """What was found.
+
+    Attributes:
+        same_top: the share of photographs with the reference's most probable label.
+        off: how far the confidence that is furthest from the reference's is off.
+        allowed: how far it may be, in this precision.
+    """
+
+    same_top: float
+    off: float
+    allowed: float
+
+
+def fidelity(server: Contender, checkpoint: Path, precision: str) -> Fidelity:
+    """Ask the server for photographs, and transformers in torch, in float32."""
+    images = list(crops(PHOTOGRAPHS))
+    headers = {"Authorization": f"Bearer {server.key}", "Content-Type": "application/json"}
+    same, off = 0, 0.0
+    told = reference_probabilities(checkpoint, images)
+    for request, shares in zip(v1_requests([encoded(image) for image in images]), told, strict=True):
+        answer = httpx.post(server.url + request.path, content=request.body, headers=headers, timeout=60)
+        predictions = answer.json()["predictions"]
+        same += predictions[0]["label"] == max(shares, key=shares.__getitem__)
+        off = max(off, *(abs(found["confidence"] - shares[found["label"]]) for found in predictions))
+    return Fidelity(same / len(images), off, (1e-4 if precision == "f32" else 0.05) + ROUNDING)

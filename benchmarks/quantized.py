@@ -1,0 +1,63 @@
+"""What int8 gives: the same model, as `make quantize` makes it, beside itself in the precision of `auto`.
+
+`python -m benchmarks.quantized [--rounds 5] [--seconds 4]`. The model is a ResNet-18 made on the spot that is sure of
+what it sees: a random one, sure of nothing, would be refused.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmarks.load import json_photos
+from benchmarks.turns import in_turns, median_ratio
+from tests.checkpoints import save_resnet18
+from tests.photographs import crops, encoded
+from tests.servers import Server, run_prepare
+
+PHOTOGRAPHS = 100
+WANTED = 1.4
+
+
+def main() -> None:
+    """Quantise, measure, and print the ratio."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.quantized", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        models = folder / "prepared" / "models"
+        save_resnet18(folder / "resnet-18", taught=True)
+        settings = {"CLASSIFIER_MODEL": str(folder / "resnet-18"), "CLASSIFIER_OFFLINE_MODEL": "deny"}
+        prepared = run_prepare(models, **settings)
+        assert prepared.returncode == 0, prepared.stderr
+        _quantize(models, _photographs(folder / "photos"), settings)
+        servers = {
+            precision: Server(folder / precision, models, CLASSIFIER_PRECISION=precision, **settings)
+            for precision in ("auto", "int8")
+        }
+        for server in servers.values():
+            server.start()
+            stack.callback(server.end)
+        rates = in_turns(servers, json_photos(), arguments.rounds, arguments.seconds)
+    print(f"int8 by auto: median ratio {median_ratio(rates, 'int8', 'auto'):.2f} (wanted: at least {WANTED})")
+
+
+def _photographs(folder: Path) -> Path:
+    folder.mkdir()
+    for number, image in enumerate(crops(PHOTOGRAPHS)):
+        (folder / f"{number:03}.jpg").write_bytes(encoded(image, "JPEG", quality=95))
+    return folder
+
+
+def _quantize(models: Path, images: Path, settings: dict[str, str]) -> None:
+    environment = {**os.environ, "BENTOML_HOME": str(models.parent), "BENTOML_DO_NOT_TRACK": "True", **settings}
+    subprocess.run([sys.executable, "-m", "model.quantize", str(images)], env=environment, check=True)
+
+
+if __name__ == "__main__":
+    main()
