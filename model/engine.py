@@ -17,8 +17,8 @@ from model.store import GRAPH, GRAPH_INT8, PreparedModel
 
 logger = logging.getLogger("bentoml.classifier")
 
-# On a CPU more images make a batch no faster, and the gateway has the next ones decoded meanwhile; a GPU wants many.
-BATCH_SIZES = {"openvino": 8, "torch": 64}
+# On a CPU more images make a batch no faster, and those in it wait longer; a GPU wants many.
+CPU_BATCH, GPU_BATCH = 8, 64
 
 Images = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
@@ -70,8 +70,9 @@ def chosen_engine(settings: Settings) -> str:
 
 
 def batch_size(settings: Settings) -> int:
-    """The most images in a batch: what the settings ask for, or what suits the engine."""
-    return settings.max_batch_size or BATCH_SIZES[chosen_engine(settings)]
+    """The most images in a batch: what the settings ask for, or what suits the machine."""
+    on_gpu = chosen_engine(settings) == "torch" and _has_cuda()
+    return settings.max_batch_size or (GPU_BATCH if on_gpu else CPU_BATCH)
 
 
 def check(prepared: PreparedModel, settings: Settings) -> None:

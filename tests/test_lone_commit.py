@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from storage import keys
+from storage.errors import StorageUnavailable
 from storage.keys import NewKey
 from storage.migrate import migrate
 from storage.policy import Limit
@@ -69,3 +70,23 @@ def test_the_log_that_lone_changes_write_is_folded_into_the_database(path: Path)
 
     # A hit writes some 13 KB; SQLite starts its log anew after each checkpoint, which is due at 4 MB.
     assert asyncio.run(hits_apart()) < 8_000_000
+
+
+def test_what_can_not_be_committed_is_told_and_counts_nothing(path: Path) -> None:
+    store, user = _store(path)
+
+    async def around_an_outage() -> list[int]:
+        left = [(await store.hit(user, LIMITS)).standings[0].remaining]
+        with sqlite3.connect(path) as other:
+            other.execute("ALTER TABLE hits RENAME TO away")
+        for _ in range(3):
+            with pytest.raises(StorageUnavailable):
+                await store.hit(user, LIMITS)
+        with sqlite3.connect(path) as other:
+            other.execute("ALTER TABLE away RENAME TO hits")
+        left.append((await store.hit(user, LIMITS)).standings[0].remaining)
+        await store.close()
+        return left
+
+    first, second = asyncio.run(around_an_outage())
+    assert second == first - 1
