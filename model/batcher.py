@@ -75,7 +75,8 @@ class Batcher:
         while self._free and (waiting := sum(len(images) for images, _ in self._waiting)):
             together = self._free == streams and (waiting < streams or streams == 1)
             taken = streams if together else 1
-            batch = self._take(waiting if together else math.ceil(waiting / self._free))
+            # Each stream's share, also where only one is free: the next will be soon.
+            batch = self._take(waiting if together else math.ceil(waiting / streams))
             if not batch:
                 return
             self._free -= taken
