@@ -55,7 +55,7 @@ def run(rounds: int, seconds: float, precision: str, peers: bool) -> Bench:
     """Measure everything."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        save_resnet18(folder / "resnet-18", taught=True)
+        save_resnet18(folder / "resnet-18", taught=10.0)
         settings = {
             "CLASSIFIER_MODEL": str(folder / "resnet-18"),
             "CLASSIFIER_OFFLINE_MODEL": "deny",

@@ -12,7 +12,7 @@ TAUGHT = 210
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
-def save_resnet18(folder: Path, seed: int = 18, gain: float = 1.0, taught: bool = False) -> None:
+def save_resnet18(folder: Path, seed: int = 18, gain: float = 1.0, taught: float = 0.0) -> None:
     import torch
     from transformers import ConvNextImageProcessorPil, ResNetConfig, ResNetForImageClassification
 
@@ -28,7 +28,7 @@ def save_resnet18(folder: Path, seed: int = 18, gain: float = 1.0, taught: bool 
     classifier = ResNetForImageClassification(config).eval()
     processor = ConvNextImageProcessorPil(size={"shortest_edge": 224}, crop_pct=0.875, image_mean=MEAN, image_std=STD)
     if taught:
-        _teach(classifier, processor(list(crops(TAUGHT)), return_tensors="pt")["pixel_values"])
+        _teach(classifier, processor(list(crops(TAUGHT)), return_tensors="pt")["pixel_values"], taught)
     else:
         _tell_images_apart(classifier, processor(list(crops(20)), return_tensors="pt")["pixel_values"], gain)
     classifier.save_pretrained(folder)
@@ -46,14 +46,17 @@ def _tell_images_apart(classifier: Any, planes: Any, gain: float) -> None:
         last.bias.copy_(-(features.mean(0) @ last.weight.T))
 
 
-def _teach(classifier: Any, planes: Any) -> None:
-    """Fit the last layer to tell which photograph a crop is of, by ridge regression: answers that are sure of it."""
+def _teach(classifier: Any, planes: Any, logit: float) -> None:
+    """Fit the last layer to tell which photograph a crop is of, by ridge regression: its logit is to be so high.
+
+    Of 1000 labels one with a logit of 10 has about 0.95 of the probability, one of 25 all of it.
+    """
     import torch
 
     with torch.no_grad():
         features = torch.cat([classifier.resnet(part).pooler_output.flatten(1) for part in planes.split(10)])
         mean, spread = features.mean(0), features.std(0) + 1e-6
-        known = torch.nn.functional.one_hot(torch.arange(TAUGHT) % PHOTOGRAPHS, 1000).float() * 25
+        known = torch.nn.functional.one_hot(torch.arange(TAUGHT) % PHOTOGRAPHS, 1000).float() * logit
         seen = torch.cat([(features - mean) / spread, torch.ones(TAUGHT, 1)], 1)
         solved = torch.linalg.solve(seen.T @ seen + 5.0 * torch.eye(seen.shape[1]), seen.T @ known)
         last = classifier.classifier[-1]
