@@ -85,7 +85,9 @@ class SqliteTransactions:
 
     def close(self) -> None:
         """Let go of the connection."""
-        self._lent = None
+        if self._lent is not None:
+            self._lent.close()
+            self._lent = None
         self._engine.dispose()
 
     def _driver(self) -> sqlite3.Connection:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from configs.settings import Settings
 from model import store
-from model.engine import load_engine
+from model.engine import Engine, load_engine
 from model.image import decode
 from model.store import PreparedModel
 from tests.checkpoints import reference_probabilities, save_resnet18
@@ -83,14 +83,17 @@ def ready(resnet_store: Path) -> PreparedModel:
     return store.open_folder("my-resnet-18:it", folder)
 
 
-@pytest.mark.parametrize("engine", ["openvino", "torch"])
+@pytest.fixture(scope="module", params=["openvino", "torch"])
+def loaded(ready: PreparedModel, request: pytest.FixtureRequest) -> Engine:
+    engine, _ = load_engine(ready, Settings(engine=request.param, precision="f32", _env_file=None))
+    return engine
+
+
 @pytest.mark.parametrize("batch", [1, 7, 16])
 def test_each_engine_agrees_at_each_batch_size(
-    ready: PreparedModel, reference: list[dict[str, float]], engine: str, batch: int
+    ready: PreparedModel, reference: list[dict[str, float]], loaded: Engine, batch: int
 ) -> None:
     images = [decode(encoded(image), ready.recipe, 10**8).pixels for image in crops(PHOTOGRAPHS)[:batch]]
-    settings = Settings(engine=engine, precision="f32", _env_file=None)
-    loaded, _ = load_engine(ready, settings)
     answers = loaded.predict(np.stack(images))
     assert answers.shape == (batch, 1000)
     for told, shares in zip(reference, answers, strict=False):
