@@ -9,7 +9,7 @@ import numpy as np
 from configs.machine import cores
 from model.engine import Images, Probabilities, precision_of
 
-# More streams than this carry no more, and each takes memory for a batch of its own.
+# Each takes memory for a batch of its own; where there are more threads, a stream has several.
 MOST_STREAMS = 8
 
 
