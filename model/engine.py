@@ -124,7 +124,9 @@ def load_engine(prepared: PreparedModel, settings: Settings) -> tuple[Engine, De
 
 
 def _warm_up(engine: Engine, recipe: Recipe, most: int) -> float:
-    """Have some sizes of batch computed, since the first of each is slow; images a second at the greatest."""
+    """Have each stream, and some sizes of batch, computed once: the first is slow; images a second at the greatest."""
+    for _ in range(engine.streams):
+        engine.predict(np.zeros((1, recipe.height, recipe.width, 3), np.uint8), together=False)
     sizes = [*(2**power for power in range((most - 1).bit_length())), most, most]
     for batch in sizes:
         blank = np.zeros((batch, recipe.height, recipe.width, 3), np.uint8)
