@@ -27,6 +27,7 @@ from auth.authentication import Authentication
 from auth.failures import FailureLimit
 from auth.rate_limit import RateLimit, admit
 from auth.usage_log import UsageLog
+from configs.machine import memory_bytes
 from configs.processes import collect_seldom, end_with_parent, on_end, outlive, refuse_when_ending
 from configs.settings import PREFIX, SettingsError, load_settings
 from model import source
@@ -48,8 +49,8 @@ BATCH_PATHS = frozenset({"/v2/classify/batch"})
 CLASSIFY_PATHS = frozenset({"/v1/classify", "/v2/classify"}) | BATCH_PATHS
 SCOPES = {"/metrics": "metrics", "/v1/usage": "usage", "/v2/usage": "usage", "/v2/limits": "usage"}
 NAMED_PATHS = PUBLIC | CLASSIFY_PATHS | SCOPES.keys() | {"/v1/model/info", "/v2/models", "/v2/models/"}
-# Bodies that one worker holds at a time, as multiples of the largest.
-BODIES_AT_ONCE = 25
+# Bodies that one worker holds at a time: as multiples of the largest, and at most such a share of the memory.
+BODIES_AT_ONCE, SHARE_OF_MEMORY = 25, 1 / 8
 
 try:
     settings = load_settings()
@@ -169,6 +170,7 @@ class ImageClassifier:
         """Write what the ledger still waits for."""
         for task in self._tasks:
             task.cancel()
+        self.classification.close()
         await store.close()
 
     async def __is_ready__(self) -> bool:
@@ -212,8 +214,8 @@ def _classification() -> Classification:
     return bentoml.get_current_service().classification
 
 
-def _overload() -> Problem | None:
-    return _classification().overload()
+def _overload(user: str) -> Problem | None:
+    return _classification().overload(user)
 
 
 read_routes = reads.build(store, _classification)
@@ -227,6 +229,6 @@ gateway.add_asgi_middleware(RateLimit, store=store, paths=CLASSIFY_PATHS, batch_
 gateway.add_asgi_middleware(
     Intake,
     max_bytes=settings.max_body_bytes,
-    max_bytes_at_once=BODIES_AT_ONCE * settings.max_body_bytes,
+    max_bytes_at_once=min(BODIES_AT_ONCE * settings.max_body_bytes, int(SHARE_OF_MEMORY * memory_bytes())),
     draining=draining,
 )

@@ -4,8 +4,8 @@ import asyncio
 import math
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,12 @@ from api.requests import Encoded, image_bytes
 from api.runner import Runner
 from api.timing import Timing
 from configs.machine import cores
-from configs.processes import step_back
 from configs.settings import Settings
+from model.decoders import Decoders
 from model.engine import Description
-from model.errors import NotAnImage, TooManyPixels
-from model.image import Decoded, decode
+from model.errors import ImageError, NotAnImage
+from model.fair import Room, whole_of
+from model.image import Decoded
 from model.store import PreparedModel
 from problems.problem import Problem, unavailable
 
@@ -26,6 +27,8 @@ READY_FOR_S = 1.0
 WARM_UP_EVERY_S = 0.2
 RUNNER_ANSWERS_WITHIN_S = 5.0
 LONGEST_RETRY_AFTER_S = 60
+# Whose turn it is where the service asks itself.
+OURSELVES = ""
 # How many images may wait where no setting says it: what the engine computes in so long, and never fewer than so many.
 QUEUE_S = 1.0
 SHORTEST_QUEUE = 64
@@ -40,9 +43,6 @@ class Classification:
         runner: where the model runs.
         prepared: the model that it serves.
         settings: the bounds on images and on the queue.
-
-    Attributes:
-        waiting: images that wait for their answer.
     """
 
     def __init__(self, runner: Runner, prepared: PreparedModel, settings: Settings) -> None:
@@ -50,42 +50,45 @@ class Classification:
         self.recipe = prepared.recipe
         self.engine: Description | None = None
         self._runner = runner
-        self._max_pixels = settings.max_image_pixels
         self._queue_setting = settings.max_queue
-        self.waiting = 0
+        self._places = Room()
         self._done = _Rate()
         self._answered_at = float("-inf")
-        self._threads = settings.threads or cores()
-        self._decoders = ThreadPoolExecutor(self._threads, "decode", initializer=step_back)
+        self._decoders = Decoders(self.recipe, settings.max_image_pixels, settings.threads or cores())
 
-    async def classify(self, encoded: Encoded, timing: Timing) -> tuple[Decoded, Probabilities]:
+    async def classify(self, user: str, encoded: Encoded, timing: Timing) -> tuple[Decoded, Probabilities]:
         """One image: as it was decoded, and its probabilities, float32, labels.
 
         Raises:
-            Problem: 400 (no image, or a damaged one), 422 (too many pixels), 503.
+            Problem: 400 (no image, or a damaged one), 422 (too many pixels, or too much work), 503.
         """
-        [result] = await self.classify_all([encoded], timing)
+        [result] = await self.classify_all(user, [encoded], timing)
         if isinstance(result, Problem):
             raise result
         return result
 
     async def classify_all(
-        self, encoded: Sequence[Encoded], timing: Timing
+        self, user: str, encoded: Sequence[Encoded], timing: Timing
     ) -> list[tuple[Decoded, Probabilities] | Problem]:
-        """Several images, each either as by `classify` or the problem with it.
+        """Several images of one user, each either as by `classify` or the problem with it.
 
         Raises:
             Problem: 503, where too many images wait already, or the runner is gone: that is no image's fault.
         """
-        with self._places(len(encoded)):
-            decoded = await self._decode(encoded, timing)
+        with self._waiting(user, len(encoded)):
+            decoded = await self._decode(user, encoded, timing)
             good = [image for image in decoded if isinstance(image, Decoded)]
-            predicted = iter(await self._predict(good, timing) if good else ())
+            predicted = iter(await self._predict(user, good, timing) if good else ())
             return [(image, next(predicted)) if isinstance(image, Decoded) else image for image in decoded]
 
-    def overload(self) -> Problem | None:
-        """Why no image can be taken just now; None where one can."""
-        if self.waiting < self.max_queue:
+    @property
+    def waiting(self) -> int:
+        """Images that wait for their answer."""
+        return self._places.used
+
+    def overload(self, user: str) -> Problem | None:
+        """Why no image of that user can be taken just now; None where one can."""
+        if self._has_room(user, 1):
             return None
         detail = "The service is overloaded; send the request again after the time in Retry-After."
         return unavailable(detail, self._retry_after_s(), kind="overload")
@@ -122,7 +125,7 @@ class Classification:
         blank = np.zeros((1, self.recipe.height, self.recipe.width, 3), np.uint8)
         try:
             async with asyncio.timeout(RUNNER_ANSWERS_WITHIN_S):
-                await self._ask_runner(blank, Timing())
+                await self._ask_runner(OURSELVES, blank, Timing())
                 if self.engine is None:
                     self.engine = await self._runner.describe()
         except (Problem, TimeoutError):
@@ -131,63 +134,60 @@ class Classification:
 
     async def warm_up(self) -> None:
         """Return once the runner has answered."""
+        self._decoders.start()
         while not await self.is_ready() or self.engine is None:
             await asyncio.sleep(WARM_UP_EVERY_S)
 
+    def close(self) -> None:
+        """End what was started beside the worker."""
+        self._decoders.close()
+
     @property
     def max_queue(self) -> int:
-        """How many images may wait before new ones are refused."""
+        """How many images of one user may wait before new ones are refused; others find a third more."""
         if self._queue_setting is not None:
             return self._queue_setting
         return max(SHORTEST_QUEUE, int(self.engine.images_per_s * QUEUE_S)) if self.engine else SHORTEST_QUEUE
 
     @contextmanager
-    def _places(self, images: int) -> Iterator[None]:
-        if self.waiting and self.waiting + images > self.max_queue:
+    def _waiting(self, user: str, images: int) -> Iterator[None]:
+        if not self._has_room(user, images):
             no_room = "The service has no room for so many images; send them again shortly."
-            raise self.overload() or unavailable(no_room, kind="overload")
-        self.waiting += images
+            raise self.overload(user) or unavailable(no_room, kind="overload")
+        self._places.take(user, images)
         try:
             yield
         finally:
-            self.waiting -= images
+            self._places.give_back(user, images)
 
-    async def _decode(self, encoded: Sequence[Encoded], timing: Timing) -> list[Decoded | Problem]:
-        loop, started = asyncio.get_running_loop(), time.perf_counter()
-        # All are under way before the first is awaited, and none raises.
-        tasks = [loop.run_in_executor(self._decoders, self._decode_one, one) for one in encoded]
-        done = [await task for task in tasks]
+    def _has_room(self, user: str, images: int) -> bool:
+        """Whether so many may wait; where nothing does, any number may."""
+        return not self.waiting or self._places.has(user, images, whole_of(self.max_queue))
+
+    async def _decode(self, user: str, encoded: Sequence[Encoded], timing: Timing) -> list[Decoded | Problem]:
+        started = time.perf_counter()
+        # Float32 promises the reference's answers to 4 decimals; what rounds more need not decode more exactly.
+        exact = self.engine is None or self.engine.precision == "f32"
+        sources = [partial(image_bytes, one) for one in encoded]
+        if len(sources) == 1:
+            done = [await self._decoders.decode(user, sources[0], exact)]
+        else:
+            done = await self._decoders.decode_all(user, sources, exact)
         elapsed_ms = (time.perf_counter() - started) * 1000
-        busy_ms = sum(spent_ms for _, spent_ms in done) / min(len(encoded), self._threads)
+        busy_ms = sum(one.busy_ms for one in done) / min(len(encoded), self._decoders.threads)
         timing.decode_ms += min(busy_ms, elapsed_ms)
         timing.queue_ms += max(0.0, elapsed_ms - busy_ms)
-        return [image for image, _ in done]
+        return [_told(one.result) for one in done]
 
-    def _decode_one(self, encoded: Encoded) -> tuple[Decoded | Problem, float]:
-        """The image, or the problem with it, and the milliseconds that it took."""
-        started = time.perf_counter()
-        result: Decoded | Problem
-        try:
-            # Float32 promises the reference's answers to 4 decimals; what rounds more need not decode more exactly.
-            exact = self.engine is None or self.engine.precision == "f32"
-            result = decode(image_bytes(encoded), self.recipe, self._max_pixels, exact)
-        except Problem as problem:
-            result = problem
-        except NotAnImage as error:
-            result = Problem(400, str(error), field="image")
-        except TooManyPixels as error:
-            result = Problem(422, str(error), field="image")
-        return result, (time.perf_counter() - started) * 1000
-
-    async def _predict(self, images: list[Decoded], timing: Timing) -> Probabilities:
+    async def _predict(self, user: str, images: list[Decoded], timing: Timing) -> Probabilities:
         pixels = images[0].pixels[np.newaxis] if len(images) == 1 else np.stack([image.pixels for image in images])
-        probabilities = await self._ask_runner(pixels, timing)
+        probabilities = await self._ask_runner(user, pixels, timing)
         self._done.add(len(images))
         return probabilities
 
-    async def _ask_runner(self, pixels: NDArray[np.uint8], timing: Timing) -> Probabilities:
+    async def _ask_runner(self, user: str, pixels: NDArray[np.uint8], timing: Timing) -> Probabilities:
         started = time.perf_counter()
-        predicted = await self._runner.predict(pixels)
+        predicted = await self._runner.predict(pixels, user)
         elapsed_ms = (time.perf_counter() - started) * 1000
         timing.infer_ms += predicted.infer_ms
         timing.queue_ms += elapsed_ms - predicted.infer_ms
@@ -198,6 +198,21 @@ class Classification:
         """How long what waits now takes, at the speed of late."""
         per_second = self._done.per_second()
         return min(LONGEST_RETRY_AFTER_S, math.ceil(self.waiting / per_second)) if per_second else 1.0
+
+
+def _told(result: Decoded | Exception) -> Decoded | Problem:
+    """What came of an image, as a caller is told it.
+
+    Raises:
+        Exception: it is none of the image's faults.
+    """
+    if isinstance(result, (Decoded, Problem)):
+        return result
+    if isinstance(result, NotAnImage):
+        return Problem(400, str(result), field="image")
+    if isinstance(result, ImageError):
+        return Problem(422, str(result), field="image")
+    raise result
 
 
 class _Rate:

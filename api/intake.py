@@ -1,4 +1,4 @@
-"""What a request may cost before it is understood: bytes, counted as they arrive, and time."""
+"""Bounds what a request may cost before it is understood: the bytes of its body, their pace, and time."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,8 +6,14 @@ from contextlib import asynccontextmanager
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.requests import cut_off
+from auth import identity
+from model.fair import Room
 from problems import request_id
 from problems.problem import Problem, unavailable
+
+# A body has so many seconds before anything is asked of it; then it must have come at so many bytes a second.
+PACE_GRACE_S, LEAST_BYTES_PER_S = 10.0, 8192
 
 # The rest of such a body is left unread, so that its connection can't serve another request.
 _CLOSE = {"Connection": "close"}
@@ -24,17 +30,25 @@ class Draining:
 
     def __init__(self, within_s: float) -> None:
         self.within_s = within_s
-        self.has_begun = False
+        self._ends_at: float | None = None
         self._limits: set[asyncio.Timeout] = set()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the worker was told to end."""
+        return self._ends_at is not None
 
     def begin(self) -> None:
         """Let what is under way end within that time."""
-        self.has_begun = True
-        at = asyncio.get_running_loop().time() + self.within_s
+        self._ends_at = asyncio.get_running_loop().time() + self.within_s
         for limit in self._limits:
-            # One that has just expired can't be changed any more.
-            if not limit.expired():
-                limit.reschedule(min(at, limit.when() or at))
+            self.set(limit, limit.when() or self._ends_at)
+
+    def set(self, limit: asyncio.Timeout, at: float) -> None:
+        """Let a request end at that time of the event loop, or nearer once the worker was told to end."""
+        # One that has just expired, or is over, can't be changed any more.
+        if limit in self._limits and not limit.expired():
+            limit.reschedule(at if self._ends_at is None else min(at, self._ends_at))
 
     @asynccontextmanager
     async def limit(self, seconds: float) -> AsyncIterator[asyncio.Timeout]:
@@ -53,7 +67,7 @@ class Intake:
     Args:
         app: what is guarded; its reading of a body that is too large raises the problem.
         max_bytes: of one body.
-        max_bytes_at_once: of all bodies that are under way in this worker.
+        max_bytes_at_once: of all bodies that are under way in this worker; users share it.
         draining: told when the worker is to end.
         time_limit_s: after which the caller is told 504.
     """
@@ -66,25 +80,13 @@ class Intake:
         self.max_bytes_at_once = max_bytes_at_once
         self.draining = draining
         self.time_limit_s = time_limit_s
-        self._bytes_at_once = 0
+        self.room = Room()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        started, size = False, 0
-
-        async def receive_counted() -> Message:
-            nonlocal size
-            message = await receive()
-            chunk = len(message.get("body", b""))
-            size += chunk
-            self._bytes_at_once += chunk
-            # What was declared is not trusted.
-            if size > self.max_bytes:
-                raise self._too_large()
-            if self._bytes_at_once > self.max_bytes_at_once:
-                raise unavailable(_TOO_MANY, kind="uploads")
-            return message
+        started = False
+        body = _Body(self, scope, receive)
 
         async def send_noted(message: Message) -> None:
             nonlocal started
@@ -94,28 +96,116 @@ class Intake:
         try:
             async with self.draining.limit(self.time_limit_s) as limit:
                 self._check_declared(scope)
-                await self.app(scope, receive_counted, send_noted)
+                body.limit = limit
+                await self.app(scope, body.receive, send_noted)
         except TimeoutError:
             if started or not limit.expired():
                 raise
-            await self._took_too_long().response(request_id.shown(scope))(scope, receive, send)
+            await self._ended(body).response(request_id.shown(scope))(scope, receive, send)
         except Problem as problem:
             if started:
                 raise
             await problem.response(request_id.shown(scope))(scope, receive, send)
         finally:
-            self._bytes_at_once -= size
+            body.close()
+
+    def too_large(self) -> Problem:
+        """413: the body is larger than one may be."""
+        return Problem(413, f"The body is larger than {self.max_bytes} bytes; send a smaller image.", _CLOSE)
 
     def _check_declared(self, scope: Scope) -> None:
         declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
         if declared.isdigit() and int(declared[:20]) > self.max_bytes:
-            raise self._too_large()
+            raise self.too_large()
 
-    def _too_large(self) -> Problem:
-        return Problem(413, f"The body is larger than {self.max_bytes} bytes; send a smaller image.", _CLOSE)
-
-    def _took_too_long(self) -> Problem:
+    def _ended(self, body: "_Body") -> Problem:
+        """Why a request was ended before its answer."""
+        if body.is_abandoned:
+            return cut_off()
         if self.draining.has_begun:
             return unavailable(_ENDING, kind="not_ready")
+        if body.is_slow:
+            detail = f"The body came at less than {LEAST_BYTES_PER_S} bytes a second; send a smaller image."
+            return Problem(504, detail, _CLOSE)
         limit = f"The request took longer than the time limit of {self.time_limit_s:g} s"
         return Problem(504, f"{limit}; send it again, or send a smaller image.", _CLOSE)
+
+
+class _Body:
+    """The body of one request as it comes in, and the caller who may go away after it.
+
+    Attributes:
+        limit: the time limit of the request.
+        is_slow: whether the body has not come to its end at the pace that is asked for.
+        is_abandoned: whether the caller went away after it had sent the body.
+    """
+
+    limit: asyncio.Timeout
+
+    def __init__(self, intake: Intake, scope: Scope, receive: Receive) -> None:
+        self.is_slow = False
+        self.is_abandoned = False
+        self._intake = intake
+        self._scope = scope
+        self._receive = receive
+        self._user = ""
+        self._size = 0
+        self._began: float | None = None
+        self._ends: float | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    async def receive(self) -> Message:
+        """Receive the next part, as ASGI has it.
+
+        Raises:
+            Problem: 413, 503: it is too large, or there is no room for it.
+        """
+        if self._began is None:
+            self._began, self._ends = asyncio.get_running_loop().time(), self.limit.when()
+            caller = identity.caller(self._scope)
+            self._user = caller.user_id if caller else ""
+            self._keep_pace()
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._take(len(message.get("body", b"")))
+            if message.get("more_body", False):
+                self._keep_pace()
+            elif self._watch is None:
+                self._set_limit(None)
+                self._watch = asyncio.create_task(self._watch_caller())
+        return message
+
+    def close(self) -> None:
+        """Give back what the body held."""
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._size:
+            self._intake.room.give_back(self._user, self._size)
+
+    def _take(self, size: int) -> None:
+        room, total = self._intake.room, self._intake.max_bytes_at_once
+        # What was declared is not trusted.
+        if self._size + size > self._intake.max_bytes:
+            raise self._intake.too_large()
+        if not room.has(self._user, size, total):
+            raise unavailable(_TOO_MANY, kind="uploads")
+        room.take(self._user, size)
+        self._size += size
+        self._scope["state"]["body_began"] = self._size > 0
+
+    def _keep_pace(self) -> None:
+        assert self._began is not None
+        self._set_limit(self._began + PACE_GRACE_S + self._size / LEAST_BYTES_PER_S)
+
+    def _set_limit(self, at: float | None) -> None:
+        """End the request at that time, where that is nearer than its time limit."""
+        assert self._ends is not None
+        self.is_slow = at is not None and at < self._ends
+        self._intake.draining.set(self.limit, at if at is not None and self.is_slow else self._ends)
+
+    async def _watch_caller(self) -> None:
+        """End the request when its caller goes away: nobody would have the answer, and others wait."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.is_abandoned = True
+        self._intake.draining.set(self.limit, asyncio.get_running_loop().time())

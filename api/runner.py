@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 
 from model.batcher import Batcher, Predicted
 from model.engine import Description, Engine
+from model.fair import FairSlots
 from problems.problem import unavailable
 
 
 class Runner(Protocol):
     """Where the model runs."""
 
-    async def predict(self, images: NDArray[np.uint8]) -> Predicted:
-        """Predict uint8, n x height x width x 3.
+    async def predict(self, images: NDArray[np.uint8], user: str) -> Predicted:
+        """Predict uint8, n x height x width x 3, for a user, who takes turns with others.
 
         Raises:
             Problem: 503, the runner is gone, or can't take more.
@@ -59,17 +60,27 @@ class RemoteRunner:
     def __init__(self, proxy: Callable[[], Any], max_batch: int) -> None:
         self._proxy = proxy
         self._max_batch = max_batch
+        # BentoML's queue there knows no users: it gets what fills its next two batches, and the rest waits here.
+        self._turns = FairSlots(2 * max_batch)
 
-    async def predict(self, images: NDArray[np.uint8]) -> Predicted:
+    async def predict(self, images: NDArray[np.uint8], user: str) -> Predicted:
         """See `Runner`."""
         rows = np.concatenate(
-            await asyncio.gather(*(self._ask("predict", part) for part in _parts(images, self._max_batch)))
+            await asyncio.gather(*(self._predict(part, user) for part in _parts(images, self._max_batch)))
         )
         return Predicted(rows[:, :-1], float(rows[:, -1].max()))
 
     async def describe(self) -> Description:
         """See `Runner`."""
         return Description(**await self._ask("describe"))
+
+    async def _predict(self, images: NDArray[np.uint8], user: str) -> NDArray[np.float32]:
+        await self._turns.acquire(user)
+        try:
+            rows: NDArray[np.float32] = await self._ask("predict", images)
+            return rows
+        finally:
+            self._turns.release()
 
     async def _ask(self, method: str, *arguments: Any) -> Any:
         # A connection that the runner closed for idleness while the request was on its way costs one more try.
@@ -92,11 +103,11 @@ class EmbeddedRunner:
         self._batcher = Batcher(engine, max_batch, observe)
         self._description = description
 
-    async def predict(self, images: NDArray[np.uint8]) -> Predicted:
+    async def predict(self, images: NDArray[np.uint8], user: str) -> Predicted:
         """See `Runner`."""
         if len(images) <= self._max_batch:
-            return await self._batcher.predict(images)
-        done = await asyncio.gather(*(self._batcher.predict(part) for part in _parts(images, self._max_batch)))
+            return await self._batcher.predict(images, user)
+        done = await asyncio.gather(*(self._batcher.predict(part, user) for part in _parts(images, self._max_batch)))
         return Predicted(np.concatenate([one.probabilities for one in done]), max(one.infer_ms for one in done))
 
     async def describe(self) -> Description:

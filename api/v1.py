@@ -7,6 +7,7 @@ from api import timing
 from api.classification import Classification
 from api.requests import JSON, content_type, read_json
 from api.schemas import ClassifyRequest
+from auth import identity
 
 PREDICTIONS = 5
 
@@ -15,7 +16,7 @@ async def classify(request: Request, classification: Classification) -> Response
     """Classify one image."""
     content_type(request, JSON)
     body = await read_json(request, ClassifyRequest)
-    _, probabilities = await classification.classify(body.image, timing.of(request.scope))
+    _, probabilities = await classification.classify(identity.user(request.scope), body.image, timing.of(request.scope))
     best = classification.top(probabilities, PREDICTIONS)
     predictions = [{"label": label, "confidence": confidence} for _, label, confidence in best]
     return JSONResponse({"predictions": predictions, "model": classification.manifest.name})

@@ -11,6 +11,7 @@ from api import timing
 from api.classification import Classification, Probabilities
 from api.schemas import Options
 from api.uploads import read_many, read_one
+from auth import identity
 from model.image import Decoded
 from problems import request_id
 from problems.problem import Problem
@@ -24,7 +25,8 @@ async def classify(request: Request, classification: Classification) -> Response
     model = classification.served_by()
     upload = await read_one(request)
     _check(upload.options, classification)
-    decoded, probabilities = await classification.classify(upload.images[0], timing.of(request.scope))
+    user = identity.user(request.scope)
+    decoded, probabilities = await classification.classify(user, upload.images[0], timing.of(request.scope))
     entry = _entry(decoded, probabilities, upload.options, classification)
     return JSONResponse({"id": request_id.unique(request.scope), "model": model, **entry})
 
@@ -35,7 +37,8 @@ async def classify_batch(request: Request, classification: Classification, most_
     upload = await read_many(request, most_images)
     _check(upload.options, classification)
     await admit(request.scope, len(upload.images))
-    results = await classification.classify_all(upload.images, timing.of(request.scope))
+    user = identity.user(request.scope)
+    results = await classification.classify_all(user, upload.images, timing.of(request.scope))
     entries = [
         {"error": result.body()} if isinstance(result, Problem) else _entry(*result, upload.options, classification)
         for result in results

@@ -20,6 +20,13 @@ def caller(scope: Scope) -> KeyRecord | None:
     return record
 
 
+def user(scope: Scope) -> str:
+    """The id of the user who calls, once authentication has let the request through."""
+    record = caller(scope)
+    assert record is not None, "authentication stands before whatever asks for the user"
+    return record.user_id
+
+
 def charge(scope: Scope, images: int) -> None:
     """Note what the request cost its user's limit."""
     scope["state"]["images"] = images

@@ -27,7 +27,7 @@ class RateLimit:
         store: where hits are counted.
         paths: the classification routes; all others pass freely.
         batch_paths: those of them whose route counts the images itself, by `admit`. One that can't be read costs a hit.
-        overload: the reason why nothing can be taken just now; it is asked before a hit is spent.
+        overload: the reason why nothing of a user can be taken just now; it is asked before a hit is spent.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class RateLimit:
         store: Store,
         paths: frozenset[str],
         batch_paths: frozenset[str],
-        overload: Callable[[], Problem | None],
+        overload: Callable[[str], Problem | None],
     ) -> None:
         self.app = app
         self.store = store
@@ -57,8 +57,7 @@ class RateLimit:
             return await self.app(scope, receive, admission.telling(send))
 
         async def send_paid(message: Message) -> None:
-            unread = message["type"] == "http.response.start" and 400 <= message["status"] < 500
-            if unread and not admission.was_asked_to_pay:
+            if message["type"] == "http.response.start" and admission.is_due(message["status"]):
                 with suppress(Problem):
                     await admission.hit(1)
             await admission.telling(send)(message)
@@ -69,7 +68,7 @@ class RateLimit:
         if CLASSIFY not in admission.caller.scopes:
             await admission.look(cost=0)
             raise scope_missing(CLASSIFY)
-        overload = self.overload()
+        overload = self.overload(admission.caller.user_id)
         if overload is not None:
             await admission.remember()
             raise overload
@@ -125,6 +124,11 @@ class _Admission:
         self.was_asked_to_pay = True
         self._heed(await self._asked(self._store.hit(self.caller.user_id, self.caller.limits, cost)), cost)
         identity.charge(self._scope, cost)
+
+    def is_due(self, status: int) -> bool:
+        """Whether an answer of that status costs a hit: it is the caller's fault, or a body was read for it."""
+        is_of_body = status >= 500 and self._scope["state"].get("body_began", False)
+        return not self.was_asked_to_pay and (400 <= status < 500 or is_of_body)
 
     def telling(self, send: Send) -> Send:
         """`send`, with where the user stands in the answer's headers."""

@@ -7,6 +7,8 @@ from pathlib import Path
 _CGROUP_2 = Path("/sys/fs/cgroup/cpu.max")
 _CGROUP_1 = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
 
+_MEMORY = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
 
 def cores() -> int:
     """The processors that this process may run on, or, if that is less, what its container is allowed of them."""
@@ -27,3 +29,15 @@ def _quota() -> float | None:
         return int(quota) / int(period) if quota not in ("max", "-1") else None
     except (OSError, ValueError):
         return None
+
+
+def memory_bytes() -> int:
+    """The memory of the machine, or, if that is less, what its container is allowed of it (`memory.max`)."""
+    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for path in _MEMORY:
+        try:
+            return min(installed, int(path.read_text()))
+        except (OSError, ValueError):
+            # There is no such file, or no limit in it.
+            continue
+    return installed

@@ -19,7 +19,6 @@ from circus.sighandler import SysHandler
 OUTLIVES_AT_MOST_S = 25.0
 OUTLIVES_AN_ORPHAN_S = 2.0
 WORKERS_ARE_TOLD_WITHIN_S = 0.2
-DECODING_NICE = 5
 GARBAGE_ROUND_EVERY = 50_000  # objects more than were freed since the last
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
@@ -34,14 +33,14 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def step_back() -> None:
-    """Have this thread, and those it starts, leave the processor to others that want it.
+def step_back(nice: int) -> None:
+    """Have this thread, and those it starts, leave the processor to others that want it, the more the higher `nice` is.
 
     For threads that decode: the event loop, which needs little, is then never kept from answering by them, nor is the
     engine kept from computing. Linux alone gives threads a priority of their own; elsewhere nothing happens.
     """
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), DECODING_NICE)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
 
 
 def collect_seldom() -> None:

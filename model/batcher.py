@@ -3,7 +3,6 @@
 import asyncio
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from functools import partial
 import numpy as np
 
 from model.engine import Engine, Images, Probabilities
+from model.fair import FairQueue
 
 Waiting = tuple[Images, asyncio.Future["Predicted"]]
 # The rows of a batch, and how many milliseconds they took.
@@ -48,20 +48,22 @@ class Batcher:
         self._engine = engine
         self._max_batch = max_batch
         self._observe = observe
-        self._waiting: deque[Waiting] = deque()
+        self._waiting: FairQueue[Waiting] = FairQueue()
+        self._waiting_images = 0
         self._free = engine.streams
         self._is_due = False
         self._threads = ThreadPoolExecutor(engine.streams, "engine")
 
-    async def predict(self, images: Images) -> Predicted:
-        """uint8, n x height x width x 3, with n at most `max_batch`.
+    async def predict(self, images: Images, user: str = "") -> Predicted:
+        """uint8, n x height x width x 3, with n at most `max_batch`, for a user, who takes turns with others.
 
         Raises:
             Exception: whatever the engine raises over the batch.
         """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Predicted] = loop.create_future()
-        self._waiting.append((images, answer))
+        self._waiting.put(user, (images, answer))
+        self._waiting_images += len(images)
         if not self._is_due:
             # Not at once: what comes in the same turn of the event loop is company.
             self._is_due = True
@@ -72,7 +74,7 @@ class Batcher:
         """Have what waits computed, as far as there are free streams."""
         self._is_due = False
         loop, streams = asyncio.get_running_loop(), self._engine.streams
-        while self._free and (waiting := sum(len(images) for images, _ in self._waiting)):
+        while self._free and (waiting := self._waiting_images):
             together = self._free == streams and (waiting < streams or streams == 1)
             taken = streams if together else 1
             # Each stream's share, also where only one is free: the next will be soon.
@@ -86,8 +88,9 @@ class Batcher:
     def _take(self, share: int) -> list[Waiting]:
         batch: list[Waiting] = []
         size, most = 0, min(share, self._max_batch)
-        while self._waiting and (not batch or size + len(self._waiting[0][0]) <= most):
-            images, answer = self._waiting.popleft()
+        while self._waiting and (not batch or size + len(self._waiting.peek()[0]) <= most):
+            images, answer = self._waiting.get()
+            self._waiting_images -= len(images)
             # A caller whose time was up does not wait any more.
             if not answer.done():
                 batch.append((images, answer))

@@ -27,3 +27,7 @@ class NotAnImage(ImageError):
 
 class TooManyPixels(ImageError):
     """The image is larger than the setting allows; it was not decoded."""
+
+
+class TooCostly(ImageError):
+    """Decoding the image takes more time or memory than a request may cost."""

@@ -1,0 +1,46 @@
+"""Reads which way up an image is to be seen: EXIF's orientation (CIPA DC-008), from EXIF data or from XMP.
+
+Of EXIF data only the first directory is looked through, and only for that: a whole reader could be kept busy for
+minutes by what a stranger writes there.
+"""
+
+import re
+
+UPRIGHT = 1
+_TAG, _SHORT, _LONG = 0x0112, 3, 4
+_MOST_ENTRIES = 512
+_MOST_XMP_BYTES = 65536
+_IN_XMP = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
+
+
+def from_exif(exif: bytes) -> int:
+    """Read the orientation from EXIF data, with or without its `Exif` prefix; 1 where it has none, or is damaged."""
+    tiff = exif.removeprefix(b"Exif\x00\x00")
+    order = {b"II": "little", b"MM": "big"}.get(tiff[:2])
+    if order is None:
+        return UPRIGHT
+
+    def number(at: int, size: int) -> int:
+        return int.from_bytes(tiff[at : at + size], order)  # type: ignore[arg-type]
+
+    directory = number(4, 4)
+    for entry in range(min(number(directory, 2), _MOST_ENTRIES)):
+        at = directory + 2 + 12 * entry
+        if at + 12 > len(tiff):
+            break
+        if number(at, 2) == _TAG:
+            found = number(at + 8, {_SHORT: 2, _LONG: 4}.get(number(at + 2, 2), 0))
+            return found if 1 <= found <= 8 else UPRIGHT
+    return UPRIGHT
+
+
+def from_xmp(xmp: bytes) -> int:
+    """Read the orientation from an XMP packet; 1 where it has none."""
+    found = _IN_XMP.search(xmp[:_MOST_XMP_BYTES])
+    return int(found[1]) if found else UPRIGHT
+
+
+def of(exif: bytes | None, xmp: bytes | None) -> int:
+    """Read the orientation of an image that may have both, of which EXIF goes before."""
+    found = from_exif(exif) if exif else UPRIGHT
+    return from_xmp(xmp) if found == UPRIGHT and xmp else found
