@@ -17,18 +17,18 @@ def without_alpha(image: Image.Image) -> Image.Image:
     Raises:
         NotAnImage: its colours are of a kind that can't be read.
     """
+    if image.mode == "RGBA":
+        return _laid_on_white(image)
+    if image.mode == "LA":
+        return _in_bands(image, "L", _grey_laid_on_white)
     if image.has_transparency_data:
-        return _in_bands(image, "RGB", _laid_on_white)
-    if image.mode in ("L", "RGB"):
-        return image
-    if image.mode == "1":
-        return image.convert("L")
+        return _in_bands(image, "RGB", lambda band: _laid_on_white(_as("RGBA", band)))
     if image.mode.startswith("I;16"):
         return _in_bands(image, "L", lambda band: _eight_bits(band, 65535))
     if image.mode in ("I", "F"):
         white = 65535 if max(_greatest(band) for _, band in _bands(image)) > 255 else 255
         return _in_bands(image, "L", lambda band: _eight_bits(band, white))
-    return _as("RGB", image)
+    return image if image.mode == "L" else _as("L" if image.mode == "1" else "RGB", image)
 
 
 def _in_bands(image: Image.Image, mode: str, convert) -> Image.Image:  # type: ignore[no-untyped-def]
@@ -48,13 +48,16 @@ def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
         yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
-def _laid_on_white(image: Image.Image) -> Image.Image:
-    rgba = _as("RGBA", image)
-    alpha = rgba.getchannel("A")
-    if alpha.getextrema() == (255, 255):
-        return rgba.convert("RGB")
+def _laid_on_white(rgba: Image.Image) -> Image.Image:
     white = Image.new("RGB", rgba.size, "white")
-    white.paste(rgba, mask=alpha)
+    white.paste(rgba, mask=rgba)
+    return white
+
+
+def _grey_laid_on_white(image: Image.Image) -> Image.Image:
+    grey, alpha = image.split()
+    white = Image.new("L", image.size, 255)
+    white.paste(grey, mask=alpha)
     return white
 
 

@@ -27,7 +27,7 @@ QUICK_WORK, LARGE_WORK = 2_000_000, 16_000_000
 # What the images of one request may take together, beyond the first: as much as the largest image by itself.
 WORK_TOGETHER = 50_000_000
 # Seconds of processor time that decoding may take in one request, less what the model takes for each image after it.
-CPU_S, CPU_OF_EACH_S = 1.25, 0.01
+CPU_S, CPU_OF_EACH_S = 1.3, 0.01
 LEAST_CPU_S = 0.05
 QUICK_NICE, LARGE_NICE = 5, 15
 # Memory for each file that is decoded in a process of its own: what it may take at most, and as much to spare.
@@ -83,26 +83,26 @@ class Decoders:
     async def decode_all(self, user: str, sources: Sequence[Source], exact: bool) -> list[Done]:
         """Decode several images of one request, in order; what would cost too much together is refused, from the last.
 
-        Plain images come first, so that none of them pays for a neighbour that is out of the ordinary.
+        Ordinary images come first, so that none of them pays for a neighbour that is out of the ordinary.
         """
         done: list[Done | None] = [None] * len(sources)
         looked = await self._quick.run(user, self._look_at_all, sources)
-        plain: list[tuple[int, Header]] = []
+        ordinary: list[tuple[int, Header]] = []
         others: list[tuple[int, Header]] = []
         work = 0.0
         for number, (header, busy_ms) in enumerate(looked):
             if not isinstance(header, Header):
                 done[number] = Done(header, busy_ms)
-            elif not header.is_plain:
+            elif not _is_ordinary(header):
                 others.append((number, header))
             elif work and work + header.work > WORK_TOGETHER:
                 done[number] = Done(_too_much_together(), busy_ms)
             else:
                 work += header.work
-                plain.append((number, header))
+                ordinary.append((number, header))
         left_s = CPU_S - CPU_OF_EACH_S * len(sources)
-        decoding = [self._decode(user, header, exact, left_s) for _, header in plain]
-        for (number, _), one_done in zip(plain, await asyncio.gather(*decoding), strict=True):
+        decoding = [self._decode(user, header, exact, left_s) for _, header in ordinary]
+        for (number, _), one_done in zip(ordinary, await asyncio.gather(*decoding), strict=True):
             done[number] = one_done
             left_s -= one_done.busy_ms / 1000
         for number, header in others:
@@ -114,7 +114,7 @@ class Decoders:
         return [one for one in done if one is not None]
 
     async def _decode(self, user: str, header: Header, exact: bool, cpu_s: float) -> Done:
-        if not header.is_plain or header.work > LARGE_WORK:
+        if not _is_ordinary(header) or header.work > LARGE_WORK:
             return await self._decode_isolated(user, header, exact, cpu_s)
         lane = self._quick if header.work <= QUICK_WORK else self._large
         return await lane.run(user, self._decode_here, header, exact)
@@ -133,7 +133,7 @@ class Decoders:
         result: Header | Decoded | Exception
         try:
             result = read_header(source(), self._max_pixels)
-            if result.is_plain and result.work <= most_work:
+            if _is_ordinary(result) and result.work <= most_work:
                 result = decode_file(result, self._recipe, self._max_pixels, exact)
         except Exception as error:
             result = error
@@ -165,6 +165,11 @@ class _Lane:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
         finally:
             self._slots.release()
+
+
+def _is_ordinary(header: Header) -> bool:
+    """Whether its headers say how long an image takes to decode."""
+    return header.is_plain and header.is_bounded
 
 
 def _too_much_together() -> ImageError:

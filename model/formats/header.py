@@ -21,6 +21,7 @@ class Header:
         pixels: the file with nothing in it but what its pixels are made of.
         width, height: in pixels, as they are stored.
         work: how long decoding takes, in pixels of a baseline JPEG that take as long.
+        is_bounded: whether it takes no more, whatever is in the file.
         orientation: EXIF's orientation, 1 to 8.
         has_alpha: whether pixels may be transparent; told for WebP alone.
     """
@@ -32,5 +33,6 @@ class Header:
     width: int = 0
     height: int = 0
     work: float = 0.0
+    is_bounded: bool = True
     orientation: int = 1
     has_alpha: bool = False

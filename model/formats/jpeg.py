@@ -17,6 +17,7 @@ _TABLES = (0xC4, 0xDB, 0xDD)  # Huffman and quantisation tables, the restart int
 _MOST_SEGMENTS, _MOST_TABLES = 1024, 64
 # The application segments that say what the colours are.
 _COLOURS = {_APP0: b"JFIF\x00", _APP14: b"Adobe"}
+_KNOWN = frozenset({*_FRAMES, *_TABLES, *range(_APP0, 0xF0), _COMMENT})
 _EXIF, _XMP = b"Exif\x00\x00", b"http://ns.adobe.com/xap/1.0/\x00"
 # A marker in entropy-coded data: no escaped byte, no restart.
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
@@ -25,6 +26,7 @@ _MOST_SCANS = 16
 # Each scan goes over all pixels again, however little it holds: so many pixels in all take less than a second.
 MOST_SCANNED_PIXELS = 800_000_000
 _MOST_MARKERS = 10_000
+_MOST_FILL_BYTES = 16
 # What several scans cost, in pixels of one: coefficients are kept for all, and gone over by each.
 _WORK_OF_COEFFICIENTS, _WORK_OF_SCAN = 1.4, 0.1
 
@@ -41,58 +43,69 @@ def read(data: bytes) -> Header:
         Unusual: see `Header`.
         TooCostly: it has too many scans for its size.
     """
-    frame = exif = xmp = None
-    is_progressive = False
-    kept = [data[:2]]
-    at = 2
-    for _ in range(_MOST_SEGMENTS):
-        code, start, end = _segment(data, at)
-        body = data[start + 4 : end]
-        if code == _SCAN:
-            break
-        if code in _FRAMES:
-            if frame is not None:
-                raise Unusual
-            frame, is_progressive = body, code == _PROGRESSIVE
-        elif code == _APP1:
-            exif = body if exif is None and body.startswith(_EXIF) else exif
-            xmp = body if xmp is None and body.startswith(_XMP) else xmp
-        elif code not in _TABLES and not (_APP0 <= code < 0xF0 or code == _COMMENT):
-            raise Unusual
-        if code in _FRAMES or code in _TABLES or body.startswith(_COLOURS.get(code, ())):
-            kept.append(data[start:end])
-        at = end
-    else:
+    segments, first_scan = _before_the_scan(data)
+    frames = [(code, data[start + 4 : end]) for code, start, end in segments if code in _FRAMES]
+    kept = [data[start:end] for code, start, end in segments if _is_of_pixels(code, data, start)]
+    if len(frames) != 1 or len(kept) > _MOST_TABLES:
         raise Unusual
-    if frame is None or len(kept) > _MOST_TABLES:
-        raise Unusual
+    [(code, frame)] = frames
     height, width, components = _size(frame)
-    scans, end = _scans(data, start)
-    if scans > 1 and width * height * scans > MOST_SCANNED_PIXELS:
-        size = f"{width} x {height} pixels in {scans} scans"
-        raise TooCostly(f"The image has {size}; save it as a baseline JPEG, or smaller.")
+    is_progressive = code == _PROGRESSIVE
+    scans, end = 1, len(data)
+    # (A decoder expects no other scan after one that has all components.)
+    if is_progressive or data[first_scan + 4] != components:
+        scans, end = _scans(data, first_scan, most=MOST_SCANNED_PIXELS // (width * height))
+        if width * height * scans > MOST_SCANNED_PIXELS:
+            size = f"{width} x {height} pixels in {scans} scans"
+            raise TooCostly(f"The image has {size}; save it as a baseline JPEG, or smaller.")
     if scans > _MOST_SCANS:
         raise Unusual
-    several = is_progressive or scans > 1
     work = width * height * (2 if components == 4 else 1)
+    about = [data[start + 4 : end] for code, start, end in segments if code == _APP1]
     return Header(
         FORMAT,
         data,
         is_plain=True,
-        pixels=b"".join([*kept, data[start:end]]),
+        pixels=b"".join([data[:2], *kept, data[first_scan:end]]),
         width=width,
         height=height,
-        work=work * (1 + _WORK_OF_COEFFICIENTS + _WORK_OF_SCAN * scans) if several else work,
-        orientation=orientation.of(exif, xmp),
+        work=work * (1 + _WORK_OF_COEFFICIENTS + _WORK_OF_SCAN * scans) if is_progressive or scans > 1 else work,
+        orientation=orientation.of(_first(about, _EXIF), _first(about, _XMP)),
     )
+
+
+def _before_the_scan(data: bytes) -> tuple[list[tuple[int, int, int]], int]:
+    """The segments before the first scan: code, start and end of each; and where the scan starts."""
+    segments: list[tuple[int, int, int]] = []
+    at = 2
+    for _ in range(_MOST_SEGMENTS):
+        code, start, end = segment = _segment(data, at)
+        if code == _SCAN:
+            return segments, start
+        if code not in _KNOWN:
+            raise Unusual
+        segments.append(segment)
+        at = end
+    raise Unusual
+
+
+def _is_of_pixels(code: int, data: bytes, start: int) -> bool:
+    return code in _FRAMES or code in _TABLES or (code in _COLOURS and data.startswith(_COLOURS[code], start + 4))
+
+
+def _first(bodies: list[bytes], prefix: bytes) -> bytes | None:
+    return next((body for body in bodies if body.startswith(prefix)), None)
 
 
 def _segment(data: bytes, at: int) -> tuple[int, int, int]:
     """The code of the segment at that place, where its marker begins, and where it ends."""
     if data[at] != 0xFF:
         raise Unusual
+    filled = at
     while data[at + 1] == 0xFF:
         at += 1
+        if at - filled > _MOST_FILL_BYTES:
+            raise Unusual
     length = int.from_bytes(data[at + 2 : at + 4])
     if length < 2 or at + 2 + length > len(data):
         raise Unusual
@@ -108,14 +121,17 @@ def _size(frame: bytes) -> tuple[int, int, int]:
     return height, width, components
 
 
-def _scans(data: bytes, first: int) -> tuple[int, int]:
-    """How many scans there are from the first on, and where the image ends: a telephone's may have a film behind it."""
-    if data.find(b"\xff\xda", first + 2) < 0:
-        return 1, len(data)
+def _scans(data: bytes, first: int, most: int) -> tuple[int, int]:
+    """How many scans there are, or that there are more than `most`; and where the image ends.
+
+    (A telephone's may have a film behind it.)
+    """
     scans, at = 0, first
     for _ in range(_MOST_MARKERS):
         code, _, end = _segment(data, at)
         scans += code == _SCAN
+        if scans > most:
+            break
         marker = _MARKER.search(data, end) if code == _SCAN else None
         at = marker.start() if marker else end if code != _SCAN else len(data)
         if at >= len(data):

@@ -31,7 +31,7 @@ def read(data: bytes) -> Header:
         Unusual: see `Header`.
     """
     width, height, bits, colours, is_interlaced = _image_header(data)
-    kept = [_SIGNATURE]
+    kept = [(0, len(_SIGNATURE))]
     exif = xmp = None
     is_image, after = False, 0
     at = len(_SIGNATURE)
@@ -39,14 +39,15 @@ def read(data: bytes) -> Header:
         kind, start, end = data[at + 4 : at + 8], at + 8, at + 12 + int.from_bytes(data[at : at + 4])
         if end > len(data):
             # Cut off: where that is in the image, the decoder says so.
-            kept += [] if after else [data[at:]]
+            kept += [] if after else [(at, len(data))]
             break
         if kind == b"IDAT":
             is_image = not after
         elif is_image:
             after += 1
         if kind in _OF_PIXELS and not after:
-            kept.append(data[at:end])
+            # A chunk behind the last one kept makes one piece with it: image data come in hundreds.
+            kept[-1:] = [(kept[-1][0], end)] if kept[-1][1] == at else [kept[-1], (at, end)]
         elif kind == b"eXIf":
             exif = exif or data[start : end - 4]
         elif kind in (b"tEXt", b"zTXt", b"iTXt"):
@@ -58,13 +59,13 @@ def read(data: bytes) -> Header:
     else:
         if not after:
             raise Unusual
-    kept += [_END] if after else []
+    pieces = [data[start:end] for start, end in kept]
     work = width * height * (_WORK_OF_PIXEL + _WORK_OF_BYTE * _SAMPLES[colours] * bits / 8)
     return Header(
         FORMAT,
         data,
         is_plain=True,
-        pixels=b"".join(kept),
+        pixels=b"".join([*pieces, _END] if after else pieces),
         width=width,
         height=height,
         work=work * (_INTERLACED if is_interlaced else 1),

@@ -47,7 +47,8 @@ def read(data: bytes) -> Header:
     width, height = size
     work = _WORK_OF_PIXEL * width * height
     turned = orientation.of(exif, xmp)
-    return Header(FORMAT, data, True, data, width, height, work, turned, has_alpha)
+    # Lossless data, and those of alpha, may bring any number of tables, each of which takes as long as many pixels.
+    return Header(FORMAT, data, True, data, width, height, work, not has_alpha, turned, has_alpha)
 
 
 def _lossy_size(body: bytes) -> tuple[int, int]:
