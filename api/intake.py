@@ -12,7 +12,7 @@ from model.fair import Room
 from problems import request_id
 from problems.problem import Problem, unavailable
 
-# A body has so many seconds before anything is asked of it; then it must have come at so many bytes a second.
+# A body may stand still for so many seconds, and but for these it must come at so many bytes a second.
 PACE_GRACE_S, LEAST_BYTES_PER_S = 10.0, 8192
 
 # The rest of such a body is left unread, so that its connection can't serve another request.
@@ -161,7 +161,7 @@ class _Body:
             Problem: 413, 503: it is too large, or there is no room for it.
         """
         if self._began is None:
-            self._began, self._ends = asyncio.get_running_loop().time(), self.limit.when()
+            self._began, self._ends = self._now(), self.limit.when()
             caller = identity.caller(self._scope)
             self._user = caller.user_id if caller else ""
             self._keep_pace()
@@ -195,7 +195,7 @@ class _Body:
 
     def _keep_pace(self) -> None:
         assert self._began is not None
-        self._set_limit(self._began + PACE_GRACE_S + self._size / LEAST_BYTES_PER_S)
+        self._set_limit(PACE_GRACE_S + min(self._now(), self._began + self._size / LEAST_BYTES_PER_S))
 
     def _set_limit(self, at: float | None) -> None:
         """End the request at that time, where that is nearer than its time limit."""
@@ -208,4 +208,8 @@ class _Body:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self.is_abandoned = True
-        self._intake.draining.set(self.limit, asyncio.get_running_loop().time())
+        self._intake.draining.set(self.limit, self._now())
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()

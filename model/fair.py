@@ -101,8 +101,9 @@ class Room:
 
     def has(self, user: str, amount: int, total: int) -> bool:
         """Tell whether the user may take so much more, where there is so much in all."""
-        left = total - self.used - amount
-        return left >= 0 and self._held.get(user, 0) + amount <= OF_WHAT_IS_FREE * left
+        left, held = total - self.used - amount, self._held.get(user, 0)
+        # The last place of all is for who has none.
+        return left >= 0 and (held + amount <= OF_WHAT_IS_FREE * left or (held == 0 and amount == 1))
 
     def take(self, user: str, amount: int) -> None:
         """Note that the user holds so much more."""

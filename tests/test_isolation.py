@@ -1,0 +1,155 @@
+"""Decoding in a process of its own: its limits, its end, and that it knows nothing it need not know."""
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from model.errors import NotAnImage, TooCostly, TooManyPixels
+from model.image import Decoded, decode
+from model.isolation import Isolated, Isolation
+from model.recipe import Recipe
+from tests.photographs import COFFEE, crops, encoded
+
+RECIPE = Recipe(256, 3, 224, 224, 1 / 255, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+MAX_PIXELS = 50_000_000
+# Unpacked by Pillow in Python, a run at a time.
+ENDLESS_BMP = (
+    b"BM"
+    + (54 + 1024 + 8_000_000).to_bytes(4, "little")
+    + bytes(4)
+    + (54 + 1024).to_bytes(4, "little")
+    + (40).to_bytes(4, "little")
+    + (4000).to_bytes(4, "little")
+    + (4000).to_bytes(4, "little")
+    + (1).to_bytes(2, "little")
+    + (8).to_bytes(2, "little")
+    + (1).to_bytes(4, "little")
+    + bytes(20 + 1024)
+    + b"\x01\x00" * 4_000_000
+)
+
+
+def run(act: Any) -> Any:
+    async def acting() -> Any:
+        isolation = Isolation(RECIPE, MAX_PIXELS)
+        try:
+            return await act(isolation)
+        finally:
+            isolation.close()
+
+    return asyncio.run(acting())
+
+
+def decoded(data: bytes, cpu_s: float = 5.0, exact: bool = True) -> Isolated:
+    def act(isolation: Isolation) -> Coroutine[Any, Any, Isolated]:
+        return isolation.decode(data, exact, cpu_s)
+
+    result: Isolated = run(act)
+    return result
+
+
+def children(isolation: Isolation) -> list[psutil.Process]:
+    assert isolation._process is not None
+    return psutil.Process(isolation._process.pid).children()
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_what_comes_out_is_what_a_thread_would_give(kind: str, exact: bool) -> None:
+    file = encoded(crops(1)[0], kind)
+    ours, theirs = decoded(file, exact=exact).result, decode(file, RECIPE, MAX_PIXELS, exact)
+    assert isinstance(ours, Decoded)
+    assert np.array_equal(ours.pixels, theirs.pixels)
+    assert (ours.width, ours.height, ours.format) == (theirs.width, theirs.height, theirs.format)
+
+
+def test_errors_come_out_as_they_were() -> None:
+    assert isinstance(decoded(b"no image").result, NotAnImage)
+    assert isinstance(decoded(encoded(Image.new("1", (10_000, 6_000)), "TIFF")).result, TooManyPixels)
+    assert str(decoded(COFFEE.read_bytes()[:9000]).result).startswith("The image is damaged")
+
+
+def test_what_takes_too_long_is_ended_at_its_processor_time() -> None:
+    began = time.monotonic()
+    isolated = decoded(ENDLESS_BMP, cpu_s=0.3)
+    assert isinstance(isolated.result, TooCostly)
+    assert isolated.cpu_s == pytest.approx(0.3)
+    assert time.monotonic() - began < 20
+
+
+def test_what_takes_too_much_memory_is_refused() -> None:
+    # A lone pixel on a screen for which an animation's decoder makes canvases of a gigabyte.
+    screen = b"VP8X\x0a\x00\x00\x00\x02\x00\x00\x00" + (6999).to_bytes(3, "little") * 2
+    frames = encoded(Image.new("RGB", (1, 1)), "WEBP", lossless=True)[12:]
+    anim = b"ANIM\x06\x00\x00\x00" + bytes(6)
+    frame = bytes(6) + bytes(6) + bytes(4) + frames
+    body = b"WEBP" + screen + anim + b"ANMF" + len(frame).to_bytes(4, "little") + frame
+    isolated = decoded(b"RIFF" + len(body).to_bytes(4, "little") + body)
+    assert isinstance(isolated.result, TooCostly)
+
+
+def test_who_goes_away_takes_the_process_along() -> None:
+    async def act(isolation: Isolation) -> None:
+        asked = asyncio.create_task(isolation.decode(ENDLESS_BMP, exact=True, cpu_s=60.0))
+        while not asked.done() and not (isolation._process and children(isolation)):
+            await asyncio.sleep(0.05)
+        assert not asked.done()
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        give_up = time.monotonic() + 1
+        while children(isolation) and time.monotonic() < give_up:
+            await asyncio.sleep(0.05)
+        assert children(isolation) == []
+
+    run(act)
+
+
+def test_several_are_decoded_at_a_time_and_one_that_is_ended_harms_no_other() -> None:
+    photos = [encoded(photo, "TIFF") for photo in crops(6)]
+
+    async def act(isolation: Isolation) -> list[Isolated]:
+        asked = [isolation.decode(file, True, cpu_s) for file in photos for cpu_s in (5.0, 0.001)]
+        return list(await asyncio.gather(*asked))
+
+    results = run(act)
+    assert [isinstance(one.result, Decoded) for one in results[::2]] == [True] * 6
+    assert all(isinstance(one.result, (Decoded, TooCostly)) for one in results)
+
+
+def test_when_it_dies_another_takes_its_place() -> None:
+    async def act(isolation: Isolation) -> None:
+        first = await isolation.decode(COFFEE.read_bytes(), True, 5.0)
+        assert isolation._process is not None
+        isolation._process.kill()
+        isolation._process.wait()
+        second = await isolation.decode(COFFEE.read_bytes(), True, 5.0)
+        assert isinstance(first.result, Decoded)
+        assert isinstance(second.result, Decoded)
+
+    run(act)
+
+
+def test_it_is_given_no_secret_and_ends_with_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLASSIFIER_DATABASE_URL", "postgresql://user:secret@host/database")
+
+    async def act(isolation: Isolation) -> int:
+        isolation.start()
+        assert isolation._process is not None
+        pid = isolation._process.pid
+        await isolation.decode(COFFEE.read_bytes(), True, 5.0)
+        assert b"secret" not in Path(f"/proc/{pid}/environ").read_bytes()
+        assert isolation._control is not None
+        isolation._control.shutdown(2)
+        isolation._process.wait(5)
+        return pid
+
+    pid = run(act)
+    assert not psutil.pid_exists(pid)
