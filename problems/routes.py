@@ -16,6 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from problems.problem import Problem
 
 UNKNOWN = "/(unknown)"
+# Of a path with parameters: the name of a folder, percent-encoded, and its surroundings. To read more takes time.
+MOST_BYTES = 1000
 
 
 class Cost(Enum):
@@ -130,6 +132,8 @@ class Routes:
         return _NO_MATCH if found is None else found.match(method)
 
     def _by_pattern(self, raw_path: bytes) -> _Path | None:
+        if len(raw_path) > MOST_BYTES:
+            return None
         written = raw_path.decode("latin-1")
         return next((path for fits, path in self._patterns if fits(written)), None)
 
