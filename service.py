@@ -16,11 +16,12 @@ from bentoml._internal.server.http.traffic import MaxConcurrencyMiddleware, Time
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import gauges, reads, v1, v2
+from api import documents, gauges, reads, v1, v2
 from api.classification import Classification
 from api.endpoint import answered
 from api.intake import Draining, Intake
 from api.openapi import Document
+from api.routes import ROUTES
 from api.runner import EmbeddedRunner, RemoteRunner, Runner, batch_sizes, predict_timed
 from api.schemas import BatchAnswer, BatchUpload, ClassifyAnswer, ClassifyAnswerV2, ClassifyRequest, ClassifyUpload
 from auth.authentication import Authentication
@@ -36,19 +37,12 @@ from model.errors import ModelError
 from model.store import PreparedModel
 from problems import http, logs
 from problems.envelope import Envelope
-from problems.paths import NamedPaths
 from problems.problem import Problem
+from problems.routes import Matching
 from storage.errors import StorageError, StorageUnavailable
 from storage.policy import Limit
 from storage.store import Store
 
-PUBLIC = frozenset(
-    {"/", "/livez", "/readyz", "/healthz", "/openapi.json", "/docs", "/schema.json", "/docs.json", "/static_content/"}
-)
-BATCH_PATHS = frozenset({"/v2/classify/batch"})
-CLASSIFY_PATHS = frozenset({"/v1/classify", "/v2/classify"}) | BATCH_PATHS
-SCOPES = {"/metrics": "metrics", "/v1/usage": "usage", "/v2/usage": "usage", "/v2/limits": "usage"}
-NAMED_PATHS = PUBLIC | CLASSIFY_PATHS | SCOPES.keys() | {"/v1/model/info", "/v2/models", "/v2/models/"}
 # Bodies that one worker holds at a time: as multiples of the largest, and at most such a share of the memory.
 BODIES_AT_ONCE, SHARE_OF_MEMORY = 25, 1 / 8
 
@@ -98,9 +92,9 @@ class ResNetRunner:
 
 
 class Gateway(bentoml.Service):
-    """A BentoML service with the project's OpenAPI document, time limit, and names of paths in metrics and log."""
+    """A BentoML service with the project's table of routes, OpenAPI document and time limit."""
 
-    def to_asgi(self, is_main: bool = True) -> NamedPaths:
+    def to_asgi(self, is_main: bool = True) -> Matching:
         app = super().to_asgi(is_main)
         # BentoML's limits answer outside of the ledger, and in a shape of their own: `Intake` takes over the one, the
         # bound on the queue stands in for the other.
@@ -109,7 +103,9 @@ class Gateway(bentoml.Service):
             used[Intake].kwargs["time_limit_s"] = used.pop(TimeoutMiddleware).kwargs["timeout"]
         used.pop(MaxConcurrencyMiddleware, None)
         app.user_middleware = [*used.values()]
-        return NamedPaths(app, NAMED_PATHS)
+        # Put first, or BentoML would work it out for every stranger who asks.
+        app.router.routes.insert(0, documents.schema(self.schema()))
+        return Matching(app, ROUTES)
 
     @property
     def openapi_spec(self) -> Document:
@@ -224,8 +220,8 @@ gateway.mount_asgi_app(read_routes, path="/")
 # The first is the outermost.
 gateway.add_asgi_middleware(Envelope)
 gateway.add_asgi_middleware(UsageLog, store=store)
-gateway.add_asgi_middleware(Authentication, store=store, public=PUBLIC, scopes=SCOPES, failures=failures)
-gateway.add_asgi_middleware(RateLimit, store=store, paths=CLASSIFY_PATHS, batch_paths=BATCH_PATHS, overload=_overload)
+gateway.add_asgi_middleware(Authentication, store=store, failures=failures)
+gateway.add_asgi_middleware(RateLimit, store=store, overload=_overload)
 gateway.add_asgi_middleware(
     Intake,
     max_bytes=settings.max_body_bytes,

@@ -12,18 +12,18 @@ from problems.problem import Problem
 def add_routes(app: FastAPI, classification: Callable[[], Classification]) -> None:
     """Add them; `classification` gives the worker's way to the model, once the worker is up."""
 
-    @app.get("/v1/model/info", tags=["v1"])
+    @app.get("/v1/model/info")
     async def model_info() -> ModelInfo:
         """Which model answers, and whether it is ready to."""
         manifest = classification().manifest
         return ModelInfo(name=manifest.name, status=_status(classification()), num_labels=len(manifest.labels))
 
-    @app.get("/v2/models", tags=["v2"])
+    @app.get("/v2/models")
     async def models() -> Models:
         """Every model that the service has: the one that it serves."""
         return Models(models=[_served(classification())])
 
-    @app.get("/v2/models/{name:path}", tags=["v2"])
+    @app.get("/v2/models/{name:path}")
     async def model(name: str) -> Model:
         """One model, by its name, which may have a slash in it."""
         served = _served(classification())

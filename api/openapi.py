@@ -8,6 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
 
+from api.routes import ROUTES
 from api.schemas import (
     BatchAnswer,
     BatchJson,
@@ -19,6 +20,7 @@ from api.schemas import (
 )
 from api.uploads import IMAGE_TYPES
 from problems.problem import MEDIA_TYPE, Problem
+from problems.routes import Cost, Route
 
 TITLE = "Image classifier"
 VERSION = "2.0"
@@ -67,8 +69,6 @@ _ERRORS = {
     503: "The service is overloaded; send the request again after the time in Retry-After.",
     504: "The request took longer than the time limit of 60 s; send it again, or send a smaller image.",
 }
-_OF_READS = (401, 403, 404, 422, 429, 503, 504)
-_OF_CLASSIFICATION = (400, 401, 403, 413, 415, 422, 429, 503, 504)
 _SHAPES = (
     ClassifyRequest,
     ClassifyJson,
@@ -88,10 +88,15 @@ def document(reads: FastAPI) -> Document:
         reads: the app of the routes that only read, which FastAPI describes.
     """
     made = get_openapi(title=TITLE, version=VERSION, description=DESCRIPTION, routes=reads.routes)
-    for path in made["paths"].values():
-        for operation in path.values():
-            operation["responses"] |= _errors(_OF_READS)
-    made["paths"] = {**_classification(), **made["paths"], **_infrastructure()}
+    operations = {**_classification(), **made["paths"]}
+    made["paths"] = {}
+    for route in ROUTES:
+        if route.summary is not None:
+            [method] = (method.lower() for method in route.methods if method != "HEAD")
+            operation = _plain_text() if route.version == "service" else operations[route.name][method]
+            operation |= {"tags": [route.version], "summary": route.summary}
+            operation["responses"] |= _errors(_statuses(route))
+            made["paths"].setdefault(route.name, {})[method] = operation | ({"security": []} if route.is_public else {})
     _, shapes = models_json_schema([(shape, "serialization") for shape in _SHAPES], ref_template=_ref("{model}"))
     components = made.setdefault("components", {})
     components["schemas"] = {**components.get("schemas", {}), **shapes["$defs"]}
@@ -130,13 +135,13 @@ def _classification() -> Json:
         for name, schema in ((name, dict(schema)) for name, schema in options.items())
     ]
     return {
-        "/v1/classify": _post("classify", "v1", "Classify one image", v1, ClassifyAnswer, []),
-        "/v2/classify": _post("classify_v2", "v2", "Classify one image", one, ClassifyAnswerV2, in_query),
-        "/v2/classify/batch": _post("classify_batch", "v2", "Classify several images", many, BatchAnswer, in_query),
+        "/v1/classify": _post("classify", v1, ClassifyAnswer, []),
+        "/v2/classify": _post("classify_v2", one, ClassifyAnswerV2, in_query),
+        "/v2/classify/batch": _post("classify_batch", many, BatchAnswer, in_query),
     }
 
 
-def _post(name: str, tag: str, summary: str, content: Json, answer: type[BaseModel], parameters: list[Json]) -> Json:
+def _post(name: str, content: Json, answer: type[BaseModel], parameters: list[Json]) -> Json:
     told = {
         header: {"description": says, "schema": {"type": "string"}}
         for header, says in {
@@ -153,11 +158,9 @@ def _post(name: str, tag: str, summary: str, content: Json, answer: type[BaseMod
     }
     operation: Json = {
         "operationId": name,
-        "tags": [tag],
-        "summary": summary,
         "description": answer.__doc__,
         "requestBody": {"required": True, "content": content},
-        "responses": {"200": done, **_errors(_OF_CLASSIFICATION)},
+        "responses": {"200": done},
     }
     return {"post": operation | ({"parameters": parameters} if parameters else {})}
 
@@ -183,15 +186,15 @@ def _errors(statuses: tuple[int, ...]) -> Json:
     return said
 
 
-def _infrastructure() -> Json:
-    def get(summary: str, public: bool, errors: tuple[int, ...]) -> Json:
-        told = {"200": {"description": "OK", "content": {"text/plain": {"schema": {"type": "string"}}}}}
-        operation = {"tags": ["service"], "summary": summary, "responses": {**told, **_errors(errors)}}
-        return {"get": operation | ({"security": []} if public else {})}
+def _plain_text() -> Json:
+    told = {"description": "OK", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    return {"responses": {"200": told}}
 
-    return {
-        "/livez": get("Whether the process lives", True, (503,)),
-        "/readyz": get("Whether the model and the database answer", True, (503,)),
-        "/healthz": get("The same as /livez", True, (503,)),
-        "/metrics": get("Prometheus metrics; the key needs the scope `metrics`", False, (401, 403, 429, 503)),
-    }
+
+def _statuses(route: Route) -> tuple[int, ...]:
+    """The errors that callers of the route should expect."""
+    if route.is_public:
+        return (503,)
+    if route.cost is not Cost.NOTHING:
+        return (400, 401, 403, 413, 415, 422, 429, 503, 504)
+    return (401, 403, 429, 503) if route.version == "service" else (401, 403, 404, 422, 429, 503, 504)

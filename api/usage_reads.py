@@ -24,7 +24,7 @@ LAST_SECOND = 253_402_300_799  # the year 9999
 def add_routes(app: FastAPI, store: Store) -> None:
     """Add them; the usage log is in that store."""
 
-    @app.get("/v1/usage", tags=["v1"])
+    @app.get("/v1/usage")
     async def usage_totals(request: Request) -> UsageTotals:
         """The caller's own classification requests that passed the limit."""
         tally = await store.usage_totals(_caller(request).user_id)
@@ -36,7 +36,7 @@ def add_routes(app: FastAPI, store: Store) -> None:
             avg_response_time_ms=round(tally.mean_ms, 2),
         )
 
-    @app.get("/v2/usage", tags=["v2"])
+    @app.get("/v2/usage")
     async def usage(
         request: Request,
         since: Annotated[datetime | None, Query(alias="from")] = None,
@@ -64,7 +64,7 @@ def add_routes(app: FastAPI, store: Store) -> None:
             next_cursor=str(after) if after is not None else None,
         )
 
-    @app.get("/v2/limits", tags=["v2"])
+    @app.get("/v2/limits")
     async def limits(request: Request) -> Limits:
         """Each limit of the caller, and where it stands; asking costs nothing."""
         caller = _caller(request)

@@ -1,53 +1,41 @@
 """Bearer keys (RFC 6750): who calls, and whether the key's scopes cover what is asked."""
 
 import math
-from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from auth import identity
 from auth.failures import FailureLimit
 from auth.keys import ApiKey
-from problems import request_id
+from problems import request_id, routes
 from problems.problem import Problem, database_away
+from problems.routes import Cost, Route
 from storage.errors import StorageUnavailable
 from storage.keys import KeyRecord
 from storage.store import Store
 
 
 class Authentication:
-    """Lets through what is public, and what comes with a live key whose scopes suffice.
+    """Lets through what asks for a route that is public, or comes with a live key whose scopes suffice for it.
 
     Args:
         app: what lies behind the gate.
         store: where keys are found.
-        public: paths open to all; one that ends in `/` opens everything below it.
-        scopes: for a path, the scope that its callers' keys need. Other paths take any key.
         failures: how often an address may send a wrong key.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        store: Store,
-        public: frozenset[str],
-        scopes: Mapping[str, str],
-        failures: FailureLimit,
-    ) -> None:
+    def __init__(self, app: ASGIApp, store: Store, failures: FailureLimit) -> None:
         self.app = app
         self.store = store
         self.failures = failures
-        self.open_paths = frozenset(path for path in public if path == "/" or not path.endswith("/"))
-        self.open_folders = tuple(path for path in public if path != "/" and path.endswith("/"))
-        self.scopes = scopes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or self._is_open(scope):
+        if scope["type"] == "lifespan":
             return await self.app(scope, receive, send)
         if scope["type"] == "websocket":
             return await send({"type": "websocket.close", "code": 1008})
         try:
-            self._admit(scope, await self._identify(scope))
+            await self._admit(scope)
         except StorageUnavailable:
             refusal = database_away()
         except Problem as problem:
@@ -56,10 +44,18 @@ class Authentication:
             return await self.app(scope, receive, send)
         await refusal.response(request_id.shown(scope))(scope, receive, send)
 
-    def _is_open(self, scope: Scope) -> bool:
-        if scope["type"] != "http":
-            return False
-        return scope["path"] in self.open_paths or scope["path"].startswith(self.open_folders)
+    async def _admit(self, scope: Scope) -> None:
+        match = routes.matched(scope)
+        if match.is_public:
+            match.required()
+            return
+        record = await self._identify(scope)
+        identity.set_caller(scope, record)
+        route = match.required()
+        # Where a route costs something, the limit refuses the key, and says where its user stands.
+        missing = scope_missing(route, record) if route.cost is Cost.NOTHING else None
+        if missing is not None:
+            raise missing
 
     async def _identify(self, scope: Scope) -> KeyRecord:
         credentials = next((value for name, value in scope["headers"] if name == b"authorization"), None)
@@ -82,18 +78,15 @@ class Authentication:
             return Problem(429, detail, {"Retry-After": str(wait_s)}, kind="wrong_keys")
         return Problem(401, _NO_LIVE_KEY, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
 
-    def _admit(self, scope: Scope, record: KeyRecord) -> None:
-        identity.set_caller(scope, record)
-        needed = self.scopes.get(scope["path"])
-        if needed is not None and needed not in record.scopes:
-            raise scope_missing(needed)
-
 
 _NO_KEY = "Send your API key in the header 'Authorization: Bearer imc_...'."
 _NO_LIVE_KEY = "This API key is not valid; check it for typing errors, or ask the operator for a new one."
 
 
-def scope_missing(needed: str) -> Problem:
-    """403: the key is good, and does not cover what was asked."""
+def scope_missing(route: Route, record: KeyRecord) -> Problem | None:
+    """403 where the key, good as it is, does not cover the route."""
+    needed = route.scope
+    if needed is None or needed in record.scopes:
+        return None
     detail = f"This API key lacks the scope '{needed}'; ask the operator for a key that has it."
     return Problem(403, detail, {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{needed}"'})

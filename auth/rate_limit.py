@@ -9,51 +9,41 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from auth import identity
 from auth.authentication import scope_missing
-from problems import request_id
+from problems import request_id, routes
 from problems.problem import Problem, database_away
+from problems.routes import Cost, Route
 from storage.errors import StorageUnavailable
 from storage.keys import KeyRecord
 from storage.policy import Decision, Limit
 from storage.store import Store
 
-CLASSIFY = "classify"
-
 
 class RateLimit:
-    """Admits a classification, at the cost of one hit for each image, or refuses it at no cost.
+    """Admits a request whose route costs something, for one hit for each image, or refuses it at no cost.
+
+    Where it costs as many as the body holds, the route counts them, by `admit`; a body that can't be read costs one.
 
     Args:
         app: what lies behind the limit.
         store: where hits are counted.
-        paths: the classification routes; all others pass freely.
-        batch_paths: those of them whose route counts the images itself, by `admit`. One that can't be read costs a hit.
         overload: the reason why nothing of a user can be taken just now; it is asked before a hit is spent.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        store: Store,
-        paths: frozenset[str],
-        batch_paths: frozenset[str],
-        overload: Callable[[str], Problem | None],
-    ) -> None:
+    def __init__(self, app: ASGIApp, store: Store, overload: Callable[[str], Problem | None]) -> None:
         self.app = app
         self.store = store
-        self.paths = paths
-        self.batch_paths = batch_paths
         self.overload = overload
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] not in self.paths or scope["method"] != "POST":
+        route = routes.matched(scope).route if scope["type"] == "http" else None
+        if route is None or route.cost is Cost.NOTHING:
             return await self.app(scope, receive, send)
-        counts_itself = scope["path"] in self.batch_paths
         admission = _Admission(self.store, scope)
         try:
-            await self._admit(admission, counts_itself)
+            await self._admit(admission, route)
         except Problem as problem:
             return await problem.response(request_id.shown(scope))(scope, receive, admission.telling(send))
-        if not counts_itself:
+        if route.cost is Cost.ONE_IMAGE:
             return await self.app(scope, receive, admission.telling(send))
 
         async def send_paid(message: Message) -> None:
@@ -64,18 +54,19 @@ class RateLimit:
 
         await self.app(scope, receive, send_paid)
 
-    async def _admit(self, admission: "_Admission", counts_itself: bool) -> None:
-        if CLASSIFY not in admission.caller.scopes:
+    async def _admit(self, admission: "_Admission", route: Route) -> None:
+        missing = scope_missing(route, admission.caller)
+        if missing is not None:
             await admission.look(cost=0)
-            raise scope_missing(CLASSIFY)
+            raise missing
         overload = self.overload(admission.caller.user_id)
         if overload is not None:
             await admission.remember()
             raise overload
-        if counts_itself:
-            await admission.look(cost=1)
-        else:
+        if route.cost is Cost.ONE_IMAGE:
             await admission.hit(1)
+        else:
+            await admission.look(cost=1)
 
 
 async def admit(scope: Scope, images: int) -> None:

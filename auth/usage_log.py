@@ -5,7 +5,7 @@ import time
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from auth import identity
-from problems import paths, request_id
+from problems import request_id, routes
 from problems.problem import database_away
 from storage.errors import StorageUnavailable
 from storage.store import Store
@@ -90,7 +90,7 @@ def _row(scope: Scope, arrived_us: int, response_ms: float, status: int) -> Usag
         request_id=request_id.unique(scope),
         user_id=caller.user_id,
         key_id=caller.key_id,
-        endpoint=paths.name(scope),
+        endpoint=routes.matched(scope).name,
         method=scope["method"] if scope["method"] in KNOWN_METHODS else UNKNOWN_METHOD,
         status=status,
         response_ms=response_ms,

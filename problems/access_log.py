@@ -5,7 +5,7 @@ import time
 
 from starlette.types import Message, Scope
 
-from problems import paths, request_id
+from problems import request_id, routes
 
 logger = logging.getLogger("bentoml.access")
 
@@ -26,7 +26,7 @@ class AccessLine:
 
     def write(self, start: Message) -> None:
         """Write it, as the answer starts."""
-        name = paths.name(self._scope)
+        name = routes.matched(self._scope).name
         if name in _UNLOGGED:
             return
         took_ms = (time.perf_counter() - self._started) * 1000

@@ -3,7 +3,7 @@
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from problems import paths, request_id
+from problems import request_id, routes
 from problems.access_log import AccessLine
 from problems.problem import MEDIA_TYPE, Problem, bug, translated
 
@@ -17,7 +17,7 @@ class Envelope:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             return await self.app(scope, receive, send)
-        scope = paths.restore(scope)
+        scope = routes.restore(scope)
         if scope["type"] == "websocket":
             return await self.app(scope, receive, send)
         request_id.assign(scope)

@@ -96,8 +96,6 @@ def bug(error: Exception) -> Problem:
 
 _SAID_BY_LIBRARIES = {
     400: "The request is not one this route understands; /docs shows what it takes.",
-    404: "There is nothing at this path; /docs lists every route.",
-    405: "This path does not take this method; the Allow header names those it takes.",
     503: "The service is not ready; send the request again shortly.",
     504: "The request took longer than the time limit; send it again, or send a smaller image.",
 }

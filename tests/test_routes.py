@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from api.routes import ROUTES
 from tests.answers import assert_problem
 from tests.servers import Server
 
@@ -36,10 +37,11 @@ def routes(server: Server) -> list[tuple[str, list[str]]]:
     return [(path, methods) for path, methods, is_mount in table if not is_mount]
 
 
-def test_the_table_is_whole(routes: list[tuple[str, list[str]]]) -> None:
-    paths = {path for path, _ in routes}
-    assert paths >= {"/v1/classify", "/v2/classify", "/v2/classify/batch", "/v2/models", "/v1/usage", "/metrics"}
-    assert paths >= PUBLIC, "BentoML's routes and the mounted app's are both in it"
+def test_the_table_declares_what_the_application_serves(routes: list[tuple[str, list[str]]]) -> None:
+    served = {(path, method) for path, methods in routes for method in methods}
+    declared = {(route.path, method) for route in ROUTES for method in route.methods}
+    assert {row for row in declared if not row[0].startswith(STATIC)} == served
+    assert {path for path, _ in served} >= PUBLIC | {"/v2/classify", "/metrics"}, "BentoML's and the mounted app's"
 
 
 def test_every_route_is_public_or_needs_a_key(server: Server, routes: list[tuple[str, list[str]]]) -> None:
@@ -131,6 +133,18 @@ def test_bentomls_own_discovery_tells_the_same(server: Server, document: dict[st
         "classify_batch": "/v2/classify/batch",
     }
     assert routes["classify_v2"]["input"]["properties"]["image"]["type"] == "file"
+
+
+@pytest.mark.parametrize("path", ["/schema.json", "/docs.json", "/openapi.json", "/", "/docs"])
+def test_strangers_who_ask_for_a_document_have_nothing_worked_out(server: Server, path: str) -> None:
+    [worker] = server.workers("ImageClassifier")
+    with server.client() as stranger:
+        before = worker.cpu_times()
+        for _ in range(100):
+            assert stranger.get(path).status_code == 200
+        after = worker.cpu_times()
+    spent_s = (after.user + after.system - before.user - before.system) / 100
+    assert spent_s < 0.002
 
 
 def test_the_page_loads_nothing_from_elsewhere(server: Server) -> None:

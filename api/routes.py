@@ -1,0 +1,47 @@
+"""The table of routes: each is declared here, BentoML's own among them, and what is not is unknown.
+
+The gate, the limit, the names of paths in metrics, log and ledger, and the documentation read it.
+"""
+
+from problems.routes import Cost, Route, Routes
+
+# The files that the page at /docs loads; BentoML serves them.
+ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-light-32x32.png")
+
+
+def _classification(path: str, version: str, summary: str, cost: Cost) -> Route:
+    return Route(methods=("POST",), path=path, version=version, summary=summary, scope="classify", cost=cost)
+
+
+def _read(path: str, version: str, summary: str, scope: str | None = None) -> Route:
+    return Route(methods=("GET",), path=path, version=version, summary=summary, scope=scope)
+
+
+def _service(path: str, summary: str | None = None, scope: str | None = None) -> Route:
+    """A route of the service itself, open to all but where it needs a scope."""
+    return Route(
+        methods=("GET", "HEAD"), path=path, version="service", summary=summary, scope=scope, is_public=scope is None
+    )
+
+
+ROUTES = Routes(
+    _classification("/v1/classify", "v1", "Classify one image", Cost.ONE_IMAGE),
+    _classification("/v2/classify", "v2", "Classify one image", Cost.ONE_IMAGE),
+    _classification("/v2/classify/batch", "v2", "Classify several images", Cost.EACH_IMAGE),
+    _read("/v1/model/info", "v1", "Which model answers"),
+    _read("/v2/models", "v2", "Every model of the service"),
+    _read("/v2/models/{name:path}", "v2", "One model"),
+    _read("/v1/usage", "v1", "What you have used, all together", "usage"),
+    _read("/v2/usage", "v2", "What you have used, in buckets of time", "usage"),
+    _read("/v2/limits", "v2", "What is left of your limits", "usage"),
+    _service("/livez", "Whether the process lives"),
+    _service("/readyz", "Whether the model and the database answer"),
+    _service("/healthz", "The same as /livez"),
+    _service("/metrics", "Prometheus metrics; the key needs the scope `metrics`", "metrics"),
+    _service("/"),
+    _service("/docs"),
+    _service("/openapi.json"),
+    _service("/docs.json"),
+    _service("/schema.json"),
+    *(_service(f"/static_content/{file}") for file in ASSETS),
+)
