@@ -19,7 +19,7 @@ import urllib.request
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -68,12 +68,14 @@ def main() -> None:
         for path in HERE.glob("*.lock"):
             (folder / path.name).write_text("".join(f"{one.name}=={one.version}\n" for one in pins(path.read_text())))
         chosen = {name: choose(folder, name, given.upgrade) for name in names}
-    for name, found in chosen.items():
-        own = [one for one in found if (name, one.name) != ("prepare", "torch")]
+    for name, pinned in chosen.items():
+        own = [one for one in pinned if (name, one.name) != ("prepare", "torch")]
         with ThreadPoolExecutor(8) as pool:
-            hashes = pool.map(partial(listed, INDEX), own)
-        (HERE / f"{name}.lock").write_text("".join(map(Pin.with_hashes, own, (files.values() for files in hashes))))
-        for torch in set(found) - set(own):
+            files = pool.map(lambda one: listed(INDEX, one.name, one.version), own)
+        (HERE / f"{name}.lock").write_text(
+            "".join(one.with_hashes(found.values()) for one, found in zip(own, files, strict=True))
+        )
+        for torch in set(pinned) - set(own):
             (HERE / "torch-cpu.lock").write_text(torch.with_hashes(on_cpu(torch)))
 
 
@@ -99,14 +101,14 @@ def choose(folder: Path, name: str, upgrade: bool) -> list[Pin]:
 
 
 @cache
-def listed(index: str, pin: Pin) -> dict[str, str]:
+def listed(index: str, name: str, version: str) -> dict[str, str]:
     """The files of a release and their SHA-256, as an index lists them."""
     request = urllib.request.Request(
-        f"{index}/{pin.name}/", headers={"Accept": "application/vnd.pypi.simple.v1+html, text/html"}
+        f"{index}/{name}/", headers={"Accept": "application/vnd.pypi.simple.v1+html, text/html"}
     )
     with urllib.request.urlopen(request, timeout=60) as answer:
-        links = {unquote(name): digest for name, digest in LINKED.findall(answer.read().decode())}
-    return {name: digest for name, digest in links.items() if is_of(name, pin.version)}
+        links = {unquote(file): digest for file, digest in LINKED.findall(answer.read().decode())}
+    return {file: digest for file, digest in links.items() if is_of(file, version)}
 
 
 def is_of(file: str, version: str) -> bool:
@@ -124,9 +126,9 @@ def on_cpu(torch: Pin) -> set[str]:
     They are those of PyTorch's own index, PyPI's for other systems than Linux, and the wheels that pip finds on this
     machine. Where PyTorch's index can't be reached, what the lock knows of this release stays.
     """
-    found = {digest for name, digest in listed(INDEX, torch).items() if "linux" not in name}
+    found = {digest for name, digest in listed(INDEX, torch.name, torch.version).items() if "linux" not in name}
     try:
-        found |= set(listed(TORCH_INDEX, torch).values())
+        found |= set(listed(TORCH_INDEX, torch.name, torch.version).values())
     except urllib.error.URLError as error:
         lock = HERE / "torch-cpu.lock"
         known = lock.read_text() if lock.exists() else ""
