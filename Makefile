@@ -7,7 +7,10 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 SERVE_LOCKS := requirements/serve.lock requirements/prepare.lock
-SOURCES := service.py api auth benchmarks configs loadtests model problems storage tests
+# Which builds of torch are installed; those for CUDA bring 3 GB of NVIDIA's packages.
+TORCH ?= $(if $(shell command -v nvidia-smi),cuda,cpu)
+TORCH_LOCK := requirements/torch-$(TORCH).lock
+SOURCES := service.py api auth benchmarks configs loadtests model problems requirements storage tests
 
 # Models, Bentos and metrics lie in this checkout unless the environment says otherwise, so that two servers on one
 # machine do not share a folder that the second would wipe.
@@ -73,7 +76,7 @@ AUDIT := var/audit/bin
 .PHONY: sbom
 sbom: var/audit/.installed ## list every package that ships, with versions (CycloneDX), in var/sbom.json
 	@$(AUDIT)/cyclonedx-py requirements --output-format JSON --output-file var/sbom.json requirements/serve.lock
-	@echo "var/sbom.json lists $$(grep -c . requirements/serve.lock) packages."
+	@echo "var/sbom.json lists $$(grep -c '==' requirements/serve.lock) packages."
 
 .PHONY: audit
 audit: var/audit/.installed ## ask for known vulnerabilities of what ships
@@ -126,38 +129,45 @@ format: install-tests ## mend what can be mended by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# torch's local builds ("+cpu") are not on every index: the lock names the release alone.
 .PHONY: lock
-lock: install-tests ## rewrite the locks of the dependencies
-	cd requirements && for name in serve prepare quantize test audit bench-litserve bench-mlserver; do \
-	  ../$(BIN)/pip-compile --quiet --upgrade --strip-extras --allow-unsafe --no-header --no-emit-index-url \
-	    --no-emit-find-links --annotation-style=line --output-file $$name.lock $$name.in \
-	  && sed -i.bak 's/^\(torch==[0-9.]*\)+[a-z0-9]*/\1/' $$name.lock && rm $$name.lock.bak || exit 1; \
-	done
+lock: install-tests ## rewrite the locks: the newest versions, and the hashes of all their files
+	$(BIN)/python requirements/lock.py --upgrade
+
+.PHONY: pin-images
+pin-images: ## write today's digests of the images that deploy/ names (needs Docker, skopeo or crane, and their registry)
+	deploy/pin-images.sh
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
 	  || { echo "ERROR: Python 3.11 is needed; set PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: $(SERVE_LOCKS) | $(VENV)/bin/python
-	$(BIN)/pip install $(addprefix -r ,$(SERVE_LOCKS))
+# torch's CPU builds are taken from a folder that pip is told of (find-links), else from PyTorch's index; what they need
+# stands in prepare.lock.
+$(VENV)/.installed: $(SERVE_LOCKS) $(TORCH_LOCK) | $(VENV)/bin/python
+	$(BIN)/pip install --require-hashes $(addprefix -r ,$(SERVE_LOCKS))
+ifeq ($(TORCH),cpu)
+	@$(BIN)/pip install --require-hashes --quiet --no-index --no-deps -r $(TORCH_LOCK) 2> /dev/null \
+	  || $(BIN)/pip install --require-hashes --no-deps --extra-index-url https://download.pytorch.org/whl/cpu -r $(TORCH_LOCK)
+else
+	$(BIN)/pip install --require-hashes -r $(TORCH_LOCK)
+endif
 	@touch $@
 
 var/bench/%/.installed: requirements/bench-%.lock
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/pip install -r $<
+	$(@D)/bin/pip install --require-hashes -r $<
 	@touch $@
 
 var/audit/.installed: requirements/audit.lock
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/pip install -r $<
+	$(@D)/bin/pip install --require-hashes -r $<
 	@touch $@
 
 $(VENV)/.quantize-installed: requirements/quantize.lock $(VENV)/.installed
-	$(BIN)/pip install -r requirements/quantize.lock
+	$(BIN)/pip install --require-hashes -r requirements/quantize.lock
 	@touch $@
 
 $(VENV)/.tests-installed: requirements/test.lock $(VENV)/.quantize-installed
-	$(BIN)/pip install -r requirements/test.lock
+	$(BIN)/pip install --require-hashes -r requirements/test.lock
 	@touch $@

@@ -1,6 +1,7 @@
 """Reads what `pip-audit --format json` found, prints it for people, and decides: `make audit`.
 
-Exit status: 0 nothing known, or nothing could be asked (which is said); 1 a known vulnerability.
+Exit status: 0 nothing known of what was asked for; 1 a known vulnerability; 2 nothing could be asked, and why. `make`
+itself ends with 2 for either, and names the status.
 """
 
 import json
@@ -13,20 +14,23 @@ def main() -> int:
     try:
         dependencies = json.load(sys.stdin)["dependencies"]
     except (ValueError, KeyError):
-        print("SKIPPED: pip-audit found nothing to say; it may not reach its data from here.")
-        return 0
+        return _skipped("pip-audit found nothing to say; it may not reach its data from here.")
     asked = [one for one in dependencies if "skip_reason" not in one]
     vulnerable = [one for one in asked if one["vulns"]]
     for one in vulnerable:
         print(_told(one))
     if not asked:
-        print(
-            f"SKIPPED: of {len(dependencies)} packages none is known to the index that answers here; run it elsewhere."
+        return _skipped(
+            f"of {len(dependencies)} packages none is known to the index that answers here; run it elsewhere."
         )
-        return 0
     unasked = len(dependencies) - len(asked)
     print(f"{len(asked)} packages asked for, {len(vulnerable)} with known vulnerabilities, {unasked} unknown there.")
     return 1 if vulnerable else 0
+
+
+def _skipped(reason: str) -> int:
+    print(f"SKIPPED: {reason}", file=sys.stderr)
+    return 2
 
 
 def _told(one: dict[str, Any]) -> str:

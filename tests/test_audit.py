@@ -18,15 +18,26 @@ UNKNOWN = {"name": "rich", "skip_reason": "Dependency not found on PyPI"}
     [
         ([CLEAN, UNKNOWN], 0, "1 packages asked for, 0 with known vulnerabilities, 1 unknown there"),
         ([CLEAN, BAD], 1, "pillow 1.0: PYSEC-1 (fixed in 1.1)"),
-        ([UNKNOWN], 0, "SKIPPED"),
-        (None, 0, "SKIPPED"),
+        ([UNKNOWN, BAD], 1, "1 packages asked for, 1 with known vulnerabilities, 1 unknown there"),
     ],
 )
 def test_the_audit_tells_what_is_known_and_what_was_not_asked(
-    found: list[dict[str, object]] | None, status: int, said: str
+    found: list[dict[str, object]], status: int, said: str
 ) -> None:
-    given = "" if found is None else json.dumps({"dependencies": found})
-    command = [sys.executable, str(PROJECT / "deploy" / "audit.py")]
-    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    done = audit(json.dumps({"dependencies": found}))
     assert (done.returncode, done.stderr) == (status, "")
     assert said in done.stdout
+
+
+@pytest.mark.parametrize(
+    "given", [json.dumps({"dependencies": [UNKNOWN]}), '{"dependencies": []}', "{}", "", "no JSON"]
+)
+def test_an_audit_that_asked_nothing_does_not_pass_for_a_clean_one(given: str) -> None:
+    done = audit(given)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("SKIPPED: ")
+
+
+def audit(given: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(PROJECT / "deploy" / "audit.py")]
+    return subprocess.run(command, input=given, capture_output=True, text=True, check=False)

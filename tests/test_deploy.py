@@ -1,4 +1,4 @@
-"""What lies in deploy/: a cluster would take it, its files agree, and it names only metrics that the service tells."""
+"""What watches the service, and what stands before it: alerts, dashboard, autoscaler and nginx know what it tells."""
 
 import json
 import os
@@ -7,59 +7,23 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import httpx
-import kubernetes_validate
 import promql_parser
 import pytest
-import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from configs.settings import Settings
 from tests.answers import assert_problem
+from tests.deployment import DEPLOY, KUBERNETES, of_kind, read
 from tests.photographs import COFFEE
 from tests.servers import PROJECT, Server, free_port
 
-DEPLOY = PROJECT / "deploy"
-KUBERNETES = DEPLOY / "kubernetes"
 OPERATIONS = (PROJECT / "docs" / "operations.md").read_text()
-PASSWORDS = {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "GRAFANA_PASSWORD"}
-# The oldest that has all we name, and the newest that the package knows.
-VERSIONS = ("1.30", kubernetes_validate.latest_version())
-CONFINED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
 Node = TypeVar("Node", bound=promql_parser.Expr)
 # What Prometheus itself puts on every sample.
 TARGET = {"job", "instance"}
-
-
-def read(path: Path) -> Any:
-    return yaml.safe_load(path.read_text())
-
-
-COMPOSE = read(DEPLOY / "compose.yaml")
-SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-REPLICAS = [name for name in SERVICES if name.startswith("api-")]
-
-
-@cache
-def manifests() -> list[dict[str, Any]]:
-    """What `kubectl apply -k` would send, of each of the three folders, but for names that kustomize makes."""
-    found = []
-    for kustomization in sorted(KUBERNETES.rglob("kustomization.yaml")):
-        for name in read(kustomization)["resources"]:
-            found += yaml.safe_load_all((kustomization.parent / name).read_text())
-    return found
-
-
-def of_kind(kind: str) -> dict[str, Any]:
-    return next(manifest for manifest in manifests() if manifest["kind"] == kind)
-
-
-def pods() -> dict[str, dict[str, Any]]:
-    return {m["metadata"]["name"]: m["spec"]["template"] for m in manifests() if m["kind"] in ("Deployment", "Job")}
 
 
 def expressions() -> Iterator[tuple[str, str, str]]:
@@ -103,123 +67,6 @@ def told(server: Server) -> dict[str, set[str]]:
                     labels.setdefault(sample.name, set()).update(sample.labels)
             time.sleep(0.2)
     return labels
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-def test_kubernetes_takes_every_manifest(version: str) -> None:
-    core = [manifest for manifest in manifests() if "coreos.com" not in manifest["apiVersion"]]
-    for manifest in core:
-        kubernetes_validate.validate(manifest, version, strict=True)
-    assert len(core) == 9
-
-
-def test_the_manifests_refer_to_what_is_there() -> None:
-    labels = {name: template["metadata"]["labels"] for name, template in pods().items()}
-    replica = labels["classifier"]
-    for kind in ("Deployment", "PodDisruptionBudget", "PodMonitor"):
-        assert of_kind(kind)["spec"]["selector"]["matchLabels"] == replica
-    assert of_kind("Service")["spec"]["selector"] == replica
-    policies = [manifest["spec"] for manifest in manifests() if manifest["kind"] == "NetworkPolicy"]
-    assert [policy["podSelector"]["matchLabels"] for policy in policies] == [replica, labels["classifier-migrate"]]
-    target = of_kind("HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]
-    assert (target["kind"], target["name"]) == ("Deployment", of_kind("Deployment")["metadata"]["name"])
-    backend = of_kind("Ingress")["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
-    assert backend["name"] == of_kind("Service")["metadata"]["name"]
-
-    [container] = pods()["classifier"]["spec"]["containers"]
-    [port] = container["ports"]
-    [service] = of_kind("Service")["spec"]["ports"]
-    [scraped] = of_kind("PodMonitor")["spec"]["podMetricsEndpoints"]
-    named = [service["targetPort"], scraped["port"], policies[0]["ingress"][0]["ports"][0]["port"]]
-    probes = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "readiness", "liveness")}
-    assert named + [probe["port"] for probe in probes.values()] == [port["name"]] * 6
-    assert backend["port"]["name"] == service["name"]
-    paths = {name: probe["path"] for name, probe in probes.items()}
-    assert paths == {"startup": "/livez", "readiness": "/readyz", "liveness": "/livez"}
-
-
-def test_pods_are_confined_and_their_settings_and_secrets_are_known() -> None:
-    instructions = (DEPLOY / "README.md").read_text()
-    [generated] = read(KUBERNETES / "kustomization.yaml")["configMapGenerator"]
-    settings = dict(literal.split("=", 1) for literal in generated["literals"])
-    for template in pods().values():
-        spec, [container] = template["spec"], template["spec"]["containers"]
-        assert (spec["securityContext"]["runAsNonRoot"], spec["securityContext"]["runAsUser"]) == (True, 10001)
-        assert container["securityContext"] == CONFINED
-        assert container["resources"]["limits"]["memory"]
-        for source in container.get("envFrom", ()):
-            assert source == {"configMapRef": {"name": generated["name"]}}
-        for variable in container["env"]:
-            secret = variable["valueFrom"]["secretKeyRef"]
-            assert f"secret generic {secret['name']}" in instructions
-            assert f"--from-literal={secret['key']}=" in instructions
-            settings.setdefault(variable["name"], "")
-    assert_settings({name: value for name, value in settings.items() if value}, settings)
-
-
-def assert_settings(values: dict[str, str], names: Any) -> None:
-    fields = {name: name.removeprefix("CLASSIFIER_").lower() for name in names}
-    assert set(fields.values()) <= Settings.model_fields.keys()
-    Settings(_env_file=None, **{fields[name]: value for name, value in values.items()})  # type: ignore[arg-type]
-
-
-def test_compose_confines_the_service_and_publishes_nginx_alone() -> None:
-    assert all(service["image"] for service in SERVICES.values())
-    for name in (*REPLICAS, "migrate", "nginx"):
-        service = SERVICES[name]
-        assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
-        assert service["security_opt"] == ["no-new-privileges:true"]
-        assert not service["user"].startswith("0")
-    for name in REPLICAS:
-        assert SERVICES[name]["deploy"]["resources"]["limits"] == {"cpus": "2", "memory": "1g"}
-        assert "/readyz" in SERVICES[name]["healthcheck"]["test"][-1]
-        assert SERVICES[name]["environment"] == SERVICES["migrate"]["environment"]
-    ports = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert ports == {"nginx": ["443:8443", "80:8080"], "grafana": ["127.0.0.1:3001:3000"]}
-    assert_settings(SERVICES["migrate"]["environment"], SERVICES["migrate"]["environment"])
-
-
-def test_compose_holds_no_secret_and_asks_for_those_of_the_example() -> None:
-    text = (DEPLOY / "compose.yaml").read_text()
-    example = dict(line.split("=", 1) for line in (DEPLOY / "example.env").read_text().splitlines() if "=" in line[1:])
-    example = {name: value for name, value in example.items() if not name.startswith("#")}
-    assert set(re.findall(r"\$\{(\w+)", text)) == example.keys()
-    assert {name for name, value in example.items() if not value} == PASSWORDS
-    for name in PASSWORDS:
-        assert set(re.findall(rf"\$\{{{name}([^}}]*)\}}", text)) == {":?set it in deploy/.env"}
-    for password in re.findall(r"(?:://\w*:|PASSWORD: |AUTH: )(\S+)", text):
-        assert password.startswith("${")
-    assert {".env", "secrets/", "nginx/tls/"} <= set((DEPLOY / ".gitignore").read_text().split())
-
-
-def test_the_files_of_compose_agree() -> None:
-    addresses = {name: SERVICES[name]["networks"]["front"]["ipv4_address"] for name in (*REPLICAS, "nginx")}
-    text = {path.name: path.read_text() for path in (DEPLOY / "nginx").glob("*.conf")}
-    upstream = re.findall(r"server ([\d.]+):3000 ", text["nginx.conf"])
-    assert upstream == [addresses[name] for name in REPLICAS]
-    assert SERVICES["api-1"]["environment"]["CLASSIFIER_TRUSTED_PROXIES"] == f"{addresses['nginx']}/32"
-    [scraped] = read(DEPLOY / "prometheus" / "prometheus.yml")["scrape_configs"]
-    assert scraped["static_configs"] == [{"targets": [f"{name}:3000" for name in REPLICAS]}]
-    assert Path(scraped["authorization"]["credentials_file"]).name in COMPOSE["secrets"]
-    for service in SERVICES.values():
-        for mount in service.get("volumes", ()):
-            source = mount.partition(":")[0]
-            assert (DEPLOY / source).is_dir() if source.startswith(".") else source in COMPOSE["volumes"]
-
-    [megabytes] = re.findall(r"client_max_body_size (\d+)m;", text["locations.conf"])
-    assert 1 < int(megabytes) * 2**20 / Settings.model_fields["max_body_bytes"].default < 1.2
-    [patience] = re.findall(r"proxy_read_timeout (\d+)s;", text["locations.conf"])
-    for config in (PROJECT / "configs").glob("*.yaml"):
-        for service in read(config)["services"].values():
-            assert service["traffic"]["timeout"] < int(patience)
-
-
-def test_the_migration_is_a_command_that_there_is(server: Server) -> None:
-    command = SERVICES["migrate"]["entrypoint"]
-    [container] = pods()["classifier-migrate"]["spec"]["containers"]
-    assert command == container["command"]
-    assert command[:3] == ["python", "-m", "auth"]
-    assert server.auth(*command[3:]).returncode == 0
 
 
 @pytest.mark.parametrize(("asked", "legend"), [pytest.param(*rest, id=name) for name, *rest in expressions()])

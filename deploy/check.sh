@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Refuses secrets in deploy/ that others on this machine can read or change: run it before `docker compose up`.
+#   check.sh [FOLDER]
+set -euo pipefail
+cd "${1:-$(dirname "$0")}"
+
+if [[ ! -e .env ]]; then
+  echo "ERROR: there is no .env; copy example.env, as README.md says." >&2
+  exit 1
+fi
+# What a link leads to counts. Of what lies beside a private key, certificates are for all to read.
+found=0
+while IFS= read -r -d '' file; do
+  if [[ $file == nginx/* && -r $file ]] && ! grep -q 'PRIVATE KEY' "$file"; then
+    continue
+  fi
+  echo "ERROR: others can read or change $file: chmod 600 $file" >&2
+  found=1
+done < <(find -L . \( -path './.env*' -o -path './secrets/*' -o -path './nginx/tls/*' \) -type f \
+  \( -perm -040 -o -perm -020 -o -perm -004 -o -perm -002 \) -print0 | sed -z 's#^\./##')
+exit "$found"

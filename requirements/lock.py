@@ -1,0 +1,148 @@
+"""Writes the locks: `make lock`. pip-compile chooses the versions; of each, all files that the index lists are hashed.
+
+    lock.py [NAME ...]              keep the versions that are locked, and read their hashes anew
+    lock.py --upgrade [NAME ...]    take the newest versions that the .in files allow
+
+pip-compile would hash files too. But where the index has no JSON API it downloads every one of them, and it knows a
+single build of torch. torch's CPU builds are written into a lock of their own, torch-cpu.lock.
+"""
+
+import argparse
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote
+
+from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
+from packaging.version import Version
+
+HERE = Path(__file__).parent
+# Each may take versions from those before it.
+NAMES = ("serve", "prepare", "torch-cuda", "quantize", "test", "audit", "bench-litserve", "bench-mlserver")
+INDEX = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple").rstrip("/")
+TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
+OPTIONS = (
+    "--quiet --strip-extras --allow-unsafe --no-header --no-emit-index-url --no-emit-find-links --annotation-style=line"
+)
+# A local part of the version, such as torch's "+cpu", is on no other index: the lock names the release alone.
+PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s+;\\]+)\S*[ \\]*(# via .*)?$", re.MULTILINE)
+LINKED = re.compile(r'href="[^"#]*?([^/"#]+)#sha256=([0-9a-f]{64})"')
+
+
+@dataclass(frozen=True)
+class Pin:
+    """A package at one version, and which others asked for it."""
+
+    name: str
+    version: str
+    reason: str
+
+    def with_hashes(self, hashes: Iterable[str]) -> str:
+        """The lines of a lock."""
+        lines = [f"{self.name}=={self.version}", *(f"--hash=sha256:{one}" for one in sorted(set(hashes)))]
+        assert len(lines) > 1, f"{self.name} {self.version}: no index lists a file of it"
+        return " \\\n    ".join(lines) + f"\n    {self.reason}\n"
+
+
+def main() -> None:
+    """Write the locks that are named, or all of them."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--upgrade", action="store_true")
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    given = parser.parse_args()
+    names = given.names or NAMES
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        for path in HERE.glob("*.in"):
+            (folder / path.name).write_text(path.read_text())
+        for path in HERE.glob("*.lock"):
+            (folder / path.name).write_text("".join(f"{one.name}=={one.version}\n" for one in pins(path.read_text())))
+        chosen = {name: choose(folder, name, given.upgrade) for name in names}
+    for name, pinned in chosen.items():
+        own = [one for one in pinned if (name, one.name) != ("prepare", "torch")]
+        with ThreadPoolExecutor(8) as pool:
+            files = pool.map(lambda one: listed(INDEX, one.name, one.version), own)
+        (HERE / f"{name}.lock").write_text(
+            "".join(one.with_hashes(found.values()) for one, found in zip(own, files, strict=True))
+        )
+        for torch in set(pinned) - set(own):
+            (HERE / "torch-cpu.lock").write_text(torch.with_hashes(on_cpu(torch)))
+
+
+def pins(text: str) -> list[Pin]:
+    """What a lock, or what pip-compile printed, pins."""
+    return sorted((Pin(*found) for found in PINNED.findall(text)), key=lambda one: one.name)
+
+
+def choose(folder: Path, name: str, upgrade: bool) -> list[Pin]:
+    """Has pip-compile choose the versions of a lock, in a folder with the .in files and the locks without hashes."""
+    lock = folder / f"{name}.lock"
+    environment = dict(os.environ)
+    if name == "torch-cuda":
+        # Its builds are those of the index: none that pip is told to take from this machine.
+        environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": ""}
+    # Reads what a package needs from the first bytes of its wheel: NVIDIA's are 3 GB.
+    command = [sys.executable, "-m", "piptools", "compile", *OPTIONS.split(), "--pip-args=--use-feature=fast-deps"]
+    command += [*["--upgrade"] * upgrade, f"--output-file={lock.name}", f"{name}.in"]
+    subprocess.run(command, cwd=folder, env=environment, check=True)
+    found = pins(lock.read_text())
+    lock.write_text("".join(f"{one.name}=={one.version}\n" for one in found))
+    return found
+
+
+@cache
+def listed(index: str, name: str, version: str) -> dict[str, str]:
+    """The files of a release and their SHA-256, as an index lists them."""
+    request = urllib.request.Request(
+        f"{index}/{name}/", headers={"Accept": "application/vnd.pypi.simple.v1+html, text/html"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        links = {unquote(file): digest for file, digest in LINKED.findall(answer.read().decode())}
+    return {file: digest for file, digest in links.items() if is_of(file, version)}
+
+
+def is_of(file: str, version: str) -> bool:
+    """Whether a file is of that release, whatever its build."""
+    try:
+        found = parse_wheel_filename(file)[1] if file.endswith(".whl") else parse_sdist_filename(file)[1]
+    except (InvalidWheelFilename, InvalidSdistFilename):
+        return False
+    return found.public == Version(version).public
+
+
+def on_cpu(torch: Pin) -> set[str]:
+    """The hashes of torch's builds without CUDA.
+
+    They are those of PyTorch's own index, PyPI's for other systems than Linux, and the wheels that pip finds on this
+    machine. Where PyTorch's index can't be reached, what the lock knows of this release stays.
+    """
+    found = {digest for name, digest in listed(INDEX, torch.name, torch.version).items() if "linux" not in name}
+    try:
+        found |= set(listed(TORCH_INDEX, torch.name, torch.version).values())
+    except urllib.error.URLError as error:
+        lock = HERE / "torch-cpu.lock"
+        known = lock.read_text() if lock.exists() else ""
+        if f"torch=={torch.version} " in known:
+            found |= set(re.findall(r"sha256:(\w+)", known))
+        print(f"{TORCH_INDEX} can't be reached ({error.reason}): torch-cpu.lock keeps what it had.", file=sys.stderr)
+    configured = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
+    )
+    for folder in re.findall(r"find-links='([^']+)'", configured.stdout):
+        for wheel in Path(folder).glob(f"torch-{torch.version}*.whl"):
+            found.add(hashlib.sha256(wheel.read_bytes()).hexdigest())
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""What lies in deploy/, read: for the tests of it."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from configs.settings import Settings
+from tests.servers import PROJECT
+
+DEPLOY = PROJECT / "deploy"
+KUBERNETES = DEPLOY / "kubernetes"
+
+
+def read(path: Path) -> Any:
+    return yaml.safe_load(path.read_text())
+
+
+COMPOSE = read(DEPLOY / "compose.yaml")
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+REPLICAS = [name for name in SERVICES if name.startswith("api-")]
+
+
+@cache
+def manifests() -> list[dict[str, Any]]:
+    """What `kubectl apply -k` would send, of each of the three folders, but for names that kustomize makes."""
+    found = []
+    for kustomization in sorted(KUBERNETES.rglob("kustomization.yaml")):
+        for name in read(kustomization)["resources"]:
+            found += yaml.safe_load_all((kustomization.parent / name).read_text())
+    return found
+
+
+def of_kind(kind: str) -> dict[str, Any]:
+    return next(manifest for manifest in manifests() if manifest["kind"] == kind)
+
+
+def pods() -> dict[str, dict[str, Any]]:
+    return {m["metadata"]["name"]: m["spec"]["template"] for m in manifests() if m["kind"] in ("Deployment", "Job")}
+
+
+def assert_settings(values: dict[str, str], names: Any) -> None:
+    fields = {name: name.removeprefix("CLASSIFIER_").lower() for name in names}
+    assert set(fields.values()) <= Settings.model_fields.keys()
+    Settings(_env_file=None, **{fields[name]: value for name, value in values.items()})  # type: ignore[arg-type]

@@ -1,0 +1,102 @@
+"""What lies in deploy/kubernetes: a cluster would take it, its parts agree, and it lets through what it must."""
+
+import re
+from ipaddress import ip_network
+from typing import Any
+
+import kubernetes_validate
+import pytest
+
+from tests.deployment import DEPLOY, KUBERNETES, assert_settings, manifests, of_kind, pods, read
+
+# The oldest that has all we name, and the newest that the package knows.
+VERSIONS = ("1.30", kubernetes_validate.latest_version())
+CONFINED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_kubernetes_takes_every_manifest(version: str) -> None:
+    core = [manifest for manifest in manifests() if "coreos.com" not in manifest["apiVersion"]]
+    for manifest in core:
+        kubernetes_validate.validate(manifest, version, strict=True)
+    assert len(core) == 9
+
+
+def test_the_manifests_refer_to_what_is_there() -> None:
+    labels = {name: template["metadata"]["labels"] for name, template in pods().items()}
+    replica = labels["classifier"]
+    for kind in ("Deployment", "PodDisruptionBudget", "PodMonitor"):
+        assert of_kind(kind)["spec"]["selector"]["matchLabels"] == replica
+    assert of_kind("Service")["spec"]["selector"] == replica
+    policies = [manifest["spec"] for manifest in manifests() if manifest["kind"] == "NetworkPolicy"]
+    assert [policy["podSelector"]["matchLabels"] for policy in policies] == [replica, labels["classifier-migrate"]]
+    target = of_kind("HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]
+    assert (target["kind"], target["name"]) == ("Deployment", of_kind("Deployment")["metadata"]["name"])
+    backend = of_kind("Ingress")["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
+    assert backend["name"] == of_kind("Service")["metadata"]["name"]
+
+    [container] = pods()["classifier"]["spec"]["containers"]
+    [port] = container["ports"]
+    [service] = of_kind("Service")["spec"]["ports"]
+    [scraped] = of_kind("PodMonitor")["spec"]["podMetricsEndpoints"]
+    named = [service["targetPort"], scraped["port"], policies[0]["ingress"][0]["ports"][0]["port"]]
+    probes = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "readiness", "liveness")}
+    assert named + [probe["port"] for probe in probes.values()] == [port["name"]] * 6
+    assert backend["port"]["name"] == service["name"]
+    paths = {name: probe["path"] for name, probe in probes.items()}
+    assert paths == {"startup": "/livez", "readiness": "/readyz", "liveness": "/livez"}
+
+
+def test_pods_are_confined_and_their_settings_and_secrets_are_known() -> None:
+    instructions = (DEPLOY / "README.md").read_text()
+    [generated] = read(KUBERNETES / "kustomization.yaml")["configMapGenerator"]
+    settings = dict(literal.split("=", 1) for literal in generated["literals"])
+    for template in pods().values():
+        spec, [container] = template["spec"], template["spec"]["containers"]
+        assert (spec["securityContext"]["runAsNonRoot"], spec["securityContext"]["runAsUser"]) == (True, 10001)
+        assert container["securityContext"] == CONFINED
+        assert container["resources"]["limits"]["memory"]
+        for source in container.get("envFrom", ()):
+            assert source == {"configMapRef": {"name": generated["name"]}}
+        for variable in container["env"]:
+            secret = variable["valueFrom"]["secretKeyRef"]
+            assert f"secret generic {secret['name']}" in instructions
+            assert f"--from-literal={secret['key']}=" in instructions
+            settings.setdefault(variable["name"], "")
+    assert_settings({name: value for name, value in settings.items() if value}, settings)
+
+
+def test_nobody_is_believed_about_addresses_until_somebody_is_named() -> None:
+    [generated] = read(KUBERNETES / "kustomization.yaml")["configMapGenerator"]
+    settings = dict(literal.split("=", 1) for literal in generated["literals"])
+    assert settings["CLASSIFIER_TRUSTED_PROXIES"] == ""
+    text = (KUBERNETES / "kustomization.yaml").read_text() + (DEPLOY / "README.md").read_text()
+    assert "CLASSIFIER_TRUSTED_PROXIES" in (DEPLOY / "README.md").read_text()
+    for network in re.findall(r"\d+\.\d+\.\d+\.\d+/\d+", text):
+        assert ip_network(network).num_addresses <= 256
+
+
+def peers() -> list[dict[str, Any]]:
+    """Whom the network policies let in, and whom they let the service reach."""
+    policies = [manifest["spec"] for manifest in manifests() if manifest["kind"] == "NetworkPolicy"]
+    rules = [rule for policy in policies for way in ("ingress", "egress") for rule in policy.get(way, [])]
+    assert all(rule["ports"] for rule in rules)
+    return [peer for rule in rules for way in ("from", "to") for peer in rule.get(way, [])]
+
+
+def test_every_peer_is_in_a_namespace_that_is_named() -> None:
+    instructions = (DEPLOY / "README.md").read_text()
+    named = [peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] for peer in peers()]
+    assert set(named) == {"ingress", "monitoring", "kube-system", "postgresql", "redis"}
+    for namespace in set(named) - {"kube-system"}:
+        assert f"`{namespace}`" in instructions
+    for peer, namespace in zip(peers(), named, strict=True):
+        assert namespace == "ingress" or peer["podSelector"]["matchLabels"]
+
+
+def test_the_policies_leave_no_direction_and_no_rule_open() -> None:
+    policies = [manifest["spec"] for manifest in manifests() if manifest["kind"] == "NetworkPolicy"]
+    for policy in policies:
+        assert policy["policyTypes"] == ["Ingress", "Egress"]
+        for way, peer in (("ingress", "from"), ("egress", "to")):
+            assert all(rule.get(peer) for rule in policy.get(way, []))
