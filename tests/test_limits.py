@@ -271,6 +271,25 @@ def test_hits_are_kept_for_the_longest_window_that_the_user_ever_had(hit: Hittin
     assert told.standings[0].remaining == 100 - 31
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_the_longest_window_that_a_user_ever_had_is_known_with_every_key(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str
+) -> None:
+    url = request.getfixturevalue("postgres").new_database() if kind == "postgresql" else f"sqlite:///{tmp_path}/it.db"
+    place = Sql(url)
+
+    def kept_s() -> int:
+        return place.database.ask(lambda connection: keys.require(connection, "key")).hits_kept_s
+
+    told = [kept_s()]
+    for window_s in (1, 30 * DAY_S, 60, 7 * DAY_S):
+        change = partial(keys.set_limits, user_id=place.user, limits=(Limit(5, 60), Limit(5, window_s)))
+        place.database.change(change)
+        told.append(kept_s())
+    assert told == [DAY_S, DAY_S, 30 * DAY_S, 30 * DAY_S, 30 * DAY_S]
+    place.close()
+
+
 @pytest.mark.parametrize("idle_days", [0, 3])
 def test_hits_that_are_older_than_what_is_kept_are_forgotten(
     backend: Sql | InRedis, hit: Hitting, idle_days: int
