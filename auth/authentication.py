@@ -5,7 +5,7 @@ import math
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from auth import identity
-from auth.failures import FailureLimit
+from auth.failures import FailureLimit, WrongKey
 from auth.keys import ApiKey
 from problems import request_id, routes
 from problems.problem import Problem, database_away
@@ -63,24 +63,24 @@ class Authentication:
             raise Problem(401, _NO_KEY, {"WWW-Authenticate": "Bearer"})
         scheme, _, token = credentials.decode("latin-1").partition(" ")
         key = ApiKey.parse(token.strip()) if scheme.lower() == "bearer" else None
-        record = await self.store.find_key(key.key_id) if key else None
-        # An unknown id, a wrong secret, a revoked and an expired key look the same from outside.
-        if key is None or record is None or not key.matches(record.secret_sha256):
-            raise self._wrong_key(scope)
-        if not record.is_live(self.store.now_us()):
-            raise self._wrong_key(scope)
-        return record
-
-    def _wrong_key(self, scope: Scope) -> Problem:
-        wait_s = math.ceil(self.failures.fail(scope))
-        if wait_s > 0:
-            detail = f"Too many requests with wrong API keys come from your address; wait {wait_s} s."
-            return Problem(429, detail, {"Retry-After": str(wait_s)}, kind="wrong_keys")
-        return Problem(401, _NO_LIVE_KEY, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
+        if key is None:
+            raise _wrong_key(self.failures.fail(scope))
+        try:
+            return await self.failures.check(scope, key, self.store)
+        except WrongKey as wrong:
+            raise _wrong_key(wrong.wait_s) from None
 
 
 _NO_KEY = "Send your API key in the header 'Authorization: Bearer imc_...'."
 _NO_LIVE_KEY = "This API key is not valid; check it for typing errors, or ask the operator for a new one."
+
+
+def _wrong_key(wait_s: float) -> Problem:
+    if wait_s > 0:
+        seconds = math.ceil(wait_s)
+        detail = f"Too many requests with wrong API keys come from your address; wait {seconds} s."
+        return Problem(429, detail, {"Retry-After": str(seconds)}, kind="wrong_keys")
+    return Problem(401, _NO_LIVE_KEY, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
 
 
 def scope_missing(route: Route, record: KeyRecord) -> Problem | None:

@@ -25,6 +25,7 @@ from storage.policy import UNITS, Limit
 from storage.rollup import WIDTHS_S
 
 DURATION_UNITS = {"s": 1, "m": UNITS["minute"], "h": UNITS["hour"], "d": UNITS["day"]}
+LONGEST_S = 36500 * UNITS["day"]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -130,7 +131,10 @@ def _seconds(text: str) -> int:
     match = re.fullmatch(r"([1-9]\d{0,8})([smhd])", text)
     if match is None:
         raise ValueError("write a time like 30d, 12h, 15m or 90s")
-    return int(match[1]) * DURATION_UNITS[match[2]]
+    seconds = int(match[1]) * DURATION_UNITS[match[2]]
+    if seconds > LONGEST_S:
+        raise ValueError("write a time of at most 100 years, 36500d")
+    return seconds
 
 
 def _moment(text: str) -> int:

@@ -1,6 +1,5 @@
 """What each of the operator's commands does. Every change is audited in the transaction that makes it."""
 
-import getpass
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from auth import reports
+from auth.actor import actor
 from auth.identity import DEFAULT_SCOPES
 from auth.keys import ApiKey
 from configs.settings import load_settings
@@ -49,14 +49,14 @@ def create(
     key, new = _new_key(
         email, tuple(limit) if limit else None, frozenset(scope) if scope else DEFAULT_SCOPES, expires_in
     )
-    record = _change(database, "create", lambda connection: keys.issue(connection, new))
+    record = _change(database, "create", lambda connection: keys.issue(connection, new), reports.given)
     return _revealed(key, record)
 
 
 def init(database: Database) -> Answer:
     """Create a first user with a key where there is no user yet."""
     key, new = _new_key(FIRST_USER, FIRST_LIMIT, DEFAULT_SCOPES, None)
-    record = _change(database, "create", lambda connection: keys.issue_first(connection, new))
+    record = _change(database, "create", lambda connection: keys.issue_first(connection, new), reports.given)
     if record is None:
         return Answer({}, "The database is ready; its users and keys are kept.")
     return _revealed(key, record)
@@ -95,7 +95,9 @@ def rotate(database: Database, *, key_id: str, grace: int) -> Answer:
         keys.retire(connection, key_id, new.now_us, grace * MICROSECONDS)
         return keys.issue(connection, new)
 
-    record = _change(database, "rotate", replace, {"replaces": key_id, "grace_s": grace})
+    record = _change(
+        database, "rotate", replace, lambda made: {"replaces": key_id, "grace_s": grace, **reports.given(made)}
+    )
     time.sleep(KEY_MEMORY_S)
     return _revealed(key, record)
 
@@ -111,14 +113,14 @@ def revoke(database: Database, *, key_id: str) -> Answer:
 
 def set_limit(database: Database, *, user_id: str, limit: list[Limit]) -> Answer:
     """Give a user other limits."""
-    written = write_limits(tuple(limit))
-    record = _change(
-        database,
-        "set-limit",
-        lambda connection: keys.set_limits(connection, user_id, tuple(limit))[0],
-        {"limits": written},
-        names_key=False,
-    )
+
+    def change(connection: Any) -> KeyRecord:
+        before, after = keys.set_limits(connection, user_id, tuple(limit))
+        detail = {"limits": write_limits(after.limits), "old_limits": write_limits(before.limits)}
+        _audit(connection, "set-limit", after, None, detail)
+        return after
+
+    record = database.change(change)
     document = {"user_id": user_id, "email": record.email, "limits": list(map(str, record.limits))}
     return Answer(document, f"The limits of {record.email} are {', '.join(document['limits'])} now.")
 
@@ -156,7 +158,7 @@ def prune(database: Database, *, older_than: int) -> Answer:
     def finish(connection: Any) -> None:
         rollup.forget_minutes_before(connection, before_us // MICROSECONDS)
         detail = {"older_than_s": older_than, "deleted": deleted}
-        audit_log.record(connection, Entry(unix_us(), _actor(), "prune", None, None, detail))
+        audit_log.record(connection, Entry(unix_us(), actor(), "prune", None, None, detail))
 
     database.change(finish)
     return Answer({"deleted": deleted}, f"{deleted} rows of the usage log are deleted.")
@@ -181,28 +183,22 @@ def _change(
     database: Database,
     action: str,
     make: Callable[[Any], KeyRecord | None],
-    detail: dict[str, Any] | None = None,
-    names_key: bool = True,
+    detail: Callable[[KeyRecord], dict[str, Any]] = lambda _record: {},
 ) -> Any:
-    """Make a change and audit it in one transaction; nothing is audited where nothing was changed."""
+    """Change a key and audit it in one transaction; nothing is audited where nothing was changed."""
 
     def audited(connection: Any) -> KeyRecord | None:
         record = make(connection)
         if record is not None:
-            about = {"email": record.email, **(detail or {})}
-            key_id = record.key_id if names_key else None
-            audit_log.record(connection, Entry(unix_us(), _actor(), action, record.user_id, key_id, about))
+            _audit(connection, action, record, record.key_id, detail(record))
         return record
 
     return database.change(audited)
 
 
-def _actor() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        # In a container the user may have a number and no name.
-        return "unknown"
+def _audit(connection: Any, action: str, record: KeyRecord, key_id: str | None, detail: dict[str, Any]) -> None:
+    about = {"email": record.email, **detail}
+    audit_log.record(connection, Entry(unix_us(), actor(), action, record.user_id, key_id, about))
 
 
 def _revealed(key: ApiKey, record: KeyRecord) -> Answer:

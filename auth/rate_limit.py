@@ -113,7 +113,8 @@ class _Admission:
     async def hit(self, cost: int) -> None:
         """Count so many images, or refuse them."""
         self.was_asked_to_pay = True
-        self._heed(await self._asked(self._store.hit(self.caller.user_id, self.caller.limits, cost)), cost)
+        asked = self._store.hit(self.caller.user_id, self.caller.limits, cost, self.caller.hits_kept_s)
+        self._heed(await self._asked(asked), cost)
         identity.charge(self._scope, cost)
 
     def is_due(self, status: int) -> bool:

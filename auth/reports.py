@@ -5,6 +5,7 @@ from typing import Any
 
 from storage.audit import Entry
 from storage.keys import KeyRecord
+from storage.policy import write_limits
 from storage.rollup import Tally
 
 Document = dict[str, Any]
@@ -96,6 +97,15 @@ def usage_text(document: Document) -> str:
     return "\n".join([head, *rows])
 
 
+def given(record: KeyRecord) -> Document:
+    """What a key was given, as the audit log keeps it."""
+    return {
+        "scopes": ",".join(sorted(record.scopes)),
+        "limits": write_limits(record.limits),
+        "expires_at": _iso(record.expires_us),
+    }
+
+
 def audit_entry(entry: Entry) -> Document:
     """A change of users or keys."""
     return {
@@ -110,7 +120,7 @@ def audit_entry(entry: Entry) -> Document:
 
 def audit_line(entry: Document) -> str:
     """`audit_entry`, for people."""
-    detail = ", ".join(f"{name} {value}" for name, value in entry["detail"].items())
+    detail = ", ".join(f"{name} {'none' if value is None else value}" for name, value in entry["detail"].items())
     about = " ".join(filter(None, (entry["user_id"], entry["key_id"])))
     return f"{entry['at']}  {entry['actor']}  {entry['action']}  {about}  {detail}"
 

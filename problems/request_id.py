@@ -11,6 +11,8 @@ from starlette.types import Scope
 current: ContextVar[str] = ContextVar("request_id", default="")
 
 _CALLERS_OWN = re.compile(rb"[A-Za-z0-9._:~-]{1,128}")
+# A key (see `auth/keys.py`), with its prefix or without: an id is logged, and a key must not be.
+_HOLDS_A_KEY = re.compile(rb"imc_[0-9a-z]|[0-9a-z]{12}_[0-9a-z]{38}", re.IGNORECASE)
 
 
 def assign(scope: Scope) -> None:
@@ -19,8 +21,12 @@ def assign(scope: Scope) -> None:
     own = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
     state = scope.setdefault("state", {})
     state["ledger_id"] = ledger_id
-    state["request_id"] = own.decode() if own and _CALLERS_OWN.fullmatch(own) else ledger_id
+    state["request_id"] = own.decode() if own and _may_be_shown(own) else ledger_id
     current.set(state["request_id"])
+
+
+def _may_be_shown(own: bytes) -> bool:
+    return _CALLERS_OWN.fullmatch(own) is not None and _HOLDS_A_KEY.search(own) is None
 
 
 def new() -> str:

@@ -1,4 +1,4 @@
-"""The audit log: every change of users and keys, by whom and when. Rows are inserted and never changed."""
+"""The audit log: every change of users and keys, by whom and when. The database refuses to change or delete a row."""
 
 import json
 from dataclasses import dataclass

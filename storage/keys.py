@@ -8,15 +8,19 @@ from sqlalchemy import Connection, Row, case, func, insert, select, update
 
 from storage.errors import Refused
 from storage.models import api_keys, users
-from storage.policy import Limit, parse_limits, write_limits
+from storage.policy import Limit, kept_s, parse_limits, write_limits
 
 # How long a worker may go by what it read of a key: the longest time for which a revoked key still opens anything.
 KEY_MEMORY_S = 0.5
+_MOST_WRITTEN = 500
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """A key with the user it speaks for. Times are Unix microseconds; None: never."""
+    """A key with the user it speaks for. Times are Unix microseconds; None: never.
+
+    `hits_kept_s` is how long the user's hits are kept: the longest window that the user has ever had, at least a day.
+    """
 
     key_id: str
     user_id: str
@@ -27,6 +31,7 @@ class KeyRecord:
     created_us: int
     expires_us: int | None
     revoked_us: int | None
+    hits_kept_s: int
 
     def is_live(self, now_us: int) -> bool:
         """Whether the key is neither revoked nor expired."""
@@ -43,20 +48,24 @@ _records = select(
     api_keys.c.created_us,
     api_keys.c.expires_us,
     api_keys.c.revoked_us,
+    users.c.hits_kept_s,
 ).join_from(api_keys, users)
 
 
 def _record(row: Row[*tuple[Any, ...]]) -> KeyRecord:
+    limits = parse_limits(row.limits)
     return KeyRecord(
         row.id,
         row.user_id,
         row.email,
         row.secret_sha256,
         frozenset(row.scopes.split()),
-        parse_limits(row.limits),
+        limits,
         row.created_us,
         row.expires_us,
         row.revoked_us,
+        # The version before sets limits without it.
+        max(row.hits_kept_s, kept_s(limits)),
     )
 
 
@@ -126,9 +135,9 @@ def issue_first(connection: Connection, new: NewKey) -> KeyRecord | None:
 def _user_for(connection: Connection, new: NewKey) -> str:
     row = connection.execute(select(users.c.id, users.c.limits).where(users.c.email == new.email)).one_or_none()
     if row is None:
-        limits = write_limits(new.limits or new.default_limits)
+        limits = new.limits or new.default_limits
         user_id = "usr_" + secrets.token_hex(8)
-        values = {"id": user_id, "email": new.email, "limits": limits, "created_us": new.now_us}
+        values = {"id": user_id, "email": new.email, "created_us": new.now_us, **_limits(limits, kept_s(limits))}
         connection.execute(insert(users).values(values))
         return user_id
     if new.limits is not None and new.limits != parse_limits(row.limits):
@@ -177,14 +186,24 @@ def retire(connection: Connection, key_id: str, now_us: int, grace_us: int) -> K
     return require(connection, key_id)
 
 
-def set_limits(connection: Connection, user_id: str, limits: tuple[Limit, ...]) -> list[KeyRecord]:
-    """Give the user these limits instead of its own.
+def set_limits(connection: Connection, user_id: str, limits: tuple[Limit, ...]) -> tuple[KeyRecord, KeyRecord]:
+    """Give the user these limits instead of its own; a key of the user as it was before, and as it is now.
 
     Raises:
-        Refused: there is no such user.
+        Refused: there is no such user, or there are too many limits.
     """
-    connection.execute(update(users).where(users.c.id == user_id).values(limits=write_limits(limits)))
-    return of_user(connection, user_id)
+    connection.execute(select(users.c.id).where(users.c.id == user_id).with_for_update())
+    before = of_user(connection, user_id)[0]
+    kept = max(before.hits_kept_s, kept_s(limits))
+    connection.execute(update(users).where(users.c.id == user_id).values(_limits(limits, kept)))
+    return before, require(connection, before.key_id)
+
+
+def _limits(limits: tuple[Limit, ...], hits_kept_s: int) -> dict[str, Any]:
+    written = write_limits(limits)
+    if len(written) > _MOST_WRITTEN:
+        raise Refused(f"{len(limits)} limits are too many for one user; give fewer.")
+    return {"limits": written, "hits_kept_s": hits_kept_s}
 
 
 def revoke(connection: Connection, key_id: str, now_us: int) -> KeyRecord:

@@ -2,22 +2,29 @@
 
 A user's hits are numbered without a gap in order of time, so the count in a window is the difference of two numbers:
 each hit costs a few look-ups in an index, whether the limit is 5 or 5 million.
+
+A clock may be set back. A hit that lies in the future then counts as made now: no window holds more than its limit, and
+nobody waits longer than a window.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, delete, insert, select, text
+from sqlalchemy import BigInteger, bindparam, delete, insert, select, text, update
 
 from storage.models import hits
-from storage.policy import Decision, Limit, Standing
+from storage.policy import UNITS, Decision, Limit, Standing
 from storage.sqlite import Transaction
 
 MICROSECONDS = 1_000_000
-_FORGET_EVERY = 16
+FORGET_EVERY = 16
+# Hits that are forgotten at a time, for each that is counted and at least: what is old is cleared away in small pieces.
+FORGOTTEN_FOR_EACH = 4
+FORGOTTEN_AT_ONCE = FORGET_EVERY * FORGOTTEN_FOR_EACH
 
 _of_user = hits.c.user_id == bindparam("user")
+_now = bindparam("now", type_=BigInteger)
 _newest = select(hits.c.seq, hits.c.at_us).where(_of_user).order_by(hits.c.seq.desc()).limit(1)
 _first_since = (
     select(hits.c.seq, hits.c.at_us)
@@ -27,7 +34,14 @@ _first_since = (
 )
 _numbered = select(hits.c.at_us).where(_of_user, hits.c.seq == bindparam("number"))
 _add = insert(hits)
-_forget = delete(hits).where(_of_user, hits.c.at_us < bindparam("since"))
+_date_anew = update(hits).where(_of_user, hits.c.at_us > _now).values(at_us=_now)
+_oldest = (
+    select(hits.c.seq)
+    .where(_of_user, hits.c.at_us < bindparam("since"))
+    .order_by(hits.c.at_us, hits.c.seq)
+    .limit(bindparam("most"))
+)
+_forget = delete(hits).where(_of_user, hits.c.seq.in_(_oldest))
 
 # PostgreSQL: nobody else's hit of the user until this transaction ends; the ledger's foreign keys may pass.
 _lock = text("SELECT id FROM users WHERE id = :user FOR NO KEY UPDATE")
@@ -43,13 +57,15 @@ class Hit:
         limits: all limits of the user.
         cost: how many images it has.
         clock_us: the time to go by, Unix microseconds; None: the server's own, which all replicas share. SQLite has no
-            server. A clock that was set back is read as the time of the newest hit.
+            server.
+        kept_s: how long the user's hits are kept at least, seconds: for limits that the user had, and may have again.
     """
 
     user_id: str
     limits: tuple[Limit, ...]
     cost: int
     clock_us: Callable[[], int] | None
+    kept_s: int = UNITS["day"]
 
 
 def hit(connection: Transaction, asked: Sequence[Hit]) -> Sequence[Decision]:
@@ -69,6 +85,7 @@ def hit(connection: Transaction, asked: Sequence[Hit]) -> Sequence[Decision]:
         if connection.dialect.name == "postgresql":
             connection.execute(_lock, {"user": user_id})
         log = _Log(connection, asked[of_users[user_id][0]])
+        log.date_anew()
         for number in of_users[user_id]:
             decisions[number] = log.hit(asked[number])
         added += log.added()
@@ -81,24 +98,35 @@ def hit(connection: Transaction, asked: Sequence[Hit]) -> Sequence[Decision]:
 def test(connection: Transaction, asked: Hit) -> Decision:
     """Where the user stands, without counting anything."""
     log = _Log(connection, asked)
-    return Decision(tuple(log.standing(limit, asked.cost) for limit in asked.limits))
+    return Decision(tuple(log.standing(limit, asked.cost) for limit in asked.limits), log.clock_ran_back)
 
 
 class _Log:
-    """A user's hits in one transaction: read once, however many requests of the user it settles, all at one time."""
+    """A user's hits in one transaction: read once, however many requests of the user it settles, all at one time.
+
+    Attributes:
+        clock_ran_back: whether there are hits in the future. They are read as made now.
+    """
 
     def __init__(self, connection: Transaction, asked: Hit) -> None:
         self._connection = connection
         self._user_id = asked.user_id
-        now_us = asked.clock_us() if asked.clock_us else _server_now_us(connection)
         # Read under the lock, so that hits are in order of time.
+        self._now_us: int = asked.clock_us() if asked.clock_us else _server_now_us(connection)
         newest = connection.execute(_newest, {"user": asked.user_id}).fetchone()
         self._newest: int = newest[0] if newest else 0
-        self._now_us: int = max(now_us, newest[1]) if newest else now_us
+        self.clock_ran_back: bool = newest is not None and newest[1] > self._now_us
         self._windows: dict[int, tuple[int, int | None]] = {}
+        self._kept_s = 0
         self._cost = 0
 
+    def date_anew(self) -> None:
+        """Have the hits that lie in the future made now: they are the last ones, and keep their order."""
+        if self.clock_ran_back:
+            self._connection.execute(_date_anew, {"user": self._user_id, "now": self._now_us})
+
     def hit(self, asked: Hit) -> Decision:
+        self._kept_s = max(self._kept_s, asked.kept_s)
         before = [self.standing(limit, asked.cost) for limit in asked.limits]
         if any(standing.wait_s > 0 for standing in before):
             return Decision(tuple(before))
@@ -119,23 +147,29 @@ class _Log:
         return [{"user_id": self._user_id, "seq": number, "at_us": self._now_us} for number in numbers]
 
     def forget(self) -> None:
-        """Delete what no window reaches any more, every so many hits: it is in nobody's way meanwhile."""
-        if self._newest // _FORGET_EVERY != (self._newest + self._cost) // _FORGET_EVERY:
-            since_us = self._now_us - max(self._windows) * MICROSECONDS
-            self._connection.execute(_forget, {"user": self._user_id, "since": since_us})
+        """Delete some of what is not kept any longer, every so many hits: it is in nobody's way meanwhile."""
+        if self._newest // FORGET_EVERY != (self._newest + self._cost) // FORGET_EVERY:
+            since_us = self._now_us - max(self._kept_s, *self._windows) * MICROSECONDS
+            most = max(FORGOTTEN_AT_ONCE, FORGOTTEN_FOR_EACH * self._cost)
+            self._connection.execute(_forget, {"user": self._user_id, "since": since_us, "most": most})
 
     def _window(self, window_s: int) -> tuple[int, int | None]:
         """The hits in the window before this transaction's own, and the time of the oldest."""
         if window_s not in self._windows:
             since_us = self._now_us - window_s * MICROSECONDS
             first = self._connection.execute(_first_since, {"user": self._user_id, "since": since_us}).fetchone()
-            self._windows[window_s] = (self._newest - first[0] + 1, first[1]) if first else (0, None)
+            self._windows[window_s] = (self._newest - first[0] + 1, self._past(first[1])) if first else (0, None)
         return self._windows[window_s]
 
     def _at_us(self, number: int) -> int:
         if number > self._newest:
             return self._now_us
-        return _only(self._connection.execute(_numbered, {"user": self._user_id, "number": number}).fetchone())
+        return self._past(
+            _only(self._connection.execute(_numbered, {"user": self._user_id, "number": number}).fetchone())
+        )
+
+    def _past(self, at_us: int) -> int:
+        return min(at_us, self._now_us)
 
 
 def _server_now_us(connection: Transaction) -> int:

@@ -1,6 +1,6 @@
 """The tables. Times are Unix times in microseconds, UTC, so that they mean the same on every database."""
 
-from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table
+from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
 # Names of our own, so that a later migration can name what it changes on every database.
 metadata = MetaData(
@@ -22,6 +22,8 @@ users = Table(
     Column("email", String(320), nullable=False, unique=True),
     Column("limits", String(500), nullable=False),
     Column("created_us", BigInteger, nullable=False),
+    # How long hits are kept: the longest window that the user has ever had, at least a day (see `policy.kept_s`).
+    Column("hits_kept_s", Integer, nullable=False, server_default="86400"),
 )
 
 api_keys = Table(
@@ -47,8 +49,8 @@ hits = Table(
     Index("hits_by_time", "user_id", "at_us"),
 )
 
-# The usage ledger: rows are inserted and never changed. `images` is what the request cost the user's limit; it is 0
-# for everything but an admitted classification.
+# The usage ledger. Triggers refuse every change of a row, and every deletion but that of `prune`. `images` is what the
+# request cost the user's limit; it is 0 for everything but an admitted classification.
 usage_log = Table(
     "usage_log",
     metadata,
@@ -82,7 +84,7 @@ usage_rollup = Table(
     Column("total_ms", Float, nullable=False),
 )
 
-# Every change of users and keys: rows are inserted and never changed.
+# Every change of users and keys: triggers refuse to change or delete a row.
 audit_log = Table(
     "audit_log",
     metadata,
@@ -92,5 +94,5 @@ audit_log = Table(
     Column("action", String(32), nullable=False),
     Column("user_id", String(32)),
     Column("key_id", String(32)),
-    Column("detail", String(1000), nullable=False),
+    Column("detail", Text, nullable=False),
 )

@@ -43,6 +43,14 @@ def write_limits(limits: tuple[Limit, ...]) -> str:
     return ",".join(map(str, limits))
 
 
+def kept_s(limits: tuple[Limit, ...]) -> int:
+    """How long the hits of a user with these limits are kept, seconds.
+
+    At least a day, so that a change between limits by the second, minute, hour and day counts every hit from the start.
+    """
+    return max(UNITS["day"], *(limit.window_s for limit in limits))
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """Where a user stands with one limit.
@@ -94,9 +102,15 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether a request was admitted, and where its user stands afterwards, one standing for each limit."""
+    """Whether a request was admitted, and where its user stands afterwards, one standing for each limit.
+
+    Attributes:
+        standings: in the order of the limits.
+        clock_ran_back: whether hits lay in the future, and were only read as made now: nothing was written.
+    """
 
     standings: tuple[Standing, ...]
+    clock_ran_back: bool = False
 
     @property
     def admitted(self) -> bool:

@@ -16,7 +16,7 @@ from storage.group_commit import SECONDS
 from storage.keys import KEY_MEMORY_S, KeyRecord
 from storage.limits import Hit
 from storage.memory import Memory
-from storage.policy import Decision, Limit
+from storage.policy import UNITS, Decision, Limit
 from storage.rollup import Span, Tally
 from storage.usage import UsageRow
 
@@ -69,9 +69,14 @@ class Store:
             self._keys.put(key_id, record, read_at)
         return record
 
-    async def hit(self, user_id: str, of_user: tuple[Limit, ...], cost: int = 1) -> Decision:
-        """Admit or refuse `cost` classifications of the user; what is admitted is committed."""
-        asked = Hit(user_id, of_user, cost, self._limit_clock)
+    async def hit(
+        self, user_id: str, of_user: tuple[Limit, ...], cost: int = 1, kept_s: int = UNITS["day"]
+    ) -> Decision:
+        """Admit or refuse `cost` classifications of the user; what is admitted is committed.
+
+        `kept_s` is the key's `hits_kept_s`: how long the user's hits are kept.
+        """
+        asked = Hit(user_id, of_user, cost, self._limit_clock, kept_s)
         if self._redis is not None:
             decision = await _counted("redis", self._redis.hit(asked))
         else:
@@ -87,6 +92,9 @@ class Store:
         else:
             question = partial(limits.test, asked=asked)
             decision = await _counted("database", self.database.read(question))
+        if decision.clock_ran_back:
+            # Read as made now with every look, hits would never leave their window; a hit of no cost dates them anew.
+            await self.hit(user_id, of_user, cost=0)
         self._standings.put(user_id, decision)
         return decision
 

@@ -1,4 +1,4 @@
-"""The usage ledger: what was asked, by whom, and how it was answered. Rows are inserted and never changed."""
+"""The usage ledger: what was asked, by whom, and how it was answered. The database refuses to change its rows."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,6 +6,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, delete, func, insert, select
 
 from storage import rollup
+from storage.append_only import deletable_ledger
 from storage.models import usage_log
 from storage.rollup import Counted
 from storage.sqlite import Transaction
@@ -44,7 +45,8 @@ def _counted(row: UsageRow) -> Counted:
 def prune(connection: Connection, before_us: int) -> int:
     """Delete some of the rows that are older, and say how many; 0: none is left. What was added up of them stays."""
     oldest = select(usage_log.c.id).where(usage_log.c.at_us < before_us).order_by(usage_log.c.id).limit(PRUNED_AT_ONCE)
-    deleted = connection.execute(delete(usage_log).where(usage_log.c.id.in_(oldest.scalar_subquery())))
+    with deletable_ledger(connection):
+        deleted = connection.execute(delete(usage_log).where(usage_log.c.id.in_(oldest.scalar_subquery())))
     return int(deleted.rowcount)
 
 

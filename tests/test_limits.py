@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from redis import Redis
 from sqlalchemy import func, select
 
 from storage import keys, limits
@@ -22,6 +23,7 @@ from storage.store import Store
 
 SECOND = 1_000_000
 START = 1_700_000_000 * SECOND
+DAY_S = 86400
 
 Hitting = Callable[..., Decision]
 
@@ -36,14 +38,17 @@ class Sql:
         new = NewKey("a@b", None, (Limit(5, 60),), "key", "hash", frozenset(), START, None)
         self.user = self.database.change(lambda connection: keys.issue(connection, new)).user_id
 
-    def hit(self, of_user: tuple[Limit, ...], at_us: int, cost: int = 1) -> Decision:
-        asked = Hit(self.user, of_user, cost, lambda: at_us)
+    def hit(self, of_user: tuple[Limit, ...], at_us: int, cost: int = 1, kept_s: int = DAY_S) -> Decision:
+        asked = Hit(self.user, of_user, cost, lambda: at_us, kept_s)
         decision: Decision = self._loop.run_until_complete(self.database.write(limits.hit, asked))
         return decision
 
     def look(self, of_user: tuple[Limit, ...], at_us: int) -> Decision:
         asked = Hit(self.user, of_user, 0, lambda: at_us)
         return self.database.ask(lambda connection: limits.test(connection, asked))
+
+    def kept(self) -> int:
+        return self.database.ask(lambda connection: connection.scalar(select(func.count()).select_from(hits))) or 0
 
     def close(self) -> None:
         self.database.close()
@@ -55,14 +60,20 @@ class InRedis:
 
     def __init__(self, url: str) -> None:
         self._loop = asyncio.new_event_loop()
+        self._url = url
         self._limits = RedisLimits(url)
         self.user = f"usr_{uuid.uuid4().hex}"
 
-    def hit(self, of_user: tuple[Limit, ...], at_us: int, cost: int = 1) -> Decision:
-        return self._loop.run_until_complete(self._limits.hit(Hit(self.user, of_user, cost, lambda: at_us)))
+    def hit(self, of_user: tuple[Limit, ...], at_us: int, cost: int = 1, kept_s: int = DAY_S) -> Decision:
+        asked = Hit(self.user, of_user, cost, lambda: at_us, kept_s)
+        return self._loop.run_until_complete(self._limits.hit(asked))
 
     def look(self, of_user: tuple[Limit, ...], at_us: int) -> Decision:
         return self._loop.run_until_complete(self._limits.test(Hit(self.user, of_user, 0, lambda: at_us)))
+
+    def kept(self) -> int:
+        with Redis.from_url(self._url) as client:
+            return int(client.zcard(f"classifier:hits:{self.user}"))
 
     def close(self) -> None:
         self._loop.run_until_complete(self._limits.close())
@@ -146,6 +157,56 @@ def test_a_clock_that_is_set_back_admits_no_more(hit: Hitting) -> None:
         assert not hit(one, START - back * SECOND).admitted
 
 
+def test_a_clock_that_was_a_day_ahead_locks_nobody_out(hit: Hitting) -> None:
+    both = (Limit(2, 10), Limit(3, 60))
+    ahead = START + DAY_S * SECOND
+    assert [hit(both, ahead + second * SECOND).admitted for second in range(3)] == [True, True, False]
+    refused = hit(both, START)
+    assert not refused.admitted
+    assert refused.wait_s == pytest.approx(10, abs=1e-4)
+    # Both were made now: the wait ends when it was said to, and neither is counted for less than a window.
+    assert hit(both, START + 4 * SECOND).wait_s == pytest.approx(6, abs=1e-4)
+    assert not hit(both, START + 10 * SECOND).admitted
+    assert hit(both, START + 10 * SECOND + 1).admitted
+    assert hit(both, START + 11 * SECOND).wait_s == pytest.approx(49, abs=1e-4)
+
+
+def test_looking_reads_a_hit_in_the_future_as_now_and_changes_nothing(backend: Sql | InRedis, hit: Hitting) -> None:
+    one = (Limit(1, 10),)
+    ahead = START + 3600 * SECOND
+    assert hit(one, ahead).admitted
+    for second in (0, 5):
+        [told] = backend.look(one, START + second * SECOND).standings
+        assert told.remaining == 0
+        assert told.reset_s == pytest.approx(10, abs=1e-4)
+    assert hit(one, ahead + SECOND).wait_s == pytest.approx(9, abs=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_clock_that_jumps_admits_what_the_rule_admits(hit: Hitting, seed: int) -> None:
+    """Against the rule, on random jumps: a hit in the future was made now, and every wait that is told is enough."""
+    chance = random.Random(seed)
+    both = (Limit(3, 2), Limit(8, 10))
+    now, made = START, list[int]()
+
+    def room(at_us: int, cost: int) -> bool:
+        return all(sum(at >= at_us - limit.window_s * SECOND for at in made) + cost <= limit.quota for limit in both)
+
+    for _ in range(200):
+        now += int(chance.choice([chance.expovariate(2), chance.uniform(-20, 20)]) * SECOND)
+        made = [min(at, now) for at in made]
+        cost = chance.choice([1, 1, 1, 2, 3])
+        decision = hit(both, now, cost)
+        assert decision.admitted == room(now, cost)
+        if decision.admitted:
+            made += [now] * cost
+        else:
+            wait_us = round(decision.wait_s * SECOND)
+            assert room(now + wait_us, cost)
+            assert not room(now + wait_us - 2, cost)
+            assert decision.wait_s <= 10 + 1e-5
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_no_window_ever_holds_more_than_the_limit(hit: Hitting, seed: int) -> None:
     """Against the definition, on random arrivals: admitted exactly where the window before it has room."""
@@ -190,14 +251,65 @@ def test_requests_settled_together_are_settled_as_one_after_another(tmp_path: Pa
     apart.close()
 
 
-def test_hits_that_no_window_reaches_are_forgotten(tmp_path: Path) -> None:
-    place = Sql(f"sqlite:///{tmp_path}/it.db")
-    for second in range(200):
-        assert place.hit((Limit(100, 10),), START + second * SECOND).admitted
-    kept = place.database.ask(lambda connection: connection.scalar(select(func.count()).select_from(hits)))
-    assert kept is not None
-    assert kept < 40
+def test_a_changed_limit_counts_the_hits_of_the_whole_last_day(hit: Hitting) -> None:
+    """Lowered to a short window and raised again: nothing was forgotten meanwhile."""
+    per_day, per_second = (Limit(100, DAY_S),), (Limit(1000, 1),)
+    for minute in range(60):
+        assert hit(per_day, START + minute * 60 * SECOND).admitted
+    for minute in range(60, 100):
+        assert hit(per_second, START + minute * 60 * SECOND).admitted
+    refused = hit(per_day, START + 2 * 3600 * SECOND)
+    assert not refused.admitted
+    assert refused.wait_s == pytest.approx(22 * 3600, abs=1e-4)
+
+
+def test_hits_are_kept_for_the_longest_window_that_the_user_ever_had(hit: Hitting) -> None:
+    month_s = 30 * DAY_S
+    for day in range(40):
+        assert hit((Limit(10, 60),), START + day * DAY_S * SECOND, kept_s=month_s).admitted
+    told = hit((Limit(100, month_s),), START + 40 * DAY_S * SECOND, kept_s=month_s)
+    assert told.standings[0].remaining == 100 - 31
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_the_longest_window_that_a_user_ever_had_is_known_with_every_key(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str
+) -> None:
+    url = request.getfixturevalue("postgres").new_database() if kind == "postgresql" else f"sqlite:///{tmp_path}/it.db"
+    place = Sql(url)
+
+    def kept_s() -> int:
+        return place.database.ask(lambda connection: keys.require(connection, "key")).hits_kept_s
+
+    told = [kept_s()]
+    for window_s in (1, 30 * DAY_S, 60, 7 * DAY_S):
+        change = partial(keys.set_limits, user_id=place.user, limits=(Limit(5, 60), Limit(5, window_s)))
+        place.database.change(change)
+        told.append(kept_s())
+    assert told == [DAY_S, DAY_S, 30 * DAY_S, 30 * DAY_S, 30 * DAY_S]
     place.close()
+
+
+@pytest.mark.parametrize("idle_days", [0, 3])
+def test_hits_that_are_older_than_what_is_kept_are_forgotten(
+    backend: Sql | InRedis, hit: Hitting, idle_days: int
+) -> None:
+    quick = (Limit(100, 10),)
+    for minute in range(100):
+        assert hit(quick, START + minute * 60 * SECOND, cost=8).admitted
+    assert backend.kept() == 800
+    later = START + (1 + idle_days) * DAY_S * SECOND
+    for minute in range(150):
+        assert hit(quick, later + minute * 60 * SECOND, cost=8).admitted
+    assert 1200 <= backend.kept() <= 1200 + 16
+
+
+def test_a_day_of_hits_is_not_forgotten_in_one_go(backend: Sql | InRedis, hit: Hitting) -> None:
+    """A user who comes back: the first request does not pay for deleting all that is old."""
+    many = (Limit(100_000, 10),)
+    assert hit(many, START, cost=5000).admitted
+    assert hit(many, START + 2 * DAY_S * SECOND, cost=16).admitted
+    assert backend.kept() > 4500
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
@@ -229,6 +341,36 @@ def test_replicas_share_one_count_and_never_wait_in_a_circle(
     assert len(answers) == 80
     for user in users:
         assert sum(admitted for whose, admitted in answers if whose == user) == 10
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql", "redis"])
+def test_who_only_looks_before_paying_is_not_locked_out_either(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str
+) -> None:
+    """As a batch does: its look at the limit is refused, so that it never comes to pay."""
+    url = request.getfixturevalue("postgres").new_database() if kind == "postgresql" else f"sqlite:///{tmp_path}/it.db"
+    redis_url = request.getfixturevalue("redis").url if kind == "redis" else None
+    place = Sql(url)
+    one = (Limit(1, 1),)
+
+    async def come_back() -> list[bool]:
+        store = Store(url, redis_url)
+        ahead_us = store.now_us() + DAY_S * SECOND
+        ahead = Hit(place.user, one, 1, lambda: ahead_us)
+        if redis_url:
+            redis_limits = RedisLimits(redis_url)
+            await redis_limits.hit(ahead)
+            await redis_limits.close()
+        else:
+            await store.database.write(limits.hit, ahead)
+        told = [(await store.standing(place.user, one, cost=1)).admitted]
+        await asyncio.sleep(1.1)
+        told.append((await store.standing(place.user, one, cost=1)).admitted)
+        await store.close()
+        return told
+
+    assert asyncio.run(come_back()) == [False, True]
+    place.close()
 
 
 NO_LIMITS = ("", "5", "5/", "/minute", "0/minute", "-1/minute", "5/week", "5/0s", "5/1.5s", "5 /s")

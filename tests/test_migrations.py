@@ -1,4 +1,4 @@
-"""Bringing a database up to date, on both databases: from empty, and from the first release's tables."""
+"""Bringing a database up to date, on both databases: from empty, and from the tables of every earlier release."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,13 +8,14 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import insert, text
+from sqlalchemy import text
 
-from storage import rollup
+from storage import audit, keys, rollup, usage
 from storage.database import Database, create_sqlite_file
 from storage.errors import Refused
 from storage.migrate import SCRIPTS, migrate
-from storage.models import api_keys, metadata, usage_log, users
+from storage.models import metadata
+from tests.raw_sql import RawSql
 
 AT_US = 1_700_000_000_000_000
 
@@ -59,27 +60,75 @@ def test_an_empty_database_gets_every_table(url: str, database: Database) -> Non
     assert differences(database) == []
 
 
+def fill(raw: RawSql, limits: str = "5/minute") -> None:
+    """A user with a key and four requests, in the words of the first release."""
+    raw.change(f"INSERT INTO users (id, email, limits, created_us) VALUES ('usr_1', 'a@b', '{limits}', {AT_US})")
+    raw.change(
+        "INSERT INTO api_keys (id, user_id, secret_sha256, scopes, created_us)"
+        f" VALUES ('key', 'usr_1', 'hash', 'classify', {AT_US})"
+    )
+    for number, status in enumerate((200, 200, 400, 429)):
+        raw.change(
+            "INSERT INTO usage_log (request_id, user_id, key_id, endpoint, method, status, response_ms, at_us, images)"
+            f" VALUES ('req_{number}', 'usr_1', 'key', '/v1/classify', 'POST', {status}, 12.0, {AT_US},"
+            f" {int(status != 429)})"
+        )
+
+
 def test_the_first_releases_database_keeps_all_and_is_added_up(url: str, database: Database) -> None:
     upgrade_to(database, "0001")
-    user = {"id": "usr_1", "email": "a@b", "limits": "5/minute", "created_us": AT_US}
-    key = {"id": "key", "user_id": "usr_1", "secret_sha256": "hash", "scopes": "classify", "created_us": AT_US}
-    row = {"user_id": "usr_1", "key_id": "key", "endpoint": "/v1/classify", "method": "POST", "response_ms": 12.0}
-    statuses = (200, 200, 400, 429)
-
-    def fill(connection) -> None:  # type: ignore[no-untyped-def]
-        connection.execute(insert(users).values(user))
-        connection.execute(insert(api_keys).values(key))
-        for number, status in enumerate(statuses):
-            own = {"request_id": f"req_{number}", "status": status, "at_us": AT_US, "images": int(status != 429)}
-            connection.execute(insert(usage_log).values({**row, **own}))
-
-    database.change(fill)
+    with RawSql(url) as raw:
+        fill(raw)
     migrate(url)
     assert differences(database) == []
     tally = database.ask(lambda connection: rollup.totals(connection, "usr_1"))
     assert (tally.requests, dict(tally.statuses)) == (3, {200: 2, 400: 1})
     assert tally.mean_ms == pytest.approx(12.0)
     assert tally.percentile_ms(0.5) == pytest.approx(12.0, rel=0.025)
+
+
+@pytest.mark.parametrize("revision", ["0001", "0002"])
+@pytest.mark.parametrize(
+    ("limits", "kept_s"), [("5/minute", 86400), ("60/minute,1000/day", 86400), ("5/second,9/90s,7/2592000s", 2592000)]
+)
+def test_hits_are_kept_for_the_longest_limit_that_a_user_has(
+    url: str, database: Database, revision: str, limits: str, kept_s: int
+) -> None:
+    upgrade_to(database, revision)
+    with RawSql(url) as raw:
+        fill(raw, limits)
+    migrate(url)
+    assert differences(database) == []
+    assert database.ask(lambda connection: keys.require(connection, "key")).hits_kept_s == kept_s
+    with RawSql(url) as raw:
+        assert raw.rows("SELECT hits_kept_s FROM users") == [(kept_s,)]
+
+
+@pytest.mark.parametrize("revision", ["0001", "0002", "head"])
+def test_the_logs_of_every_release_can_be_added_to_and_not_rewritten(
+    url: str, database: Database, revision: str
+) -> None:
+    upgrade_to(database, revision)
+    with RawSql(url) as raw:
+        fill(raw)
+        if revision == "0002":
+            raw.change(
+                "INSERT INTO audit_log (at_us, actor, action, user_id, key_id, detail)"
+                f""" VALUES ({AT_US}, 'ada', 'create', 'usr_1', 'key', '{{"email": "a@b"}}')"""
+            )
+    migrate(url)
+    kept = [audit.Entry(AT_US, "ada", "create", "usr_1", "key", {"email": "a@b"})] if revision == "0002" else []
+    assert database.ask(audit.every) == kept
+    entry = audit.Entry(AT_US, "ada", "set-limit", "usr_1", None, {"limits": "5/minute," * 1000})
+    database.change(lambda connection: audit.record(connection, entry))
+    row = usage.UsageRow("req_new", "usr_1", "key", "/v1/usage", "GET", 200, 1.0, AT_US, 0)
+    database.change(lambda connection: usage.record(connection, [row]))
+    with RawSql(url) as raw:
+        for table in ("audit_log", "usage_log"):
+            raw.assert_refused(f"DELETE FROM {table}", table)
+            raw.assert_refused(f"UPDATE {table} SET at_us = 0", table)
+    assert database.ask(audit.every) == [*kept, entry]
+    assert database.ask(usage.count) == 5
 
 
 def test_a_later_releases_database_is_refused(url: str, database: Database) -> None:

@@ -1,0 +1,108 @@
+"""The id of a request: the caller's own where it is valid, and never one that would carry a key into the log."""
+
+import socket
+from pathlib import Path
+
+import httpx
+import pytest
+
+from auth.keys import ApiKey
+from problems import request_id
+from tests.load import BODY
+from tests.photographs import COFFEE
+from tests.servers import running
+
+
+def shown(own: str) -> str:
+    scope = {"headers": [(b"x-request-id", own.encode("latin-1"))]}
+    request_id.assign(scope)
+    return request_id.shown(scope)
+
+
+@pytest.mark.parametrize(
+    "own",
+    ["mine-1", "a" * 128, "6f1c2b9e-3d52-4f0e-9a53-0d6f6b0a4c11", "1-67891233-abcdef012345678912345678", "imc", "imc_"],
+)
+def test_a_callers_own_id_is_kept(own: str) -> None:
+    assert shown(own) == own
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "{key}",
+        "{upper}",
+        "Imc_{rest}",
+        "trace-{key}",
+        "{key}.1",
+        "a:{key}~b",
+        "{half}",
+        "imc_a",
+        "xIMC_9",
+        "{rest}",
+        "id-{rest}",
+    ],
+)
+def test_an_id_that_holds_a_key_is_replaced(written: str) -> None:
+    for _ in range(20):
+        key = ApiKey.generate().reveal()
+        own = written.format(key=key, upper=key.replace("imc_", "IMC_"), rest=key[4:], half=key[:20])
+        assert len(own) <= 128
+        told = shown(own)
+        assert told.startswith("req_")
+        assert key[4:] not in told
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_what_a_caller_says_in_passing_reaches_no_log_no_metric_and_no_ledger(
+    tmp_path: Path, model_store: Path, log_format: str
+) -> None:
+    """A key where it does not belong: in ids, other headers, methods, paths, file names and upgrades."""
+    with running(tmp_path / "it", model_store, CLASSIFIER_LOG_FORMAT=log_format) as server:
+        key = server.create_key("ada@example.org", "--limit", "1000/minute")["key"]
+        metrics = server.create_key("metrics@example.org", "--scope", "metrics")["key"]
+        said = []
+        with server.client(key) as client:
+            for own in (key, f"trace-{key}", key.replace("imc_", "IMC_"), key[4:]):
+                answer = client.post("/v1/classify", json=BODY, headers={"X-Request-ID": own})
+                assert answer.status_code == 200
+                assert answer.headers["x-request-id"].startswith("req_")
+                said.append(answer)
+            for name in ("User-Agent", "Referer", "Cookie", "Traceparent", "X-Forwarded-For", "Accept", "Origin"):
+                said.append(client.post("/v1/classify", json=BODY, headers={name: key}))
+            files = {"image": (key, COFFEE.read_bytes(), "image/png")}
+            said.append(client.post("/v2/classify", files=files))
+            said.append(client.post("/v2/classify", files={key: files["image"]}, data={key: key}))
+            said.append(client.get(f"/v2/models/{key}"))
+            said.append(client.request("PROPFIND", f"/{key}"))
+        for words in (
+            f"{key} / HTTP/1.1\r\nHost: x\r\n\r\n",
+            f"GET /{key} HTTP/{key}\r\n\r\n",
+            f"GET /{key}?key={key} HTTP/1.1\r\nHost: {key}\r\nX-Request-ID: {key}\r\nConnection: close\r\n\r\n",
+            f"GET /{key}?key={key} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: {key}\r\n\r\n",
+            f"GET /{key}?key={key} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+            f"Sec-WebSocket-Protocol: bearer.{key}\r\nX-Request-ID: {key}\r\n\r\n",
+        ):
+            _speak(server.port, words)
+        with server.client(metrics) as client:
+            said.append(client.get("/metrics"))
+    assert all(isinstance(answer, httpx.Response) for answer in said)
+    kept = {
+        path.name: path.read_bytes() for path in server.folder.rglob("*") if path.is_file() and not path.is_symlink()
+    }
+    kept |= {f"answer {number}": answer.text.encode() for number, answer in enumerate(said)}
+    assert "server.log" in kept
+    assert b"/v1/classify" in kept["server.log"]
+    assert [name for name, content in kept.items() if key[4:].lower().encode() in content.lower()] == []
+
+
+def _speak(port: int, words: str) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.settimeout(3)
+        connection.sendall(words.encode())
+        try:
+            while connection.recv(65536):
+                pass
+        except TimeoutError:
+            pass
