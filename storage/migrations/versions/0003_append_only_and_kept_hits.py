@@ -47,11 +47,12 @@ _SQLITE = [
     for action in ("UPDATE", "DELETE")
 ] + [
     # REPLACE deletes without asking the trigger on DELETE.
+    f"""
+    CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table}
+    WHEN {" OR ".join(f"EXISTS (SELECT 1 FROM {table} WHERE {column} = NEW.{column})" for column in unique)}
+    BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END
     """
-    CREATE TRIGGER audit_log_no_replace BEFORE INSERT ON audit_log
-    WHEN EXISTS (SELECT 1 FROM audit_log WHERE id = NEW.id)
-    BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END
-    """
+    for table, unique in (("audit_log", ("id",)), ("usage_log", ("id", "request_id")))
 ]
 _POSTGRESQL = [
     """
@@ -78,10 +79,9 @@ def downgrade() -> None:
             op.execute(f"DROP TRIGGER {table}_append_only ON {table}")
         op.execute("DROP FUNCTION refuse_to_change_a_log()")
     else:
-        for name in ("usage_log_no_update", "usage_log_no_delete"):
-            op.execute(f"DROP TRIGGER {name}")
-        for name in ("audit_log_no_update", "audit_log_no_delete", "audit_log_no_replace"):
-            op.execute(f"DROP TRIGGER {name}")
+        for table in LOGS:
+            for action in ("update", "delete", "replace"):
+                op.execute(f"DROP TRIGGER {table}_no_{action}")
     with op.batch_alter_table("audit_log") as audit_log:
         audit_log.alter_column("detail", existing_type=sa.Text(), type_=sa.String(length=1000), existing_nullable=False)
     op.drop_column("users", "hits_kept_s")
