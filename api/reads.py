@@ -4,12 +4,11 @@ from collections.abc import Callable
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.responses import JSONResponse, Response
 
-from api import model_reads, usage_reads
+from api import docs_page, model_reads, usage_reads
 from api.classification import Classification
-from api.openapi import TITLE, Document, document
+from api.openapi import Document, document
 from problems import request_id
 from problems.problem import Problem, database_away
 from storage.errors import StorageUnavailable
@@ -30,6 +29,7 @@ def build(store: Store, classification: Callable[[], Classification]) -> FastAPI
     model_reads.add_routes(app, classification)
     usage_reads.add_routes(app, store)
     app.state.document = document(app)
+    page = docs_page.build()
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> Response:
@@ -39,15 +39,7 @@ def build(store: Store, classification: Callable[[], Classification]) -> FastAPI
     @app.get("/", include_in_schema=False)
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
-        assets = "./static_content"
-        return get_swagger_ui_html(
-            openapi_url="./openapi.json",
-            title=TITLE,
-            swagger_js_url=f"{assets}/swagger-ui-bundle.js",
-            swagger_css_url=f"{assets}/swagger-ui.css",
-            swagger_favicon_url=f"{assets}/favicon-light-32x32.png",
-            swagger_ui_parameters={"persistAuthorization": True},
-        )
+        return page
 
     return app
 
