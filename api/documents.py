@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from api.openapi import TITLE, Document
-from api.routes import ASSETS
+from api import docs_page
+from api.openapi import Document
 
 
 def routes(document: Document) -> list[Route]:
@@ -16,15 +15,7 @@ def routes(document: Document) -> list[Route]:
 
     BentoML's own page at "/" loads a tracker of somebody else's.
     """
-    script, style, icon = (f"./static_content/{file}" for file in ASSETS)
-    page = get_swagger_ui_html(
-        openapi_url="./openapi.json",
-        title=TITLE,
-        swagger_js_url=script,
-        swagger_css_url=style,
-        swagger_favicon_url=icon,
-        swagger_ui_parameters={"persistAuthorization": True},
-    )
+    page = docs_page.build()
     described = JSONResponse(document)
     return [
         *(_ready(path, page) for path in ("/", "/docs")),
@@ -39,6 +30,6 @@ def schema(of_service: dict[str, Any]) -> Route:
 
 def _ready(path: str, made: Response) -> Route:
     async def send(_request: Request) -> Response:
-        return Response(made.body, media_type=made.media_type)
+        return made
 
     return Route(path, send)

@@ -1,11 +1,14 @@
 """The outermost middleware: every request has an id, and every error, whoever made it, leaves as a problem."""
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from problems import request_id, routes
+from problems import request_id, routes, security_headers
 from problems.access_log import AccessLine
 from problems.problem import MEDIA_TYPE, Problem, bug, translated
+
+# BentoML's own `Server` names the software and its version.
+_REPLACED = (b"x-request-id", b"server")
 
 
 class Envelope:
@@ -21,7 +24,7 @@ class Envelope:
         if scope["type"] == "websocket":
             return await self.app(scope, receive, send)
         request_id.assign(scope)
-        outgoing = _Outgoing(send, request_id.shown(scope), AccessLine(scope))
+        outgoing = _Outgoing(scope, send)
         try:
             await self.app(scope, receive, outgoing)
         except Exception as error:
@@ -34,24 +37,29 @@ class Envelope:
 
 
 class _Outgoing:
-    """Passes an answer on with its request id, and holds back one that is an error but no problem yet."""
+    """Passes an answer on with its id and policies for browsers, and holds back one that is an error but no problem."""
 
-    def __init__(self, send: Send, shown_id: str, line: AccessLine) -> None:
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._scope = scope
         self._send = send
-        self._shown_id = shown_id
-        self._line = line
+        self._line = AccessLine(scope)
         self.started = False
         self.problem: Problem | None = None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": list(message["headers"])}
-            headers = MutableHeaders(raw=message["headers"])
+            headers = Headers(raw=message["headers"])
             if message["status"] >= 400 and headers.get("content-type") != MEDIA_TYPE:
-                self.problem = translated(message["status"], dict(Headers(raw=message["headers"])))
+                self.problem = translated(message["status"], dict(headers))
                 return
-            headers["X-Request-ID"] = self._shown_id
+            message = {**message, "headers": self._completed(headers.raw)}
             self.started = True
             self._line.write(message)
         if self.started:
             await self._send(message)
+
+    def _completed(self, headers: security_headers.Headers) -> security_headers.Headers:
+        own = [(name.lower(), value) for name, value in headers if name.lower() not in _REPLACED]
+        own.append((b"x-request-id", request_id.shown(self._scope).encode()))
+        to_a_key = any(name == b"authorization" for name, _ in self._scope["headers"])
+        return security_headers.added(own, to_a_key, over_tls=self._scope.get("scheme") == "https")

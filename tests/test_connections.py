@@ -1,0 +1,254 @@
+"""What one caller can do to the connections of others: nothing. Real sockets, against a real server."""
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.answers import assert_problem
+from tests.servers import Server, running
+
+HEAD = b"GET /livez HTTP/1.1\r\nHost: it\r\n"
+POST = b"POST /livez HTTP/1.1\r\nHost: it\r\n"
+MOST_HEAD_BYTES = 32 * 1024
+MANY = 2_000
+ENOUGH_MB = 100
+
+
+def connect(server: Server) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), timeout=30)
+
+
+def exchange(server: Server, sent: bytes, waits_s: float = 30) -> bytes:
+    """All that the server answers until it closes the connection, or until nothing has come for that long."""
+    with connect(server) as caller:
+        with contextlib.suppress(OSError):
+            caller.sendall(sent)
+        return read(caller, waits_s)
+
+
+def read(caller: socket.socket, waits_s: float = 30) -> bytes:
+    caller.settimeout(waits_s)
+    received = b""
+    with contextlib.suppress(TimeoutError):
+        while piece := caller.recv(65536):
+            received += piece
+    return received
+
+
+def assert_told(answer: bytes, status: int) -> None:
+    """Check that it is one problem of that status, and the connection's last answer."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    assert int(lines[0].split()[1]) == status, answer
+    headers = [(name, value) for name, _, value in (line.partition(": ") for line in lines[1:])]
+    assert_problem(httpx.Response(status, headers=headers, content=body), status)
+    assert dict(headers)["connection"] == "close"
+    assert dict(headers)["x-content-type-options"] == "nosniff"
+    json.loads(body)
+
+
+@pytest.fixture
+def others(server: Server) -> Iterator[Callable[[], None]]:
+    """Checks that others are served, quickly, and that the server has not grown by more than it may."""
+    [worker] = server.workers("ImageClassifier")
+    rest = worker.memory_info().rss
+
+    def check() -> None:
+        for _ in range(5):
+            began = time.monotonic()
+            assert httpx.get(f"{server.url}/livez", timeout=10).status_code == 200
+            assert time.monotonic() - began < 5
+        assert worker.memory_info().rss - rest < ENOUGH_MB * 1024 * 1024
+
+    check()
+    yield check
+    check()
+
+
+def test_headers_within_the_bounds_are_served(server: Server) -> None:
+    for sent in (
+        HEAD + b"X: a\r\n" * 99 + b"\r\n",
+        HEAD + b"X: " + b"a" * (MOST_HEAD_BYTES - len(HEAD) - 7) + b"\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n1;name=value\r\nx\r\n0\r\nTrailer: a\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n",
+    ):
+        assert exchange(server, sent, waits_s=1).startswith((b"HTTP/1.1 200", b"HTTP/1.1 405"))
+
+
+@pytest.mark.parametrize(
+    "sent",
+    {
+        "too many": HEAD + b"X: a\r\n" * 100 + b"\r\n",
+        "too many, never complete": HEAD + b"X: a\r\n" * 102,
+        "a large one": HEAD + b"X: " + b"a" * MOST_HEAD_BYTES + b"\r\n\r\n",
+        "one byte too large": HEAD + b"X: " + b"a" * (MOST_HEAD_BYTES - len(HEAD) - 6) + b"\r\n\r\n",
+        "a large one, never complete": HEAD + b"X: " + b"a" * MOST_HEAD_BYTES,
+        "a large name": HEAD + b"a" * MOST_HEAD_BYTES,
+        "a long path": b"GET /" + b"a" * MOST_HEAD_BYTES + b" HTTP/1.1\r\nHost: it\r\n\r\n",
+        "a long path, never complete": b"GET /" + b"a" * MOST_HEAD_BYTES,
+        "a long query": b"GET /livez?" + b"a" * MOST_HEAD_BYTES,
+        "empty lines": b"\r\n" * MOST_HEAD_BYTES,
+        "behind another request's answer": b"",
+    }.items(),
+    ids=lambda case: case[0],
+)
+def test_headers_beyond_the_bounds_are_told_at_once(server: Server, sent: tuple[str, bytes]) -> None:
+    _, head = sent
+    if head:
+        return assert_told(exchange(server, head), 431)
+    both = exchange(server, HEAD + b"\r\n" + HEAD + b"X: " + b"a" * MOST_HEAD_BYTES)
+    assert both.startswith(b"HTTP/1.1 200")
+    assert_told(both[both.index(b"HTTP/1.1 431") :], 431)
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        b"1;" + b"a" * 2 * MOST_HEAD_BYTES,
+        b"1\r\nx\r\n0\r\nX: " + b"a" * 2 * MOST_HEAD_BYTES,
+        b"0\r\n" + b"X: a\r\n" * 102,
+    ],
+    ids=["extension", "large trailer", "many trailers"],
+)
+def test_what_goes_with_chunks_is_bounded(server: Server, chunks: bytes) -> None:
+    head = b"POST /v1/classify HTTP/1.1\r\nHost: it\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = exchange(server, head + chunks + b"\r\n\r\n" + HEAD + b"\r\n")
+    # Whichever came first: the gate's refusal, or the bound's. The request behind it is never run.
+    assert answer.startswith((b"HTTP/1.1 401", b"HTTP/1.1 431"))
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+def test_a_trailer_is_no_header(server: Server, new_user: Callable[..., dict[str, str]]) -> None:
+    key = new_user("--limit", "9/day")["key"].encode()
+    head = b"POST /v1/classify HTTP/1.1\r\nHost: it\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = exchange(server, head + b"0\r\nAuthorization: Bearer " + key + b"\r\n\r\n", waits_s=1)
+    assert answer.startswith(b"HTTP/1.1 401")
+
+
+def test_a_flood_of_header_lines_is_told_and_not_kept(server: Server, others: Callable[[], None]) -> None:
+    flood = HEAD + b"X-Flood: aaaaaaaaaaaaaaaaaaaa\r\n" * 2_000_000
+    answers: list[bytes] = []
+    floods = [threading.Thread(target=lambda: answers.append(exchange(server, flood))) for _ in range(4)]
+    for thread in floods:
+        thread.start()
+    others()
+    for thread in floods:
+        thread.join()
+    assert len(answers) == 4
+    for answer in answers:
+        assert_told(answer, 431)
+
+
+def test_headers_have_ten_seconds_and_silence_no_longer(server: Server, others: Callable[[], None]) -> None:
+    slow, kept, silent, used = (connect(server) for _ in range(4))
+    began = time.monotonic()
+    kept.sendall(HEAD + b"\r\n")
+    used.sendall(HEAD + b"\r\n")
+    for caller in (kept, used):
+        assert read(caller, 0.5).startswith(b"HTTP/1.1 200")
+    kept.sendall(b"G")
+    slow.sendall(HEAD)
+
+    def drip() -> None:
+        with contextlib.suppress(OSError):
+            while time.monotonic() - began < 20:
+                time.sleep(1)
+                slow.sendall(b"X: a\r\n")
+
+    threading.Thread(target=drip, daemon=True).start()
+    assert read(used) == b""
+    assert 4 < time.monotonic() - began < 9
+    assert_told(read(slow), 408)
+    assert_told(read(kept), 408)
+    assert read(silent) == b""
+    assert 9.5 < time.monotonic() - began < 15
+    for caller in (slow, kept, silent, used):
+        caller.close()
+
+
+@pytest.mark.parametrize("sent", [b"", HEAD, b"POST /v1/classify HTTP/1.1\r\nHost: it\r\nContent-Length: 9\r\n\r\n"])
+def test_two_thousand_connections_keep_nobody_out(server: Server, others: Callable[[], None], sent: bytes) -> None:
+    with contextlib.ExitStack() as opened:
+        for _ in range(MANY):
+            caller = opened.enter_context(connect(server))
+            with contextlib.suppress(OSError):
+                caller.sendall(sent)
+        others()
+        [worker] = server.workers("ImageClassifier")
+        # What is cut off is really let go: descriptors are what runs out first.
+        assert len(worker.net_connections("tcp")) < 1_300
+    others()
+
+
+@pytest.mark.parametrize("count", [20, 3_000])
+def test_requests_in_a_pipeline_are_all_answered_in_turn(
+    server: Server, others: Callable[[], None], count: int
+) -> None:
+    body = b"Content-Length: 5\r\n\r\nabcde"
+    with connect(server) as caller:
+        pair = HEAD + b"\r\n" + b"POST /nothing HTTP/1.1\r\nHost: it\r\n" + body
+        threading.Thread(target=caller.sendall, args=(pair * (count // 2),), daemon=True).start()
+        others()
+        answers = b""
+        caller.settimeout(60)
+        while answers.count(b"HTTP/1.1 ") < count:
+            piece = caller.recv(1 << 20)
+            assert piece, "closed before all were answered"
+            answers += piece
+    statuses = [part[:3] for part in answers.split(b"HTTP/1.1 ")[1:]]
+    assert statuses == [b"200", b"401"] * (count // 2)
+
+
+def test_who_reads_no_answer_is_let_go(server: Server, others: Callable[[], None]) -> None:
+    [worker] = server.workers("ImageClassifier")
+    with socket.socket() as caller:
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        caller.connect(("127.0.0.1", server.port))
+        ours = caller.getsockname()
+        caller.sendall(b"GET /static_content/swagger-ui-bundle.js HTTP/1.1\r\nHost: it\r\n\r\n" * 8)
+
+        def is_open() -> bool:
+            return any(tuple(seen.raddr) == ours for seen in worker.net_connections("tcp"))
+
+        assert is_open()
+        give_up = time.monotonic() + 40
+        while is_open():
+            assert time.monotonic() < give_up
+            time.sleep(0.5)
+
+
+@pytest.mark.parametrize("protocol", ["h2c", "websocket", "TLS/1.0", "foo/2"])
+def test_an_upgrade_that_is_not_offered_is_ignored(server: Server, protocol: str) -> None:
+    """The body stays the request's, and is never run as another."""
+    smuggled = HEAD + b"\r\n"
+    head = f"POST /v1/classify HTTP/1.1\r\nHost: it\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: {protocol}\r\n"
+    head += f"HTTP2-Settings: AAMAAABk\r\nContent-Length: {len(smuggled)}\r\n\r\n"
+    answer = exchange(server, head.encode() + smuggled, waits_s=1)
+    assert answer.startswith(b"HTTP/1.1 401")
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+def test_where_all_are_busy_a_newcomer_is_told(tmp_path: Path, model_store: Path) -> None:
+    """A server of its own: nothing else may use it meanwhile."""
+    with running(tmp_path / "it", model_store) as server:
+        key = server.create_key("slow@example.org", "--limit", "100000/minute")["key"]
+        # Each waits for the rest of a body, which is a request under way.
+        head = f"POST /v1/classify HTTP/1.1\r\nHost: it\r\nAuthorization: Bearer {key}\r\n"
+        head += "Content-Type: application/json\r\nContent-Length: 99\r\n\r\n"
+        with contextlib.ExitStack() as opened:
+            for _ in range(1_001):
+                opened.enter_context(connect(server)).sendall(head.encode())
+            give_up = time.monotonic() + 20
+            told = b""
+            while b" 503 " not in told and time.monotonic() < give_up:
+                told = exchange(server, HEAD + b"\r\n")
+            assert_told(told, 503)
+            assert b"retry-after: 1\r\n" in told
+        server.wait_until_ready()
