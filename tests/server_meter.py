@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -72,24 +73,53 @@ def is_at_rest_within(root: int, seconds: float) -> bool:
     return False
 
 
+@dataclass(frozen=True)
+class Rest:
+    """A server to which nothing is sent.
+
+    Attributes:
+        memory_mb: the memory that it takes.
+        ask_cpu_s: the processor time of an answer to `/livez`, with which the meter itself troubles the server.
+    """
+
+    memory_mb: float
+    ask_cpu_s: float
+
+
+def rest(root: int, port: int, asks: int = 100) -> Rest:
+    """What the server is like now."""
+    before, connection = cpu_s(root), http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    for _ in range(asks):
+        connection.request("GET", "/livez")
+        connection.getresponse().read()
+        time.sleep(ASK_EVERY_S)
+    connection.close()
+    return Rest(memory_mb(root), (cpu_s(root) - before) / asks)
+
+
 class Meter:
     """Measures a server from its start to its `stop`.
 
+    Args:
+        root: the process that started the server's others.
+        port: where it listens.
+        at_rest: what it takes when nothing is sent; what it keeps of earlier requests is none of it.
+
     Attributes:
-        cpu_s: processor time used.
-        memory_mb: the most memory, above what it was at the start.
+        cpu_s: processor time used, without what the meter's own questions took.
+        memory_mb: the most memory, above that at rest.
         pause_ms: the longest that `/livez` took to answer, asked every 10 ms on a connection of its own.
         was_killed: whether it took so much memory that the meter ended it.
     """
 
-    def __init__(self, root: int, port: int) -> None:
-        self._root, self._port = root, port
+    def __init__(self, root: int, port: int, at_rest: Rest) -> None:
+        self._root, self._port, self._at_rest, self._asks = root, port, at_rest, 0
         self.cpu_s, self.memory_mb, self.pause_ms, self.was_killed = 0.0, 0.0, 0.0, False
         self._over = threading.Event()
 
     def __enter__(self) -> Self:
         self._threads = [threading.Thread(target=self._sample), threading.Thread(target=self._ask)]
-        self._rest_mb, self._cpu_before = memory_mb(self._root), cpu_s(self._root)
+        self._cpu_before = cpu_s(self._root)
         for thread in self._threads:
             thread.start()
         return self
@@ -99,15 +129,15 @@ class Meter:
 
     def stop(self) -> None:
         if not self._over.is_set():
-            self.cpu_s = cpu_s(self._root) - self._cpu_before
+            self.cpu_s = cpu_s(self._root) - self._cpu_before - self._asks * self._at_rest.ask_cpu_s
             self._over.set()
         for thread in self._threads:
             thread.join()
 
     def _sample(self) -> None:
         while not self._over.wait(SAMPLE_EVERY_S):
-            if _memory_at_most_mb(self._root) - self._rest_mb > self.memory_mb:
-                self.memory_mb = max(self.memory_mb, memory_mb(self._root) - self._rest_mb)
+            if _memory_at_most_mb(self._root) - self._at_rest.memory_mb > self.memory_mb:
+                self.memory_mb = max(self.memory_mb, memory_mb(self._root) - self._at_rest.memory_mb)
             if self.memory_mb > KILLED_ABOVE_MB:
                 self._kill_largest()
 
@@ -124,12 +154,6 @@ class Meter:
             with contextlib.suppress(OSError, http.client.HTTPException):
                 connection.request("GET", "/livez")
                 connection.getresponse().read()
+            self._asks += 1
             self.pause_ms = max(self.pause_ms, (time.perf_counter() - began) * 1000)
         connection.close()
-
-
-@contextlib.contextmanager
-def measured(root: int, port: int) -> Iterator[Meter]:
-    """The cost of what is done within."""
-    with Meter(root, port) as meter:
-        yield meter

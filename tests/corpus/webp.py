@@ -202,7 +202,7 @@ FILES = (
     hostile("65,536 groups of codes", lambda: still(groups(256)), in_ci=True),
     hostile("16,384 groups of codes", lambda: still(groups(128))),
     hostile("1 x 16,383", lambda: still(lossless((1, 16_383), _ALL))),
-    hostile("16,383 x 16,383", lambda: still(lossless((16_383, 16_383))), REFUSED, in_ci=True),
+    hostile("16,383 x 16,383", lambda: still(lossless((16_383, 16_383))), REFUSED),
     hostile("50 megapixels, lossy", lambda: riff(chunk(b"VP8 ", lossy(LARGE)))),
     hostile("50 megapixels, lossy, not filtered", lambda: riff(chunk(b"VP8 ", lossy(LARGE, 0)))),
     hostile(
@@ -211,7 +211,7 @@ FILES = (
         in_ci=True,
     ),
     hostile("50 megapixels, lossy, truncated", truncated, REFUSED),
-    hostile("240,000 animated frames", partial(tiny_frames, (64, 64), 200_000), in_ci=True),
+    hostile("240,000 animated frames", partial(tiny_frames, (64, 64), 200_000)),
     hostile("canvas of 16,777,216 x 2 for a frame of 1 x 1", partial(tiny_frames, (2**24, 2), 1), in_ci=True),
     hostile("canvas of 2 x 16,777,216 for a frame of 1 x 1", partial(tiny_frames, (2, 2**24), 1)),
     hostile("canvas of 10,000 x 5,000 for a frame of 1 x 1", partial(tiny_frames, (10_000, 5_000), 2)),
