@@ -35,7 +35,7 @@ IN_FULL = bool(os.environ.get("TORTURE"))
 MOST_CPU_S, MOST_MEMORY_MB, MOST_PAUSE_MS, AT_REST_WITHIN_S = 1.5, 500, 100, 1.0
 # The cores are shared with the tests themselves and with others: what can be a pause of the machine is tried again.
 PAUSE_TRIES = 3
-GIVES_UP_AFTER_S = 30
+GIVES_UP_AFTER_S, ANSWERS_AGAIN_WITHIN_S = 30, 15
 AT_ONCE, NEIGHBOUR_ASKS, NEIGHBOUR_TRIES = 32, 60, 2
 TIME_LIMIT_S = 0.5
 # Multipart needs no base64, JSON does.
@@ -79,14 +79,20 @@ class Target:
         return str(made["key"])
 
     def rested(self) -> "Target":
-        if server_meter.is_at_rest_within(self.server.pid, 5):
-            # A worker that was killed is started again by the server itself.
-            self.server.wait_until_ready()
-        else:
+        if not (server_meter.is_at_rest_within(self.server.pid, 5) and self._answers()):
             self.server.kill()
             self.server.start()
             self._at_rest = self._warmed_up()
         return self
+
+    def _answers(self) -> bool:
+        # A worker that was killed is started again by the server itself, which takes a while.
+        give_up = time.monotonic() + ANSWERS_AGAIN_WITHIN_S
+        while self.post("/v2/classify", SMALL, ANY_IMAGE)[0] != 200:
+            if time.monotonic() > give_up:
+                return False
+            time.sleep(0.2)
+        return True
 
     def meter(self) -> Meter:
         return Meter(self.server.pid, self.server.port, self._at_rest)
