@@ -81,7 +81,7 @@ class Decoders:
         return await self._decode(user, result, exact, CPU_S)
 
     async def decode_all(self, user: str, sources: Sequence[Source], exact: bool) -> list[Done]:
-        """Decode several images of one request, in order; what would cost too much together is refused, from the last.
+        """Decode several images of one request; where they would cost too much together, the largest are refused.
 
         Ordinary images come first, so that none of them pays for a neighbour that is out of the ordinary.
         """
@@ -89,17 +89,19 @@ class Decoders:
         looked = await self._quick.run(user, self._look_at_all, sources)
         ordinary: list[tuple[int, Header]] = []
         others: list[tuple[int, Header]] = []
-        work = 0.0
         for number, (header, busy_ms) in enumerate(looked):
             if not isinstance(header, Header):
                 done[number] = Done(header, busy_ms)
-            elif not _is_ordinary(header):
-                others.append((number, header))
-            elif work and work + header.work > WORK_TOGETHER:
-                done[number] = Done(_too_much_together(), busy_ms)
             else:
-                work += header.work
-                ordinary.append((number, header))
+                (ordinary if _is_ordinary(header) else others).append((number, header))
+        # The smallest first: one that is large spoils none of its neighbours.
+        ordinary.sort(key=lambda one: one[1].work)
+        work = 0.0
+        for place, (number, header) in enumerate(ordinary):
+            work += header.work
+            if place and work > WORK_TOGETHER:
+                done[number] = Done(_too_much_together(), 0.0)
+        ordinary = [(number, header) for number, header in ordinary if done[number] is None]
         left_s = CPU_S - CPU_OF_EACH_S * len(sources)
         decoding = [self._decode(user, header, exact, left_s) for _, header in ordinary]
         for (number, _), one_done in zip(ordinary, await asyncio.gather(*decoding), strict=True):

@@ -30,7 +30,7 @@ def read(data: bytes) -> Header:
         bits, packing = _number(data, 28, 2), _number(data, 30, 4)
     if packing not in (_PLAIN, _BITFIELDS, _ALPHA_BITFIELDS) or bits not in _BITS or not width or not height:
         raise Unusual
-    return Header(FORMAT, data, is_plain=True, pixels=data, width=width, height=height, work=float(width * height))
+    return Header(FORMAT, data, is_plain=True, pixels=data, width=width, height=height)
 
 
 def _number(data: bytes, at: int, size: int) -> int:

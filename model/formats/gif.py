@@ -39,8 +39,8 @@ def read(data: bytes) -> Header:
     if not across or not down:
         raise Unusual
     kept.append(data[at:])
-    work, pixels = _WORK_OF_PIXEL * width * height, b"".join(kept)
-    return Header(FORMAT, data, is_plain=True, pixels=pixels, width=width, height=height, work=work)
+    pixels = b"".join(kept)
+    return Header(FORMAT, data, True, pixels, width, height, work_of_pixel=_WORK_OF_PIXEL)
 
 
 def _table_bytes(flags: int) -> int:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+# What a row of an image costs, however short it is, in pixels of a baseline JPEG.
+WORK_OF_ROW = 4
 # Parts of a file that a walk over its headers looks at, at most: ordinary files have some tens.
 MOST_PARTS = 4096
 
@@ -20,7 +22,7 @@ class Header:
         is_plain: whether everything in it is as ordinary programs write it. All that follows is known only then.
         pixels: the file with nothing in it but what its pixels are made of.
         width, height: in pixels, as they are stored.
-        work: how long decoding takes, in pixels of a baseline JPEG that take as long.
+        work_of_pixel: how long decoding takes for each pixel, by what it takes for one of a baseline JPEG.
         is_bounded: whether it takes no more, whatever is in the file.
         orientation: EXIF's orientation, 1 to 8.
         has_alpha: whether pixels may be transparent; told for WebP alone.
@@ -32,7 +34,12 @@ class Header:
     pixels: bytes = b""
     width: int = 0
     height: int = 0
-    work: float = 0.0
+    work_of_pixel: float = 1.0
     is_bounded: bool = True
     orientation: int = 1
     has_alpha: bool = False
+
+    @property
+    def work(self) -> float:
+        """How long decoding takes, in pixels of a baseline JPEG that take as long."""
+        return (self.width * self.work_of_pixel + WORK_OF_ROW) * self.height

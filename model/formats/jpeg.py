@@ -60,7 +60,9 @@ def read(data: bytes) -> Header:
             raise TooCostly(f"The image has {size}; save it as a baseline JPEG, or smaller.")
     if scans > _MOST_SCANS:
         raise Unusual
-    work = width * height * (2 if components == 4 else 1)
+    work = 2.0 if components == 4 else 1.0
+    if is_progressive or scans > 1:
+        work *= 1 + _WORK_OF_COEFFICIENTS + _WORK_OF_SCAN * scans
     about = [data[start + 4 : end] for code, start, end in segments if code == _APP1]
     return Header(
         FORMAT,
@@ -69,7 +71,7 @@ def read(data: bytes) -> Header:
         pixels=b"".join([data[:2], *kept, data[first_scan:end]]),
         width=width,
         height=height,
-        work=work * (1 + _WORK_OF_COEFFICIENTS + _WORK_OF_SCAN * scans) if is_progressive or scans > 1 else work,
+        work_of_pixel=work,
         orientation=orientation.of(_first(about, _EXIF), _first(about, _XMP)),
     )
 

@@ -60,7 +60,7 @@ def read(data: bytes) -> Header:
         if not after:
             raise Unusual
     pieces = [data[start:end] for start, end in kept]
-    work = width * height * (_WORK_OF_PIXEL + _WORK_OF_BYTE * _SAMPLES[colours] * bits / 8)
+    work = _WORK_OF_PIXEL + _WORK_OF_BYTE * _SAMPLES[colours] * bits / 8
     return Header(
         FORMAT,
         data,
@@ -68,7 +68,7 @@ def read(data: bytes) -> Header:
         pixels=b"".join([*pieces, _END] if after else pieces),
         width=width,
         height=height,
-        work=work * (_INTERLACED if is_interlaced else 1),
+        work_of_pixel=work * (_INTERLACED if is_interlaced else 1),
         orientation=orientation.of(exif, xmp),
     )
 

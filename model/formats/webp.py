@@ -45,10 +45,9 @@ def read(data: bytes) -> Header:
     if size is None or (canvas or size) != size:
         raise Unusual
     width, height = size
-    work = _WORK_OF_PIXEL * width * height
     turned = orientation.of(exif, xmp)
     # Lossless data, and those of alpha, may bring any number of tables, each of which takes as long as many pixels.
-    return Header(FORMAT, data, True, data, width, height, work, not has_alpha, turned, has_alpha)
+    return Header(FORMAT, data, True, data, width, height, _WORK_OF_PIXEL, not has_alpha, turned, has_alpha)
 
 
 def _lossy_size(body: bytes) -> tuple[int, int]:
