@@ -1,7 +1,6 @@
 """What lies in deploy/: a cluster would take it, its files agree, and it names only metrics that the service tells."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from configs.settings import Settings
 from tests.answers import assert_problem
 from tests.photographs import COFFEE
+from tests.proxies import NGINX, copied_with_certificate, launch
 from tests.servers import PROJECT, Server, free_port
 
 DEPLOY = PROJECT / "deploy"
@@ -208,10 +208,13 @@ def test_the_files_of_compose_agree() -> None:
 
     [megabytes] = re.findall(r"client_max_body_size (\d+)m;", text["locations.conf"])
     assert 1 < int(megabytes) * 2**20 / Settings.model_fields["max_body_bytes"].default < 1.2
-    [patience] = re.findall(r"proxy_read_timeout (\d+)s;", text["locations.conf"])
+    # nginx waits longer for a body and for an answer than the service does, which tells its caller why it ends.
+    patience = re.findall(r"proxy_read_timeout (\d+)s;", text["locations.conf"])
+    patience += re.findall(r"client_body_timeout (\d+)s;", text["http.conf"])
+    assert len(patience) == 2
     for config in (PROJECT / "configs").glob("*.yaml"):
         for service in read(config)["services"].values():
-            assert service["traffic"]["timeout"] < int(patience)
+            assert service["traffic"]["timeout"] < min(map(int, patience))
 
 
 def test_the_migration_is_a_command_that_there_is(server: Server) -> None:
@@ -257,19 +260,13 @@ def test_every_alert_points_to_a_place_that_tells_what_to_do() -> None:
             assert rule["labels"]["severity"] in ("page", "ticket")
 
 
-NGINX = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin") or "nginx"
-needs_nginx = pytest.mark.skipif(
-    not (shutil.which(NGINX) and shutil.which("openssl")), reason="no nginx or openssl here"
-)
+needs_nginx = pytest.mark.skipif(NGINX is None or shutil.which("openssl") is None, reason="no nginx or openssl here")
 
 
 @pytest.fixture
 def nginx_folder(tmp_path: Path) -> Path:
     """deploy/nginx with a certificate, and on free ports where it is on loopback."""
-    folder = Path(shutil.copytree(DEPLOY / "nginx", tmp_path / "nginx", ignore=shutil.ignore_patterns("tls")))
-    (folder / "tls").mkdir()
-    made = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -keyout key.pem -out certificate.pem"
-    subprocess.run(made.split(), cwd=folder / "tls", check=True, capture_output=True)
+    folder = copied_with_certificate(tmp_path / "nginx")
     loopback = folder / "loopback.conf"
     loopback.write_text(re.sub(r"127\.0\.0\.1:\d+", lambda _: f"127.0.0.1:{free_port()}", loopback.read_text()))
     return folder
@@ -278,7 +275,7 @@ def nginx_folder(tmp_path: Path) -> Path:
 @needs_nginx
 @pytest.mark.parametrize("name", ["nginx.conf", "loopback.conf"])
 def test_nginx_takes_its_configuration(nginx_folder: Path, name: str) -> None:
-    command = [NGINX, "-t", "-e", "stderr", "-p", str(nginx_folder), "-c", str(nginx_folder / name)]
+    command = [str(NGINX), "-t", "-e", "stderr", "-p", str(nginx_folder), "-c", str(nginx_folder / name)]
     assert "test is successful" in subprocess.run(command, check=True, capture_output=True, text=True).stderr
 
 
@@ -286,13 +283,9 @@ def test_nginx_takes_its_configuration(nginx_folder: Path, name: str) -> None:
 def test_what_nginx_answers_itself_has_the_form_of_all_errors(nginx_folder: Path) -> None:
     conf = nginx_folder / "loopback.conf"
     port = re.findall(r"listen 127\.0\.0\.1:(\d+)", conf.read_text())[0]
-    with subprocess.Popen([NGINX, "-e", "stderr", "-p", str(nginx_folder), "-c", str(conf)]) as nginx:
+    with launch(conf, int(port)) as nginx:
         try:
-            with httpx.Client(
-                base_url=f"http://127.0.0.1:{port}",
-                transport=httpx.HTTPTransport(retries=5),
-                headers={"X-Request-ID": "mine"},
-            ) as client:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"X-Request-ID": "mine"}) as client:
                 away = client.post("/v1/classify", json={})
                 assert assert_problem(away, 503)["request_id"] == "mine"
                 assert away.headers["retry-after"] == "1"
