@@ -62,7 +62,8 @@ class Nginx:
         numbers = iter([*ports, self.port])
         written = re.sub(r"127\.0\.0\.1:\d+", lambda _: f"127.0.0.1:{next(numbers)}", conf.read_text())
         assert next(numbers, None) is None, "as many replicas as are shipped"
-        conf.write_text(written)
+        # Started by root its workers would be "nobody", who may not write here.
+        conf.write_text("user root;\n" + written if os.geteuid() == 0 else written)
         with (folder / "access.log").open("wb") as log:
             self.process = launch(conf, self.port, stdout=log)
 
@@ -75,9 +76,10 @@ class Nginx:
         return sum(process.memory_full_info().uss for process in self._processes()) / 1e6
 
     def files(self) -> list[Path]:
-        """What it has written of bodies and answers, to files that it still has open."""
-        opened = [Path(file.path) for process in self._processes() for file in process.open_files()]
-        return [path for path in opened if path.suffix != ".log"]
+        """What it keeps of bodies and answers in files; it unlinks them as soon as they are open."""
+        opened = [link for one in self._processes() for link in Path(f"/proc/{one.pid}/fd").iterdir()]
+        targets = [link.readlink() for link in opened if link.is_symlink()]
+        return [target for target in targets if target.is_relative_to(self.folder) and target.suffix != ".log"]
 
     def close(self) -> None:
         self.process.terminate()
