@@ -76,9 +76,10 @@ def refuse_when_ending() -> None:
         listening.close(ports)
 
     def begin(handler: SysHandler) -> None:
-        # A supervisor that is told again is ending already.
+        # A supervisor that is told again is ending already; so it is once circus has put its own handlers away.
         if not begun.is_set():
             begun.set()
+            handler._old |= dict.fromkeys((signal.SIGINT, signal.SIGTERM), signal.SIG_IGN)
             handler.controller.loop.add_callback_from_signal(close_and_end, handler)
 
     SysHandler.quit = begin
