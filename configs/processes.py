@@ -13,8 +13,9 @@ from collections.abc import Callable
 from types import FrameType
 
 import psutil
-from circus.arbiter import Arbiter
 from circus.sighandler import SysHandler
+
+from configs import listening
 
 OUTLIVES_AT_MOST_S = 25.0
 OUTLIVES_AN_ORPHAN_S = 2.0
@@ -54,26 +55,33 @@ def collect_seldom() -> None:
 
 
 def refuse_when_ending() -> None:
-    """Have this supervisor stop listening when it is told to end, as its workers do.
+    """Has this supervisor close its port when it is told to end, without losing a caller who has a connection already.
 
-    It holds the port until they have ended: who connects in between would wait all that time, for nobody. Workers that
-    end for another reason leave the port to their successors.
+    First no new connection begins, and workers accept those that were made; then the workers are told to end. The port
+    is closed as they close theirs: the supervisor holds it until they have ended, and who connects in between would
+    wait all that time, for nobody. Workers that end for another reason leave the port to their successors.
     """
-    end = SysHandler.quit
+    end, begun = SysHandler.quit, threading.Event()
 
-    def end_and_refuse(handler: SysHandler) -> None:
-        end(handler)
-        supervisor, loop = handler.controller.arbiter, handler.controller.loop
-        loop.add_callback_from_signal(loop.call_later, WORKERS_ARE_TOLD_WITHIN_S, _stop_listening, supervisor)
-
-    SysHandler.quit = end_and_refuse
-
-
-def _stop_listening(supervisor: Arbiter) -> None:
-    for listening in supervisor.sockets.values():
+    async def close_and_end(handler: SysHandler) -> None:
         # Runners, which listen on files, are there for the gateways to the last.
-        if listening.family in (socket.AF_INET, socket.AF_INET6):
-            listening.shutdown(socket.SHUT_RDWR)
+        sockets = handler.controller.arbiter.sockets.values()
+        ports = [one for one in sockets if one.family in (socket.AF_INET, socket.AF_INET6)]
+        try:
+            await listening.let_in_the_last(ports)
+        finally:
+            end(handler)
+        await asyncio.sleep(WORKERS_ARE_TOLD_WITHIN_S)
+        listening.close(ports)
+
+    def begin(handler: SysHandler) -> None:
+        # A supervisor that is told again is ending already; so it is once circus has put its own handlers away.
+        if not begun.is_set():
+            begun.set()
+            handler._old |= dict.fromkeys((signal.SIGINT, signal.SIGTERM), signal.SIG_IGN)
+            handler.controller.loop.add_callback_from_signal(close_and_end, handler)
+
+    SysHandler.quit = begin
 
 
 def on_end(act: Callable[[], None]) -> None:

@@ -64,6 +64,12 @@ class Server:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The process that starts the others, to signal it and to wait for it."""
+        assert self._process is not None
+        return self._process
+
     def start(self, *options: str) -> None:
         self.launch(*options)
         self.wait_until_ready()

@@ -1,7 +1,6 @@
 """What watches the service, and what stands before it: alerts, dashboard, autoscaler and nginx know what it tells."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -18,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.answers import assert_problem
 from tests.deployment import DEPLOY, KUBERNETES, of_kind, read
 from tests.photographs import COFFEE
+from tests.proxies import NGINX, copied_with_certificate, launch
 from tests.servers import PROJECT, Server, free_port
 
 OPERATIONS = (PROJECT / "docs" / "operations.md").read_text()
@@ -104,19 +104,13 @@ def test_every_alert_points_to_a_place_that_tells_what_to_do() -> None:
             assert rule["labels"]["severity"] in ("page", "ticket")
 
 
-NGINX = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin") or "nginx"
-needs_nginx = pytest.mark.skipif(
-    not (shutil.which(NGINX) and shutil.which("openssl")), reason="no nginx or openssl here"
-)
+needs_nginx = pytest.mark.skipif(NGINX is None or shutil.which("openssl") is None, reason="no nginx or openssl here")
 
 
 @pytest.fixture
 def nginx_folder(tmp_path: Path) -> Path:
     """deploy/nginx with a certificate, and on free ports where it is on loopback."""
-    folder = Path(shutil.copytree(DEPLOY / "nginx", tmp_path / "nginx", ignore=shutil.ignore_patterns("tls")))
-    (folder / "tls").mkdir()
-    made = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -keyout key.pem -out certificate.pem"
-    subprocess.run(made.split(), cwd=folder / "tls", check=True, capture_output=True)
+    folder = copied_with_certificate(tmp_path / "nginx")
     loopback = folder / "loopback.conf"
     loopback.write_text(re.sub(r"127\.0\.0\.1:\d+", lambda _: f"127.0.0.1:{free_port()}", loopback.read_text()))
     return folder
@@ -125,7 +119,7 @@ def nginx_folder(tmp_path: Path) -> Path:
 @needs_nginx
 @pytest.mark.parametrize("name", ["nginx.conf", "loopback.conf"])
 def test_nginx_takes_its_configuration(nginx_folder: Path, name: str) -> None:
-    command = [NGINX, "-t", "-e", "stderr", "-p", str(nginx_folder), "-c", str(nginx_folder / name)]
+    command = [str(NGINX), "-t", "-e", "stderr", "-p", str(nginx_folder), "-c", str(nginx_folder / name)]
     assert "test is successful" in subprocess.run(command, check=True, capture_output=True, text=True).stderr
 
 
@@ -133,13 +127,9 @@ def test_nginx_takes_its_configuration(nginx_folder: Path, name: str) -> None:
 def test_what_nginx_answers_itself_has_the_form_of_all_errors(nginx_folder: Path) -> None:
     conf = nginx_folder / "loopback.conf"
     port = re.findall(r"listen 127\.0\.0\.1:(\d+)", conf.read_text())[0]
-    with subprocess.Popen([NGINX, "-e", "stderr", "-p", str(nginx_folder), "-c", str(conf)]) as nginx:
+    with launch(conf, int(port)) as nginx:
         try:
-            with httpx.Client(
-                base_url=f"http://127.0.0.1:{port}",
-                transport=httpx.HTTPTransport(retries=5),
-                headers={"X-Request-ID": "mine"},
-            ) as client:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"X-Request-ID": "mine"}) as client:
                 away = client.post("/v1/classify", json={})
                 assert assert_problem(away, 503)["request_id"] == "mine"
                 assert away.headers["retry-after"] == "1"

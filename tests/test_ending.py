@@ -1,20 +1,27 @@
 """How a server ends: what is under way is answered, however slowly it comes, and nothing hangs for ever."""
 
+import http.client
 import json
+import os
+import signal
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.load import BODY as SMALL
 from tests.photographs import as_base64, crops, encoded
 from tests.replicas import Replicas
-from tests.servers import Server
+from tests.servers import ENDS_WITHIN_S, Server
 
 UPLOADS = 64
 DRAINS_S = 6
+CALLERS = 24
+STOPS = 3
 BODY = json.dumps({"image": as_base64(encoded(crops(1)[0].resize((500, 375)), "JPEG"))}).encode()
 
 
@@ -75,3 +82,69 @@ def test_a_stop_in_the_middle_of_uploads_answers_every_one(ending: tuple[Server,
     assert len(replicas.ledger()) == UPLOADS + 1
     for line in server.log.read_text().splitlines():
         assert json.loads(line)["level"] in ("INFO", "WARNING"), line
+
+
+class Callers:
+    """Callers who each make a connection for each request, one after the other, and ask nothing a second time."""
+
+    def __init__(self, server: Server, key: str) -> None:
+        self.ends: Counter[str] = Counter()
+        self._server = server
+        self._headers = {"Authorization": f"Bearer {key}", "Connection": "close"}
+        self._threads = [threading.Thread(target=self._call) for _ in range(CALLERS)]
+        for thread in self._threads:
+            thread.start()
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join()
+
+    def _call(self) -> None:
+        while True:
+            connection = http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=30)
+            try:
+                connection.connect()
+            except OSError as error:
+                self.ends[type(error).__name__] += 1
+                return
+            try:
+                connection.request("POST", "/v1/classify", json.dumps(SMALL), self._headers)
+                self.ends[str(connection.getresponse().status)] += 1
+            except (OSError, http.client.HTTPException) as error:
+                self.ends[f"connected, then {type(error).__name__}"] += 1
+            finally:
+                connection.close()
+
+
+ONE_WORKER: dict[str, str] = {}
+TWO_WORKERS = {"BENTOML_CONFIG_OPTIONS": "services.ImageClassifier.workers=2"}
+APART = {"CLASSIFIER_RUNNER": "service"}
+
+
+@pytest.mark.parametrize(
+    ("signals", "settings", "stops"),
+    [
+        pytest.param([signal.SIGTERM], ONE_WORKER, STOPS, id="one worker"),
+        pytest.param([signal.SIGTERM], TWO_WORKERS, 1, id="two workers"),
+        pytest.param([signal.SIGINT], APART, 1, id="a runner apart, by Ctrl-C"),
+        pytest.param([signal.SIGTERM, signal.SIGTERM], ONE_WORKER, 1, id="told twice"),
+    ],
+)
+def test_who_got_a_connection_gets_an_answer(
+    tmp_path: Path, model_store: Path, signals: list[signal.Signals], settings: dict[str, str], stops: int
+) -> None:
+    server = Server(tmp_path / "it", model_store, **settings)
+    for number in range(stops):
+        server.start()
+        key = server.create_key(f"load{number}@example.org", "--limit", "1000000/minute")["key"]
+        callers = Callers(server, key)
+        time.sleep(1.5)
+        for one in signals:
+            # To the whole group, as a terminal and some supervisors do.
+            os.killpg(server.pid, one)
+            time.sleep(0.5)
+        assert server.process.wait(ENDS_WITHIN_S) == 0
+        callers.join()
+        answered = callers.ends.pop("200")
+        assert (answered > CALLERS, callers.ends) == (True, {"ConnectionRefusedError": CALLERS})
+    assert "Traceback" not in server.log.read_text()
