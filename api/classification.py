@@ -64,7 +64,11 @@ class Classification:
         """
         [result] = await self.classify_all(user, [encoded], timing)
         if isinstance(result, Problem):
-            raise result
+            try:
+                raise result
+            finally:
+                # An error that is held by its own traceback would keep the image in memory.
+                del result
         return result
 
     async def classify_all(
@@ -206,7 +210,12 @@ def _told(result: Decoded | Exception) -> Decoded | Problem:
     Raises:
         Exception: it is none of the image's faults.
     """
-    if isinstance(result, (Decoded, Problem)):
+    if isinstance(result, Decoded):
+        return result
+    if isinstance(result, (Problem, ImageError)):
+        # The thread it comes from still holds it, and it, by its traceback, the thread's frames with the image in them.
+        result.__traceback__ = result.__context__ = None
+    if isinstance(result, Problem):
         return result
     if isinstance(result, NotAnImage):
         return Problem(400, str(result), field="image")

@@ -27,7 +27,7 @@ QUICK_WORK, LARGE_WORK = 2_000_000, 16_000_000
 # What the images of one request may take together, beyond the first: as much as the largest image by itself.
 WORK_TOGETHER = 50_000_000
 # Seconds of processor time that decoding may take in one request, less what the model takes for each image after it.
-CPU_S, CPU_OF_EACH_S = 1.3, 0.01
+CPU_S, CPU_OF_EACH_S = 1.35, 0.01
 LEAST_CPU_S = 0.05
 QUICK_NICE, LARGE_NICE = 5, 15
 # Memory for each file that is decoded in a process of its own: what it may take at most, and as much to spare.
@@ -132,26 +132,24 @@ class Decoders:
     def _look(self, source: Source, exact: bool, most_work: float) -> tuple[Header | Decoded | Exception, float]:
         """Read an image's headers, and decode it at once where it is so little work; and the milliseconds it took."""
         started = time.perf_counter()
-        result: Header | Decoded | Exception
+        result: Header | Decoded
         try:
             result = read_header(source(), self._max_pixels)
             if _is_ordinary(result) and result.work <= most_work:
                 result = decode_file(result, self._recipe, self._max_pixels, exact)
         except Exception as error:
-            result = error
-        return result, (time.perf_counter() - started) * 1000
+            return error, _ms_since(started)
+        return result, _ms_since(started)
 
     def _look_at_all(self, sources: Sequence[Source]) -> list[tuple[Header | Decoded | Exception, float]]:
         return [self._look(source, False, 0) for source in sources]
 
     def _decode_here(self, header: Header, exact: bool) -> Done:
         started = time.perf_counter()
-        result: Decoded | Exception
         try:
-            result = decode_file(header, self._recipe, self._max_pixels, exact)
+            return Done(decode_file(header, self._recipe, self._max_pixels, exact), _ms_since(started))
         except Exception as error:
-            result = error
-        return Done(result, (time.perf_counter() - started) * 1000)
+            return Done(error, _ms_since(started))
 
 
 class _Lane:
@@ -167,6 +165,10 @@ class _Lane:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
         finally:
             self._slots.release()
+
+
+def _ms_since(started: float) -> float:
+    return (time.perf_counter() - started) * 1000
 
 
 def _is_ordinary(header: Header) -> bool:

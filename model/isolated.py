@@ -168,14 +168,17 @@ def _limit(limit_ms: int) -> None:
     end_with(os.getppid(), signal.SIGKILL)
     # Its signal, SIGPROF, ends a process that does not handle it, whatever code it is in.
     signal.setitimer(signal.ITIMER_PROF, limit_ms / 1000)
-    os.nice(_NICE)
     if sys.platform == "linux":
+        # Only what nobody else wants of the processor.
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         # Data segment and private mappings together, as /proc/self/statm counts them.
         had = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_DATA, (had + MEMORY_BYTES,) * 2)
         # Should memory be short all the same, the kernel takes this process, and none that serves others.
         with suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("1000")
+    else:
+        os.nice(_NICE)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,11 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from tests.answers import assert_problem
 from tests.load import BODY
-from tests.photographs import COFFEE, as_base64
+from tests.photographs import COFFEE, as_base64, encoded
 from tests.servers import Server
 from tests.test_errors import CLASSIFY, TIME_LIMIT_S, narrow, wrap
 
@@ -161,3 +162,15 @@ def test_no_url_of_a_caller_is_fetched_and_no_file_opened(narrow: Server, key: s
     time.sleep(0.1)
     assert listener.connected == 1, "the listener would have noticed"
     listener.close()
+
+
+def test_damaged_uploads_leave_no_memory_behind(narrow: Server, key: str) -> None:
+    [worker] = narrow.workers("ImageClassifier")
+    damaged = as_base64(encoded(Image.new("RGB", (400, 400)), "BMP")[:400_000])
+    with narrow.client(key) as client:
+        for number in range(100):
+            if number == 20:
+                before = worker.memory_info().rss
+            assert_problem(client.post("/v1/classify", json={"image": damaged}), 400)
+    # Each would leave its half a megabyte, and the base64 of it.
+    assert worker.memory_info().rss - before < 20_000_000
