@@ -99,6 +99,8 @@ class Intake:
                 body.limit = limit
                 await self.app(scope, body.receive, send_noted)
         except TimeoutError:
+            if started and body.is_abandoned:
+                return
             if started or not limit.expired():
                 raise
             await self._ended(body).response(request_id.shown(scope))(scope, receive, send)
@@ -172,7 +174,9 @@ class _Body:
                 self._keep_pace()
             elif self._watch is None:
                 self._set_limit(None)
-                self._watch = asyncio.create_task(self._watch_caller())
+                # What has no body takes no time.
+                if self._size:
+                    self._watch = asyncio.create_task(self._watch_caller())
         return message
 
     def close(self) -> None:

@@ -197,5 +197,8 @@ def test_what_was_under_way_in_a_replica_that_is_killed_is_not_tried_on_the_othe
     assert {answered[request_id] for request_id, status in statuses.items() if status == 503} == {0}
     assert max(answered[request_id] for request_id in statuses) == 1
     assert seen[200] <= behind.hits()[key.user] <= len(statuses)
-    assert Counter(row.status for row in behind.ledger() if row.user == key.user) == {200: seen[200]}
+    # An answer whose row was committed may have been lost on its way out of the one that was killed.
+    rows = Counter(row.status for row in behind.ledger() if row.user == key.user)
+    assert rows.keys() == {200}
+    assert seen[200] <= rows[200] <= seen[200] + seen[503]
     behind.servers[0].start()
