@@ -221,6 +221,8 @@ def _told(result: Decoded | Exception) -> Decoded | Problem:
         return Problem(400, str(result), field="image")
     if isinstance(result, ImageError):
         return Problem(422, str(result), field="image")
+    if isinstance(result, MemoryError):
+        return unavailable("The service is short of memory; send the request again shortly.", kind="overload")
     raise result
 
 

@@ -59,7 +59,7 @@ class Decoders:
         self.threads = threads
         self._recipe = recipe
         self._max_pixels = max_pixels
-        # One more than there are threads may be under way, so that no thread waits for the event loop.
+        # Each thread finds its next image ready, so that none waits for the event loop.
         self._quick = _Lane("decode", threads, 2 * threads, QUICK_NICE)
         self._large = _Lane("decode-large", threads, threads, LARGE_NICE)
         self._isolation = Isolation(recipe, max_pixels)
