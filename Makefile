@@ -89,9 +89,15 @@ install: $(VENV)/.installed ## make .venv and install what serving and preparing
 .PHONY: install-tests
 install-tests: $(VENV)/.tests-installed
 
+# Most of a test's time goes by while a server starts: one more than there are cores keeps 2 cores busy.
+PROCESSES ?= 3
+
 .PHONY: test
-test: install-tests ## run all tests
-	$(BIN)/pytest
+test: install-tests ## run all tests: PROCESSES=3 at a time, then, one by one, those that measure time
+	@status=0; \
+	$(BIN)/pytest -n $(PROCESSES) -m "not alone" || status=1; \
+	$(BIN)/pytest -m alone || status=1; \
+	exit $$status
 
 .PHONY: torture
 torture: install-tests ## the long runs: concurrent callers, kills, outages, fuzzing and overload in full size

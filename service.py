@@ -22,7 +22,7 @@ from api.endpoint import answered
 from api.intake import Draining, Intake
 from api.openapi import Document
 from api.routes import ROUTES
-from api.runner import EmbeddedRunner, RemoteRunner, Runner, batch_sizes, predict_timed
+from api.runner import EmbeddedRunner, Runner, batch_sizes, predict_timed
 from api.schemas import BatchAnswer, BatchUpload, ClassifyAnswer, ClassifyAnswerV2, ClassifyRequest, ClassifyUpload
 from auth.authentication import Authentication
 from auth.failures import FailureLimit
@@ -130,6 +130,8 @@ class ImageClassifier:
             engine, description = load_engine(prepared, settings)
             runner: Runner = EmbeddedRunner(engine, description, most, batch_sizes(most))
         else:
+            from api.remote_runner import RemoteRunner
+
             runner = RemoteRunner(lambda: self.runner.to_async, most)
         self.classification = Classification(runner, prepared, settings)
 

@@ -3,20 +3,16 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
-import aiohttp
 import numpy as np
 from bentoml._internal.container import BentoMLContainer
 from bentoml._internal.context import server_context
 from bentoml._internal.utils.metrics import exponential_buckets
-from bentoml.exceptions import BentoMLException
 from numpy.typing import NDArray
 
 from model.batcher import Batcher, Predicted
 from model.engine import Description, Engine
-from model.fair import FairSlots
-from problems.problem import unavailable
 
 
 class Runner(Protocol):
@@ -49,50 +45,6 @@ def predict_timed(engine: Engine, images: NDArray[np.uint8]) -> NDArray[np.float
     return np.column_stack([probabilities, np.full(len(probabilities), infer_ms, np.float32)])
 
 
-class RemoteRunner:
-    """The runner as a BentoML service of its own, which batches what all callers send.
-
-    Args:
-        proxy: gives BentoML's asynchronous client of it, which is there once the worker has started.
-        max_batch: the most images that it takes at a time.
-    """
-
-    def __init__(self, proxy: Callable[[], Any], max_batch: int) -> None:
-        self._proxy = proxy
-        self._max_batch = max_batch
-        # BentoML's queue there knows no users: it gets what fills its next two batches, and the rest waits here.
-        self._turns = FairSlots(2 * max_batch)
-
-    async def predict(self, images: NDArray[np.uint8], user: str) -> Predicted:
-        """See `Runner`."""
-        rows = np.concatenate(
-            await asyncio.gather(*(self._predict(part, user) for part in _parts(images, self._max_batch)))
-        )
-        return Predicted(rows[:, :-1], float(rows[:, -1].max()))
-
-    async def describe(self) -> Description:
-        """See `Runner`."""
-        return Description(**await self._ask("describe"))
-
-    async def _predict(self, images: NDArray[np.uint8], user: str) -> NDArray[np.float32]:
-        await self._turns.acquire(user)
-        try:
-            rows: NDArray[np.float32] = await self._ask("predict", images)
-            return rows
-        finally:
-            self._turns.release()
-
-    async def _ask(self, method: str, *arguments: Any) -> Any:
-        # A connection that the runner closed for idleness while the request was on its way costs one more try.
-        for is_last in (False, True):
-            try:
-                return await getattr(self._proxy(), method)(*arguments)
-            except (aiohttp.ClientError, TimeoutError, BentoMLException, OSError) as error:
-                if is_last or not isinstance(error, (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)):
-                    break
-        raise unavailable("The model does not answer just now; send the request again shortly.", kind="runner")
-
-
 class EmbeddedRunner:
     """The model in the gateway's own process: no hop, and nothing sent twice."""
 
@@ -107,7 +59,7 @@ class EmbeddedRunner:
         """See `Runner`."""
         if len(images) <= self._max_batch:
             return await self._batcher.predict(images, user)
-        done = await asyncio.gather(*(self._batcher.predict(part, user) for part in _parts(images, self._max_batch)))
+        done = await asyncio.gather(*(self._batcher.predict(part, user) for part in parts(images, self._max_batch)))
         return Predicted(np.concatenate([one.probabilities for one in done]), max(one.infer_ms for one in done))
 
     async def describe(self) -> Description:
@@ -135,5 +87,6 @@ def batch_sizes(max_batch: int) -> Callable[[int], None]:
     return observe
 
 
-def _parts(images: NDArray[np.uint8], most: int) -> list[NDArray[np.uint8]]:
+def parts(images: NDArray[np.uint8], most: int) -> list[NDArray[np.uint8]]:
+    """Split images into batches of at most so many."""
     return [images[first : first + most] for first in range(0, len(images), most)]

@@ -1,12 +1,14 @@
 """What the tests share: one prepared stand-in, one running server, and a user of its own for each test."""
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from filelock import FileLock
 
 from tests.engines import Postgres, RedisServer
 from tests.servers import Server, run_prepare, running
@@ -15,12 +17,21 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model_store(run_folder: Path) -> Path:
     """A model store with the stand-in in it."""
-    store = tmp_path_factory.mktemp("prepared") / "models"
-    done = run_prepare(store, CLASSIFIER_OFFLINE_MODEL="only")
-    assert done.returncode == 0, done.stderr
+    store = run_folder / "prepared" / "models"
+    with FileLock(run_folder / "prepared.lock"):
+        if not any(store.glob("*/*-*")):
+            done = run_prepare(store, CLASSIFIER_OFFLINE_MODEL="only")
+            assert done.returncode == 0, done.stderr
     return store
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of a run of the tests share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture(scope="session")

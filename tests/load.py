@@ -36,6 +36,7 @@ def run_callers(
     seconds: float,
     meanwhile: Callable[[], None] | None = None,
     pause_s: float = 0.0,
+    afterwards_s: float = 0.0,
 ) -> list[Event]:
     """Let so many callers classify for so long, keys and servers in turn; what each saw.
 
@@ -43,11 +44,12 @@ def run_callers(
         urls: of the servers.
         keys: whose requests they are.
         callers: how many at once.
-        seconds: for how long.
+        seconds: for how long, at least.
         meanwhile: what happens to the servers in the meantime, run in a thread.
         pause_s: between a caller's requests.
+        afterwards_s: for how long the callers go on, at least, once `meanwhile` is over: it may take longer than usual.
     """
-    return asyncio.run(_run(urls, keys, callers, seconds, meanwhile, pause_s))
+    return asyncio.run(_run(urls, keys, callers, seconds, meanwhile, pause_s, afterwards_s))
 
 
 async def _run(
@@ -57,22 +59,29 @@ async def _run(
     seconds: float,
     meanwhile: Callable[[], None] | None,
     pause_s: float,
+    afterwards_s: float,
 ) -> list[Event]:
     events: list[Event] = []
     ends = time.monotonic() + seconds
+    is_over = meanwhile is None
     servers, whose = itertools.cycle(urls), itertools.cycle(keys)
     timeout = aiohttp.ClientTimeout(total=GIVES_UP_AFTER_S)
     async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
 
         async def call(url: str, key: Key) -> None:
-            while time.monotonic() < ends:
+            while not is_over or time.monotonic() < ends:
                 events.append(await _classify(session, url, key))
                 await asyncio.sleep(pause_s if events[-1].status is not None else 0.05)
 
-        tasks = [call(next(servers), next(whose)) for _ in range(callers)]
-        if meanwhile is not None:
-            tasks.append(asyncio.to_thread(meanwhile))
-        await asyncio.gather(*tasks)
+        async def interfere() -> None:
+            nonlocal ends, is_over
+            try:
+                if meanwhile is not None:
+                    await asyncio.to_thread(meanwhile)
+            finally:
+                ends, is_over = max(ends, time.monotonic() + afterwards_s), True
+
+        await asyncio.gather(interfere(), *(call(next(servers), next(whose)) for _ in range(callers)))
     return events
 
 

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -28,10 +29,17 @@ ENDS_WITHIN_S = 30
 _INHERITED = {name: value for name, value in os.environ.items() if not name.startswith(("CLASSIFIER_", "BENTOML_"))}
 
 
+# Below those that the system gives to connections that go out: between the look and the start, one could take it.
+_PORTS = range(15_000, 32_000)
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of this machine that nobody listens on."""
+    while True:
+        port = random.choice(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Server:

@@ -49,6 +49,7 @@ def users(narrow: Server) -> Iterator[list[httpx.Client]]:
         yield [one, other]
 
 
+@pytest.mark.alone
 def test_one_user_never_takes_all_places_of_the_queue(narrow: Server, users: list[httpx.Client]) -> None:
     busy, other = users
     [runner] = narrow.workers("ResNetRunner")
@@ -96,6 +97,7 @@ class SlowUploads:
         return answered
 
 
+@pytest.mark.alone
 def test_slow_uploads_of_one_user_leave_room_for_others_end_soon_and_are_paid(
     narrow: Server, users: list[httpx.Client]
 ) -> None:

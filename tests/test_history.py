@@ -80,7 +80,7 @@ def test_every_promise_holds_under_concurrent_callers_and_through_a_restart(repl
     # Without a pause: a window must hold over the restart too.
     replicas.stop()
     replicas.start()
-    events += run_callers(replicas.urls, [*keys * 2, doomed], CALLERS, SECONDS + 3, meanwhile=revoke)
+    events += run_callers(replicas.urls, [*keys * 2, doomed], CALLERS, SECONDS, meanwhile=revoke, afterwards_s=3)
 
     limited = [event for event in events if event.user != doomed.user]
     statuses = {event.status for event in limited}

@@ -247,6 +247,7 @@ def neighbour(target: Target, key: str) -> float:
     return float(np.percentile(times, 95))
 
 
+@pytest.mark.alone
 def test_32_at_once_keep_nobody_else_waiting(target: Target) -> None:
     other = target.new_key()
     worst = [file for file in HOSTILE if file.in_ci]
@@ -282,6 +283,7 @@ def test_32_at_once_keep_nobody_else_waiting(target: Target) -> None:
     ][: None if IN_FULL else 3],
 )
 @pytest.mark.parametrize("after_s", [0.05, 0.3])
+@pytest.mark.alone
 def test_nothing_goes_on_after_its_caller_has_gone(target: Target, name: str, after_s: float) -> None:
     data = named(name).make()
     head = (
@@ -307,6 +309,7 @@ def hurried(tmp_path_factory: pytest.TempPathFactory, model_store: Path) -> Iter
 
 
 @pytest.mark.parametrize("name", [LONGEST, "PNG-50-megapixels-16-bit-RGBA"])
+@pytest.mark.alone
 def test_nothing_goes_on_after_its_time_is_up(hurried: Target, name: str) -> None:
     target, data = hurried.rested(), named(name).make()
     status, text = target.post("/v2/classify", data, ANY_IMAGE)

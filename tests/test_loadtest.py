@@ -58,6 +58,7 @@ def run(server: Server, folder: Path, mix: str = "steady", **settings: str) -> s
     return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.alone
 def test_a_healthy_server_passes_and_the_run_is_on_paper(server: Server, tmp_path: Path) -> None:
     done = run(server, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -68,6 +69,7 @@ def test_a_healthy_server_passes_and_the_run_is_on_paper(server: Server, tmp_pat
     assert "/v1/classify (photo)" in requests.read_text()
 
 
+@pytest.mark.alone
 def test_a_neighbours_refusals_are_expected_and_counted_apart(server: Server, tmp_path: Path) -> None:
     done = run(server, tmp_path, "noisy", LOADTEST_SECONDS="8")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -83,6 +85,7 @@ def test_a_key_that_the_server_does_not_know_is_told_at_once(server: Server, tmp
     assert "answers 401 to LOADTEST_KEY" in done.stderr
 
 
+@pytest.mark.alone
 def test_a_slowed_server_fails_and_the_bound_is_named(slowed: Server, tmp_path: Path) -> None:
     done = run(slowed, tmp_path)
     assert done.returncode == 1, done.stdout + done.stderr

@@ -109,8 +109,8 @@ def go_through_an_outage(
         start()
         back_at.append(time.monotonic())
 
-    seconds = 1 + AWAY_S + BACK_WITHIN_S + 2
-    events = run_callers([server.url], [key], 16, seconds, meanwhile=away_and_back, pause_s=0.05)
+    afterwards_s = BACK_WITHIN_S + 2
+    events = run_callers([server.url], [key], 16, 0, away_and_back, pause_s=0.05, afterwards_s=afterwards_s)
     return events, back_at[0]
 
 

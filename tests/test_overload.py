@@ -32,6 +32,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
+@pytest.mark.alone
 def test_overload_is_refused_soon_and_costs_little(busy: Server) -> None:
     key = busy.create_key("overload@example.org", "--limit", "100000000/day")["key"]
     requests = json_photos()
