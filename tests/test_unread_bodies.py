@@ -20,6 +20,7 @@ import httpx
 import pytest
 import requests
 
+from tests.engines import Postgres
 from tests.servers import Server, running
 
 MB = 1_000_000
@@ -156,6 +157,29 @@ def test_a_refusal_arrives(
         for _ in range(20 if IN_FULL else 2 if size_mb < 30 else 1):
             seen = CALLERS[name](server.url + path, method, headers, size_mb * MB, chunked)
             assert seen in expected, f"{case}, {size_mb} MB"
+
+
+@pytest.fixture
+def without_database(tmp_path: Path, model_store: Path, postgres: Postgres) -> Iterator[tuple[Server, str]]:
+    """A server whose database is away, and a key that it would know."""
+    with running(tmp_path / "it", model_store, CLASSIFIER_DATABASE_URL=postgres.new_database()) as server:
+        key = server.create_key("away@unread.example")["key"]
+        postgres.stop()
+        try:
+            yield server, key
+        finally:
+            postgres.start()
+
+
+def test_a_503_arrives(without_database: tuple[Server, str]) -> None:
+    server, key = without_database
+    headers = {"Content-Type": JSON, "Authorization": f"Bearer {key}"}
+    for (name, send), chunked, size_mb in itertools.product(CALLERS.items(), (False, True), SIZES_MB):
+        if (name in ("curl", "node") and shutil.which(name) is None) or (size_mb > 30 and not IN_FULL):
+            continue
+        for _ in range(20 if IN_FULL else 1):
+            seen = send(f"{server.url}/v1/classify", "POST", headers, size_mb * MB, chunked)
+            assert seen == 503, f"{name}, {size_mb} MB, {'chunked' if chunked else 'length'}"
 
 
 def test_the_connection_serves_on(server: Server) -> None:
