@@ -148,8 +148,6 @@ class ImageClassifier:
             # The HTTP server of the workers would believe any proxy on this machine; ours are named by a setting.
             os.environ["FORWARDED_ALLOW_IPS"] = ""
             refuse_when_ending()
-        except StorageUnavailable:
-            sys.exit("ERROR: The database can't be reached; check CLASSIFIER_DATABASE_URL.")
         except (StorageError, ModelError) as error:
             sys.exit(f"ERROR: {error}")
 

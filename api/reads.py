@@ -10,7 +10,7 @@ from api import documents, model_reads, usage_reads
 from api.classification import Classification
 from api.openapi import Document, document
 from problems import request_id
-from problems.problem import Problem, database_away
+from problems.problem import Problem, store_away
 from storage.errors import StorageUnavailable
 from storage.store import Store
 
@@ -49,8 +49,9 @@ async def _wrong_field(request: Request, error: Exception) -> Response:
     )
 
 
-async def _away(request: Request, _error: Exception) -> Response:
-    return database_away().response(request_id.shown(request.scope))
+async def _away(request: Request, error: Exception) -> Response:
+    assert isinstance(error, StorageUnavailable)
+    return store_away(error.caller).response(request_id.shown(request.scope))
 
 
 async def _said(request: Request, error: Exception) -> Response:

@@ -4,9 +4,10 @@ from functools import cache
 from ipaddress import ip_network
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from storage import urls
 from storage.policy import Limit
 
 PREFIX = "CLASSIFIER_"
@@ -19,7 +20,9 @@ class SettingsError(ValueError):
 class Settings(BaseSettings):
     """The settings of the contract's table; each is `CLASSIFIER_` and the field's name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", env_file_encoding="utf-8-sig", extra="ignore", frozen=True
+    )
 
     model: Annotated[str, Field(min_length=1)] = "microsoft/resnet-18"
     model_revision: Annotated[str, Field(min_length=1)] = "main"
@@ -41,6 +44,8 @@ class Settings(BaseSettings):
     drain_seconds: Annotated[float, Field(gt=0, le=25)] = 20
     log_format: Literal["text", "json"] = "text"
     prepared_model: str = ""
+    # The hub's own variable, so that `.env` may hold it too.
+    hf_token: Annotated[SecretStr | None, Field(validation_alias="HF_TOKEN")] = None
 
     @field_validator("default_limit", "auth_failure_limit")
     @classmethod
@@ -50,22 +55,21 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _database_is_known(cls, url: str) -> str:
-        if not url.startswith(("sqlite:///", "postgresql://")):
-            raise ValueError("give a URL like sqlite:///var/classifier.db or postgresql://user@host/database")
-        return url
+        return urls.database(url)
 
     @field_validator("redis_url")
     @classmethod
     def _redis_is_known(cls, url: str | None) -> str | None:
-        if url and not url.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("give a URL like redis://host:6379/0")
-        return url or None
+        return urls.redis(url)
 
     @field_validator("trusted_proxies")
     @classmethod
     def _proxies_are_networks(cls, text: str) -> str:
         for part in filter(None, text.replace(" ", "").split(",")):
-            ip_network(part)
+            try:
+                ip_network(part)
+            except ValueError:
+                raise ValueError("name networks by their first address, such as 10.244.0.0/24,127.0.0.1/32") from None
         return text
 
 
@@ -81,4 +85,8 @@ def load_settings() -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = PREFIX + str(first["loc"][0]).upper()
-        raise SettingsError(f"{name}: {first['msg']}.") from None
+        raise SettingsError(f"{name}: {first['msg'].removeprefix('Value error, ')}.") from None
+    except UnicodeDecodeError:
+        raise SettingsError("The file .env is not in UTF-8; save it in that encoding.") from None
+    except OSError as error:
+        raise SettingsError(f"The file .env can't be read: {error.strerror}.") from None
