@@ -18,7 +18,7 @@ from problems.problem import Problem
 UNKNOWN = "/(unknown)"
 # Of a path with parameters: the name of a folder, percent-encoded, and its surroundings. To read more takes time.
 MOST_BYTES = 1000
-# Of a request's state: it asked to become a WebSocket, by a handshake that the server has taken for an ordinary request.
+# Of a request's state: it asked to become a WebSocket; the server has taken its handshake for an ordinary request.
 IS_HANDSHAKE = "is_handshake"
 
 
