@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from api.encoded import Encoded, is_base64
+from api.encoded import Encoded, FormText
 from api.forms import Part, read_parts
 from api.requests import BYTE_ORDER_MARK, JSON, content_type, read_body, read_json, read_values
 from api.schemas import BatchJson, ClassifyJson, Options
@@ -54,10 +54,6 @@ async def read_one(request: Request) -> Upload:
     if kind != MULTIPART:
         return Upload([await read_body(request)], _options(request, {}))
     form = await _read_form(request, "image", 1)
-    [image] = form.images
-    if isinstance(image, str) and not is_base64(image):
-        detail = "The field 'image' is text that is not base64; send a file in it, with curl as -F image=@photo.jpg."
-        raise Problem(400, detail, field="image")
     return Upload(form.images, _options(request, form.options))
 
 
@@ -115,14 +111,10 @@ def _is_image(part: Part) -> bool:
 
 def _image_in(part: Part) -> Encoded:
     """The file itself or, where there is text in the part, its base64."""
-    data = part.data.removeprefix(BYTE_ORDER_MARK)
-    if part.is_base64:
-        return data.decode("latin-1")
-    if data[:_TELLING_BYTES].translate(None, _TEXT):
-        return part.data
-    # A text file that is no base64 is told as what it is: no image.
-    text = data.decode("latin-1")
-    return text if part.file_name is None or is_base64(text) else part.data
+    text = part.data.removeprefix(BYTE_ORDER_MARK)
+    if part.is_base64 or not text[:_TELLING_BYTES].translate(None, _TEXT):
+        return FormText(text, is_file=part.file_name is not None)
+    return part.data
 
 
 def _no_image(field: str, parts: list[Part]) -> Problem:

@@ -3,7 +3,9 @@
 import base64
 import json
 import textwrap
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
 
@@ -178,3 +180,22 @@ def test_a_body_that_is_compressed_is_told(client: httpx.Client, path: str, codi
     answer = client.post(path, content=JSON_BODY, headers=headers)
     assert "Content-Encoding" in assert_problem(answer, 415)["detail"]
     assert answer.headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("way", ["v1, JSON", "v2, form"])
+@pytest.mark.parametrize("piece", ["%2b", "%", "%0a", " ", "-", "A\n", "A-+"], ids=repr)
+def test_no_spelling_keeps_others_waiting(server: Server, client: httpx.Client, way: str, piece: str) -> None:
+    text = DATA + piece * (10_000_000 // len(piece))
+    [worker] = server.workers("ImageClassifier")
+    before = worker.cpu_times()
+    with ThreadPoolExecutor(1) as pool:
+        large = pool.submit(WAYS[way], client, text)
+        waited_s = []
+        while not large.done():
+            began = time.monotonic()
+            assert httpx.get(f"{server.url}/livez").status_code == 200
+            waited_s.append(time.monotonic() - began)
+    after = worker.cpu_times()
+    refusal(large.result())
+    assert after.user + after.system - before.user - before.system < 1.5
+    assert max(waited_s) < 1, "which is no pause of the event loop, but what a busy machine makes of none"
