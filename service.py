@@ -12,6 +12,7 @@ from typing import Any
 
 import bentoml
 import numpy as np
+from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.server.http.traffic import MaxConcurrencyMiddleware, TimeoutMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
@@ -36,6 +37,7 @@ from model.engine import batch_size, check, chosen_engine, load_engine
 from model.errors import ModelError
 from model.store import PreparedModel
 from problems import http, logs
+from problems.cors import CrossOrigin, Preflight
 from problems.envelope import Envelope
 from problems.problem import Problem
 from problems.routes import Matching
@@ -141,6 +143,8 @@ class ImageClassifier:
         # Imported by the start alone: workers need not load what it takes.
         from storage.migrate import migrate
 
+        if BentoMLContainer.http.cors.enabled.get():
+            sys.exit("ERROR: BentoML's http.cors would answer behind the gate, too late; set CLASSIFIER_CORS_ORIGINS.")
         try:
             migrate(settings.database_url)
             # Workers serve what the start chose, also one that is restarted later.
@@ -217,8 +221,13 @@ def _overload(user: str) -> Problem | None:
 read_routes = reads.build(store, _classification)
 gateway: bentoml.Service = ImageClassifier
 gateway.mount_asgi_app(read_routes, path="/")
+origins = [*filter(None, settings.cors_origins.split(","))]
 # The first is the outermost.
+if origins:
+    gateway.add_asgi_middleware(CrossOrigin, origins=origins)
 gateway.add_asgi_middleware(Envelope)
+if origins:
+    gateway.add_asgi_middleware(Preflight, origins=origins)
 gateway.add_asgi_middleware(UsageLog, store=store)
 gateway.add_asgi_middleware(Authentication, store=store, failures=failures)
 gateway.add_asgi_middleware(RateLimit, store=store, overload=_overload)

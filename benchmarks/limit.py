@@ -11,7 +11,7 @@ import openvino
 from numpy.typing import NDArray
 from openvino import properties
 
-from api.requests import image_bytes
+from api.encoded import image_bytes
 from model.image import decode
 from model.openvino_engine import OpenVinoEngine
 from model.store import GRAPH, open_folder

@@ -1,5 +1,6 @@
 """Every setting of the project, read from the environment and `.env` in this one place."""
 
+import re
 from functools import cache
 from ipaddress import ip_network
 from typing import Annotated, Literal
@@ -11,6 +12,10 @@ from storage import urls
 from storage.policy import Limit
 
 PREFIX = "CLASSIFIER_"
+MOST_PORT = 65535
+# Names in other alphabets come as browsers send them ("xn--...").
+_ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>[a-z0-9_.-]+|\[[0-9a-f:.]+\])(:(?P<port>[0-9]{1,5}))?")
+_USUAL_PORTS = {"http": 80, "https": 443}
 
 
 class SettingsError(ValueError):
@@ -40,6 +45,7 @@ class Settings(BaseSettings):
     max_body_bytes: Annotated[int, Field(gt=0)] = 10 * 1024 * 1024
     max_image_pixels: Annotated[int, Field(gt=0)] = 50_000_000
     max_batch_images: Annotated[int, Field(gt=0)] = 32
+    cors_origins: str = ""
     max_queue: Annotated[int | None, Field(gt=0)] = None
     drain_seconds: Annotated[float, Field(gt=0, le=25)] = 20
     log_format: Literal["text", "json"] = "text"
@@ -71,6 +77,20 @@ class Settings(BaseSettings):
             except ValueError:
                 raise ValueError("name networks by their first address, such as 10.244.0.0/24,127.0.0.1/32") from None
         return text
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_named(cls, text: str) -> str:
+        return ",".join(_origin(written) for written in text.replace(",", " ").split())
+
+
+def _origin(written: str) -> str:
+    """An origin as browsers write it: in small letters, without the port that goes without saying."""
+    found = _ORIGIN.fullmatch(written.lower())
+    if found is None or int(found["port"] or 0) > MOST_PORT:
+        raise ValueError("give the origins of web pages, like https://shop.example, separated by commas")
+    scheme, host, port = found.group("scheme", "host", "port")
+    return f"{scheme}://{host}" + (f":{int(port)}" if port and int(port) != _USUAL_PORTS.get(scheme) else "")
 
 
 @cache
