@@ -26,6 +26,7 @@ class Settings(BaseSettings):
     offline_model: Literal["allow", "deny", "only"] = "allow"
     engine: Literal["auto", "openvino", "torch"] = "auto"
     precision: Literal["auto", "f32", "bf16", "int8"] = "auto"
+    tune: Literal["auto", "off"] = "auto"
     threads: Annotated[int | None, Field(gt=0)] = None
     max_batch_size: Annotated[int | None, Field(gt=0, le=256)] = None
     runner: Literal["auto", "embedded", "service"] = "auto"
@@ -41,6 +42,8 @@ class Settings(BaseSettings):
     drain_seconds: Annotated[float, Field(gt=0, le=25)] = 20
     log_format: Literal["text", "json"] = "text"
     prepared_model: str = ""
+    # What the start measured, for its workers; nobody else sets it.
+    tuned: str = ""
 
     @field_validator("default_limit", "auth_failure_limit")
     @classmethod
