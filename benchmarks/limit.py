@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import openvino
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from openvino import properties
 
 from api.requests import image_bytes
+from configs.settings import Settings
+from model import choices
 from model.image import decode
 from model.openvino_engine import OpenVinoEngine
 from model.store import GRAPH, open_folder
@@ -24,10 +27,12 @@ BATCH = 8
 class Limit:
     """The prepared model, its decoder and the engine, with no HTTP, no keys and no ledger."""
 
-    def __init__(self, folder: Path, precision: str, cores: int) -> None:
-        self.prepared = open_folder("bench", folder)
+    def __init__(self, folder: Path, precision: Literal["auto", "f32", "bf16"], cores: int) -> None:
+        self.prepared = open_folder(f"{folder.parent.name}:{folder.name}", folder)
         self.cores = cores
-        self.alone = OpenVinoEngine(folder / GRAPH, precision)
+        chosen = choices.current(self.prepared, Settings(precision=precision, _env_file=None)).configuration
+        self.exact = chosen.resize == "exact"
+        self.alone = OpenVinoEngine(folder / GRAPH, chosen.precision)
         element = {"bf16": openvino.Type.bf16, "f32": openvino.Type.f32}[self.alone.precision]
         # A stream for each core, so that no core waits for another: the arrangement that was fastest here.
         compiled = openvino.Core().compile_model(
@@ -80,5 +85,4 @@ class Limit:
         return done / (time.perf_counter() - started)
 
     def _decode(self, text: str) -> NDArray[np.uint8]:
-        exact = self.alone.precision == "f32"
-        return decode(image_bytes(text), self.prepared.recipe, MAX_PIXELS, exact).pixels
+        return decode(image_bytes(text), self.prepared.recipe, MAX_PIXELS, self.exact).pixels

@@ -92,9 +92,8 @@ def load_engine(prepared: PreparedModel, settings: Settings) -> tuple[Engine, De
     choice = choices.current(prepared, settings)
     engine = load(prepared, chosen_engine(settings), choice.configuration)
     images_per_s = _warm_up(engine, prepared.recipe, choice.configuration.batch_size)
-    # What rounds nothing else is resized without rounding too, whatever was asked for and can't be had.
-    resize = "exact" if engine.precision == "f32" else choice.configuration.resize
-    chosen = {**choice.described(), "precision": engine.precision, "resize": resize}
+    resize = choice.configuration.resize
+    chosen = {**choice.described(), "precision": engine.precision}
     description = Description(engine.name, engine.precision, images_per_s, resize, chosen)
     if prepared.manifest.stand_in:
         logger.warning("%s answers: a stand-in for the model that was asked for.", prepared.manifest.name)

@@ -1,6 +1,7 @@
 """Whether a faster way to compute still answers as float32 does: the bars, and a test that ends when it knows."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -78,14 +79,27 @@ class Reference:
     _done: list[tuple[list[bytes], Pixels, Answers]] = field(default_factory=list)
     _rest: Iterator[bytes] | None = None
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether something was compared with it already."""
+        return bool(self._done)
+
     def blocks(self) -> Iterator[tuple[list[bytes], Pixels, Answers]]:
         """The files of some images at a time, their pixels, and the answers."""
         yield from self._done
         self._rest = self._rest or iter(self.files)
-        while files := list(islice(self._rest, BLOCK)):
-            pixels = decoded(files, self.recipe, exact=True)
-            self._done.append((files, pixels, self.compute(pixels)))
-            yield self._done[-1]
+        # While some are computed, a thread makes the next.
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(self._next)
+            while (block := coming.result()) is not None:
+                coming = pool.submit(self._next)
+                self._done.append((*block, self.compute(block[1])))
+                yield self._done[-1]
+
+    def _next(self) -> tuple[list[bytes], Pixels] | None:
+        assert self._rest is not None, "`blocks` has opened it"
+        files = list(islice(self._rest, BLOCK))
+        return (files, decoded(files, self.recipe, exact=True)) if files else None
 
 
 def compare(reference: Reference, compute: Compute, quick: bool, timer: Timer, fewest: int = FEWEST) -> Report | None:

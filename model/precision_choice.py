@@ -7,11 +7,11 @@ from model import fidelity
 from model.configuration import Configuration, Precision, Resize, Row
 from model.fidelity import BAR_WITH_ROOM, Reference, Report
 from model.pictures import pictures
-from model.speed import Load, Timer, fastest_rounds
+from model.speed import Load, Timer, fastest_rounds, least_s
 from model.trial import CLOSE, NAMES, Trial
 
 # The shares of the time that may go by with speeds, and what comparing answers has to leave for what follows.
-SPEED_SHARE, REST_SHARE = 0.25, 0.3
+SPEED_SHARE, REST_SHARE = 0.2, 0.2
 # How long one batch may take while speeds are measured; a slow model is not faster in a larger one.
 BATCH_S = 0.2
 _RESIZES: tuple[Resize, ...] = ("exact", "quick")
@@ -63,7 +63,8 @@ def _speeds(trial: Trial, precisions: Sequence[Precision]) -> dict[Precision, fl
     if not trial.device.is_gpu:
         size = max(1, min(size, int(BATCH_S * max(alone.values()))))
     speeds, batch = alone, trial.images(size)
-    if not trial.timer.is_over():
+    images = size * trial.device.default.streams
+    if sum(least_s(images, per_s) for per_s in alone.values()) < trial.timer.left_s / 2:
         loads = {precision: Load(trial.engine(precision), batch) for precision in precisions}
         speeds = fastest_rounds(loads, trial.timer.part(seconds))
     for precision in precisions:
@@ -86,20 +87,30 @@ def _fastest_exact_enough(
         more_exact = [rates[ways[0]], rates[replace(way, resize="exact")] if way.resize == "quick" else 0.0]
         if rates[way] <= (1 + CLOSE) * max(more_exact):
             continue
-        report = _report(trial, way, references, timer)
+        has_time = _least_s(way, references, speeds) < timer.left_s
+        report = _report(trial, way, references, timer) if has_time else None
         is_enough = report is not None and report.holds(BAR_WITH_ROOM)
         if is_enough:
             verdict = "answers as float32 does"
         elif report is not None:
             verdict = f"not exact enough: {report}"
         else:
-            verdict = "too slow to compare its answers; 'python -m model.tune --anew --seconds 60' has the time"
+            verdict = "too slow to compare its answers in the time there was"
         kept, largest = (report.same_top1, report.largest) if report else (None, None)
         trial.record(Row(way, speeds[way.precision], None, kept, largest, verdict))
         if is_enough:
             return way, against
         against[way.precision] = verdict
     return ways[0], against
+
+
+def _least_s(
+    way: Configuration, references: Iterable[tuple[Reference, int]], speeds: Mapping[Precision, float]
+) -> float:
+    """The seconds that comparing the answers of that way takes at least."""
+    per_image = 1 / speeds[way.precision]
+    exact = 1 / speeds.get("f32", speeds[way.precision])
+    return sum(fewest * (per_image + (0 if reference.is_begun else exact)) for reference, fewest in references)
 
 
 def _rates(
