@@ -106,6 +106,7 @@ torture: install-tests ## the long runs: concurrent callers, kills, outages, fuz
 
 .PHONY: bench
 bench: install-tests ## the benchmarks, measured side by side: about 25 minutes (make bench-extras adds LitServe and MLServer)
+	$(BIN)/python -m benchmarks.tuned
 	$(BIN)/python -m benchmarks.compare
 	$(BIN)/python -m benchmarks.quantized
 	$(BIN)/python -m benchmarks.gate --postgres

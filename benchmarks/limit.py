@@ -5,7 +5,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import openvino
@@ -27,10 +26,10 @@ BATCH = 8
 class Limit:
     """The prepared model, its decoder and the engine, with no HTTP, no keys and no ledger."""
 
-    def __init__(self, folder: Path, precision: Literal["auto", "f32", "bf16"], cores: int) -> None:
+    def __init__(self, folder: Path, precision: str, cores: int) -> None:
         self.prepared = open_folder(f"{folder.parent.name}:{folder.name}", folder)
         self.cores = cores
-        chosen = choices.current(self.prepared, Settings(precision=precision, _env_file=None)).configuration
+        chosen = choices.current(self.prepared, Settings.model_validate({"precision": precision})).configuration
         self.exact = chosen.resize == "exact"
         self.alone = OpenVinoEngine(folder / GRAPH, chosen.precision)
         element = {"bf16": openvino.Type.bf16, "f32": openvino.Type.f32}[self.alone.precision]

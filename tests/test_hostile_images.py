@@ -177,7 +177,9 @@ def rounding(tmp_path_factory: pytest.TempPathFactory, model_store: Path) -> Ite
     server = Server(tmp_path_factory.mktemp("rounding") / "it", model_store, CLASSIFIER_PRECISION="bf16")
     # As if it had been measured to be exact enough, also where this machine has no bf16.
     server.python(KEEP_QUICK)
-    yield Target(server)
+    target = Target(server)
+    assert "quick resize (a test)" in server.log.read_text()
+    yield target
     server.end()
 
 

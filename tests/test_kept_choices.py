@@ -6,10 +6,10 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from configs import machine
 from configs.settings import Settings
 from model import choices, store
 from model.configuration import Choice, Configuration, choice_from_json
@@ -32,16 +32,8 @@ def own_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def home(tmp_path: Path, own_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home of BentoML's whose models are those of the store, without what was measured for other tests."""
-    monkeypatch.setattr(choices.BentoMLContainer, "bentoml_home", _Home(tmp_path))
+    monkeypatch.setattr("model.choices.BentoMLContainer.bentoml_home", SimpleNamespace(get=lambda: str(tmp_path)))
     return tmp_path
-
-
-class _Home:
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def get(self) -> str:
-        return str(self._folder)
 
 
 @pytest.fixture
@@ -56,7 +48,7 @@ def ready(own_store: Path) -> Iterator[PreparedModel]:
 
 
 def settings(**asked: object) -> Settings:
-    return Settings(_env_file=None, offline_model="only", **asked)  # type: ignore[arg-type, call-arg]
+    return Settings(_env_file=None, offline_model="only", **asked)  # type: ignore[arg-type]
 
 
 def test_a_start_serves_what_preparing_measured(tmp_path: Path, own_store: Path) -> None:
@@ -247,7 +239,3 @@ def test_the_command_prints_the_table(own_store: Path, tmp_path: Path) -> None:
     )
     assert nothing.returncode == 1
     assert nothing.stderr == "[tune] ERROR: There is no prepared model to measure; run 'make model' first.\n"
-
-
-def test_cores_are_those_of_the_container() -> None:
-    assert choices.cores is machine.cores

@@ -100,7 +100,7 @@ class Machine:
     loaded: list[Configuration] = field(default_factory=list)
 
     def trial(self, seconds: float = SECONDS, **settings: object) -> Trial:
-        asked = Settings(_env_file=None, **{"threads": self.threads, **settings})  # type: ignore[call-arg, arg-type]
+        asked = Settings(_env_file=None, **{"threads": self.threads, **settings})  # type: ignore[arg-type]
         default = default_choice(asked, self.is_gpu).configuration
         device = Device(tuple(self.per_s), default, self.is_gpu, self._load)  # type: ignore[arg-type]
         if "threads" not in settings:
