@@ -1,7 +1,8 @@
 """Pictures to compare answers on, made on the spot: like photographs in what resizing and rounding are sensitive to.
 
 Occluding objects of all sizes (dead leaves), texture with the spectrum of natural images (1/f), light that falls off,
-noise and JPEG's own losses. No photographs can be shipped, and a model's owner has better ones (`--photographs`).
+noise and JPEG's own losses; some are mosaics of others, as large as a camera's, so that decoders scale them down. No
+photographs can be shipped, and a model's owner has better ones (`--photographs`).
 
 Source: Lee, Mumford and Huang, "Occlusion models for natural images", 2001.
 """
@@ -14,18 +15,35 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 SIZES = ((500, 375), (375, 500), (320, 240), (400, 400), (300, 400), (640, 360))
+# One picture in so many is a mosaic: so many pictures wide and high, each of that size.
+EACH_MOSAIC, _ACROSS, _TILE = 16, 4, (450, 340)
 _TEXTURE = 768
+# The spread of what differs from pixel to pixel, as of a sensor.
+_GRAIN = 5
 
 
 def pictures(number: int, seed: int = 0) -> Iterator[bytes]:
     """So many JPEG files; the same ones for the same seed."""
     random = np.random.default_rng(seed)
-    texture = _texture(random)
+    texture, tiles = _texture(random), list[Image.Image]()
     for index in range(number):
-        size = SIZES[index % len(SIZES)]
+        if tiles and index % EACH_MOSAIC == 0:
+            picture = _mosaic(random, tiles)
+        else:
+            picture = _picture(random, texture, SIZES[index % len(SIZES)])
+            tiles = [*tiles[1 - EACH_MOSAIC :], picture.resize(_TILE)]
         buffer = io.BytesIO()
-        _picture(random, texture, size).save(buffer, "JPEG", quality=int(random.integers(70, 96)))
+        picture.save(buffer, "JPEG", quality=int(random.integers(70, 96)))
         yield buffer.getvalue()
+
+
+def _mosaic(random: np.random.Generator, tiles: list[Image.Image]) -> Image.Image:
+    width, height = _TILE
+    image = Image.new("RGB", (_ACROSS * width, _ACROSS * height))
+    for place in range(_ACROSS**2):
+        tile = tiles[int(random.integers(len(tiles)))]
+        image.paste(tile, (place % _ACROSS * width, place // _ACROSS * height))
+    return image
 
 
 def _picture(random: np.random.Generator, texture: NDArray[np.int16], size: tuple[int, int]) -> Image.Image:
@@ -68,4 +86,5 @@ def _texture(random: np.random.Generator) -> NDArray[np.int16]:
         layer = np.fft.irfft2(spectrum, (_TEXTURE, _TEXTURE))
         layers.append(layer / layer.std())
     # What differs between colours is less than what they share.
-    return np.stack([23 * layers[0] + 9 * own for own in layers[1:]], -1).astype(np.int16)
+    texture = np.stack([23 * layers[0] + 9 * own for own in layers[1:]], -1)
+    return (texture + random.normal(0, _GRAIN, texture.shape)).astype(np.int16)

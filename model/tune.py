@@ -81,6 +81,8 @@ def ensure(prepared: PreparedModel, settings: Settings, say: Say) -> None:
         return
     try:
         measure(prepared, settings, say)
+    except ModelError as error:
+        say(f"WARNING: {error}")
     except Exception as error:
         say(f"WARNING: Nothing could be measured ({type(error).__name__}); the start will try again.")
 
@@ -99,7 +101,7 @@ def measured_apart(prepared: PreparedModel, settings: Settings, code: Path) -> C
     found = choices.find(prepared, settings)
     if found is None:
         # It takes the engines' memory away with it when it ends.
-        command = [sys.executable, "-m", "model.tune", "--json"]
+        command = [sys.executable, "-P", "-m", "model.tune", "--json"]
         paths = [str(code), os.environ.get("PYTHONPATH", "")]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         try:
