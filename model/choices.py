@@ -36,14 +36,15 @@ _FLAGS = ("avx", "amx", "fma", "f16c", "sse4", "asimd", "sve", "bf16", "i8mm")
 
 def fingerprint(prepared: PreparedModel, settings: Settings) -> dict[str, Any]:
     """What a choice holds for."""
+    engine = chosen_engine(settings)
     return {
         "format": FORMAT,
         "model": prepared.tag,
         "processor": _processor(),
         "cores": cores(),
-        "gpus": gpus(),
-        "engine": chosen_engine(settings),
-        "versions": {name: _version(name) for name in ("openvino", "torch", "numpy", "pillow")},
+        "gpus": gpus() if engine == "torch" else [],
+        "engine": engine,
+        "versions": {name: _version(name) for name in (engine, "pillow", "cykooz-resizer")},
         "asked for": {"precision": settings.precision, "threads": settings.threads},
     }
 

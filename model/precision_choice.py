@@ -87,7 +87,7 @@ def _fastest_exact_enough(
         more_exact = [rates[ways[0]], rates[replace(way, resize="exact")] if way.resize == "quick" else 0.0]
         if rates[way] <= (1 + CLOSE) * max(more_exact):
             continue
-        has_time = _least_s(way, references, speeds) < timer.left_s
+        has_time = way.precision == "int8" or _least_s(way, references, speeds) < timer.left_s
         report = _report(trial, way, references, timer) if has_time else None
         is_enough = report is not None and report.holds(BAR_WITH_ROOM)
         if is_enough:

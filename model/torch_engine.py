@@ -12,11 +12,12 @@ from model.store import CHECKPOINT, PreparedModel
 WARM_UPS = 3
 
 
-def precisions() -> tuple[Precision, ...]:
-    """What is worth trying here, the most exact first: on a CPU torch is the reference."""
+def precisions(bf16_is_asked_for: bool) -> tuple[Precision, ...]:
+    """What is worth trying here, the most exact first. On a CPU torch is the reference: float32 unless asked."""
     import torch
 
-    return ("f32", "bf16") if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else ("f32",)
+    is_native = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return ("f32", "bf16") if is_native or bf16_is_asked_for else ("f32",)
 
 
 class TorchEngine:

@@ -11,7 +11,7 @@ from model.store import PreparedModel
 
 SECONDS = 8.0
 # Ways whose speeds differ by less count as equally fast: so much differs between two runs of the same.
-CLOSE = 0.03
+CLOSE = 0.04
 
 NAMES = {"f32": "float32", "bf16": "bf16", "int8": "int8"}
 Say = Callable[[str], None]

@@ -152,7 +152,10 @@ def table(choice: Choice) -> str:
 
 def _device(prepared: PreparedModel, settings: Settings) -> Device:
     name = chosen_engine(settings)
-    precisions = torch_engine.precisions() if name == "torch" else openvino_engine.precisions()
+    if name == "torch":
+        precisions = torch_engine.precisions(settings.precision == "bf16")
+    else:
+        precisions = openvino_engine.precisions()
     is_gpu = name == "torch" and has_cuda()
     default = default_choice(settings, is_gpu).configuration
     return Device(precisions, default, is_gpu, lambda configuration: load(prepared, name, configuration))

@@ -214,6 +214,16 @@ def test_bf16_where_there_is_none_is_said(tmp_path: Path, own_store: Path) -> No
     assert "bf16 was asked for, which this machine does not compute in" in log
 
 
+def test_a_folder_of_too_few_photographs_is_told_in_one_line(own_store: Path, tmp_path: Path) -> None:
+    server = Server(tmp_path / "it", own_store)
+    for folder, says in ((tmp_path, "0 photographs show too little"), (tmp_path / "nowhere", "no such folder")):
+        command = [sys.executable, "-m", "model.tune", "--photographs", str(folder)]
+        done = subprocess.run(command, cwd=PROJECT, env=server.environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert says in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
 def test_the_command_prints_the_table(own_store: Path, tmp_path: Path) -> None:
     server = Server(tmp_path / "it", own_store)
     done = subprocess.run(

@@ -1,13 +1,16 @@
 """What is served is chosen by measurement: on machines as they may be, with a clock that only engines move."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 import pytest
+import torch
 
-from model import fidelity
+from model import fidelity, torch_engine
 from model.configuration import Choice, Configuration
 from model.engine import Images, Probabilities
+from model.fidelity import Report
 from model.precision_choice import Sample
 from model.trial import SECONDS
 from model.tune import choose, summary, table
@@ -98,6 +101,39 @@ def test_a_setting_forces_the_precision(decoding: dict[str, Machine]) -> None:
     assert forced.configuration.resize == "exact", "nothing else is rounded where the bar is missed already"
     assert forced.why == "bf16: 48 images/s; asked for"
     assert chosen(decoding, Machine({"f32": 9.0, "bf16": 90.0}), precision="f32").configuration.precision == "f32"
+
+
+@pytest.mark.parametrize(("same", "resize"), [(1.0, "quick"), (0.99, "exact"), (None, "exact")])
+def test_int8_is_resized_quickly_where_the_owners_photographs_allowed_it(
+    decoding: dict[str, Machine], same: float | None, resize: str
+) -> None:
+    known = {"int8": {"quick_resize": asdict(Report(150, same, 0.01, 0.02))} if same else {}}
+    machine = Machine({"f32": 100.0, "int8": 300.0}, fidelity=known)
+    choice = chosen(decoding, machine, precision="int8")
+    assert (choice.configuration.precision, choice.configuration.resize) == ("int8", resize)
+    assert choice.why == "int8: 300 images/s; asked for"
+    assert chosen(decoding, Machine({"f32": 100.0}, fidelity=known)).configuration.precision == "f32"
+
+
+def test_on_a_cpu_torch_is_the_reference() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert torch_engine.precisions(bf16_is_asked_for=False) == ("f32",)
+    assert torch_engine.precisions(bf16_is_asked_for=True) == ("f32", "bf16")
+
+
+def test_all_samples_have_to_hold(decoding: dict[str, Machine]) -> None:
+    """The owner's photographs count beside the pictures that are made."""
+    dark = Sample([b"%d" % number for number in range(1000, 1050)], 50)
+
+    def worse_in_some(images: Images) -> Probabilities:
+        return float32(images) + np.float32(0.02 if len(images) == 2 else 0.0)
+
+    # (The last block of 50 images has two of them.)
+    machine = Machine({"f32": 300.0, "bf16": 600.0}, {"bf16": worse_in_some})
+    decoding["machine"] = machine
+    assert choose(machine.trial(), [SAMPLE]).configuration.precision == "bf16"
+    assert choose(machine.trial(), [SAMPLE, dark]).configuration.precision == "f32"
 
 
 def test_what_the_machine_does_not_compute_in_is_said(decoding: dict[str, Machine]) -> None:

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -89,6 +90,7 @@ class Machine:
         faster: how many times as fast it is in a configuration.
         threads: that there are.
         is_gpu: whether it is a GPU.
+        fidelity: what is known of the prepared model.
     """
 
     per_s: Mapping[str, float]
@@ -96,6 +98,7 @@ class Machine:
     faster: Callable[[Configuration], float] = lambda _: 1.0
     threads: int = 4
     is_gpu: bool = False
+    fidelity: dict[str, Any] = field(default_factory=dict)
     clock: Clock = field(default_factory=Clock)
     loaded: list[Configuration] = field(default_factory=list)
 
@@ -105,7 +108,9 @@ class Machine:
         device = Device(tuple(self.per_s), default, self.is_gpu, self._load)  # type: ignore[arg-type]
         if "threads" not in settings:
             asked = asked.model_copy(update={"threads": None})
-        manifest = Manifest("it", "it", "1", False, [str(number) for number in range(LABELS)], RECIPE.to_dict())
+        manifest = Manifest(
+            "it", "it", "1", False, [str(number) for number in range(LABELS)], RECIPE.to_dict(), self.fidelity
+        )
         return Trial(device, PreparedModel("it:1", Path("/nowhere"), manifest), asked, Timer(seconds, self.clock))
 
     def _load(self, configuration: Configuration) -> TimedEngine:
