@@ -50,16 +50,10 @@ def fingerprint(prepared: PreparedModel, settings: Settings) -> dict[str, Any]:
 
 
 def find(prepared: PreparedModel, settings: Settings) -> Choice | None:
-    """What was chosen for this model on this machine; None where that was not measured yet."""
+    """What was chosen last for this model on this machine; None where that was not measured yet."""
     made_for = fingerprint(prepared, settings)
-    for path in _places(prepared, made_for):
-        with suppress(OSError, ValueError):
-            kept = json.loads(path.read_bytes())
-            if isinstance(kept, dict) and kept.get("fingerprint") == made_for:
-                found = choice_from_json(json.dumps(kept.get("choice")))
-                if found is not None:
-                    return found
-    return None
+    found = [choice for path in _places(prepared, made_for) if (choice := _read(path, made_for))]
+    return max(found, key=lambda choice: choice.measured_at or "", default=None)
 
 
 def keep(prepared: PreparedModel, settings: Settings, choice: Choice) -> Path | None:
@@ -87,6 +81,14 @@ def _places(prepared: PreparedModel, made_for: dict[str, Any]) -> Iterator[Path]
     digest = hashlib.sha256(json.dumps(made_for, sort_keys=True).encode()).hexdigest()[:16]
     yield prepared.folder / PATTERN.replace("*", digest)
     yield Path(BentoMLContainer.bentoml_home.get()) / _FOLDER / PATTERN.replace("*", digest)
+
+
+def _read(path: Path, made_for: dict[str, Any]) -> Choice | None:
+    with suppress(OSError, ValueError):
+        kept = json.loads(path.read_bytes())
+        if isinstance(kept, dict) and kept.get("fingerprint") == made_for:
+            return choice_from_json(json.dumps(kept.get("choice")))
+    return None
 
 
 def _write(path: Path, text: str) -> None:

@@ -140,6 +140,14 @@ def test_a_store_that_can_not_be_written_to_costs_nothing_but_the_place(ready: P
     assert choices.find(sealed, settings()) == CHOICE
 
 
+def test_what_was_measured_last_counts(ready: PreparedModel, home: Path) -> None:
+    """An image brings what was measured where it was built; its container can write only elsewhere."""
+    choices.keep(ready, settings(), CHOICE)
+    again = replace(CHOICE, measured_at="2026-12-24T18:00:00+00:00")
+    choices.keep(replace(ready, folder=Path("/proc/self")), settings(), again)
+    assert choices.find(ready, settings()) == again
+
+
 def test_with_no_place_at_all_the_workers_still_hear_of_it(
     tmp_path: Path, own_store: Path, ready: PreparedModel
 ) -> None:
