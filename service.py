@@ -13,6 +13,7 @@ from typing import Any
 
 import bentoml
 import numpy as np
+from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.server.http.traffic import MaxConcurrencyMiddleware, TimeoutMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
@@ -38,6 +39,7 @@ from model.engine import check, load_engine
 from model.errors import ModelError
 from model.store import PreparedModel
 from problems import http, logs
+from problems.cors import CrossOrigin, Preflight
 from problems.envelope import Envelope
 from problems.problem import Problem
 from problems.routes import Matching
@@ -145,6 +147,8 @@ class ImageClassifier:
         from model.tune import measured_apart
         from storage.migrate import migrate
 
+        if BentoMLContainer.http.cors.enabled.get():
+            sys.exit("ERROR: BentoML's http.cors would answer behind the gate, too late; set CLASSIFIER_CORS_ORIGINS.")
         try:
             migrate(settings.database_url)
             # Workers serve what the start chose, also one that is restarted later.
@@ -154,8 +158,6 @@ class ImageClassifier:
             # The HTTP server of the workers would believe any proxy on this machine; ours are named by a setting.
             os.environ["FORWARDED_ALLOW_IPS"] = ""
             refuse_when_ending()
-        except StorageUnavailable:
-            sys.exit("ERROR: The database can't be reached; check CLASSIFIER_DATABASE_URL.")
         except (StorageError, ModelError) as error:
             sys.exit(f"ERROR: {error}")
 
@@ -225,8 +227,13 @@ def _overload(user: str) -> Problem | None:
 read_routes = reads.build(store, _classification)
 gateway: bentoml.Service = ImageClassifier
 gateway.mount_asgi_app(read_routes, path="/")
+origins = [*filter(None, settings.cors_origins.split(","))]
 # The first is the outermost.
+if origins:
+    gateway.add_asgi_middleware(CrossOrigin, origins=origins)
 gateway.add_asgi_middleware(Envelope)
+if origins:
+    gateway.add_asgi_middleware(Preflight, origins=origins)
 gateway.add_asgi_middleware(UsageLog, store=store)
 gateway.add_asgi_middleware(Authentication, store=store, failures=failures)
 gateway.add_asgi_middleware(RateLimit, store=store, overload=_overload)

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from api.requests import Encoded, image_bytes
+from api.encoded import Encoded, image_bytes
 from api.runner import Runner
 from api.timing import Timing
 from configs.machine import cores

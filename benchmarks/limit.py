@@ -11,7 +11,7 @@ import openvino
 from numpy.typing import NDArray
 from openvino import properties
 
-from api.requests import image_bytes
+from api.encoded import image_bytes
 from configs.settings import Settings
 from model import choices
 from model.image import decode

@@ -6,13 +6,20 @@ import numpy as np
 from PIL import Image
 
 from model.errors import NotAnImage
+from model.samples import SIGNED, UNSIGNED, Samples
 
 # Where more than one step is needed, so many pixels are taken at a time: copies of an image are as large as itself.
 BAND_PIXELS = 250_000
+# Modes whose colours are already multiplied by their alpha, and those in which they are not.
+_UNMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
 
 
-def without_alpha(image: Image.Image) -> Image.Image:
+def without_alpha(image: Image.Image, samples: Samples) -> Image.Image:
     """Convert a decoded image to `L` or `RGB`.
+
+    Args:
+        image: in any of Pillow's modes.
+        samples: what its samples are, where they are not of 8 bits.
 
     Raises:
         NotAnImage: its colours are of a kind that can't be read.
@@ -21,13 +28,12 @@ def without_alpha(image: Image.Image) -> Image.Image:
         return _laid_on_white(image)
     if image.mode == "LA":
         return _in_bands(image, "L", _grey_laid_on_white)
+    if image.mode in _UNMULTIPLIED:
+        return _in_bands(image, "RGB", lambda band: _laid_on_white(_as("RGBA", _as(_UNMULTIPLIED[band.mode], band))))
+    if image.mode.startswith("I;16") or image.mode in ("I", "F") or samples.kind == SIGNED:
+        return _in_bands(image, "L", lambda band: _eight_bits(band, samples, image.info.get("transparency")))
     if image.has_transparency_data:
         return _in_bands(image, "RGB", lambda band: _laid_on_white(_as("RGBA", band)))
-    if image.mode.startswith("I;16"):
-        return _in_bands(image, "L", lambda band: _eight_bits(band, 65535))
-    if image.mode in ("I", "F"):
-        white = 65535 if max(_greatest(band) for _, band in _bands(image)) > 255 else 255
-        return _in_bands(image, "L", lambda band: _eight_bits(band, white))
     return image if image.mode == "L" else _as("L" if image.mode == "1" else "RGB", image)
 
 
@@ -72,15 +78,14 @@ def _as(mode: str, image: Image.Image) -> Image.Image:
         ) from None
 
 
-def _greatest(image: Image.Image) -> float:
-    return float(np.nanmax(np.asarray(image), initial=0))
-
-
-def _eight_bits(image: Image.Image, white: int) -> Image.Image:
-    """A grey image of wide samples, `white` the greatest of them, as one of bytes."""
-    samples = np.asarray(image)
-    if samples.dtype == np.uint16:
-        # value * 255 / 65535, rounded, in whole numbers.
-        return Image.fromarray(((samples.astype(np.uint32) * 255 + 32895) >> 16).astype(np.uint8))
-    values = np.nan_to_num(samples.astype(np.float32)) * (255 / white)
-    return Image.fromarray(values.round().clip(0, 255).astype(np.uint8))
+def _eight_bits(image: Image.Image, samples: Samples, transparent: object) -> Image.Image:
+    """A grey image of wide or signed samples as one of bytes; samples of the transparent value become white."""
+    values = np.asarray(image)
+    if samples.kind == UNSIGNED and values.dtype == np.int32:
+        values = values.view(np.uint32)
+    elif samples.kind == SIGNED and values.dtype == np.uint8:
+        values = values.view(np.int8)
+    made = samples.in_eight_bits(values)
+    if isinstance(transparent, int):
+        made[values == transparent] = 255
+    return Image.fromarray(made)

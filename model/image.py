@@ -8,14 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from model import libwebp
+from model import bitfields, libwebp, tiff_layouts
 from model.colours import without_alpha
 from model.errors import ImageError, NotAnImage, TooManyPixels
-from model.formats import read_header
+from model.formats import png, read_header, tiff
 from model.formats.header import Header
 from model.formats.orientation import UPRIGHT
 from model.recipe import Recipe
 from model.resize import fit, fit_quickly, resized
+from model.samples import Samples
 
 # How many times the size that is needed a JPEG is decoded at, at least, where it need not be exact.
 QUICK_SCALE = 3
@@ -84,7 +85,7 @@ def decode_file(header: Header, recipe: Recipe, max_pixels: int, exact: bool = T
     except (ImageError, MemoryError):
         raise
     except UnidentifiedImageError:
-        raise NotAnImage(f"The data is no {header.format} image that can be read; send the whole file.") from None
+        raise _unidentified(header) from None
     except Image.DecompressionBombError:
         raise TooManyPixels(f"The image has too many pixels; send one of at most {max_pixels}.") from None
     except Exception:
@@ -98,13 +99,14 @@ def _opened(header: Header, recipe: Recipe, max_pixels: int, exact: bool) -> tup
 
     An image may take hundreds of megabytes: here each is let go of as soon as the next is made of it.
     """
-    image = libwebp.decode(header) if header.is_plain and header.format == "WEBP" else None
+    samples, image = _samples(header), _decoded_without_pillow(header)
     if image is None:
         file = io.BytesIO(header.pixels if header.is_plain else header.file)
         image = Image.open(file, formats=(header.format,))
         width, height = image.size
         if width * height > max_pixels:
             raise TooManyPixels(f"The image has {width} x {height} pixels; send one of at most {max_pixels}.")
+        tiff_layouts.in_native_order(image)
     size = image.size
     if not exact:
         across, down = resized(size, recipe)
@@ -114,12 +116,43 @@ def _opened(header: Header, recipe: Recipe, max_pixels: int, exact: bool) -> tup
     turn = _UPRIGHT.get(header.orientation if header.is_plain else _orientation(image))
     # (Pillow turns a TIFF by itself, as it loads it.)
     is_turned = stored[0] != stored[1] and image.size == stored[::-1]
-    image = without_alpha(image)
+    if header.format == "PNG" and "transparency" in image.info:
+        image.info["transparency"] = png.in_eight_bits(image.info["transparency"], samples.bits)
+    image = without_alpha(image, samples)
     if turn is not None:
         upright = image.transpose(turn)
         is_turned = upright.size == image.size[::-1] if size[0] != size[1] else False
         image = upright
     return image, size[::-1] if is_turned else size
+
+
+def _decoded_without_pillow(header: Header) -> Image.Image | None:
+    if header.format == "WEBP" and header.is_plain:
+        return libwebp.decode(header)
+    return bitfields.decode(header) if header.format == "BMP" else None
+
+
+def _samples(header: Header) -> Samples:
+    """What the samples are, as far as the file says more than that they have 8 bits."""
+    if header.format == "PNG":
+        return Samples(png.bits_of(header.file))
+    if header.format != "TIFF":
+        return Samples(8)
+    tags = tiff.tags_of(header.file)
+    if not tags.is_readable():
+        raise _unidentified(header)
+    return tags.samples()
+
+
+def _unidentified(header: Header) -> NotAnImage:
+    """Why a file can't be read whose first bytes are those of its format."""
+    tags = tiff.tags_of(header.file) if header.format == "TIFF" else tiff.Tags()
+    if not tags.values:
+        return NotAnImage(f"The data is no {header.format} image that can be read; send the whole file.")
+    return NotAnImage(
+        f"A TIFF file that holds {tags.described()} can't be read; save it as grey or RGB with 8 or 16 bits, "
+        "packed as LZW, Deflate or JPEG, or not at all."
+    )
 
 
 def _orientation(image: Image.Image) -> int:

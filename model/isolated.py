@@ -139,6 +139,8 @@ def _decode(handles: list[int], recipe: Recipe, max_pixels: int, exact: bool, li
     """Decode one file and end this process."""
     try:
         _limit(limit_ms)
+        # What libtiff and others write of a stranger's file is no line of a log.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
         file, answer = handles
         with mmap.mmap(file, 0, prot=mmap.PROT_READ) as mapped:
             data = mapped[:]

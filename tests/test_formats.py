@@ -41,7 +41,7 @@ def sixteen_bit_grey() -> bytes:
 
 
 def floating_grey() -> bytes:
-    return encoded(Image.fromarray(np.asarray(GREY).astype(np.float32)), "TIFF")
+    return encoded(Image.fromarray(np.asarray(GREY).astype(np.float32) / 255), "TIFF")
 
 
 @pytest.mark.parametrize(

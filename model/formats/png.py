@@ -73,6 +73,21 @@ def read(data: bytes) -> Header:
     )
 
 
+def bits_of(data: bytes) -> int:
+    """The bits of a sample, as the file's header says."""
+    return data[24] if len(data) > 24 else 8
+
+
+def in_eight_bits(transparent: object, bits: int) -> object:
+    """What `tRNS` says is transparent, as the decoder gives samples: with 8 bits, but for grey ones of 16."""
+    if isinstance(transparent, int) and bits < 8:
+        # The lowest bits count (11.3.1.1), and a sample of fewer than 8 is spread over all of them.
+        return (transparent & (2**bits - 1)) * 255 // (2**bits - 1)
+    if isinstance(transparent, tuple):
+        return tuple(value >> 8 if bits == 16 else value & 255 for value in transparent)
+    return transparent & 255 if isinstance(transparent, int) and bits == 8 else transparent
+
+
 def _image_header(data: bytes) -> tuple[int, int, int, int, bool]:
     """Width, height, bits of a sample, type of colours, and whether it is interlaced."""
     if data[8:16] != b"\x00\x00\x00\rIHDR":

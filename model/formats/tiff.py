@@ -1,6 +1,15 @@
-"""Tells a TIFF file: TIFF 6.0, and BigTIFF."""
+"""Tells a TIFF file, and reads what it says of its samples: TIFF 6.0, and BigTIFF.
+
+Only the first directory is looked at, within bounds; all else is left to the decoder.
+"""
+
+import math
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from model.formats.header import Header, Unusual
+from model.samples import FLOATING, SIGNED, UNSIGNED, Samples
 
 FORMAT = "TIFF"
 # As Pillow has them: two programs write the number the wrong way round.
@@ -10,6 +19,70 @@ _SIGNATURES = tuple(
     for number in (b"\x2a\x00", b"\x00\x2a", b"\x2b\x00", b"\x00\x2b")
     if (order, number) not in ((b"II", b"\x00\x2b"), (b"MM", b"\x2b\x00"))
 )
+_MOST_ENTRIES, _MOST_VALUES = 512, 16
+_BITS, _PACKING, _PHOTOMETRIC, _COUNT, _KIND, _LEAST, _GREATEST = 258, 259, 262, 277, 339, 340, 341
+# How the numbers of a tag are written: byte, short, long, signed ones, floating-point ones, and BigTIFF's longer ones.
+_TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 16: "Q", 17: "q"}
+_KINDS = {1: UNSIGNED, 2: SIGNED, 3: FLOATING}
+_WHITE_IS_ZERO = 0
+_COLOURS = {
+    0: "grey",
+    1: "grey",
+    2: "RGB",
+    3: "palette",
+    4: "mask",
+    5: "CMYK",
+    6: "YCbCr",
+    8: "CIE Lab",
+    9: "ICC Lab",
+    10: "ITU Lab",
+    32803: "raw camera",
+    32844: "LogL",
+    32845: "LogLuv",
+    34892: "raw camera",
+}
+# Those that the library in Pillow's wheel unpacks.
+_READABLE = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32809, 32946, 34676, 34677, 34925, 50000})
+_PACKINGS = {34661: "JBIG", 34712: "JPEG 2000", 34887: "LERC", 50001: "WebP", 50002: "JPEG XL"}
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """The numbers of the tags of a directory, as far as they say what samples are; empty where it can't be read."""
+
+    values: dict[int, tuple[float, ...]] = field(default_factory=dict)
+
+    def first(self, tag: int, default: int) -> int:
+        """The first number of a tag."""
+        return int(self.values.get(tag, (default,))[0])
+
+    def samples(self) -> Samples:
+        """What the samples of a grey image are."""
+        kind = _KINDS.get(self.first(_KIND, 1), UNSIGNED)
+        stated = None
+        if kind != UNSIGNED and _LEAST in self.values and _GREATEST in self.values:
+            least, greatest = self.values[_LEAST][0], self.values[_GREATEST][0]
+            if math.isfinite(least) and math.isfinite(greatest) and least < greatest:
+                stated = (least, greatest)
+        is_inverted = self.first(_PHOTOMETRIC, 1) == _WHITE_IS_ZERO
+        return Samples(self.first(_BITS, 1), kind, is_inverted, stated)
+
+    def is_readable(self) -> bool:
+        """Whether the pixels are packed in a way that can be unpacked."""
+        return self.first(_PACKING, 1) in _READABLE
+
+    def described(self) -> str:
+        """What the file holds, such as "grey with 1 64-bit floating-point sample a pixel"."""
+        if not self.is_readable():
+            number = self.first(_PACKING, 1)
+            return f"pixels packed as {_PACKINGS.get(number, f'compression {number}')}"
+        number = self.first(_PHOTOMETRIC, 1)
+        kind = _KINDS.get(self.first(_KIND, 1), "complex or undefined")
+        count = self.first(_COUNT, 1)
+        return (
+            f"{_COLOURS.get(number, f'colours of kind {number}')} with {count} "
+            f"{self.first(_BITS, 1)}-bit {kind} sample{'s' if count != 1 else ''} a pixel"
+        )
 
 
 def is_format(data: bytes) -> bool:
@@ -24,3 +97,31 @@ def read(_data: bytes) -> Header:
         Unusual: always.
     """
     raise Unusual
+
+
+def tags_of(data: bytes) -> Tags:
+    """Read the tags of the first directory that say what samples are."""
+    wanted = (_BITS, _PACKING, _PHOTOMETRIC, _COUNT, _KIND, _LEAST, _GREATEST)
+    try:
+        return Tags({tag: values for tag, values in _entries(data, wanted) if values})
+    except struct.error:
+        return Tags()
+
+
+def _entries(data: bytes, wanted: tuple[int, ...]) -> Iterator[tuple[int, tuple[float, ...]]]:
+    order = "<" if data.startswith(b"II") else ">"
+    is_big = b"\x2b" in data[2:4]
+    # Where the directory is; how many entries it has; tag, type and number of an entry; the place of its values.
+    place, number, entry = ("Q", "Q", "HHQ") if is_big else ("I", "H", "HHI")
+    [directory] = struct.unpack_from(order + place, data, 8 if is_big else 4)
+    [entries] = struct.unpack_from(order + number, data, directory)
+    at = directory + struct.calcsize(order + number)
+    head, room = struct.calcsize(order + entry), struct.calcsize(order + place)
+    for _ in range(min(entries, _MOST_ENTRIES)):
+        tag, kind, count = struct.unpack_from(order + entry, data, at)
+        if tag in wanted and kind in _TYPES:
+            form = f"{order}{min(count, _MOST_VALUES)}{_TYPES[kind]}"
+            is_here = count * struct.calcsize(order + _TYPES[kind]) <= room
+            [where] = (at + head,) if is_here else struct.unpack_from(order + place, data, at + head)
+            yield tag, struct.unpack_from(form, data, where)
+        at += head + room

@@ -146,7 +146,7 @@ def old_bitmap() -> bytes:
 
 
 def floating() -> bytes:
-    values = np.asarray(photograph((1600, 1400), 3.0).convert("L"), np.float32)
+    values = np.asarray(photograph((1600, 1400), 3.0).convert("L"), np.float32) / 255
     return saved(Image.fromarray(values), "TIFF")
 
 

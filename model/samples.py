@@ -1,0 +1,66 @@
+"""What a file says of the numbers that its pixels are made of, and those numbers in 8 bits.
+
+The file alone decides what is black and what is white, never its pixels: a dark picture stays dark.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.errors import NotAnImage
+
+UNSIGNED, SIGNED, FLOATING = "unsigned", "signed", "floating-point"
+# Half a step of 8 bits: so far may a sample lie beyond the range, which rounding explains.
+_ROUNDING = 1 / 510
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """The samples of a grey image.
+
+    Attributes:
+        bits: of each sample.
+        kind: UNSIGNED, SIGNED or FLOATING.
+        is_inverted: whether the least is white, and the greatest black.
+        stated: the least and the greatest that signed or floating-point samples may be, where the file states them.
+    """
+
+    bits: int
+    kind: str = UNSIGNED
+    is_inverted: bool = False
+    stated: tuple[float, float] | None = None
+
+    def range(self) -> tuple[float, float]:
+        """The least and the greatest sample: black and white, or the other way round where `is_inverted`.
+
+        Unsigned samples reach from 0 to the greatest number (TIFF 6.0, PNG), and so do signed ones. Floating-point ones
+        reach from 0 to 1 (Adobe's TIFF Technical Note 3).
+        """
+        if self.stated is not None:
+            return self.stated
+        if self.kind == FLOATING:
+            return 0.0, 1.0
+        return 0.0, float(2 ** (self.bits - (1 if self.kind == SIGNED else 0)) - 1)
+
+    def in_eight_bits(self, values: NDArray[np.generic]) -> NDArray[np.uint8]:
+        """Convert samples to 0 (black) to 255 (white), rounded; what is no number becomes the least.
+
+        Raises:
+            NotAnImage: signed or floating-point samples lie beyond their range.
+        """
+        least, greatest = self.range()
+        if values.dtype == np.uint16 and greatest == 65535 and not self.is_inverted:
+            # value * 255 / 65535, rounded, in whole numbers.
+            return ((values.astype(np.uint32) * 255 + 32895) >> 16).astype(np.uint8)
+        shares = (values.astype(np.float64) - least) / (greatest - least)
+        if self.kind == FLOATING:
+            shares[np.isnan(shares)] = 0
+        if self.kind != UNSIGNED and (shares.min(initial=0) < -_ROUNDING or shares.max(initial=0) > 1 + _ROUNDING):
+            raise NotAnImage(
+                f"The image's {self.kind} samples go beyond {least:g} to {greatest:g}, where its file states no other "
+                "range (SMinSampleValue, SMaxSampleValue); save it within that range, or with 8 bits."
+            )
+        if self.is_inverted:
+            shares = 1 - shares
+        return (shares * 255).round().clip(0, 255).astype(np.uint8)
