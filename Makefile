@@ -43,6 +43,11 @@ model: install ## prepare the model anew: fetch, convert, compare with the refer
 	@mkdir -p "$$BENTOML_HOME"
 	@$(BIN)/python -m model.prepare --anew
 
+.PHONY: tune
+tune: install ## measure anew how the model is best computed on this machine, and print the table
+	@mkdir -p $(BENTOML_HOME)
+	@$(BIN)/python -m model.tune --anew
+
 .PHONY: quantize
 quantize: $(VENV)/.quantize-installed ## make an int8 model from a folder of photographs: IMAGES=folder
 	@test -n "$(IMAGES)" || { echo "ERROR: name a folder of photographs: make quantize IMAGES=photos" >&2; exit 1; }
@@ -102,6 +107,7 @@ torture: install-tests ## the long runs: concurrent callers, kills, outages, fuz
 
 .PHONY: bench
 bench: install-tests ## the benchmarks, measured side by side: about 25 minutes (make bench-extras adds LitServe and MLServer)
+	$(BIN)/python -m benchmarks.tuned
 	$(BIN)/python -m benchmarks.compare
 	$(BIN)/python -m benchmarks.quantized
 	$(BIN)/python -m benchmarks.gate --postgres

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import bentoml
@@ -32,8 +33,9 @@ from auth.usage_log import UsageLog
 from configs.machine import memory_bytes
 from configs.processes import collect_seldom, end_with_parent, on_end, outlive, refuse_when_ending
 from configs.settings import PREFIX, SettingsError, load_settings
-from model import source
-from model.engine import batch_size, check, chosen_engine, load_engine
+from model import choices, source
+from model.devices import chosen_engine
+from model.engine import check, load_engine
 from model.errors import ModelError
 from model.store import PreparedModel
 from problems import http, logs
@@ -55,6 +57,8 @@ except (SettingsError, ModelError) as error:
     sys.exit(f"ERROR: {error}")
 # On a GPU the runner is a service of its own, which several gateways feed; on a CPU the hop costs more than it gives.
 is_embedded = settings.runner == "embedded" or (settings.runner == "auto" and chosen_engine(settings) == "openvino")
+# The start measures it; workers, which come after that, find it in their settings.
+most_in_batch = choices.current(prepared, settings).configuration.batch_size
 store = Store(settings.database_url, settings.redis_url)
 http.use()
 logs.use(settings.log_format)
@@ -82,7 +86,7 @@ class ResNetRunner:
         outlive("ImageClassifier")
         collect_seldom()
 
-    @bentoml.api(batchable=True, max_batch_size=batch_size(settings))
+    @bentoml.api(batchable=True, max_batch_size=most_in_batch)
     def predict(self, images: np.ndarray) -> np.ndarray:
         """uint8, n x height x width x 3 → float32, n x (labels + 1): see `predict_timed`."""
         return predict_timed(self.engine, images)
@@ -127,20 +131,20 @@ class ImageClassifier:
     def __init__(self) -> None:
         end_with_parent()
         assert prepared is not None, "the start prepares a model before it starts a gateway"
-        most = batch_size(settings)
         if is_embedded:
             engine, description = load_engine(prepared, settings)
-            runner: Runner = EmbeddedRunner(engine, description, most, batch_sizes(most))
+            runner: Runner = EmbeddedRunner(engine, description, most_in_batch, batch_sizes(most_in_batch))
         else:
             from api.remote_runner import RemoteRunner
 
-            runner = RemoteRunner(lambda: self.runner.to_async, most)
+            runner = RemoteRunner(lambda: self.runner.to_async, most_in_batch)
         self.classification = Classification(runner, prepared, settings)
 
     @bentoml.on_deployment
     def prepare() -> None:
         """Once, before any worker starts: the database has its tables, and there is a model."""
         # Imported by the start alone: workers need not load what it takes.
+        from model.tune import measured_apart
         from storage.migrate import migrate
 
         if BentoMLContainer.http.cors.enabled.get():
@@ -148,7 +152,9 @@ class ImageClassifier:
         try:
             migrate(settings.database_url)
             # Workers serve what the start chose, also one that is restarted later.
-            os.environ[PREFIX + "PREPARED_MODEL"] = _chosen_model().tag
+            chosen = _chosen_model()
+            os.environ[PREFIX + "PREPARED_MODEL"] = chosen.tag
+            os.environ[PREFIX + "TUNED"] = measured_apart(chosen, settings, Path(__file__).parent).to_json()
             # The HTTP server of the workers would believe any proxy on this machine; ours are named by a setting.
             os.environ["FORWARDED_ALLOW_IPS"] = ""
             refuse_when_ending()

@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     offline_model: Literal["allow", "deny", "only"] = "allow"
     engine: Literal["auto", "openvino", "torch"] = "auto"
     precision: Literal["auto", "f32", "bf16", "int8"] = "auto"
+    tune: Literal["auto", "off"] = "auto"
     threads: Annotated[int | None, Field(gt=0)] = None
     max_batch_size: Annotated[int | None, Field(gt=0, le=256)] = None
     runner: Literal["auto", "embedded", "service"] = "auto"
@@ -50,6 +51,8 @@ class Settings(BaseSettings):
     drain_seconds: Annotated[float, Field(gt=0, le=25)] = 20
     log_format: Literal["text", "json"] = "text"
     prepared_model: str = ""
+    # What the start measured, for its workers; nobody else sets it.
+    tuned: str = ""
     # The hub's own variable, so that `.env` may hold it too.
     hf_token: Annotated[SecretStr | None, Field(validation_alias="HF_TOKEN")] = None
 
