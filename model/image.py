@@ -147,7 +147,7 @@ def _samples(header: Header) -> Samples:
 def _unidentified(header: Header) -> NotAnImage:
     """Why a file can't be read whose first bytes are those of its format."""
     tags = tiff.tags_of(header.file) if header.format == "TIFF" else tiff.Tags()
-    if not tags.values:
+    if not tags.values and not tags.is_big_endian_bigtiff:
         return NotAnImage(f"The data is no {header.format} image that can be read; send the whole file.")
     return NotAnImage(
         f"A TIFF file that holds {tags.described()} can't be read; save it as grey or RGB with 8 or 16 bits, "

@@ -20,7 +20,10 @@ _SIGNATURES = tuple(
     if (order, number) not in ((b"II", b"\x00\x2b"), (b"MM", b"\x2b\x00"))
 )
 _MOST_ENTRIES, _MOST_VALUES = 512, 16
-_BITS, _PACKING, _PHOTOMETRIC, _COUNT, _KIND, _LEAST, _GREATEST = 258, 259, 262, 277, 339, 340, 341
+_BITS, _PACKING, _PHOTOMETRIC, _COUNT, _PLANES = 258, 259, 262, 277, 284
+_EXTRA, _KIND, _LEAST, _GREATEST = 338, 339, 340, 341
+_TAGS = (_BITS, _PACKING, _PHOTOMETRIC, _COUNT, _PLANES, _EXTRA, _KIND, _LEAST, _GREATEST)
+_NOT_PACKED, _APART, _MULTIPLIED = 1, 2, 1
 # How the numbers of a tag are written: byte, short, long, signed ones, floating-point ones, and BigTIFF's longer ones.
 _TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 16: "Q", 17: "q"}
 _KINDS = {1: UNSIGNED, 2: SIGNED, 3: FLOATING}
@@ -48,9 +51,15 @@ _PACKINGS = {34661: "JBIG", 34712: "JPEG 2000", 34887: "LERC", 50001: "WebP", 50
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """The numbers of the tags of a directory, as far as they say what samples are; empty where it can't be read."""
+    """What the tags of a directory say of its samples.
+
+    Attributes:
+        values: the numbers of the tags; empty where they can't be read.
+        is_big_endian_bigtiff: a kind of file that Pillow takes for another.
+    """
 
     values: dict[int, tuple[float, ...]] = field(default_factory=dict)
+    is_big_endian_bigtiff: bool = False
 
     def first(self, tag: int, default: int) -> int:
         """The first number of a tag."""
@@ -68,20 +77,32 @@ class Tags:
         return Samples(self.first(_BITS, 1), kind, is_inverted, stated)
 
     def is_readable(self) -> bool:
-        """Whether the pixels are packed in a way that can be unpacked."""
-        return self.first(_PACKING, 1) in _READABLE
+        """Whether the pixels are packed, and laid out, in a way that can be read."""
+        is_packed_well = self.first(_PACKING, _NOT_PACKED) in _READABLE
+        return is_packed_well and self._is_laid_out_well() and not self.is_big_endian_bigtiff
+
+    def _is_laid_out_well(self) -> bool:
+        """Whether samples lie together, or apart in a way that Pillow puts together rightly."""
+        if self.first(_PLANES, 1) != _APART or self.first(_COUNT, 1) == 1:
+            return True
+        is_known = _COLOURS.get(self.first(_PHOTOMETRIC, 1)) in ("RGB", "CMYK", "YCbCr")
+        is_packed = self.first(_PACKING, _NOT_PACKED) != _NOT_PACKED
+        return is_known and (is_packed or (self.first(_BITS, 8) == 8 and self.first(_EXTRA, 0) != _MULTIPLIED))
 
     def described(self) -> str:
         """What the file holds, such as "grey with 1 64-bit floating-point sample a pixel"."""
-        if not self.is_readable():
-            number = self.first(_PACKING, 1)
+        number = self.first(_PACKING, _NOT_PACKED)
+        if self.is_big_endian_bigtiff:
+            return "a big-endian BigTIFF"
+        if number not in _READABLE:
             return f"pixels packed as {_PACKINGS.get(number, f'compression {number}')}"
+        apart = ", each in a plane of its own" if not self._is_laid_out_well() else ""
         number = self.first(_PHOTOMETRIC, 1)
         kind = _KINDS.get(self.first(_KIND, 1), "complex or undefined")
         count = self.first(_COUNT, 1)
         return (
             f"{_COLOURS.get(number, f'colours of kind {number}')} with {count} "
-            f"{self.first(_BITS, 1)}-bit {kind} sample{'s' if count != 1 else ''} a pixel"
+            f"{self.first(_BITS, 1)}-bit {kind} sample{'s' if count != 1 else ''} a pixel{apart}"
         )
 
 
@@ -101,14 +122,14 @@ def read(_data: bytes) -> Header:
 
 def tags_of(data: bytes) -> Tags:
     """Read the tags of the first directory that say what samples are."""
-    wanted = (_BITS, _PACKING, _PHOTOMETRIC, _COUNT, _KIND, _LEAST, _GREATEST)
+    is_foreign = data.startswith(b"MM\x00\x2b")
     try:
-        return Tags({tag: values for tag, values in _entries(data, wanted) if values})
+        return Tags({tag: values for tag, values in _entries(data) if values}, is_foreign)
     except struct.error:
-        return Tags()
+        return Tags(is_big_endian_bigtiff=is_foreign)
 
 
-def _entries(data: bytes, wanted: tuple[int, ...]) -> Iterator[tuple[int, tuple[float, ...]]]:
+def _entries(data: bytes) -> Iterator[tuple[int, tuple[float, ...]]]:
     order = "<" if data.startswith(b"II") else ">"
     is_big = b"\x2b" in data[2:4]
     # Where the directory is; how many entries it has; tag, type and number of an entry; the place of its values.
@@ -119,7 +140,7 @@ def _entries(data: bytes, wanted: tuple[int, ...]) -> Iterator[tuple[int, tuple[
     head, room = struct.calcsize(order + entry), struct.calcsize(order + place)
     for _ in range(min(entries, _MOST_ENTRIES)):
         tag, kind, count = struct.unpack_from(order + entry, data, at)
-        if tag in wanted and kind in _TYPES:
+        if tag in _TAGS and kind in _TYPES:
             form = f"{order}{min(count, _MOST_VALUES)}{_TYPES[kind]}"
             is_here = count * struct.calcsize(order + _TYPES[kind]) <= room
             [where] = (at + head,) if is_here else struct.unpack_from(order + place, data, at + head)
