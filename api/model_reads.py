@@ -46,6 +46,7 @@ def _served(classification: Classification) -> Model:
         engine=engine.engine if engine else None,
         precision=engine.precision if engine else None,
         input=InputSize(width=classification.recipe.width, height=classification.recipe.height),
+        function=manifest.function,
         num_labels=len(manifest.labels),
         labels=manifest.labels,
     )

@@ -42,7 +42,10 @@ def check(folder: Path) -> None:
         if path.is_file():
             _refuse_code(path, read_json(path))
     if "pretrained_cfg" in config or config.get("model_type") == "timm_wrapper":
-        raise _wrong(CONFIG, "it is a checkpoint of timm, which is not supported; use one made for transformers")
+        raise _wrong(
+            CONFIG,
+            "timm_wrapper is not supported: transformers needs timm for it; use a checkpoint made for transformers",
+        )
     if not isinstance(config.get("model_type"), str):
         raise _wrong(CONFIG, "it has no model_type; save the model anew with save_pretrained")
     _check_labels(config.get("id2label"))

@@ -75,7 +75,7 @@ def expected_answers(loaded: Reference, recipe: Recipe) -> NDArray[np.float32]:
 
 
 def largest_difference(graph: Path, recipe: Recipe, expected: NDArray[np.float32]) -> float:
-    """Compare the OpenVINO graph's answers to the pictures, together and one by one, with what is expected of it.
+    """Compare the OpenVINO graph's answers to the pictures, in a batch and alone, with what is expected of it.
 
     Returns:
         the largest difference of two probabilities.
@@ -85,10 +85,10 @@ def largest_difference(graph: Path, recipe: Recipe, expected: NDArray[np.float32
     """
     batch = np.stack([fit(picture, recipe) for picture in pictures()])
     with told("The model that OpenVINO made of the checkpoint fails"):
-        engine = OpenVinoEngine(graph, "f32")
-        together = engine.predict(batch)
-        alone = np.concatenate([engine.predict(image[np.newaxis], together=False) for image in batch])
-    difference = max(_difference(expected, answers) for answers in (together, alone))
+        # For one thread it is compiled once; for several it would be twice.
+        engine = OpenVinoEngine(graph, "f32", threads=1)
+        together, alone = engine.predict(batch), engine.predict(batch[:1])
+    difference = max(_difference(expected, together), _difference(expected[:1], alone))
     if not difference <= MOST_DIFFERENCE:
         raise UnsupportedModel(f"OpenVINO's answers are {difference:.1e} off transformers' own; {_OTHER}.")
     return difference

@@ -44,3 +44,28 @@ class TransformersLogits(nn.Module):
 
     def forward(self, planes: Tensor) -> Tensor:
         return self.classifier(pixel_values=planes).logits
+
+
+class _WholePool(nn.Module):
+    """Pool planes whose every edge fits into the window: what EfficientNet does with a window of 2560 pixels."""
+
+    def __init__(self, pool: nn.Module) -> None:
+        super().__init__()
+        self.pool = pool
+
+    def forward(self, planes: Tensor) -> Tensor:
+        if max(planes.shape[2:]) > self.pool.kernel_size:
+            return self.pool(planes)
+        if isinstance(self.pool, nn.MaxPool2d):
+            return planes.amax((2, 3), keepdim=True)
+        return planes.mean((2, 3), keepdim=True)
+
+
+def make_convertible(module: nn.Module) -> None:
+    """Replace the layers of a module that OpenVINO can't convert by others that compute the same."""
+    for name, child in module.named_children():
+        pools = isinstance(child, (nn.AvgPool2d, nn.MaxPool2d)) and child.ceil_mode and child.padding == 0
+        if pools and isinstance(child.kernel_size, int):
+            setattr(module, name, _WholePool(child))
+        else:
+            make_convertible(child)

@@ -57,11 +57,12 @@ def _prepare_checkpoint(checkpoint: Checkpoint) -> PreparedModel:
     _say(f"Preparing {checkpoint.name} ({checkpoint.revision[:12]}): loading it in transformers ...")
     check(checkpoint.folder)
     from model import comparison, reference
-    from model.graph import Classifier, TransformersLogits
+    from model.graph import Classifier, TransformersLogits, make_convertible
 
     loaded = reference.load(checkpoint.folder)
     recipe = comparison.compared_recipe(loaded, processor_file(checkpoint.folder))
     expected = comparison.expected_answers(loaded, recipe)
+    make_convertible(loaded.model)
     classifier = Classifier(TransformersLogits(loaded.model), recipe, loaded.function).eval()
     manifest = Manifest(
         checkpoint.origin,

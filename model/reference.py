@@ -28,12 +28,11 @@ _OF_FOLDER = {"local_files_only": True, "trust_remote_code": False}
 _OTHER = "choose another CLASSIFIER_MODEL"
 # Families of AutoModelForImageClassification that can't be served, and why.
 NOT_SERVED = {
-    "dinat": "transformers needs natten for them, which is not installed",
-    "imagegpt": "they take a list of colours instead of pixels",
-    "pp_lcnet": "their image processor needs torchvision, and transformers gives no logits of them",
-    "shieldgemma2": "they are language models, which take a text with each image",
-    "siglip2": "they take an image as patches of any number (NaFlex)",
-    "timm_wrapper": "transformers needs timm for them, which is not installed",
+    "dinat": "transformers needs natten for it, which is not installed",
+    "imagegpt": "it takes a list of colours instead of pixels",
+    "pp_lcnet": "its image processor needs torchvision, and transformers gives no logits of it",
+    "shieldgemma2": "it is a language model, which takes a text with each image",
+    "siglip2": "it takes an image as patches of any number (NaFlex)",
 }
 
 
@@ -130,14 +129,16 @@ def _config(folder: Path) -> Any:
             "CLASSIFIER_MODEL must name an image classifier."
         )
     if family in NOT_SERVED:
-        raise UnsupportedModel(
-            f"{CONFIG}: models of the type {family} are not supported: {NOT_SERVED[family]}; {_OTHER}."
-        )
+        raise UnsupportedModel(f"{CONFIG}: {family} is not supported: {NOT_SERVED[family]}; {_OTHER}.")
     with told(f"{CONFIG}: transformers can't make a model of what it says"):
         return AutoConfig.from_pretrained(folder, **_OF_FOLDER)
 
 
 def _labels(config: Any) -> list[str]:
+    if config.id2label is None:
+        raise UnsupportedModel(
+            f'{CONFIG}: id2label is missing; write it as {{"0": "first label", "1": "second label"}}.'
+        )
     with told(f"{CONFIG}: id2label can't be read"):
         # Numbers are texts too, once they are labels.
         return [str(config.id2label[number]) for number in range(len(config.id2label))]
@@ -165,7 +166,18 @@ def _model(folder: Path, config: Any) -> nn.Module:
 
     with told("model.safetensors: AutoModelForImageClassification can't load the weights"):
         model, report = AutoModelForImageClassification.from_pretrained(
-            folder, config=config, output_loading_info=True, dtype="float32", **_OF_FOLDER
+            folder,
+            config=config,
+            output_loading_info=True,
+            # They are told below, by name.
+            ignore_mismatched_sizes=True,
+            dtype="float32",
+            **_OF_FOLDER,
+        )
+    for name, stored, wanted in sorted(report["mismatched_keys"])[:1]:
+        raise UnsupportedModel(
+            f"{CONFIG}: it does not fit the weights: {name} is {_shape(stored)} in model.safetensors, and "
+            f"{_shape(wanted)} by {CONFIG}, whose id2label has {config.num_labels} labels; make them agree."
         )
     if report["missing_keys"]:
         raise UnsupportedModel(
@@ -177,3 +189,7 @@ def _model(folder: Path, config: Any) -> nn.Module:
             f"model.safetensors: some weights are no finite numbers (NaN or infinity); {_OTHER}, or train it again."
         )
     return model.eval()
+
+
+def _shape(sizes: Any) -> str:
+    return " x ".join(map(str, sizes))

@@ -83,7 +83,11 @@ FAMILIES = {
     "clip": Family(_TWO_TOWERS, "CLIP", _cropped(32, 32)),
     "convnext": Family(_STAGES, "ConvNext", {"size": {"shortest_edge": 64}}),
     "convnextv2": Family(_STAGES, "ConvNext", {"size": {"shortest_edge": 384}, "crop_pct": None}),
-    "cvt": Family({"embed_dim": [8, 16, 32], "num_heads": [1, 2, 2], "depth": [1, 2, 3]}, "ConvNext", {"size": {"shortest_edge": 64}}),
+    "cvt": Family(
+        {"embed_dim": [8, 16, 32], "num_heads": [1, 2, 2], "depth": [1, 2, 3]},
+        "ConvNext",
+        {"size": {"shortest_edge": 64}},
+    ),
     "data2vec-vision": Family(_TRANSFORMER, "Beit", {**_square(32), "do_center_crop": False}),
     "deit": Family(_TRANSFORMER, "DeiT", {**_square(36), "crop_size": {"height": 32, "width": 32}}),
     "deit (with teacher)": Family(_TRANSFORMER, "DeiT", {**_square(37), "crop_size": _square(32)["size"]}, "", 1),
@@ -153,12 +157,19 @@ FAMILIES = {
     "mobilenet_v1": Family({"depth_multiplier": 0.25}, "MobileNetV1", _cropped(72, 64)),
     "mobilenet_v2": Family({"depth_multiplier": 0.25}, "MobileNetV2", _cropped(72, 64)),
     "mobilevit": Family(
-        {"image_size": 64, "hidden_sizes": [16, 16, 16], "neck_hidden_sizes": [8, 8, 8, 8, 8, 8, 16], "initializer_range": 0.3},
+        {
+            "image_size": 64,
+            "hidden_sizes": [16, 16, 16],
+            "neck_hidden_sizes": [8, 8, 8, 8, 8, 8, 16],
+            "initializer_range": 0.3,
+        },
         "MobileViT",
         _cropped(72, 64),
     ),
     # The processor's defaults crop more than there is, and fill up with black.
-    "mobilevitv2": Family({"image_size": 64, "width_multiplier": 0.25, "initializer_range": 0.3}, "MobileViT", _cropped(56, 64)),
+    "mobilevitv2": Family(
+        {"image_size": 64, "width_multiplier": 0.25, "initializer_range": 0.3}, "MobileViT", _cropped(56, 64)
+    ),
     "perceiver": Family(_PERCEIVER, "Perceiver", _PERCEIVED),
     "perceiver (fourier)": Family(_PERCEIVER, "Perceiver", _PERCEIVED, "", 1),
     "perceiver (convolutions)": Family(_PERCEIVER, "Perceiver", _PERCEIVED, "", 2),
@@ -213,7 +224,8 @@ def save_family(name: str, folder: Path, change: Callable[[Any], None] | None = 
 
     family = FAMILIES[name]
     torch.manual_seed(SEED)
-    made = CONFIG_MAPPING[model_type(name)](**{**family.config, "num_labels": LABELS, **config})
+    labels = {"id2label": {number: f"label {number}" for number in range(LABELS)}, "num_labels": LABELS}
+    made = CONFIG_MAPPING[model_type(name)](**{**family.config, **labels, **config})
     processor = getattr(transformers, f"{family.processor}ImageProcessorPil")(**family.settings)
     model = getattr(transformers, _architecture(name))(made).eval()
     if not family.refused:
