@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import bentoml
 import httpx
 import pytest
 
@@ -92,3 +93,13 @@ def test_who_asks_for_no_number_of_labels_gets_what_there_is(served: tuple[str, 
     assert [answer.status_code for answer in too_many] == [422] * 3
     assert {answer.json()["field"] for answer in too_many} == {"top_k"}
     assert len(caller.post(f"/v2/classify?top_k={labels}", **raw).json()["predictions"]) == labels
+
+
+def test_bentomls_client_asks_for_no_number_either(served: tuple[str, Server], tmp_path: Path) -> None:
+    name, server = served
+    (tmp_path / "photo.png").write_bytes(encoded(crops(1)[0]))
+    key = server.create_key("client@example.org", "--limit", "100000/minute")["key"]
+    with bentoml.SyncHTTPClient(server.url, token=key) as client:
+        answer = client.classify_v2(image=tmp_path / "photo.png")
+        [entry] = client.classify_batch(images=[tmp_path / "photo.png"])["results"]
+    assert len(answer["predictions"]) == len(entry["predictions"]) >= 1, name
