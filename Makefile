@@ -47,6 +47,10 @@ model: install ## prepare the model anew: fetch, convert, compare with the refer
 	@mkdir -p $(BENTOML_HOME)
 	@$(BIN)/python -m model.prepare --anew
 
+.PHONY: families
+families: install-tests ## try every family of classifiers, and write the tables in README.md and docs/models.md
+	WRITE_FAMILIES=1 $(BIN)/pytest -s tests/test_families.py
+
 .PHONY: quantize
 quantize: $(VENV)/.quantize-installed ## make an int8 model from a folder of photographs: IMAGES=folder
 	@test -n "$(IMAGES)" || { echo "ERROR: name a folder of photographs: make quantize IMAGES=photos" >&2; exit 1; }

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-Spoil = Callable[[Path], None]
+Spoil = Callable[[Path], object]
 LFS_POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 46807446\n"
 
 
@@ -67,7 +67,8 @@ def _sharded(folder: Path, keep: int) -> None:
 
     values = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
-    names, where = sorted(values), {}
+    names = sorted(values)
+    where: dict[str, str] = {}
     for number in range(3):
         file = f"model-{number + 1:05}-of-00003.safetensors"
         part = {name: values[name] for name in names[number::3]}
@@ -110,6 +111,16 @@ def _folder_for_a_file(file: str) -> Spoil:
 
 def _labels(*keys: Any) -> dict[str, str]:
     return {str(key): f"label {key}" for key in keys}
+
+
+def _first_plane(values: dict[str, Any]) -> None:
+    name = next(name for name in values if name.endswith("patch_embeddings.projection.weight"))
+    values[name] = values[name][:, :1].contiguous()
+
+
+def _one_plane(folder: Path) -> None:
+    edit(folder, "config.json", num_channels=1)
+    weights(_first_plane)(folder)
 
 
 _CODE = {"AutoConfig": "own.OwnConfig", "AutoModelForImageClassification": "own.OwnModel"}
@@ -158,13 +169,7 @@ BAD: dict[str, tuple[Spoil, tuple[str, ...]]] = {
     "two-means": (processor(image_mean=[0.5, 0.5]), ("preprocessor_config.json", "image_mean")),
     "zero-deviation": (processor(image_std=[0.5, 0.0, 0.5]), ("preprocessor_config.json", "image_std")),
     "nan-mean": (processor(image_mean=[float("nan")] * 3), ("preprocessor_config.json", "image_mean")),
-    "one-channel": (
-        lambda folder: (
-            edit(folder, "config.json", num_channels=1),
-            weights(lambda values: _first_plane(values))(folder),
-        ),
-        ("config.json",),
-    ),
+    "one-channel": (_one_plane, ("config.json",)),
     "no-resize": (processor(do_resize=False), ("preprocessor_config.json", "resize")),
     "size-that-the-model-refuses": (processor(size={"height": 48, "width": 48}), ("48 x 48",)),
     "size-beyond-reason": (processor(size={"height": 10**9, "width": 10**9}), ("preprocessor_config.json", "size")),
@@ -179,11 +184,6 @@ BAD: dict[str, tuple[Spoil, tuple[str, ...]]] = {
     ),
     "timm": (write("config.json", '{"architecture": "resnet18", "pretrained_cfg": {}}'), ("config.json", "timm")),
 }
-
-
-def _first_plane(values: dict[str, Any]) -> None:
-    name = next(name for name in values if name.endswith("patch_embeddings.projection.weight"))
-    values[name] = values[name][:, :1].contiguous()
 
 
 # What looks odd and is served; the labels that it is served with.

@@ -73,7 +73,7 @@ def test_who_asks_for_no_number_of_labels_gets_what_there_is(served: tuple[str, 
     labels = len(caller.get(f"/v2/models/{name}").json()["labels"])
     body = encoded(crops(1)[0])
     files = {"image": ("photo.png", body)}
-    raw = {"content": body, "headers": {"Content-Type": "image/png"}}
+    raw: dict[str, Any] = {"content": body, "headers": {"Content-Type": "image/png"}}
     answers = [
         caller.post("/v2/classify", files=files),
         caller.post("/v2/classify?min_confidence=0", **raw),
