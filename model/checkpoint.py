@@ -22,7 +22,8 @@ _MOST_NAMED = 8
 def missing(folder: Path) -> str:
     """What the folder lacks to be a checkpoint, for people; empty where nothing is missing."""
     lacks = [] if (folder / CONFIG).is_file() else [CONFIG]
-    if not any((folder / name).is_file() for name in (PREPROCESSOR, PROCESSOR)):
+    # (What timm saves has neither; `check` says what it is.)
+    if not any((folder / name).is_file() for name in (PREPROCESSOR, PROCESSOR)) and not _is_of_timm(folder):
         lacks.append(PREPROCESSOR)
     if not any((folder / name).is_file() for name in (WEIGHTS, INDEX)):
         others = sorted(path.name for pattern in _OTHER_WEIGHTS for path in folder.glob(pattern))
@@ -41,7 +42,7 @@ def check(folder: Path) -> None:
     for path in (folder / CONFIG, folder / PREPROCESSOR, folder / PROCESSOR):
         if path.is_file():
             _refuse_code(path, read_json(path))
-    if "pretrained_cfg" in config or config.get("model_type") == "timm_wrapper":
+    if _is_of_timm(folder):
         raise _wrong(
             CONFIG,
             "timm_wrapper is not supported: transformers needs timm for it; use a checkpoint made for transformers",
@@ -77,6 +78,16 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise _wrong(path.name, f"it is no JSON object; {again}")
     return values
+
+
+def _is_of_timm(folder: Path) -> bool:
+    if not (folder / CONFIG).is_file():
+        return False
+    try:
+        config = read_json(folder / CONFIG)
+    except UnsupportedModel:
+        return False
+    return "pretrained_cfg" in config or config.get("model_type") == "timm_wrapper"
 
 
 def _read(path: Path, most: int = -1) -> bytes:

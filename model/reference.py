@@ -75,7 +75,20 @@ def load(folder: Path) -> Reference:
     config = _config(folder)
     function = _function(config)
     labels = _labels(config)
-    return Reference(_processor(folder), _model(folder, config), labels, function)
+    return Reference(load_processor(folder), _model(folder, config), labels, function)
+
+
+def load_processor(folder: Path) -> Any:
+    """Load the checkpoint's own image processor, transformers' version on Pillow.
+
+    Raises:
+        UnsupportedModel: transformers can't load one.
+    """
+    from transformers import AutoImageProcessor
+
+    # On Pillow also where torchvision is installed, whose resizing is another.
+    with told(f"{processor_file(folder)}: transformers can't make an image processor of what it says"):
+        return AutoImageProcessor.from_pretrained(folder, backend="pil", **_OF_FOLDER)
 
 
 def load_classifier(folder: Path, recipe: Recipe, function: str, stand_in: bool) -> Classifier:
@@ -151,14 +164,6 @@ def _function(config: Any) -> str:
             f"{CONFIG}: its problem_type is regression, whose answers are no probabilities; {_OTHER}."
         )
     return "sigmoid" if config.problem_type == "multi_label_classification" or config.num_labels == 1 else "softmax"
-
-
-def _processor(folder: Path) -> Any:
-    from transformers import AutoImageProcessor
-
-    # On Pillow also where torchvision is installed, whose resizing is another.
-    with told(f"{processor_file(folder)}: transformers can't make an image processor of what it says"):
-        return AutoImageProcessor.from_pretrained(folder, backend="pil", **_OF_FOLDER)
 
 
 def _model(folder: Path, config: Any) -> nn.Module:

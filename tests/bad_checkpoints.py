@@ -123,6 +123,11 @@ def _one_plane(folder: Path) -> None:
     weights(_first_plane)(folder)
 
 
+def _of_timm(folder: Path) -> None:
+    (folder / "preprocessor_config.json").unlink()
+    (folder / "config.json").write_text('{"architecture": "resnet18", "pretrained_cfg": {}}')
+
+
 _CODE = {"AutoConfig": "own.OwnConfig", "AutoModelForImageClassification": "own.OwnModel"}
 
 # What is wrong, how it is made (of a tiny ViT of 7 labels), and the words of the line that tells of it.
@@ -182,7 +187,7 @@ BAD: dict[str, tuple[Spoil, tuple[str, ...]]] = {
         processor(auto_map={"AutoImageProcessor": "own.OwnProcessor"}),
         ("preprocessor_config.json", "auto_map"),
     ),
-    "timm": (write("config.json", '{"architecture": "resnet18", "pretrained_cfg": {}}'), ("config.json", "timm")),
+    "timm": (_of_timm, ("config.json", "timm")),
 }
 
 
