@@ -254,8 +254,7 @@ def _number(value: Any, name: str) -> float:
 
 
 def _resample(processor: Any) -> int:
-    # Where nothing is said, transformers takes the bilinear filter.
-    value = 2 if processor.resample is None else processor.resample
+    value = processor.resample
     if isinstance(value, bool) or not isinstance(value, int) or value not in range(6):
         raise _Refused("resample is none of Pillow's numbers, 0 to 5")
     return int(value)

@@ -181,6 +181,7 @@ BAD: dict[str, tuple[Spoil, tuple[str, ...]]] = {
     "negative-size": (processor(size={"height": -32, "width": 32}), ("preprocessor_config.json", "size")),
     "unknown-size": (processor(size={"longest_edge": 32}), ("preprocessor_config.json", "size")),
     "no-crop": (processor(image_processor_type="CLIPImageProcessor", do_center_crop=False, size=32), ("crop",)),
+    "no-resample": (processor(resample=None), ("preprocessor_config.json", "resample")),
     "resample-99": (processor(resample=99), ("preprocessor_config.json", "resample")),
     "own-code": (config(auto_map=_CODE), ("config.json", "auto_map", "never run")),
     "own-processor": (
@@ -202,7 +203,6 @@ ODD: dict[str, tuple[Spoil, list[str]]] = {
         [str(number * 10) for number in range(7)],
     ),
     "other-order": (config(id2label=_labels(*range(6, -1, -1))), [f"label {number}" for number in range(7)]),
-    "no-resample": (processor(resample=None), [f"label {number}" for number in range(7)]),
     "unknown-problem": (config(problem_type="guessing"), [f"label {number}" for number in range(7)]),
     "one-mean-for-all": (processor(image_mean=0.5, image_std=0.25), [f"label {number}" for number in range(7)]),
     "no-processor-type": (processor(image_processor_type=None), [f"label {number}" for number in range(7)]),

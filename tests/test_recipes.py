@@ -1,11 +1,15 @@
 """Resizing by every kind of recipe: exactly and quickly the same, within bounds for images of any proportions."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from model.recipe import Recipe
 from model.resize import fit, fit_quickly
+from model.store import open_folder
 from tests.photographs import crops
 
 _PLAIN = (1 / 255, (0.0,) * 3, (1.0,) * 3)
@@ -59,3 +63,10 @@ def test_images_of_any_proportions_are_taken(name: str, size: tuple[int, int]) -
         seen = resize(Image.new("RGB", size, "white"), recipe)
         assert seen.shape == (recipe.height, recipe.width, 3)
         assert (seen[recipe.height // 2, recipe.width // 2] == 255).all()
+
+
+def test_models_that_were_prepared_before_functions_stay_with_softmax(tmp_path: Path) -> None:
+    recipe = Recipe(256, 3, 224, 224, *_PLAIN).to_dict()
+    manifest = {"origin": "o", "name": "n", "revision": "r", "stand_in": False, "labels": ["a"], "recipe": recipe}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    assert open_folder("n:r", tmp_path).manifest.function == "softmax"
