@@ -45,8 +45,12 @@ model: install ## prepare the model anew: fetch, convert, compare with the refer
 
 .PHONY: tune
 tune: install ## measure anew how the model is best computed on this machine, and print the table
-	@mkdir -p $(BENTOML_HOME)
+	@mkdir -p "$$BENTOML_HOME"
 	@$(BIN)/python -m model.tune --anew
+
+.PHONY: families
+families: install-tests ## try every family of classifiers, and write the tables in README.md and docs/models.md
+	WRITE_FAMILIES=1 $(BIN)/pytest -s tests/test_families.py
 
 .PHONY: quantize
 quantize: $(VENV)/.quantize-installed ## make an int8 model from a folder of photographs: IMAGES=folder

@@ -47,6 +47,7 @@ def _served(classification: Classification) -> Model:
         precision=engine.precision if engine else None,
         chosen=Chosen(**engine.chosen) if engine and engine.chosen else None,
         input=InputSize(width=classification.recipe.width, height=classification.recipe.height),
+        function=manifest.function,
         num_labels=len(manifest.labels),
         labels=manifest.labels,
     )

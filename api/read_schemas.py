@@ -99,6 +99,10 @@ class Model(BaseModel):
     precision: str | None = Field(description="What it computes in: `f32`, `bf16` or `int8`; null until it is loaded.")
     chosen: Chosen | None = Field(description="How it is computed on this machine, and why; null until it is loaded.")
     input: InputSize
+    function: str = Field(
+        description="What makes confidences of the model's answers: `softmax`, or `sigmoid` where several labels may "
+        "be right at once."
+    )
     num_labels: int
     labels: list[str] = Field(description="The label of each class, in the order of `class_id`.")
 

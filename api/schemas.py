@@ -50,7 +50,14 @@ class ClassifyAnswer(bentoml.IODescriptor):
     model: str
 
 
-TopK = Annotated[int, Field(ge=1, description="How many predictions to give; at most the number of labels.")]
+TopK = Annotated[
+    int,
+    Field(
+        ge=1,
+        description="How many predictions to give; at most the number of labels. Where it is not given: 5, or all of "
+        "a model of fewer labels.",
+    ),
+]
 MinConfidence = Annotated[float, Field(ge=0, le=1, description="Leave out predictions that are less probable.")]
 
 
@@ -59,6 +66,11 @@ class Options(BaseModel):
 
     top_k: TopK = 5
     min_confidence: MinConfidence = 0.0
+
+    @property
+    def asks_for_top_k(self) -> bool:
+        """Whether the caller said how many, rather than the default."""
+        return "top_k" in self.model_fields_set
 
 
 class _JsonWithOptions(BaseModel):

@@ -78,7 +78,7 @@ async def read_many(request: Request, most: int) -> Upload:
 def _options(request: Request, in_body: Mapping[str, object]) -> Options:
     """From the query or the body, whose word goes before."""
     in_query = read_values(request.query_params, Options)
-    return read_values({**in_query.model_dump(), **in_body}, Options)
+    return read_values({**in_query.model_dump(exclude_unset=True), **in_body}, Options)
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ async def classify_batch(request: Request, classification: Classification, most_
 
 def _check(options: Options, classification: Classification) -> None:
     labels = len(classification.manifest.labels)
-    if options.top_k > labels:
+    if options.asks_for_top_k and options.top_k > labels:
         raise Problem(422, f"The field 'top_k' is wrong: the model has {labels} labels; ask for fewer.", field="top_k")
 
 

@@ -56,7 +56,7 @@ class Engine(Protocol):
     streams: int
 
     def predict(self, images: Images, together: bool = True) -> Probabilities:
-        """uint8, n x height x width x 3 → float32, n x labels; each row sums to 1.
+        """uint8, n x height x width x 3 → float32, n x labels; each row sums to 1 where the function is softmax.
 
         Args:
             images: one batch.

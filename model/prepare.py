@@ -15,15 +15,13 @@ from numpy.typing import NDArray
 
 from configs.settings import Settings, SettingsError, load_settings
 from model import source, store, tune
-from model.errors import ModelError, SourceUnavailable, UnsupportedModel
+from model.checkpoint import FILES, check, processor_file
+from model.errors import ModelError, SourceUnavailable
+from model.recipe import Recipe
 from model.source import Checkpoint, HubUnreachable
 from model.store import CHECKPOINT, GRAPH, Manifest, PreparedModel
 
-# How far OpenVINO's float32 may be from torch's, in probability (the contract's bar).
-MOST_DIFFERENCE = 1e-4
-# How far a pixel of the recipe may be from the processor's, in normalised units: a rounding, never a wrong resize.
-MOST_PIXEL_DIFFERENCE = 1e-3
-SIZES = ((500, 375), (375, 500), (224, 224), (97, 301), (640, 640))
+_WHEN_UNKNOWN = "check that the disk has room and CLASSIFIER_MODEL names a whole checkpoint, or choose another one."
 
 
 def ensure(settings: Settings, anew: bool = False) -> PreparedModel:
@@ -57,37 +55,63 @@ def ensure(settings: Settings, anew: bool = False) -> PreparedModel:
 
 def _prepare_checkpoint(checkpoint: Checkpoint) -> PreparedModel:
     _say(f"Preparing {checkpoint.name} ({checkpoint.revision[:12]}): loading it in transformers ...")
-    from model import recipe, reference
+    check(checkpoint.folder)
+    from model import comparison, reference
+    from model.graph import Classifier, TransformersLogits, make_convertible
 
-    processor = reference.load_processor(checkpoint.folder)
-    recipe_ = recipe.from_processor(processor)
-    _compare_pixels(processor, recipe_)
-    classifier = reference.load_classifier(checkpoint.folder, recipe_, stand_in=False)
-    labels = reference.load_labels(checkpoint.folder)
-    manifest = Manifest(checkpoint.origin, checkpoint.name, checkpoint.revision, False, labels, recipe_.to_dict())
-    return _convert_and_store(classifier, manifest, lambda folder: _copy_checkpoint(checkpoint.folder, folder))
+    loaded = reference.load(checkpoint.folder)
+    recipe = comparison.compared_recipe(loaded, processor_file(checkpoint.folder))
+    expected = comparison.expected_answers(loaded, recipe)
+    make_convertible(loaded.model)
+    classifier = Classifier(TransformersLogits(loaded.model), recipe, loaded.function).eval()
+    manifest = Manifest(
+        checkpoint.origin,
+        checkpoint.name,
+        checkpoint.revision,
+        False,
+        loaded.labels,
+        recipe.to_dict(),
+        function=loaded.function,
+    )
+    return _convert_and_store(
+        classifier, manifest, recipe, expected, lambda folder: _copy_checkpoint(checkpoint.folder, folder)
+    )
 
 
 def _prepare_stand_in() -> PreparedModel:
     _say(f"Preparing the offline stand-in {source.STAND_IN_NAME} ...")
-    from model import reference, standin
+    import torch
+
+    from model import comparison, reference, standin
     from model.graph import Classifier
+    from model.resize import fit
 
     network, labels = standin.load()
     manifest = Manifest(
         source.STAND_IN_ORIGIN, source.STAND_IN_NAME, standin.REVISION, True, labels, standin.RECIPE.to_dict()
     )
     classifier = Classifier(network, standin.RECIPE).eval()
-    return _convert_and_store(classifier, manifest, lambda folder: reference.save_stand_in(network, folder))
+    batch = np.stack([fit(picture, standin.RECIPE) for picture in comparison.pictures()])
+    with torch.inference_mode():
+        expected = classifier(torch.from_numpy(batch)).numpy()
+    return _convert_and_store(
+        classifier, manifest, standin.RECIPE, expected, lambda folder: reference.save_stand_in(network, folder)
+    )
 
 
-def _convert_and_store(classifier: Any, manifest: Manifest, keep_checkpoint: Any) -> PreparedModel:
+def _convert_and_store(
+    classifier: Any, manifest: Manifest, recipe: Recipe, expected: NDArray[np.float32], keep_checkpoint: Any
+) -> PreparedModel:
+    from model.comparison import largest_difference
+    from model.reference import told
+
     with tempfile.TemporaryDirectory(prefix="classifier-") as name:
         folder = Path(name)
         _say("Converting it to OpenVINO ...")
-        _convert(classifier, manifest, folder / GRAPH)
+        with told("OpenVINO can't convert the model"):
+            _convert(classifier, recipe, folder / GRAPH)
         _say("Comparing it with the reference ...")
-        difference = _compare_answers(classifier, folder / GRAPH, manifest)
+        difference = largest_difference(folder / GRAPH, recipe, expected)
         manifest.fidelity["f32_largest_difference"] = difference
         keep_checkpoint(folder / CHECKPOINT)
         prepared = store.save(manifest, folder)
@@ -95,70 +119,22 @@ def _convert_and_store(classifier: Any, manifest: Manifest, keep_checkpoint: Any
     return prepared
 
 
-def _convert(classifier: Any, manifest: Manifest, path: Path) -> None:
+def _convert(classifier: Any, recipe: Recipe, path: Path) -> None:
     # OpenVINO's converter would report its use to its maker; without this package it has a stub that doesn't.
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     import openvino
     import torch
 
-    height, width = manifest.recipe["height"], manifest.recipe["width"]
-    example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
+    example = torch.zeros(2, recipe.height, recipe.width, 3, dtype=torch.uint8)
     graph = openvino.convert_model(
-        classifier, example_input=example, input=[([-1, height, width, 3], openvino.Type.u8)]
+        classifier, example_input=example, input=[([-1, recipe.height, recipe.width, 3], openvino.Type.u8)]
     )
     openvino.save_model(graph, path, compress_to_fp16=False)
 
 
-def _compare_pixels(processor: Any, recipe: Any) -> None:
-    """Raise where the recipe is not what the processor does."""
-    from model.resize import fit
-
-    mean, std = np.array(recipe.mean, np.float32), np.array(recipe.std, np.float32)
-    for number, size in enumerate(SIZES):
-        picture = _picture(*size, seed=number)
-        theirs = np.asarray(processor(picture, return_tensors="np")["pixel_values"][0])
-        ours = ((fit(picture, recipe) * np.float32(recipe.scale) - mean) / std).transpose(2, 0, 1)
-        if theirs.shape != ours.shape or np.abs(theirs - ours).max() > MOST_PIXEL_DIFFERENCE:
-            raise UnsupportedModel(
-                f"The image processor {type(processor).__name__} can't be reproduced exactly; "
-                "choose another CLASSIFIER_MODEL."
-            )
-
-
-def _compare_answers(classifier: Any, graph: Path, manifest: Manifest) -> float:
-    """The largest difference between the two engines' probabilities; raise where it is too large."""
-    import torch
-
-    from model.openvino_engine import OpenVinoEngine
-    from model.recipe import Recipe
-    from model.resize import fit
-
-    recipe = Recipe.from_dict(manifest.recipe)
-    batch = np.stack([fit(_picture(*size, seed=number), recipe) for number, size in enumerate(SIZES)])
-    with torch.inference_mode():
-        theirs = classifier(torch.from_numpy(batch)).numpy()
-    ours = OpenVinoEngine(graph, "f32").predict(batch)
-    difference = float(np.abs(theirs - ours).max())
-    if difference > MOST_DIFFERENCE or len(manifest.labels) != ours.shape[1]:
-        raise UnsupportedModel(f"OpenVINO's answers are {difference:.1e} off the reference; choose another model.")
-    return difference
-
-
-def _picture(width: int, height: int, seed: int) -> Any:
-    """A picture with edges, gradients and noise, the same for the same seed."""
-    from PIL import Image
-
-    random = np.random.default_rng(seed)
-    down, across = np.mgrid[0:height, 0:width] / max(width, height)
-    waves = [np.sin(random.uniform(2, 40) * down + random.uniform(2, 40) * across) for _ in range(3)]
-    values: NDArray[np.float64] = np.stack(waves, -1) * 100 + 128 + random.normal(0, 12, (height, width, 3))
-    values[height // 3 : height // 2, width // 4 : width // 2] = random.uniform(0, 255, 3)
-    return Image.fromarray(values.clip(0, 255).astype(np.uint8))
-
-
 def _copy_checkpoint(come_from: Path, folder: Path) -> None:
     folder.mkdir()
-    for pattern in source.CHECKPOINT_FILES:
+    for pattern in FILES:
         for path in come_from.glob(pattern):
             shutil.copyfile(path, folder / path.name)
 
@@ -182,6 +158,10 @@ def main(arguments: list[str] | None = None) -> int:
         prepared = ensure(settings, anew)
     except (ModelError, SettingsError) as error:
         _say(f"ERROR: {error}")
+        return 1
+    except Exception as error:
+        # What nobody has thought of is told without a traceback, which would name paths.
+        _say(f"ERROR: Preparing the model fails ({type(error).__name__}); {_WHEN_UNKNOWN}")
         return 1
     tune.ensure(prepared, settings, _say)
     _say(f"Ready: {prepared.tag} ({time.monotonic() - began:.1f} s).")

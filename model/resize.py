@@ -5,6 +5,7 @@ Images are grey (`L`) or `RGB`; a grey one is resized as such, which gives the s
 
 import math
 import threading
+from dataclasses import dataclass, replace
 
 import numpy as np
 from cykooz_resizer import CropBox, FilterType, ResizeAlg, ResizeOptions, Resizer
@@ -34,16 +35,18 @@ def fit(image: Image.Image, recipe: Recipe) -> NDArray[np.uint8]:
     Returns:
         uint8, height x width x 3 of the recipe.
     """
-    resample, size = Image.Resampling(recipe.resample), (recipe.width, recipe.height)
-    if recipe.resize_shortest is None:
-        return _pixels(_shortened(image).resize(size, resample))
+    image = _prepared(image, recipe)
+    resample = Image.Resampling(recipe.resample)
     width, height = resized(image.size, recipe)
-    left, top = (width - recipe.width) // 2, (height - recipe.height) // 2
     if width * height <= MOST_RESIZED_PIXELS:
-        crop = (left, top, left + recipe.width, top + recipe.height)
-        return _pixels(image.resize((width, height), resample).crop(crop))
-    x, y, across, down = _cropped(image.size, recipe)
-    return _pixels(image.resize(size, resample, (x, y, x + across, y + down)))
+        whole = image.resize((width, height), resample)
+        if (width, height) == (recipe.width, recipe.height):
+            return _pixels(whole)
+        left, top = (width - recipe.width) // 2, (height - recipe.height) // 2
+        return _pixels(whole.crop((left, top, left + recipe.width, top + recipe.height)))
+    across, down = _kept(image.size, recipe)
+    box = (across.first, down.first, across.first + across.length, down.first + down.length)
+    return _placed(image.resize((across.pixels, down.pixels), resample, box), across, down, recipe)
 
 
 def fit_quickly(image: Image.Image, recipe: Recipe) -> NDArray[np.uint8]:
@@ -53,19 +56,22 @@ def fit_quickly(image: Image.Image, recipe: Recipe) -> NDArray[np.uint8]:
     255. (Pillow takes very tall images the other way round; there 1 in 7 is off, by 1.) Both passes in one call would
     come in the other order, up to 15 off at sharp edges.
     """
-    if recipe.resize_shortest is None:
-        image = _shortened(image)
     kernel = _FILTERS.get(Image.Resampling(recipe.resample))
-    x, y, across, down = _cropped(image.size, recipe)
-    first, last = _rows_needed(y, down, image.height, recipe)
-    if kernel is None or min(x, y) < 0 or (last - first) * recipe.width > MOST_RESIZED_PIXELS:
+    if kernel is None:
         return fit(image, recipe)
-    rows = Image.new(image.mode, (recipe.width, last - first))
-    done = Image.new(image.mode, (recipe.width, recipe.height))
+    image = _prepared(image, recipe)
+    across, down = _kept(image.size, recipe)
+    first, last = _rows_needed(down, image.height)
+    if (last - first) * across.pixels > MOST_RESIZED_PIXELS:
+        return fit(image, replace(recipe, keep=None))
+    rows = Image.new(image.mode, (across.pixels, last - first))
+    done = Image.new(image.mode, (across.pixels, down.pixels))
     convolution, resizer = ResizeAlg.convolution(kernel), _resizer()
-    resizer.resize_pil(image, rows, ResizeOptions(convolution, crop_box=CropBox(x, first, across, last - first)))
-    resizer.resize_pil(rows, done, ResizeOptions(convolution, crop_box=CropBox(0, y - first, recipe.width, down)))
-    return _pixels(done)
+    crop = CropBox(across.first, first, across.length, last - first)
+    resizer.resize_pil(image, rows, ResizeOptions(convolution, crop_box=crop))
+    crop = CropBox(0, down.first - first, across.pixels, down.length)
+    resizer.resize_pil(rows, done, ResizeOptions(convolution, crop_box=crop))
+    return _placed(done, across, down, recipe)
 
 
 def resized(size: tuple[int, int], recipe: Recipe) -> tuple[int, int]:
@@ -73,25 +79,68 @@ def resized(size: tuple[int, int], recipe: Recipe) -> tuple[int, int]:
     width, height = size
     shortest = recipe.resize_shortest
     if shortest is None:
-        return recipe.width, recipe.height
+        down, across = recipe.squeeze or (recipe.height, recipe.width)
+        return across, down
     if width <= height:
-        return shortest, int(shortest * height / width)
-    return int(shortest * width / height), shortest
+        across, down = shortest, int(shortest * height / width)
+    else:
+        across, down = int(shortest * width / height), shortest
+    return across + -across % recipe.multiple, down + -down % recipe.multiple
 
 
-def _cropped(size: tuple[int, int], recipe: Recipe) -> tuple[float, float, float, float]:
-    """The part of an image of that size that is left after the crop: left, top, width and height."""
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Along one axis, what the crop keeps of an image.
+
+    Attributes:
+        first, length: where it begins in the image, and how long it is there; in pixels, and parts of them.
+        pixels: its length in the result.
+        blank: how much of the result comes before it, black, where the resized image is smaller than the crop.
+    """
+
+    first: float
+    length: float
+    pixels: int
+    blank: int
+
+    @classmethod
+    def of(cls, edge: int, resized_to: int, wanted: int) -> "_Kept":
+        """What is kept of an edge that is resized, and then cropped to what is wanted."""
+        begin = (resized_to - wanted) // 2
+        first, last = max(0, begin), min(resized_to, begin + wanted)
+        ratio = edge / resized_to
+        return cls(first * ratio, min((last - first) * ratio, edge - first * ratio), last - first, first - begin)
+
+
+def _kept(size: tuple[int, int], recipe: Recipe) -> tuple[_Kept, _Kept]:
+    """What the crop keeps of an image of that size, across and down."""
     width, height = resized(size, recipe)
-    left, top = (width - recipe.width) // 2, (height - recipe.height) // 2
-    across, down = size[0] / width, size[1] / height
-    x, y = left * across, top * down
-    return x, y, min(recipe.width * across, size[0] - x), min(recipe.height * down, size[1] - y)
+    return _Kept.of(size[0], width, recipe.width), _Kept.of(size[1], height, recipe.height)
 
 
-def _rows_needed(y: float, down: float, height: int, recipe: Recipe) -> tuple[int, int]:
-    """The rows that the convolution along columns reads, for an image whose crop begins at `y` and is `down` high."""
-    reach = math.ceil(_WIDEST_FILTER * max(1.0, down / recipe.height)) + 1
-    return max(0, math.floor(y) - reach), min(height, math.ceil(y + down) + reach)
+def _rows_needed(down: _Kept, height: int) -> tuple[int, int]:
+    """The rows that the convolution along columns reads."""
+    reach = math.ceil(_WIDEST_FILTER * max(1.0, down.length / down.pixels)) + 1
+    return max(0, math.floor(down.first) - reach), min(height, math.ceil(down.first + down.length) + reach)
+
+
+def _prepared(image: Image.Image, recipe: Recipe) -> Image.Image:
+    """The part of the image that is resized, with no edge that is too long."""
+    if recipe.keep is not None:
+        shorter = min(image.size)
+        across, down = (max(1, int(share * shorter)) for share in recipe.keep[::-1])
+        left, top = (image.width - across) // 2, (image.height - down) // 2
+        image = image.crop((left, top, left + across, top + down))
+    return _shortened(image) if recipe.resize_shortest is None else image
+
+
+def _placed(image: Image.Image, across: _Kept, down: _Kept, recipe: Recipe) -> NDArray[np.uint8]:
+    """The result, with the part of it that the image makes up where it belongs."""
+    if image.size == (recipe.width, recipe.height):
+        return _pixels(image)
+    result = Image.new(image.mode, (recipe.width, recipe.height))
+    result.paste(image, (across.blank, down.blank))
+    return _pixels(result)
 
 
 def _shortened(image: Image.Image) -> Image.Image:

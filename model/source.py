@@ -13,6 +13,7 @@ from pathlib import Path
 
 from configs.settings import Settings
 from model import store
+from model.checkpoint import FILES, missing
 from model.errors import SourceUnavailable
 from model.store import PreparedModel
 
@@ -23,7 +24,6 @@ HUB_ANSWERS_WITHIN_S = 8.0
 HUB_ASKED_AGAIN_S = 2.0
 STAND_IN_NAME = "squeezenet-1.1-offline-stand-in"
 STAND_IN_ORIGIN = "stand-in"
-CHECKPOINT_FILES = ("config.json", "preprocessor_config.json", "model*.safetensors", "model.safetensors.index.json")
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,15 @@ def checkpoint(settings: Settings) -> Checkpoint:
 
 def _is_folder(settings: Settings) -> bool:
     text = settings.model
-    if Path(text).expanduser().is_dir():
+    try:
+        path = Path(text).expanduser()
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except (OSError, RuntimeError):
+        raise SourceUnavailable("CLASSIFIER_MODEL names a directory that can't be read; correct it.") from None
+    if is_folder:
         return True
+    if is_file:
+        raise SourceUnavailable("CLASSIFIER_MODEL names a file; name the directory that the checkpoint lies in.")
     if text.startswith(("/", ".", "~")) or text.count("/") > 1:
         raise SourceUnavailable("CLASSIFIER_MODEL names a directory that does not exist; correct it.")
     return False
@@ -112,20 +119,30 @@ def _origin(settings: Settings) -> str:
 
 def _require(folder: Path) -> None:
     """Raise where the folder is no checkpoint."""
-    missing = [name for name in ("config.json", "preprocessor_config.json") if not (folder / name).is_file()]
-    if not any(folder.glob("model*.safetensors")):
-        missing.append("model.safetensors")
-    if missing:
-        raise SourceUnavailable(f"The checkpoint that CLASSIFIER_MODEL names lacks {', '.join(missing)}.")
+    try:
+        lacks = missing(folder)
+    except OSError:
+        raise _unreadable("directory") from None
+    if lacks:
+        raise SourceUnavailable(f"The checkpoint that CLASSIFIER_MODEL names lacks {lacks}.")
 
 
 def _digest(folder: Path) -> str:
     """A digest of the checkpoint's files: another checkpoint in the same directory is another version."""
     digest = hashlib.sha256()
-    for path in sorted(path for pattern in CHECKPOINT_FILES for path in folder.glob(pattern)):
-        with path.open("rb") as file:
-            digest.update(f"{path.name}:{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    for path in sorted(path for pattern in FILES for path in folder.glob(pattern)):
+        try:
+            with path.open("rb") as file:
+                digest.update(f"{path.name}:{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        except OSError:
+            raise _unreadable(path.name) from None
     return digest.hexdigest()
+
+
+def _unreadable(name: str) -> SourceUnavailable:
+    return SourceUnavailable(
+        f"The checkpoint that CLASSIFIER_MODEL names has a {name} that can't be read; give this user the permission."
+    )
 
 
 def _from_hub(settings: Settings) -> Checkpoint:
@@ -137,7 +154,7 @@ def _from_hub(settings: Settings) -> Checkpoint:
     try:
         patience_s = HUB_ANSWERS_WITHIN_S if stand_in() is None else HUB_ASKED_AGAIN_S
         _within(patience_s, lambda: _ask_hub(name, wanted, patience_s, token))
-        folder = Path(snapshot_download(name, revision=wanted, allow_patterns=list(CHECKPOINT_FILES), token=token))
+        folder = Path(snapshot_download(name, revision=wanted, allow_patterns=list(FILES), token=token))
     except SourceUnavailable:
         raise
     except Exception as error:
@@ -185,7 +202,7 @@ def _in_cache(name: str, revision: str) -> Path | None:
     from huggingface_hub import snapshot_download
 
     try:
-        found = snapshot_download(name, revision=revision, allow_patterns=list(CHECKPOINT_FILES), local_files_only=True)
+        found = snapshot_download(name, revision=revision, allow_patterns=list(FILES), local_files_only=True)
     except Exception:
         return None
     return Path(found)

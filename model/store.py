@@ -38,6 +38,7 @@ class Manifest:
         labels: the label of each class, in order.
         recipe: how an image becomes its input.
         fidelity: how far its answers were from the reference's when it was prepared.
+        function: what makes probabilities of logits: `softmax` or `sigmoid`.
     """
 
     origin: str
@@ -47,6 +48,7 @@ class Manifest:
     labels: list[str]
     recipe: dict[str, Any]
     fidelity: dict[str, Any] = field(default_factory=dict)
+    function: str = "softmax"
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,8 @@ class TorchEngine:
         self.precision = precision
         element = torch.bfloat16 if self.precision == "bf16" else torch.float32
         recipe = prepared.recipe
-        classifier = load_classifier(prepared.folder / CHECKPOINT, recipe, prepared.manifest.stand_in)
+        manifest = prepared.manifest
+        classifier = load_classifier(prepared.folder / CHECKPOINT, recipe, manifest.function, manifest.stand_in)
         self._classifier = classifier.to(self._device, element, memory_format=torch.channels_last)
         # Batches are filled up to one of these: a GPU is prepared for a few shapes, not for all.
         self._sizes = [*(2**power for power in range((max_batch - 1).bit_length())), max_batch]

@@ -29,6 +29,11 @@ ENDS_WITHIN_S = 30
 _INHERITED = {name: value for name, value in os.environ.items() if not name.startswith(("CLASSIFIER_", "BENTOML_"))}
 
 
+def inherited() -> dict[str, str]:
+    """The environment that a process of the tests starts from."""
+    return dict(_INHERITED)
+
+
 # Below those that the system gives to connections that go out: between the look and the start, one could take it.
 _PORTS = range(15_000, 32_000)
 

@@ -177,7 +177,16 @@ def test_a_jpeg_of_very_many_scans_is_refused_before_it_is_decoded(progressive: 
         read_header(photo[:-2] + scan * 3000 + photo[-2:], MAX_PIXELS)
 
 
-@pytest.mark.parametrize("recipe", [RECIPE, Recipe(None, 3, 224, 224, 1.0, (0.0,) * 3, (1.0,) * 3)])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        RECIPE,
+        Recipe(None, 3, 224, 224, 1.0, (0.0,) * 3, (1.0,) * 3),
+        Recipe(None, 3, 224, 224, 1.0, (0.0,) * 3, (1.0,) * 3, squeeze=(256, 256)),
+        Recipe(None, 3, 224, 224, 1.0, (0.0,) * 3, (1.0,) * 3, keep=(0.875, 0.875)),
+        Recipe(250, 3, 224, 224, 1.0, (0.0,) * 3, (1.0,) * 3, multiple=32),
+    ],
+)
 @pytest.mark.parametrize("size", [(1, 400_000), (400_000, 1), (1, 2_000_000), (2_000_000, 1)])
 @pytest.mark.parametrize("exact", [True, False])
 def test_a_thin_image_takes_no_more_memory_than_it_has_pixels(

@@ -1,0 +1,174 @@
+"""Check the files of a checkpoint before a library reads them, so that what is wrong is told by file and reason."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from model.errors import UnsupportedModel
+
+CONFIG = "config.json"
+PREPROCESSOR = "preprocessor_config.json"
+# Newer checkpoints may have the image processor's configuration in here, nested; it then goes before the other file.
+PROCESSOR = "processor_config.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+FILES = (CONFIG, PREPROCESSOR, PROCESSOR, "model*.safetensors", INDEX)
+
+_LFS_POINTER = b"version https://git-lfs.github.com/"
+_OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.onnx")
+_MOST_NAMED = 8
+
+
+def missing(folder: Path) -> str:
+    """What the folder lacks to be a checkpoint, for people; empty where nothing is missing."""
+    lacks = [] if (folder / CONFIG).is_file() else [CONFIG]
+    # (What timm saves has neither; `check` says what it is.)
+    if not any((folder / name).is_file() for name in (PREPROCESSOR, PROCESSOR)) and not _is_of_timm(folder):
+        lacks.append(PREPROCESSOR)
+    if not any((folder / name).is_file() for name in (WEIGHTS, INDEX)):
+        others = sorted(path.name for pattern in _OTHER_WEIGHTS for path in folder.glob(pattern))
+        unread = f" ({others[0]} is not read: save it anew with save_pretrained)" if others else ""
+        lacks.append(WEIGHTS + unread)
+    return ", ".join(lacks)
+
+
+def check(folder: Path) -> None:
+    """Return where the files are whole, and say what they have to.
+
+    Raises:
+        UnsupportedModel: they don't; one sentence that names the file, the reason, and what to do.
+    """
+    config = read_json(folder / CONFIG)
+    for path in (folder / CONFIG, folder / PREPROCESSOR, folder / PROCESSOR):
+        if path.is_file():
+            _refuse_code(path, read_json(path))
+    if _is_of_timm(folder):
+        raise _wrong(
+            CONFIG,
+            "timm_wrapper is not supported: transformers needs timm for it; use a checkpoint made for transformers",
+        )
+    if not isinstance(config.get("model_type"), str):
+        raise _wrong(CONFIG, "it has no model_type; save the model anew with save_pretrained")
+    _check_labels(config.get("id2label"))
+    for path in _weights(folder):
+        _check_weights(path)
+
+
+def processor_file(folder: Path) -> str:
+    """The name of the file that configures the image processor."""
+    if (folder / PROCESSOR).is_file() and "image_processor" in read_json(folder / PROCESSOR):
+        return PROCESSOR
+    return PREPROCESSOR
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in that file.
+
+    Raises:
+        UnsupportedModel: it can't be read, or is none.
+    """
+    again = "fetch the checkpoint again"
+    text = _read(path)
+    if text.startswith(_LFS_POINTER):
+        raise _wrong(path.name, _pointer())
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        raise _wrong(path.name, f"it is not valid JSON; {again}") from None
+    if not isinstance(values, dict):
+        raise _wrong(path.name, f"it is no JSON object; {again}")
+    return values
+
+
+def _is_of_timm(folder: Path) -> bool:
+    if not (folder / CONFIG).is_file():
+        return False
+    try:
+        config = read_json(folder / CONFIG)
+    except UnsupportedModel:
+        return False
+    return "pretrained_cfg" in config or config.get("model_type") == "timm_wrapper"
+
+
+def _read(path: Path, most: int = -1) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(most)
+    except PermissionError:
+        raise _wrong(path.name, "it may not be read; give this user the permission") from None
+    except OSError:
+        raise _wrong(path.name, "it can't be read; fetch the checkpoint again") from None
+
+
+def _refuse_code(path: Path, values: dict[str, Any]) -> None:
+    nested = values.get("image_processor")
+    if values.get("auto_map") or (isinstance(nested, dict) and nested.get("auto_map")):
+        raise _wrong(
+            path.name,
+            "its auto_map names Python code of the checkpoint's own, which is never run; use a checkpoint of a model "
+            "that transformers itself has",
+        )
+
+
+def _check_labels(id2label: Any) -> None:
+    if id2label is None:
+        return
+    if not isinstance(id2label, dict):
+        raise _wrong(CONFIG, 'id2label is no object; write it as {"0": "first label", "1": "second label"}')
+    if not id2label:
+        raise _wrong(CONFIG, "id2label is empty; name the label of every class, from 0 on")
+    numbers = [key for key in id2label if key.isascii() and key.isdigit() and str(int(key[:9])) == key]
+    if len(numbers) < len(id2label):
+        raise _wrong(CONFIG, "id2label has keys that are no class numbers; number the labels from 0 on")
+    lacking = sorted(set(range(len(id2label))) - set(map(int, numbers)))
+    if lacking:
+        named = ", ".join(map(str, lacking[:_MOST_NAMED])) + (", ..." if len(lacking) > _MOST_NAMED else "")
+        raise _wrong(CONFIG, f"id2label has no label for {named}; number the labels from 0 to {len(id2label) - 1}")
+    for key, label in id2label.items():
+        if isinstance(label, bool) or not isinstance(label, (str, int, float)):
+            raise _wrong(CONFIG, f"id2label has no text for {key}; labels are texts")
+
+
+def _weights(folder: Path) -> list[Path]:
+    """The files that hold the weights."""
+    if (folder / WEIGHTS).exists():
+        return [folder / WEIGHTS]
+    shards = read_json(folder / INDEX).get("weight_map")
+    if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()) or not shards:
+        raise _wrong(INDEX, "it has no weight_map; fetch the checkpoint again")
+    names = sorted(set(shards.values()))
+    for name in names:
+        # Files of other names, or in other folders, are not kept with the prepared model.
+        if "/" in name or not name.startswith("model") or not name.endswith(".safetensors"):
+            raise _wrong(
+                INDEX, "it names files other than model*.safetensors; save the model anew with save_pretrained"
+            )
+        if not (folder / name).is_file():
+            raise _wrong(INDEX, f"it names {name}, which is missing; fetch the checkpoint again")
+    return [folder / name for name in names]
+
+
+def _check_weights(path: Path) -> None:
+    # Imported here: what only serves has no safetensors.
+    from safetensors import SafetensorError, safe_open
+
+    begin = _read(path, 100)
+    if begin.startswith(_LFS_POINTER):
+        raise _wrong(path.name, _pointer())
+    if not begin:
+        raise _wrong(path.name, "it is empty; fetch the checkpoint again")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            is_empty = not file.keys()
+    except (SafetensorError, OSError, ValueError):
+        raise _wrong(path.name, "it is cut off, or no safetensors file; fetch the checkpoint again") from None
+    if is_empty:
+        raise _wrong(path.name, "it holds no weights; save the model anew with save_pretrained")
+
+
+def _pointer() -> str:
+    return "it is a Git LFS pointer instead of the file; run 'git lfs pull' in the checkpoint's folder"
+
+
+def _wrong(name: str, reason: str) -> UnsupportedModel:
+    return UnsupportedModel(f"{name}: {reason}.")
