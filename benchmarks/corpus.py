@@ -1,0 +1,171 @@
+"""Posts the image files of other projects' source packages, and holds the answers against transformers' own.
+
+`python -m benchmarks.corpus [PROJECT ...]`, or `make corpus`. The packages are downloaded into a temporary folder, which
+is deleted at the end. Exits 1 where an answer is a surprise: a status that is not the one of the file's kind, one that no
+image should have, confidences off by more than the contract allows in float32, an answer that takes too long, or a line
+in the server's log that is no answer's.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+from PIL import Image
+
+from benchmarks import pictures, sdists
+from tests.checkpoints import reference_probabilities, save_resnet18
+from tests.servers import Server, run_prepare
+
+PROJECTS = ("pillow", "scikit-image", "imageio", "tifffile")
+# Whatever is posted: no other status is any image's.
+STATUSES = frozenset({200, 400, 413, 415, 422})
+# The contract's bar, and what rounding to 4 decimals adds.
+MOST_OFF = 1e-4 + 5e-5
+LONGEST_S = 5.0
+TIMEOUT_S = 30.0
+MAX_PIXELS, MAX_BODY_BYTES = 50_000_000, 10 * 1024 * 1024
+LABELS = 20
+# Pictures that wait for the reference, in pixels.
+_MOST_WAITING = 30_000_000
+# How sure the model made on the spot is of its answers: enough for a wrong pixel to show.
+_GAIN = 3.0
+_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+@dataclass
+class Result:
+    """What came of one file."""
+
+    name: str
+    kind: str
+    status: int
+    detail: str
+    compared: bool = False
+    surprises: list[str] = field(default_factory=list)
+
+    @property
+    def row(self) -> tuple[str, str, int, str]:
+        """Where it counts in the table."""
+        return (Path(self.name).suffix.lower() or "(none)", self.kind, self.status, "yes" if self.compared else "")
+
+
+def main() -> None:
+    """Post all files, print what came of them, and exit 1 where something is a surprise."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.corpus", description=__doc__)
+    parser.add_argument("projects", nargs="*", default=PROJECTS, help="of PyPI; default: %(default)s")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="corpus-") as name:
+        folder = Path(name)
+        for project in arguments.projects:
+            print(f"{sdists.fetch(project, folder / 'files' / project)} is unpacked", flush=True)
+        checkpoint = folder / "resnet-18"
+        save_resnet18(checkpoint, gain=_GAIN)
+        settings = {"CLASSIFIER_MODEL": str(checkpoint), "CLASSIFIER_OFFLINE_MODEL": "deny"}
+        prepared = run_prepare(folder / "prepared" / "models", **settings)
+        assert prepared.returncode == 0, prepared.stderr
+        server = Server(folder / "it", folder / "prepared" / "models", CLASSIFIER_PRECISION="f32", **settings)
+        server.start()
+        try:
+            results = _ask(server, checkpoint, folder / "files")
+            lines = _odd_lines(server)
+        finally:
+            server.end()
+    sys.exit(_report(results, lines))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All that is called an image, or begins like one."""
+    suffixes = Image.registered_extensions()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.is_symlink() and path.stat().st_size:
+            with path.open("rb") as opened:
+                start = opened.read(4)
+            if path.suffix.lower() in suffixes or start.startswith(_STARTS):
+                yield path
+
+
+def _ask(server: Server, checkpoint: Path, folder: Path) -> list[Result]:
+    key = server.create_key("corpus@example.org", "--limit", "1000000/minute")["key"]
+    results: list[Result] = []
+    waiting: list[tuple[Result, dict[str, float], Image.Image]] = []
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/octet-stream"}
+    with httpx.Client(base_url=server.url, headers=headers, timeout=TIMEOUT_S) as client:
+        for path in _files(folder):
+            result, told, picture = _one(client, str(path.relative_to(folder)), path.read_bytes())
+            results.append(result)
+            if told is not None and picture.image is not None:
+                waiting.append((result, told, picture.image))
+            if sum(image.width * image.height for *_, image in waiting) > _MOST_WAITING:
+                _compare(checkpoint, waiting)
+                waiting = []
+    if waiting:
+        _compare(checkpoint, waiting)
+    return results
+
+
+def _one(client: httpx.Client, name: str, data: bytes) -> tuple[Result, dict[str, float] | None, pictures.Picture]:
+    picture = pictures.read(data, MAX_PIXELS)
+    wanted = picture.statuses if len(data) <= MAX_BODY_BYTES else frozenset({413})
+    started = time.perf_counter()
+    try:
+        answer = client.post(f"/v2/classify?top_k={LABELS}", content=data)
+    except httpx.HTTPError as error:
+        return Result(name, picture.kind, 0, "", surprises=[f"no answer: {type(error).__name__}"]), None, picture
+    seconds = time.perf_counter() - started
+    body = answer.json()
+    result = Result(name, picture.kind, answer.status_code, body.get("detail", ""))
+    if answer.status_code not in STATUSES:
+        result.surprises.append("a status that no image should have")
+    elif answer.status_code not in wanted:
+        result.surprises.append(f"wanted {' or '.join(map(str, sorted(wanted)))}")
+    if seconds > LONGEST_S:
+        result.surprises.append(f"took {seconds:.1f} s")
+    if answer.status_code != 200:
+        return result, None, picture
+    seen = (body["image"]["width"], body["image"]["height"])
+    if picture.image is not None and picture.image.size != seen:
+        result.surprises.append(f"said to be of {seen}, and is of {picture.image.size}")
+    return result, {one["label"]: one["confidence"] for one in body["predictions"]}, picture
+
+
+def _compare(checkpoint: Path, waiting: list[tuple[Result, dict[str, float], Image.Image]]) -> None:
+    shares = reference_probabilities(checkpoint, [image for *_, image in waiting])
+    for (result, told, _), reference in zip(waiting, shares, strict=True):
+        result.compared = True
+        off = max(abs(confidence - reference[label]) for label, confidence in told.items())
+        if off > MOST_OFF:
+            result.surprises.append(f"a confidence is off by {off:.4f}")
+
+
+def _odd_lines(server: Server) -> list[str]:
+    """Lines of the log behind the first answer that tell of no request."""
+    lines = server.log.read_text().splitlines()
+    first = next((number for number, line in enumerate(lines) if "/v2/classify" in line), len(lines))
+    return [line for line in lines[first:] if "/v2/classify" not in line]
+
+
+def _report(results: list[Result], lines: list[str]) -> int:
+    rows = Counter(result.row for result in results)
+    print(f"{'files':>5}  {'status':6}  {'compared':8}  {'name':8}  kind")
+    for (suffix, kind, status, compared), number in sorted(rows.items()):
+        print(f"{number:5}  {status:6}  {compared:8}  {suffix:8}  {kind}")
+    statuses = Counter(result.status for result in results)
+    told = ", ".join(f"{number} with {status}" for status, number in sorted(statuses.items()))
+    print(f"{len(results)} files: {told}; {sum(result.compared for result in results)} held against the reference")
+    surprising = [result for result in results if result.surprises]
+    for result in surprising:
+        print(f"SURPRISE {result.name} ({result.kind}): {result.status} {result.detail} - {'; '.join(result.surprises)}")
+    for line in lines:
+        print(f"SURPRISE in the log: {line}")
+    print(f"{len(surprising) + len(lines)} surprises")
+    return 1 if surprising or lines or not results else 0
+
+
+if __name__ == "__main__":
+    main()
