@@ -1,9 +1,9 @@
 """Posts the image files of other projects' source packages, and holds the answers against transformers' own.
 
-`python -m benchmarks.corpus [PROJECT ...]`, or `make corpus`. The packages are downloaded into a temporary folder, which
-is deleted at the end. Exits 1 where an answer is a surprise: a status that is not the one of the file's kind, one that no
-image should have, confidences off by more than the contract allows in float32, an answer that takes too long, or a line
-in the server's log that is no answer's.
+`python -m benchmarks.corpus [PROJECT ...]`, or `make corpus`. The packages are downloaded into a temporary folder,
+which is deleted at the end. Exits 1 where an answer is a surprise: a status that is not the one of the file's kind, or
+one that no image should have; confidences off by more than the contract allows in float32; an answer that takes too
+long; a line in the server's log that is no answer's.
 """
 
 import argparse
@@ -160,7 +160,9 @@ def _report(results: list[Result], lines: list[str]) -> int:
     print(f"{len(results)} files: {told}; {sum(result.compared for result in results)} held against the reference")
     surprising = [result for result in results if result.surprises]
     for result in surprising:
-        print(f"SURPRISE {result.name} ({result.kind}): {result.status} {result.detail} - {'; '.join(result.surprises)}")
+        print(
+            f"SURPRISE {result.name} ({result.kind}): {result.status}, {'; '.join(result.surprises)}. {result.detail}"
+        )
     for line in lines:
         print(f"SURPRISE in the log: {line}")
     print(f"{len(surprising) + len(lines)} surprises")

@@ -17,6 +17,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 # Texts decide nothing.
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 2**30
 _WIDE = ("I", "F")
+_PNG = b"\x89PNG\r\n\x1a\n"
+# Microsoft's BI_BITFIELDS and BI_ALPHABITFIELDS.
+_BIT_FIELDS = (3, 6)
 
 
 @dataclass(frozen=True)
@@ -38,24 +41,52 @@ def read(data: bytes, max_pixels: int) -> Picture:
     """Tell what the server should make of a file."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            opened = Image.open(io.BytesIO(data), formats=FORMATS)
-        except UnidentifiedImageError:
-            return _unidentified(data, max_pixels)
-        except Image.DecompressionBombError:
-            return Picture("too large", frozenset({422}))
-        except Exception:
-            return Picture("damaged", frozenset({400}))
-        kind = f"{'JPEG' if opened.format == 'MPO' else opened.format} {opened.mode}"
-        if opened.width * opened.height > max_pixels:
-            return Picture(kind, frozenset({422}))
-        if opened.format == "TIFF" and (read := _wide_tiff(data, kind)) is not None:
-            return read
-        try:
-            opened.load()
-        except Exception:
-            return Picture(f"{kind}, damaged", frozenset({400}))
-        return Picture(kind, frozenset({200}), _on_white(_upright(opened)))
+        picture = _read(data, max_pixels)
+        if picture.statuses == {400} and data.startswith(_PNG) and (pixels := _pixels_of_png(data)) != data:
+            # What is wrong may be a text, and no pixel.
+            picture = _read(pixels, max_pixels)
+        return picture
+
+
+def _read(data: bytes, max_pixels: int) -> Picture:
+    try:
+        opened = Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        return _unidentified(data, max_pixels)
+    except Image.DecompressionBombError:
+        return Picture("too large", frozenset({422}))
+    except Exception:
+        return _unopened(data)
+    kind = f"{'JPEG' if opened.format == 'MPO' else opened.format} {opened.mode}"
+    if opened.width * opened.height > max_pixels:
+        return Picture(kind, frozenset({422}))
+    return (_wide_tiff(data, kind) if opened.format == "TIFF" else None) or _loaded(opened, kind)
+
+
+def _loaded(opened: Image.Image, kind: str) -> Picture:
+    try:
+        opened.load()
+    except Exception:
+        return Picture(f"{kind}, damaged", frozenset({400}))
+    return Picture(kind, frozenset({200}), _on_white(_upright(opened)))
+
+
+def _unopened(data: bytes) -> Picture:
+    """A file of one of the formats that Pillow can't open: damaged, or a BMP file whose layout Pillow lacks."""
+    if data[:2] == b"BM" and int.from_bytes(data[30:34], "little") in _BIT_FIELDS:
+        return Picture("BMP, other bit fields", frozenset({200, 400}))
+    return Picture("damaged", frozenset({400}))
+
+
+def _pixels_of_png(data: bytes) -> bytes:
+    """The chunks of a PNG file that pixels are made of."""
+    kept, at = [data[:8]], 8
+    while at + 12 <= len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4])
+        if data[at + 4 : at + 8] in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
+            kept.append(data[at:end])
+        at = end
+    return b"".join(kept)
 
 
 def _unidentified(data: bytes, max_pixels: int) -> Picture:
@@ -106,13 +137,16 @@ def _wide_tiff(data: bytes, kind: str) -> Picture | None:
             page: Any = file.pages[0]
             bits, format_ = int(page.bitspersample), int(page.sampleformat)
             photometric, count = int(page.photometric), int(page.samplesperpixel)
-            if photometric not in (0, 1) or count != 1 or (bits <= 8 and format_ == 1):
+            if photometric not in (0, 1) or (bits <= 8 and format_ == 1):
                 return None
+            if count != 1:
+                return Picture(f"{kind}, {bits}-bit, format {format_}", frozenset({200, 400}))
             kind = f"TIFF grey, {bits}-bit, format {format_}"
             values = page.asarray()
             limits = [page.tags[tag].value for tag in (340, 341) if tag in page.tags]
             turn = page.tags[274].value if 274 in page.tags else 1
     except Exception:
+        # (Known to be wide, but packed in a way that tifffile needs another package for.)
         return Picture(kind, frozenset({200, 400})) if "format" in kind else None
     if values.ndim != 2 or format_ not in (1, 2, 3):
         return Picture(kind, frozenset({200, 400}))
