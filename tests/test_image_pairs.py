@@ -66,8 +66,14 @@ def assert_seen(file: bytes, wanted: Shares, most: float, on_average: float = 25
 
 # TIFF
 
+
+def _is_grey_alpha_of_16_bits(content: Content) -> bool:
+    return content.name.startswith("grey-alpha") and content.bits == 16
+
+
 TIFF_AXES: dict[str, Any] = {
-    "content": list(CONTENTS.values()),
+    # (Grey of 16 bits with alpha is refused by its name: see `test_image_kinds.py`.)
+    "content": [content for content in CONTENTS.values() if not _is_grey_alpha_of_16_bits(content)],
     "order": "<>",
     "packing": [tiff.PLAIN, tiff.LZW, tiff.DEFLATE, tiff.OLD_DEFLATE, tiff.PACKBITS],
     "predictor": [tiff.NONE, tiff.DIFFERENCES, tiff.FLOATING],
@@ -77,6 +83,13 @@ TIFF_AXES: dict[str, Any] = {
     "orientation": ORIENTATIONS,
 }
 _BLOCKS: dict[str, dict[str, int]] = {"one-strip": {}, "strips": {"rows": 16}, "tiles": {"tile": 32}}
+
+
+PLAINEST: Row = {axis: values[0] for axis, values in TIFF_AXES.items()}
+
+
+def has_planes(content: Content) -> bool:
+    return content.samples(SMALL).shape[-1] > 1
 
 
 def may_be_a_tiff(row: Row) -> bool:
@@ -92,7 +105,7 @@ def may_be_a_tiff(row: Row) -> bool:
         return False
     if predictor != tiff.NONE and (content.sample_format == 3) != (predictor == tiff.FLOATING):
         return False
-    return planes == 1 or content.samples(SMALL).shape[-1] > 1
+    return planes == 1 or has_planes(content)
 
 
 def tiff_file(row: Row, picture: Shares = SMALL, fill_order: int = 1) -> bytes:
@@ -115,18 +128,26 @@ def test_a_tiff_file(row: Row) -> None:
     assert_seen(tiff_file(row), row["content"].seen(SMALL), row["content"].allowed)
 
 
+@pytest.mark.parametrize("blocks", _BLOCKS)
+@pytest.mark.parametrize("packing", [tiff.PLAIN, tiff.DEFLATE])
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("content", [content for content in TIFF_AXES["content"] if has_planes(content)], ids=str)
+def test_a_tiff_file_of_planes(content: Content, order: str, packing: int, blocks: str) -> None:
+    row = PLAINEST | {"content": content, "order": order, "packing": packing, "planes": 2, "blocks": blocks}
+    assert_seen(tiff_file(row), content.seen(SMALL), content.allowed)
+
+
 @pytest.mark.parametrize("packing", [tiff.PLAIN, tiff.DEFLATE])
 @pytest.mark.parametrize("content", CONTENTS.values(), ids=str)
 def test_a_tiff_file_whose_bytes_begin_with_the_lowest_bit(content: Content, packing: int) -> None:
     """FillOrder 2 is of bilevel files, from fax machines; all others are read, or refused by its name."""
-    row = {axis: values[0] for axis, values in TIFF_AXES.items()} | {"content": content, "packing": packing}
-    file = tiff_file(row, fill_order=2)
+    file = tiff_file(PLAINEST | {"content": content, "packing": packing}, fill_order=2)
     if content.bits > 1:
         try:
             decode(file, RECIPE, MAX_PIXELS)
         except NotAnImage as refused:
             said = str(refused)
-            assert "bit order" in said, said  # noqa: PT017 - it may be read as well
+            assert "bit order" in said, said
             return
     assert_seen(file, content.seen(SMALL), content.allowed)
 
@@ -183,7 +204,9 @@ def png_file(row: Row, picture: Shares = SMALL) -> bytes:
     about = chunk(b"eXIf", exif(row["orientation"]).removeprefix(b"Exif\0\0"))
     around = {"before": _ODD[row["odd"]], "after": b""}
     around[row["exif"]] += about
-    layout = PngLayout(row["is_interlaced"], row["filter"], row["piece"], **around)
+    # (As many pieces, whatever the picture's size.)
+    piece = row["piece"] * (picture.size // SMALL.size)
+    layout = PngLayout(row["is_interlaced"], row["filter"], piece, **around)
     samples = stored(content.samples(picture), row["orientation"])
     return png(samples, content.bits, colours, palette=palette, layout=layout)
 
@@ -247,7 +270,7 @@ def jpeg_file(row: Row, picture: Shares = SMALL) -> bytes:
 @pytest.mark.parametrize("row", JPEGS, ids=named)
 def test_a_jpeg_file(row: Row) -> None:
     wanted = np.asarray(as_image(SMALL, "L"))[..., None] / 255 if row["mode"] == "L" else SMALL
-    assert_seen(jpeg_file(row), wanted, 90, 6)
+    assert_seen(jpeg_file(row), wanted, 130, 6)
 
 
 GIF_AXES: dict[str, Any] = {
