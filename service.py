@@ -8,10 +8,12 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import bentoml
 import numpy as np
+from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.server.http.traffic import MaxConcurrencyMiddleware, TimeoutMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
@@ -31,11 +33,13 @@ from auth.usage_log import UsageLog
 from configs.machine import memory_bytes
 from configs.processes import collect_seldom, end_with_parent, on_end, outlive, refuse_when_ending
 from configs.settings import PREFIX, SettingsError, load_settings
-from model import source
-from model.engine import batch_size, check, chosen_engine, load_engine
+from model import choices, source
+from model.devices import chosen_engine
+from model.engine import check, load_engine
 from model.errors import ModelError
 from model.store import PreparedModel
 from problems import http, logs
+from problems.cors import CrossOrigin, Preflight
 from problems.envelope import Envelope
 from problems.problem import Problem
 from problems.routes import Matching
@@ -53,6 +57,8 @@ except (SettingsError, ModelError) as error:
     sys.exit(f"ERROR: {error}")
 # On a GPU the runner is a service of its own, which several gateways feed; on a CPU the hop costs more than it gives.
 is_embedded = settings.runner == "embedded" or (settings.runner == "auto" and chosen_engine(settings) == "openvino")
+# The start measures it; workers, which come after that, find it in their settings.
+most_in_batch = choices.current(prepared, settings).configuration.batch_size
 store = Store(settings.database_url, settings.redis_url)
 http.use()
 logs.use(settings.log_format)
@@ -80,7 +86,7 @@ class ResNetRunner:
         outlive("ImageClassifier")
         collect_seldom()
 
-    @bentoml.api(batchable=True, max_batch_size=batch_size(settings))
+    @bentoml.api(batchable=True, max_batch_size=most_in_batch)
     def predict(self, images: np.ndarray) -> np.ndarray:
         """uint8, n x height x width x 3 → float32, n x (labels + 1): see `predict_timed`."""
         return predict_timed(self.engine, images)
@@ -125,31 +131,33 @@ class ImageClassifier:
     def __init__(self) -> None:
         end_with_parent()
         assert prepared is not None, "the start prepares a model before it starts a gateway"
-        most = batch_size(settings)
         if is_embedded:
             engine, description = load_engine(prepared, settings)
-            runner: Runner = EmbeddedRunner(engine, description, most, batch_sizes(most))
+            runner: Runner = EmbeddedRunner(engine, description, most_in_batch, batch_sizes(most_in_batch))
         else:
             from api.remote_runner import RemoteRunner
 
-            runner = RemoteRunner(lambda: self.runner.to_async, most)
+            runner = RemoteRunner(lambda: self.runner.to_async, most_in_batch)
         self.classification = Classification(runner, prepared, settings)
 
     @bentoml.on_deployment
     def prepare() -> None:
         """Once, before any worker starts: the database has its tables, and there is a model."""
         # Imported by the start alone: workers need not load what it takes.
+        from model.tune import measured_apart
         from storage.migrate import migrate
 
+        if BentoMLContainer.http.cors.enabled.get():
+            sys.exit("ERROR: BentoML's http.cors would answer behind the gate, too late; set CLASSIFIER_CORS_ORIGINS.")
         try:
             migrate(settings.database_url)
             # Workers serve what the start chose, also one that is restarted later.
-            os.environ[PREFIX + "PREPARED_MODEL"] = _chosen_model().tag
+            chosen = _chosen_model()
+            os.environ[PREFIX + "PREPARED_MODEL"] = chosen.tag
+            os.environ[PREFIX + "TUNED"] = measured_apart(chosen, settings, Path(__file__).parent).to_json()
             # The HTTP server of the workers would believe any proxy on this machine; ours are named by a setting.
             os.environ["FORWARDED_ALLOW_IPS"] = ""
             refuse_when_ending()
-        except StorageUnavailable:
-            sys.exit("ERROR: The database can't be reached; check CLASSIFIER_DATABASE_URL.")
         except (StorageError, ModelError) as error:
             sys.exit(f"ERROR: {error}")
 
@@ -219,8 +227,13 @@ def _overload(user: str) -> Problem | None:
 read_routes = reads.build(store, _classification)
 gateway: bentoml.Service = ImageClassifier
 gateway.mount_asgi_app(read_routes, path="/")
+origins = [*filter(None, settings.cors_origins.split(","))]
 # The first is the outermost.
+if origins:
+    gateway.add_asgi_middleware(CrossOrigin, origins=origins)
 gateway.add_asgi_middleware(Envelope)
+if origins:
+    gateway.add_asgi_middleware(Preflight, origins=origins)
 gateway.add_asgi_middleware(UsageLog, store=store)
 gateway.add_asgi_middleware(Authentication, store=store, failures=failures)
 gateway.add_asgi_middleware(RateLimit, store=store, overload=_overload)

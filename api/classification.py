@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from api.requests import Encoded, image_bytes
+from api.encoded import Encoded, image_bytes
 from api.runner import Runner
 from api.timing import Timing
 from configs.machine import cores
@@ -170,8 +170,7 @@ class Classification:
 
     async def _decode(self, user: str, encoded: Sequence[Encoded], timing: Timing) -> list[Decoded | Problem]:
         started = time.perf_counter()
-        # Float32 promises the reference's answers to 4 decimals; what rounds more need not decode more exactly.
-        exact = self.engine is None or self.engine.precision == "f32"
+        exact = self.engine is None or self.engine.resize == "exact"
         sources = [partial(image_bytes, one) for one in encoded]
         if len(sources) == 1:
             done = [await self._decoders.decode(user, sources[0], exact)]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from fastapi import FastAPI
 
 from api.classification import Classification
-from api.read_schemas import InputSize, Model, ModelInfo, Models
+from api.read_schemas import Chosen, InputSize, Model, ModelInfo, Models
 from problems.problem import Problem
 
 
@@ -45,6 +45,7 @@ def _served(classification: Classification) -> Model:
         stand_in=manifest.stand_in,
         engine=engine.engine if engine else None,
         precision=engine.precision if engine else None,
+        chosen=Chosen(**engine.chosen) if engine and engine.chosen else None,
         input=InputSize(width=classification.recipe.width, height=classification.recipe.height),
         num_labels=len(manifest.labels),
         labels=manifest.labels,

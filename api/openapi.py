@@ -115,7 +115,7 @@ def _ref(name: str) -> str:
 
 def _classification() -> Json:
     json = "application/json"
-    image = {"type": "string", "format": "binary", "description": "The image file."}
+    image = {"type": "string", "format": "binary", "description": "The image file, or its base64."}
     options = {
         name: {key: value for key, value in schema.items() if key != "title"}
         for name, schema in Options.model_json_schema()["properties"].items()

@@ -76,6 +76,18 @@ class InputSize(BaseModel):
     height: int
 
 
+class Chosen(BaseModel):
+    """v2: how the model is computed on this machine, and why so."""
+
+    precision: str = Field(description="`f32`, `bf16` or `int8`.")
+    resize: str = Field(description="`exact`: as the reference resizes, to the pixel; `quick`: to a rounding.")
+    threads: int = Field(description="Threads that compute, all streams together.")
+    streams: int = Field(description="How many batches are computed beside each other, at most.")
+    batch_size: int = Field(description="The most images in a batch.")
+    why: str = Field(description="What was measured: `float32: 88 images/s; bf16: 48`.")
+    measured_at: datetime | None = Field(description="When; null: nothing was measured.")
+
+
 class Model(BaseModel):
     """v2: a model that the service has."""
 
@@ -85,6 +97,7 @@ class Model(BaseModel):
     stand_in: bool = Field(description="Whether it stands in for a model that could not be had.")
     engine: str | None = Field(description="`openvino` or `torch`; null until the model is loaded.")
     precision: str | None = Field(description="What it computes in: `f32`, `bf16` or `int8`; null until it is loaded.")
+    chosen: Chosen | None = Field(description="How it is computed on this machine, and why; null until it is loaded.")
     input: InputSize
     num_labels: int
     labels: list[str] = Field(description="The label of each class, in the order of `class_id`.")

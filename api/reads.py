@@ -1,5 +1,6 @@
 """The routes that only read: BentoML's own are POST, so these are a FastAPI app mounted beside them."""
 
+import re
 from collections.abc import Callable
 
 from fastapi import FastAPI, Request
@@ -10,9 +11,11 @@ from api import documents, model_reads, usage_reads
 from api.classification import Classification
 from api.openapi import Document, document
 from problems import request_id
-from problems.problem import Problem, database_away
+from problems.problem import Problem, store_away
 from storage.errors import StorageUnavailable
 from storage.store import Store
+
+_ZONE_BEHIND_A_SPACE = re.compile(r"T[0-9:.]{2,20} [0-9]{2}(:?[0-9]{2})?$", re.IGNORECASE)
 
 
 def build(store: Store, classification: Callable[[], Classification]) -> FastAPI:
@@ -44,13 +47,15 @@ async def _wrong_field(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     field = str(first["loc"][-1])
-    return Problem(422, f"The field '{field}' is wrong: {first['msg']}.", field=field).response(
-        request_id.shown(request.scope)
-    )
+    detail = f"The field '{field}' is wrong: {first['msg']}."
+    if _ZONE_BEHIND_A_SPACE.search(str(first["input"])):
+        detail = f"The field '{field}' is wrong: a '+' in a query means a space; write the one before the zone as %2B."
+    return Problem(422, detail, field=field).response(request_id.shown(request.scope))
 
 
-async def _away(request: Request, _error: Exception) -> Response:
-    return database_away().response(request_id.shown(request.scope))
+async def _away(request: Request, error: Exception) -> Response:
+    assert isinstance(error, StorageUnavailable)
+    return store_away(error.caller).response(request_id.shown(request.scope))
 
 
 async def _said(request: Request, error: Exception) -> Response:

@@ -1,18 +1,14 @@
 """Reading what callers send, with errors that say what to mend. How large it may be is the business of `intake.py`."""
 
-import re
 from collections.abc import Mapping
 from typing import TypeVar
 
-import pybase64
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from problems.problem import Problem
 
 Shape = TypeVar("Shape", bound=BaseModel)
-# An image as it came: the file itself, or its base64.
-Encoded = bytes | str
 
 JSON = "application/json"
 
@@ -20,16 +16,21 @@ JSON = "application/json"
 # nothing else runs meanwhile.
 MOST_VALUES, MOST_CONTAINERS = 10_000, 1_000
 
-_DATA_URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
-_WHITESPACE = b" \t\n\r\f\v"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# Compressed, a small body could cost as much as a large one.
+_COMPRESSED = frozenset(("gzip", "x-gzip", "deflate", "br", "zstd", "compress"))
 
 
 def content_type(request: Request, *taken: str) -> str:
     """The content type of the body, in small letters and without parameters; JSON where none is named.
 
     Raises:
-        Problem: 415, it is none of `taken`.
+        Problem: 415, it is none of `taken`, or the body is compressed.
     """
+    codings = request.headers.get("content-encoding", "").lower().replace(" ", "").split(",")
+    if not _COMPRESSED.isdisjoint(codings):
+        detail = "Send the body as it is, without the header Content-Encoding; images are compressed already."
+        raise Problem(415, detail, {"Accept-Encoding": "identity"})
     named = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
     if named not in taken:
         choice = taken[0] if len(taken) == 1 else "one of " + ", ".join(taken)
@@ -43,12 +44,18 @@ async def read_json(request: Request, shape: type[Shape]) -> Shape:
     Raises:
         Problem: 413 (too large), 400 (no JSON), 422 (a field is missing or wrong).
     """
-    body = await read_body(request)
+    body = (await read_body(request)).removeprefix(BYTE_ORDER_MARK)
     _check_cost(body, shape)
     try:
         return shape.model_validate_json(body, strict=True)
     except ValidationError as error:
-        raise _invalid(error) from None
+        if not _breaks_a_line_in_a_string(error):
+            raise _invalid(error, body) from None
+    # A shell does it to base64 in lines: '{"image": "'"$(base64 photo.jpg)"'"}'. Between values they mean nothing.
+    try:
+        return shape.model_validate_json(body.translate(None, b"\r\n"), strict=True)
+    except ValidationError as error:
+        raise _invalid(error, body) from None
 
 
 async def read_body(request: Request) -> bytes:
@@ -76,18 +83,6 @@ def read_values(values: Mapping[str, object], shape: type[Shape]) -> Shape:
         raise _invalid(error) from None
 
 
-def image_bytes(encoded: Encoded) -> bytes:
-    """The image file that came as itself, in base64, or as a `data:` URL; line breaks in base64 do no harm.
-
-    Raises:
-        Problem: 400.
-    """
-    data = encoded if isinstance(encoded, bytes) else _from_base64(encoded)
-    if not data:
-        raise Problem(400, "The image is empty; send an image file, in JSON as base64.", field="image")
-    return data
-
-
 def cut_off() -> Problem:
     """400: the caller went away before its body was whole."""
     return Problem(400, "The connection closed before the whole body had arrived; send it again.")
@@ -102,40 +97,24 @@ def _check_cost(body: bytes, shape: type[BaseModel]) -> None:
         raise Problem(422, f"The field '{field}' holds too many values; send fewer.", field=field)
 
 
-def _from_base64(text: str) -> bytes:
-    if text[:5].lower() == "data:":
-        prefix = _DATA_URL.match(text)
-        if prefix is None:
-            raise _not_base64()
-        text = text[prefix.end() :]
-    try:
-        return pybase64.b64decode(text, validate=True)
-    except ValueError:
-        # Line breaks are rare, and taking them out is dear.
-        try:
-            return pybase64.b64decode(text.encode("ascii").translate(None, _WHITESPACE), validate=True)
-        except ValueError:
-            raise _not_base64() from None
-
-
-def _not_base64() -> Problem:
-    return Problem(
-        400,
-        "The image is not valid base64; encode the image file, for example with 'base64 -w0 photo.jpg', "
-        "or send a data:image/...;base64, URL.",
-        field="image",
-    )
-
-
 def _not_json() -> Problem:
     return Problem(400, 'The body is not valid JSON; send an object like {"image": "<base64>"}.')
 
 
-def _invalid(error: ValidationError) -> Problem:
+def _not_utf_8() -> Problem:
+    return Problem(400, "The body is not JSON in UTF-8, but in another encoding; send it in UTF-8.")
+
+
+def _breaks_a_line_in_a_string(error: ValidationError) -> bool:
+    return "control character" in error.errors(include_url=False, include_input=False)[0]["msg"]
+
+
+def _invalid(error: ValidationError, body: bytes = b"") -> Problem:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     field = ".".join(str(part) for part in first["loc"])
     if first["type"] == "json_invalid":
-        return _not_json()
+        # In UTF-16 and UTF-32 every sign of JSON has a zero beside it.
+        return _not_utf_8() if b"\0" in body[:4] else _not_json()
     if not field:
         return Problem(422, 'The body must be a JSON object like {"image": "<base64>"}.', field="body")
     if first["type"] == "missing":

@@ -1,14 +1,13 @@
 """Images in v2's three ways: `multipart/form-data`, the image file itself as the body, or base64 in JSON."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
-from api.requests import JSON, Encoded, content_type, cut_off, read_body, read_json, read_values
+from api.encoded import Encoded, FormText
+from api.forms import Part, read_parts
+from api.requests import BYTE_ORDER_MARK, JSON, content_type, read_body, read_json, read_values
 from api.schemas import BatchJson, ClassifyJson, Options
 from problems.problem import Problem
 
@@ -25,10 +24,13 @@ IMAGE_TYPES = (
     "application/octet-stream",
 )
 # BentoML's client names the parts of a list by its argument, `images`.
-_FILE_FIELDS = ("image", "images")
-# What a form holds beside its files is short.
+_IMAGE_NAMES = frozenset((b"image", b"images"))
+_OPTIONS = frozenset(name.encode() for name in Options.model_fields)
+_KEPT = _IMAGE_NAMES | _OPTIONS
+# Parts of a form beside its images.
 MOST_FIELDS = 20
-LONGEST_FIELD_BYTES = 10_000
+# Every file of an image has a byte among its first that no text has.
+_TELLING_BYTES, _TEXT = 64, bytes((*b"\t\n\r", *range(32, 127)))
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,8 @@ async def read_one(request: Request) -> Upload:
         return Upload([body.image], _options(request, body.given()))
     if kind != MULTIPART:
         return Upload([await read_body(request)], _options(request, {}))
-    form = await _read_form(request, most_files=1)
-    if not form.files:
-        raise _no_file("image", form)
-    return Upload([*form.files], _options(request, form.fields))
+    form = await _read_form(request, "image", 1)
+    return Upload(form.images, _options(request, form.options))
 
 
 async def read_many(request: Request, most: int) -> Upload:
@@ -68,10 +68,8 @@ async def read_many(request: Request, most: int) -> Upload:
         images: list[Encoded] = [*body.images]
         options = _options(request, body.given())
     else:
-        form = await _read_form(request, most_files=most)
-        if not form.files:
-            raise _no_file("images", form)
-        images, options = [*form.files], _options(request, form.fields)
+        form = await _read_form(request, "images", most)
+        images, options = form.images, _options(request, form.options)
     if len(images) > most:
         raise _too_many("images", most)
     return Upload(images, options)
@@ -85,48 +83,45 @@ def _options(request: Request, in_body: Mapping[str, object]) -> Options:
 
 @dataclass(frozen=True)
 class _Form:
-    files: list[bytes]
-    fields: dict[str, str]
+    images: list[Encoded]
+    options: dict[str, str]
 
 
-class _InMemory(MultiPartParser):
-    # The body is bounded already; a file on disk would only be slower, and impossible on a read-only one.
-    spool_max_size = sys.maxsize
+async def _read_form(request: Request, field: str, most_images: int) -> _Form:
+    def check(parts: list[Part]) -> None:
+        images = sum(_is_image(part) for part in parts)
+        if images > most_images:
+            raise _too_many(field, most_images)
+        if len(parts) - images > MOST_FIELDS:
+            raise Problem(400, f"The multipart body has too many fields; send at most {MOST_FIELDS} beside the images.")
+
+    parts = await read_parts(request, _KEPT, check)
+    images = [_image_in(part) for part in parts if _is_image(part)]
+    if not images:
+        raise _no_image(field, parts)
+    options = ((part.name, part.data) for part in parts if part.name in _OPTIONS)
+    # Of several the last one counts, as in a query.
+    return _Form(images, {name.decode(): value.decode(errors="replace") for name, value in options})
 
 
-async def _read_form(request: Request, most_files: int) -> _Form:
-    parser = _InMemory(
-        request.headers,
-        request.stream(),
-        max_files=most_files,
-        max_fields=MOST_FIELDS,
-        max_part_size=LONGEST_FIELD_BYTES,
-    )
-    try:
-        items = (await parser.parse()).multi_items()
-    except ClientDisconnect:
-        raise cut_off() from None
-    except MultiPartException as error:
-        if error.message.startswith("Too many files"):
-            raise _too_many("image" if most_files == 1 else "images", most_files) from None
-        raise _malformed() from None
-    except UnicodeError:
-        # Some charsets that a caller may name decode nothing at all.
-        raise _malformed() from None
-    files = [await value.read() for name, value in items if isinstance(value, UploadFile) and name in _FILE_FIELDS]
-    return _Form(files, {name: value for name, value in items if isinstance(value, str)})
+def _is_image(part: Part) -> bool:
+    """Whether there is an image in that part; browsers send an empty one where no file was chosen."""
+    return part.name in _IMAGE_NAMES and (part.file_name != b"" or any(part.chunks))
 
 
-def _malformed() -> Problem:
-    return Problem(400, "The multipart body is malformed; let an HTTP library write it, boundary and all.")
+def _image_in(part: Part) -> Encoded:
+    """The file itself or, where there is text in the part, its base64."""
+    text = part.data.removeprefix(BYTE_ORDER_MARK)
+    if part.is_base64 or not text[:_TELLING_BYTES].translate(None, _TEXT):
+        return FormText(text, is_file=part.file_name is not None)
+    return part.data
 
 
-def _no_file(field: str, form: _Form) -> Problem:
-    if form.fields.keys() & set(_FILE_FIELDS):
-        detail = f"The field '{field}' is text; send a file in it, with curl as -F image=@photo.jpg."
-    else:
-        detail = f"The field '{field}' is missing; send a file in the part 'image', with curl as -F image=@photo.jpg."
-    return Problem(422, detail, field=field)
+def _no_image(field: str, parts: list[Part]) -> Problem:
+    told = "The field 'image' is missing"
+    if any(part.file_name and part.name not in _KEPT for part in parts):
+        told = "The field 'image' is missing, and a file came under another name"
+    return Problem(422, f"{told}; send the file in the part 'image', with curl as -F image=@photo.jpg.", field=field)
 
 
 def _too_many(field: str, most: int) -> Problem:

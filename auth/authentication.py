@@ -8,7 +8,7 @@ from auth import identity
 from auth.failures import FailureLimit, WrongKey
 from auth.keys import ApiKey
 from problems import request_id, routes
-from problems.problem import Problem, database_away
+from problems.problem import Problem, store_away
 from problems.routes import Cost, Route
 from storage.errors import StorageUnavailable
 from storage.keys import KeyRecord
@@ -36,8 +36,8 @@ class Authentication:
             return await send({"type": "websocket.close", "code": 1008})
         try:
             await self._admit(scope)
-        except StorageUnavailable:
-            refusal = database_away()
+        except StorageUnavailable as error:
+            refusal = store_away(error.caller)
         except Problem as problem:
             refusal = problem
         else:

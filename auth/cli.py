@@ -19,7 +19,7 @@ from auth.identity import SCOPES
 from auth.keys import PREFIX, ApiKey
 from configs.settings import SettingsError, load_settings
 from storage.database import Database
-from storage.errors import StorageError, StorageUnavailable
+from storage.errors import StorageError
 from storage.migrate import migrate
 from storage.policy import UNITS, Limit
 from storage.rollup import WIDTHS_S
@@ -40,8 +40,6 @@ def main(arguments: list[str] | None = None) -> int:
             answer: Answer = command(database, **parsed)
         finally:
             database.close()
-    except StorageUnavailable:
-        return _refuse("The database can't be reached; check CLASSIFIER_DATABASE_URL.")
     except (StorageError, SettingsError) as error:
         return _refuse(str(error))
     print(json.dumps(answer.document) if as_json else answer.text)

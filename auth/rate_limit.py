@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from auth import identity
 from auth.authentication import scope_missing
 from problems import request_id, routes
-from problems.problem import Problem, database_away
+from problems.problem import Problem, store_away
 from problems.routes import Cost, Route
 from storage.errors import StorageUnavailable
 from storage.keys import KeyRecord
@@ -136,8 +136,8 @@ class _Admission:
     async def _asked(self, answer: Awaitable[Decision]) -> Decision:
         try:
             return await answer
-        except StorageUnavailable:
-            raise database_away() from None
+        except StorageUnavailable as error:
+            raise store_away(error.caller) from None
 
     def _heed(self, decision: Decision, cost: int) -> None:
         self._headers = rate_limit_headers(decision)

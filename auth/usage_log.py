@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from auth import identity
 from problems import request_id, routes
-from problems.problem import database_away
+from problems.problem import store_away
 from storage.errors import StorageUnavailable
 from storage.store import Store
 from storage.usage import UsageRow
@@ -38,22 +38,23 @@ class UsageLog:
             # In `finally`: what was raised below, or cancelled by a time limit, was asked all the same.
             if identity.caller(scope) is not None:
                 row = _row(scope, arrived_us, (time.perf_counter() - started) * 1000, held.status)
-                committed = await self._commit(row)
+                fault = await self._commit(row)
         if identity.caller(scope) is None:
             return
-        if committed:
+        if fault is None:
             await held.release()
         else:
-            refusal = database_away()
+            refusal = store_away(fault.caller)
             refusal.headers.update(held.standing())
             await refusal.response(request_id.shown(scope))(scope, receive, send)
 
-    async def _commit(self, row: UsageRow) -> bool:
+    async def _commit(self, row: UsageRow) -> StorageUnavailable | None:
+        """Put the row on the ledger; what was in the way, where anything was."""
         try:
             await self.store.record(row)
-        except StorageUnavailable:
-            return False
-        return True
+        except StorageUnavailable as error:
+            return error
+        return None
 
 
 class _Held:

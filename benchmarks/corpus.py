@@ -1,7 +1,7 @@
 """Posts the image files of other projects' source packages, and holds the answers against transformers' own.
 
-`python -m benchmarks.corpus [PROJECT ...]`, or `make corpus`. The packages are downloaded into a temporary folder,
-which is deleted at the end. Exits 1 where an answer is a surprise: a status that is not the one of the file's kind, or
+`make corpus`, or `python -m benchmarks.corpus [--keep FOLDER] [PROJECT ...]`. The packages are downloaded from PyPI into
+a temporary folder, which is deleted at the end. Exits 1 where an answer is a surprise: a status that is not the one of the file's kind, or
 one that no image should have; confidences off by more than the contract allows in float32; an answer that takes too
 long; a line in the server's log that is no answer's.
 """
@@ -59,11 +59,14 @@ def main() -> None:
     """Post all files, print what came of them, and exit 1 where something is a surprise."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.corpus", description=__doc__)
     parser.add_argument("projects", nargs="*", default=PROJECTS, help="of PyPI; default: %(default)s")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="unpack here, and use what is there already")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="corpus-") as name:
         folder = Path(name)
+        unpacked: Path = arguments.keep or folder / "files"
         for project in arguments.projects:
-            print(f"{sdists.fetch(project, folder / 'files' / project)} is unpacked", flush=True)
+            if not (unpacked / project).exists():
+                print(f"{sdists.fetch(project, unpacked / project)} is unpacked", flush=True)
         checkpoint = folder / "resnet-18"
         save_resnet18(checkpoint, gain=_GAIN)
         settings = {"CLASSIFIER_MODEL": str(checkpoint), "CLASSIFIER_OFFLINE_MODEL": "deny"}
@@ -72,7 +75,7 @@ def main() -> None:
         server = Server(folder / "it", folder / "prepared" / "models", CLASSIFIER_PRECISION="f32", **settings)
         server.start()
         try:
-            results = _ask(server, checkpoint, folder / "files")
+            results = _ask(server, checkpoint, unpacked)
             lines = _odd_lines(server)
         finally:
             server.end()
@@ -99,6 +102,8 @@ def _ask(server: Server, checkpoint: Path, folder: Path) -> list[Result]:
         for path in _files(folder):
             result, told, picture = _one(client, str(path.relative_to(folder)), path.read_bytes())
             results.append(result)
+            if len(results) % 100 == 0:
+                print(f"{len(results)} files ...", file=sys.stderr, flush=True)
             if told is not None and picture.image is not None:
                 waiting.append((result, told, picture.image))
             if sum(image.width * image.height for *_, image in waiting) > _MOST_WAITING:

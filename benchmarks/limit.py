@@ -11,7 +11,9 @@ import openvino
 from numpy.typing import NDArray
 from openvino import properties
 
-from api.requests import image_bytes
+from api.encoded import image_bytes
+from configs.settings import Settings
+from model import choices
 from model.image import decode
 from model.openvino_engine import OpenVinoEngine
 from model.store import GRAPH, open_folder
@@ -25,9 +27,11 @@ class Limit:
     """The prepared model, its decoder and the engine, with no HTTP, no keys and no ledger."""
 
     def __init__(self, folder: Path, precision: str, cores: int) -> None:
-        self.prepared = open_folder("bench", folder)
+        self.prepared = open_folder(f"{folder.parent.name}:{folder.name}", folder)
         self.cores = cores
-        self.alone = OpenVinoEngine(folder / GRAPH, precision)
+        chosen = choices.current(self.prepared, Settings.model_validate({"precision": precision})).configuration
+        self.exact = chosen.resize == "exact"
+        self.alone = OpenVinoEngine(folder / GRAPH, chosen.precision)
         element = {"bf16": openvino.Type.bf16, "f32": openvino.Type.f32}[self.alone.precision]
         # A stream for each core, so that no core waits for another: the arrangement that was fastest here.
         compiled = openvino.Core().compile_model(
@@ -80,5 +84,4 @@ class Limit:
         return done / (time.perf_counter() - started)
 
     def _decode(self, text: str) -> NDArray[np.uint8]:
-        exact = self.alone.precision == "f32"
-        return decode(image_bytes(text), self.prepared.recipe, MAX_PIXELS, exact).pixels
+        return decode(image_bytes(text), self.prepared.recipe, MAX_PIXELS, self.exact).pixels

@@ -26,16 +26,11 @@ async def let_in_the_last(listening: Sequence[socket.socket]) -> None:
     """
     if sys.platform != "linux":
         return
-    try:
-        for one in listening:
-            one.setsockopt(socket.SOL_SOCKET, SO_BINDTOIFINDEX, NO_INTERFACE)
-    except OSError:
-        # A sandbox may not know the option.
-        return
+    found_by_nobody = [one for one in listening if _takes_no_more(one)]
     calm = 0
-    for _ in range(LOOKS_AT_MOST):
+    for _ in range(LOOKS_AT_MOST if found_by_nobody else 0):
         await asyncio.sleep(LOOKS_EVERY_S)
-        calm = 0 if any(_not_accepted(one) for one in listening) else calm + 1
+        calm = 0 if any(_not_accepted(one) for one in found_by_nobody) else calm + 1
         if calm == CALM_LOOKS:
             return
 
@@ -48,7 +43,21 @@ def close(listening: Sequence[socket.socket]) -> None:
             one.shutdown(socket.SHUT_RDWR)
 
 
+def _takes_no_more(listening: socket.socket) -> bool:
+    """Have it found by nobody any more, where that can be had."""
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, SO_BINDTOIFINDEX, NO_INTERFACE)
+    except OSError:
+        # A sandbox may not know the option, and the socket may be closed already.
+        return False
+    return True
+
+
 def _not_accepted(listening: socket.socket) -> int:
     """The connections that are made and not accepted."""
-    told = listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, ACCEPT_QUEUE.stop)
+    try:
+        told = listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, ACCEPT_QUEUE.stop)
+    except OSError:
+        # It may have been closed meanwhile.
+        return 0
     return int.from_bytes(told[ACCEPT_QUEUE], sys.byteorder)

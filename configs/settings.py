@@ -1,15 +1,21 @@
 """Every setting of the project, read from the environment and `.env` in this one place."""
 
+import re
 from functools import cache
 from ipaddress import ip_network
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from storage import urls
 from storage.policy import Limit
 
 PREFIX = "CLASSIFIER_"
+MOST_PORT = 65535
+# Names in other alphabets come as browsers send them ("xn--...").
+_ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>[a-z0-9_.-]+|\[[0-9a-f:.]+\])(:(?P<port>[0-9]{1,5}))?")
+_USUAL_PORTS = {"http": 80, "https": 443}
 
 
 class SettingsError(ValueError):
@@ -19,13 +25,16 @@ class SettingsError(ValueError):
 class Settings(BaseSettings):
     """The settings of the contract's table; each is `CLASSIFIER_` and the field's name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", env_file_encoding="utf-8-sig", extra="ignore", frozen=True
+    )
 
     model: Annotated[str, Field(min_length=1)] = "microsoft/resnet-18"
     model_revision: Annotated[str, Field(min_length=1)] = "main"
     offline_model: Literal["allow", "deny", "only"] = "allow"
     engine: Literal["auto", "openvino", "torch"] = "auto"
     precision: Literal["auto", "f32", "bf16", "int8"] = "auto"
+    tune: Literal["auto", "off"] = "auto"
     threads: Annotated[int | None, Field(gt=0)] = None
     max_batch_size: Annotated[int | None, Field(gt=0, le=256)] = None
     runner: Literal["auto", "embedded", "service"] = "auto"
@@ -37,10 +46,15 @@ class Settings(BaseSettings):
     max_body_bytes: Annotated[int, Field(gt=0)] = 10 * 1024 * 1024
     max_image_pixels: Annotated[int, Field(gt=0)] = 50_000_000
     max_batch_images: Annotated[int, Field(gt=0)] = 32
+    cors_origins: str = ""
     max_queue: Annotated[int | None, Field(gt=0)] = None
     drain_seconds: Annotated[float, Field(gt=0, le=25)] = 20
     log_format: Literal["text", "json"] = "text"
     prepared_model: str = ""
+    # What the start measured, for its workers; nobody else sets it.
+    tuned: str = ""
+    # The hub's own variable, so that `.env` may hold it too.
+    hf_token: Annotated[SecretStr | None, Field(validation_alias="HF_TOKEN")] = None
 
     @field_validator("default_limit", "auth_failure_limit")
     @classmethod
@@ -50,23 +64,36 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _database_is_known(cls, url: str) -> str:
-        if not url.startswith(("sqlite:///", "postgresql://")):
-            raise ValueError("give a URL like sqlite:///var/classifier.db or postgresql://user@host/database")
-        return url
+        return urls.database(url)
 
     @field_validator("redis_url")
     @classmethod
     def _redis_is_known(cls, url: str | None) -> str | None:
-        if url and not url.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("give a URL like redis://host:6379/0")
-        return url or None
+        return urls.redis(url)
 
     @field_validator("trusted_proxies")
     @classmethod
     def _proxies_are_networks(cls, text: str) -> str:
         for part in filter(None, text.replace(" ", "").split(",")):
-            ip_network(part)
+            try:
+                ip_network(part)
+            except ValueError:
+                raise ValueError("name networks by their first address, such as 10.244.0.0/24,127.0.0.1/32") from None
         return text
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_named(cls, text: str) -> str:
+        return ",".join(_origin(written) for written in text.replace(",", " ").split())
+
+
+def _origin(written: str) -> str:
+    """An origin as browsers write it: in small letters, without the port that goes without saying."""
+    found = _ORIGIN.fullmatch(written.lower())
+    if found is None or int(found["port"] or 0) > MOST_PORT:
+        raise ValueError("give the origins of web pages, like https://shop.example, separated by commas")
+    scheme, host, port = found.group("scheme", "host", "port")
+    return f"{scheme}://{host}" + (f":{int(port)}" if port and int(port) != _USUAL_PORTS.get(scheme) else "")
 
 
 @cache
@@ -81,4 +108,8 @@ def load_settings() -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = PREFIX + str(first["loc"][0]).upper()
-        raise SettingsError(f"{name}: {first['msg']}.") from None
+        raise SettingsError(f"{name}: {first['msg'].removeprefix('Value error, ')}.") from None
+    except UnicodeDecodeError:
+        raise SettingsError("The file .env is not in UTF-8; save it in that encoding.") from None
+    except OSError as error:
+        raise SettingsError(f"The file .env can't be read: {error.strerror}.") from None

@@ -4,21 +4,20 @@ import logging
 import time
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from configs.settings import Settings
+from model import choices
+from model.configuration import Configuration
+from model.devices import chosen_engine
 from model.errors import ModelError
 from model.recipe import Recipe
 from model.store import GRAPH, GRAPH_INT8, PreparedModel
 
 logger = logging.getLogger("bentoml.classifier")
-
-# On a CPU more images make a batch no faster, and those in it wait longer; a GPU wants many.
-CPU_BATCH, GPU_BATCH = 8, 64
 
 Images = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
@@ -26,11 +25,21 @@ Probabilities = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What an engine is: its name, what it computes in, and how fast it was when it was loaded."""
+    """What an engine is.
+
+    Attributes:
+        engine: its name.
+        precision: what it computes in.
+        images_per_s: how fast it was when it was loaded.
+        resize: `exact` or `quick`: how images are to be resized for it.
+        chosen: its configuration and why it is so, as `/v2/models` shows them; None: there was nothing to choose.
+    """
 
     engine: str
     precision: str
     images_per_s: float
+    resize: str = "exact"
+    chosen: dict[str, Any] | None = None
 
 
 class Engine(Protocol):
@@ -55,26 +64,6 @@ class Engine(Protocol):
         """
 
 
-def precision_of(precision: str, bf16_is_native: bool) -> str:
-    """The precision that is meant: what was asked for, or what the processor suggests."""
-    if precision == "auto":
-        return "bf16" if bf16_is_native else "f32"
-    return precision
-
-
-def chosen_engine(settings: Settings) -> str:
-    """`openvino` or `torch`: what the settings ask for, or the machine suggests."""
-    if settings.engine != "auto":
-        return settings.engine
-    return "torch" if _has_cuda() else "openvino"
-
-
-def batch_size(settings: Settings) -> int:
-    """The most images in a batch: what the settings ask for, or what suits the machine."""
-    on_gpu = chosen_engine(settings) == "torch" and _has_cuda()
-    return settings.max_batch_size or (GPU_BATCH if on_gpu else CPU_BATCH)
-
-
 def check(prepared: PreparedModel, settings: Settings) -> None:
     """Return where the engine that the settings choose can be loaded.
 
@@ -94,33 +83,48 @@ def check(prepared: PreparedModel, settings: Settings) -> None:
 
 
 def load_engine(prepared: PreparedModel, settings: Settings) -> tuple[Engine, Description]:
-    """The engine that the settings choose, loaded and warmed up, and what it turned out to be.
+    """The engine that was chosen (see `choices.py`), loaded and warmed up, and what it turned out to be.
 
     Raises:
         ModelError: see `check`.
     """
     check(prepared, settings)
-    # Imported where they are used: serving on a CPU never imports torch.
-    if chosen_engine(settings) == "torch":
-        from model.torch_engine import TorchEngine
-
-        engine: Engine = TorchEngine(prepared, settings.precision, batch_size(settings))
-    else:
-        from model.openvino_engine import OpenVinoEngine
-
-        graph = GRAPH_INT8 if settings.precision == "int8" else GRAPH
-        engine = OpenVinoEngine(prepared.folder / graph, settings.precision, settings.threads)
-    description = Description(engine.name, engine.precision, _warm_up(engine, prepared.recipe, batch_size(settings)))
+    choice = choices.current(prepared, settings)
+    engine = load(prepared, chosen_engine(settings), choice.configuration)
+    images_per_s = _warm_up(engine, prepared.recipe, choice.configuration.batch_size)
+    resize = choice.configuration.resize
+    chosen = {**choice.described(), "precision": engine.precision}
+    description = Description(engine.name, engine.precision, images_per_s, resize, chosen)
     if prepared.manifest.stand_in:
         logger.warning("%s answers: a stand-in for the model that was asked for.", prepared.manifest.name)
     logger.info(
-        "Serving %s with %s in %s: %.0f images/s.",
+        "Serving %s with %s in %s: %.0f images/s; %d threads, %d streams, batches of %d, %s resize (%s).",
         prepared.tag,
         description.engine,
         description.precision,
         description.images_per_s,
+        choice.configuration.threads,
+        engine.streams,
+        choice.configuration.batch_size,
+        resize,
+        choice.why,
     )
     return engine, description
+
+
+def load(prepared: PreparedModel, name: str, configuration: Configuration) -> Engine:
+    """The engine of that name, `openvino` or `torch`, loaded so that it computes as it is told to."""
+    # Imported where they are used: serving on a CPU never imports torch.
+    if name == "torch":
+        from model.torch_engine import TorchEngine
+
+        return TorchEngine(prepared, configuration.precision, configuration.batch_size)
+    from model.openvino_engine import OpenVinoEngine
+
+    graph = GRAPH_INT8 if configuration.precision == "int8" else GRAPH
+    return OpenVinoEngine(
+        prepared.folder / graph, configuration.precision, configuration.threads, configuration.streams
+    )
 
 
 def _warm_up(engine: Engine, recipe: Recipe, most: int) -> float:
@@ -133,12 +137,3 @@ def _warm_up(engine: Engine, recipe: Recipe, most: int) -> float:
         started = time.perf_counter()
         engine.predict(blank)
     return most / (time.perf_counter() - started)
-
-
-def _has_cuda() -> bool:
-    """Whether there is an NVIDIA GPU and a torch to use it; told without importing torch where there is none."""
-    if not Path("/dev/nvidiactl").exists() or find_spec("torch") is None:
-        return False
-    import torch
-
-    return bool(torch.cuda.is_available())

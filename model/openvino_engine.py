@@ -7,34 +7,45 @@ from typing import Any
 import numpy as np
 
 from configs.machine import cores
-from model.engine import Images, Probabilities, precision_of
+from model.configuration import MOST_STREAMS, Precision
+from model.engine import Images, Probabilities
 
-# Each takes memory for a batch of its own; where there are more threads, a stream has several.
-MOST_STREAMS = 8
+
+def precisions() -> tuple[Precision, ...]:
+    """What this processor computes in, the most exact first."""
+    import openvino
+    from openvino import properties
+
+    can = openvino.Core().get_property("CPU", properties.device.capabilities)
+    return ("f32", "bf16") if "BF16" in can else ("f32",)
 
 
 class OpenVinoEngine:
-    """The graph compiled twice: for all threads together, and for a few streams beside each other."""
+    """The graph compiled twice: for all threads together, and for a few streams beside each other.
+
+    Attributes:
+        precision: what it computes in, which is not what it is told to where the processor has no bf16.
+    """
 
     name = "openvino"
 
-    def __init__(self, graph: Path, precision: str, threads: int | None = None) -> None:
+    def __init__(self, graph: Path, precision: str, threads: int | None = None, streams: int | None = None) -> None:
         """
         Args:
             graph: the file of the OpenVINO graph.
-            precision: `auto`, `f32` or `bf16`; `int8` where the graph is a quantised one, which says so layer by layer.
+            precision: `f32` or `bf16`; `int8` where the graph is a quantised one, which says so layer by layer. The
+                rest of it is computed in float32, so that what was found when it was made holds on other processors.
             threads: to compute on; None: one for each core that this process may use.
+            streams: how many batches it can compute beside each other; None: one for each thread, and at most 8.
         """
         import openvino
         from openvino import properties
 
         core = openvino.Core()
-        native = "BF16" in core.get_property("CPU", properties.device.capabilities)
-        self.precision = precision_of(precision, native)
-        # What is not int8 in a quantised graph is computed as `auto` would.
-        is_bf16 = native if precision == "int8" else self.precision == "bf16"
+        is_bf16 = precision == "bf16"
         threads = threads or cores()
-        self.streams = min(threads, MOST_STREAMS)
+        self.streams = streams or min(threads, MOST_STREAMS)
+        self.precision = precision
 
         def requests(streams: int) -> SimpleQueue[Any]:
             compiled = core.compile_model(
@@ -48,6 +59,9 @@ class OpenVinoEngine:
                     properties.hint.enable_cpu_pinning: False,
                 },
             )
+            computes_in = compiled.get_property(properties.hint.inference_precision)
+            if is_bf16 and computes_in != openvino.Type.bf16:
+                self.precision = "f32"
             free: SimpleQueue[Any] = SimpleQueue()
             for _ in range(streams):
                 free.put(compiled.create_infer_request())

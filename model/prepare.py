@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.settings import Settings, SettingsError, load_settings
-from model import source, store
+from model import source, store, tune
 from model.errors import ModelError, SourceUnavailable, UnsupportedModel
 from model.source import Checkpoint, HubUnreachable
 from model.store import CHECKPOINT, GRAPH, Manifest, PreparedModel
@@ -178,10 +178,12 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
-        prepared = ensure(load_settings(), anew)
+        settings = load_settings()
+        prepared = ensure(settings, anew)
     except (ModelError, SettingsError) as error:
         _say(f"ERROR: {error}")
         return 1
+    tune.ensure(prepared, settings, _say)
     _say(f"Ready: {prepared.tag} ({time.monotonic() - began:.1f} s).")
     return 0
 

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,55 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.settings import Settings, SettingsError, load_settings
-from model import source, store
+from model import choices, source, store
 from model.errors import ImageError, ModelError, QuantizationRefused
+from model.fidelity import REPORT_BAR, Report
 from model.image import decode
 from model.openvino_engine import OpenVinoEngine
+from model.photographs import photographs
 from model.store import GRAPH, GRAPH_INT8, PreparedModel
 
 FEWEST_IMAGES, MOST_IMAGES = 40, 1000
-IMAGE_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 BATCH = 8
 # How far the confidences of the calibrating half may be off in the mean: from the fastest model to the most careful.
 CARE = (0.005, 0.002, 0.001, 0.0005)
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """How an int8 model's answers differ from float32's, over images.
-
-    Attributes:
-        images: how many were looked at.
-        same_top1: the share of them whose most probable label is the same.
-        within: what the confidences of 99 % of them are within.
-        largest: the largest difference of all.
-    """
-
-    images: int
-    same_top1: float
-    within: float
-    largest: float
-
-    @classmethod
-    def of(cls, theirs: NDArray[np.float32], ours: NDArray[np.float32]) -> "Report":
-        """Compare probabilities, n x labels: float32's and int8's."""
-        off = np.abs(theirs - ours).max(axis=1)
-        same = float((theirs.argmax(1) == ours.argmax(1)).mean())
-        return cls(len(off), same, float(np.quantile(off, 0.99)), float(off.max()))
-
-    def holds(self) -> bool:
-        """Whether the contract's bar for int8 is met."""
-        bar = REPORT_BAR
-        return self.same_top1 >= bar.same_top1 and self.within <= bar.within and self.largest <= bar.largest
-
-    def __str__(self) -> str:
-        return (
-            f"of {self.images} images {self.same_top1:.1%} keep their first label, confidences are within "
-            f"{self.within:.4f} on 99 % of them and {self.largest:.4f} on all"
-        )
-
-
-REPORT_BAR = Report(0, 0.99, 0.02, 0.05)
 
 
 def quantize(settings: Settings, folder: Path) -> PreparedModel:
@@ -106,20 +69,25 @@ def quantize(settings: Settings, folder: Path) -> PreparedModel:
                 f"{REPORT_BAR.largest:g}), so it is not stored. Give more photographs of the kind you serve, or stay "
                 "with CLASSIFIER_PRECISION=auto."
             )
-        usual = OpenVinoEngine(prepared.folder / GRAPH, "auto")
+        quick = _read(folder, prepared, settings.max_image_pixels, exact=False)[1::2]
+        resized = Report.of(_answers(exact, held_out), _answers(OpenVinoEngine(graph, "int8"), quick))
+        _say(f"With the quick resize: {resized}.")
+        as_auto = settings.model_copy(update={"precision": "auto"})
+        usual = OpenVinoEngine(prepared.folder / GRAPH, choices.current(prepared, as_auto).configuration.precision)
         faster = _speed(OpenVinoEngine(graph, "int8"), images) / _speed(usual, images)
         _say(f"int8 is {faster:.2f} times as fast as {usual.precision}.")
-        return _store(prepared, graph, {**asdict(report), "mean_allowed": care, "times_as_fast": round(faster, 2)})
+        more = {"quick_resize": asdict(resized), "mean_allowed": care, "times_as_fast": round(faster, 2)}
+        return _store(prepared, graph, {**asdict(report), **more})
 
 
-def _read(folder: Path, prepared: PreparedModel, max_pixels: int) -> NDArray[np.uint8]:
+def _read(folder: Path, prepared: PreparedModel, max_pixels: int, exact: bool = True) -> NDArray[np.uint8]:
     if not folder.is_dir():
         raise QuantizationRefused(f"{folder} is no folder; name one with photographs, as IMAGES=photos.")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_ENDINGS)[:MOST_IMAGES]
+    paths = photographs(folder, MOST_IMAGES)
     read, unreadable = [], 0
     for number, path in enumerate(paths, 1):
         try:
-            read.append(decode(path.read_bytes(), prepared.recipe, max_pixels).pixels)
+            read.append(decode(path.read_bytes(), prepared.recipe, max_pixels, exact).pixels)
         except (ImageError, OSError):
             unreadable += 1
         if number % 100 == 0 or number == len(paths):
@@ -180,7 +148,7 @@ def _store(prepared: PreparedModel, graph: Path, report: dict[str, Any]) -> Prep
     """A new version of the prepared model, with the int8 graph beside the others."""
     with tempfile.TemporaryDirectory(prefix="classifier-") as name:
         folder = Path(name) / "model"
-        shutil.copytree(prepared.folder, folder)
+        shutil.copytree(prepared.folder, folder, ignore=shutil.ignore_patterns(choices.PATTERN))
         for ending in (".xml", ".bin"):
             shutil.copyfile(graph.with_suffix(ending), (folder / GRAPH_INT8).with_suffix(ending))
         prepared.manifest.fidelity["int8"] = report

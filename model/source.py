@@ -132,10 +132,12 @@ def _from_hub(settings: Settings) -> Checkpoint:
     from huggingface_hub import snapshot_download
 
     name, wanted = settings.model, settings.model_revision
+    # Without one the library looks for it where its own command line keeps it.
+    token = settings.hf_token.get_secret_value() if settings.hf_token else None
     try:
         patience_s = HUB_ANSWERS_WITHIN_S if stand_in() is None else HUB_ASKED_AGAIN_S
-        _within(patience_s, lambda: _ask_hub(name, wanted, patience_s))
-        folder = Path(snapshot_download(name, revision=wanted, allow_patterns=list(CHECKPOINT_FILES)))
+        _within(patience_s, lambda: _ask_hub(name, wanted, patience_s, token))
+        folder = Path(snapshot_download(name, revision=wanted, allow_patterns=list(CHECKPOINT_FILES), token=token))
     except SourceUnavailable:
         raise
     except Exception as error:
@@ -154,13 +156,13 @@ class HubUnreachable(SourceUnavailable):
     """The hub did not answer, and its cache on this machine does not have the checkpoint."""
 
 
-def _ask_hub(name: str, revision: str, patience_s: float) -> None:
+def _ask_hub(name: str, revision: str, patience_s: float, token: str | None) -> None:
     """Return where the hub has the model; the download itself would try an unreachable hub for minutes."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
     try:
-        HfApi().model_info(name, revision=revision, timeout=patience_s)
+        HfApi(token=token).model_info(name, revision=revision, timeout=patience_s)
     except RevisionNotFoundError:
         raise SourceUnavailable(f"{name} has no revision {revision}; see CLASSIFIER_MODEL_REVISION.") from None
     except (RepositoryNotFoundError, HFValidationError):

@@ -5,10 +5,19 @@ from typing import Any
 
 import numpy as np
 
-from model.engine import Images, Probabilities, precision_of
+from model.configuration import Precision
+from model.engine import Images, Probabilities
 from model.store import CHECKPOINT, PreparedModel
 
 WARM_UPS = 3
+
+
+def precisions(bf16_is_asked_for: bool) -> tuple[Precision, ...]:
+    """What is worth trying here, the most exact first. On a CPU torch is the reference: float32 unless asked."""
+    import torch
+
+    is_native = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return ("f32", "bf16") if is_native or bf16_is_asked_for else ("f32",)
 
 
 class TorchEngine:
@@ -25,7 +34,7 @@ class TorchEngine:
         """
         Args:
             prepared: the model.
-            precision: `auto`, `f32` or `bf16`.
+            precision: `f32` or `bf16`.
             max_batch: images that are computed at a time.
         """
         import torch
@@ -35,8 +44,7 @@ class TorchEngine:
         self._torch = torch
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._is_cuda = self._device.type == "cuda"
-        # On a CPU torch is the reference, so that nothing but float32 is chosen unasked.
-        self.precision = precision_of(precision, self._is_cuda and torch.cuda.is_bf16_supported())
+        self.precision = precision
         element = torch.bfloat16 if self.precision == "bf16" else torch.float32
         recipe = prepared.recipe
         classifier = load_classifier(prepared.folder / CHECKPOINT, recipe, prepared.manifest.stand_in)

@@ -3,7 +3,7 @@
 import asyncio
 import resource
 from collections import OrderedDict
-from typing import Protocol
+from typing import Protocol, cast
 from weakref import WeakKeyDictionary
 
 from uvicorn.server import ServerState
@@ -32,7 +32,7 @@ class Connections:
     Idle is a connection that waits for a request, or for the rest of its headers. A leaving one has its last answer.
 
     Args:
-        server: uvicorn's own account of what is open; WebSockets are in it, too.
+        server: uvicorn's own account of what is open.
         most: how many may be open, without those that are leaving.
     """
 
@@ -77,17 +77,15 @@ class Connections:
             longest.cut()
 
     def forget(self, connection: Connection) -> None:
-        """It is closed, or no longer HTTP."""
+        """It is closed."""
         self._idle.pop(connection, None)
         self._leaving.pop(connection, None)
 
     def _tick(self) -> None:
         # One timer for all of them: one for each request would cost more than the rest of what is done here.
         self.now_s += 1
-        for connection in list(self._server.connections):
-            # Those that have become WebSockets look after themselves.
-            if hasattr(connection, "look_after"):
-                connection.look_after()
+        for connection in cast(list[Connection], list(self._server.connections)):
+            connection.look_after()
         self._is_ticking = bool(self._server.connections)
         if self._is_ticking:
             asyncio.get_running_loop().call_later(1, self._tick)

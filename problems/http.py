@@ -13,6 +13,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from problems import connections
 from problems.parting import PartingProtocol
 from problems.problem import Problem, unavailable
+from problems.routes import IS_HANDSHAKE
 
 MOST_HEAD_BYTES = 32 * 1024
 MOST_HEADERS = 100
@@ -25,6 +26,10 @@ _END_OF_HEAD = b"\r\n\r\n"
 
 def _not_http() -> Problem:
     return Problem(400, "The request is not valid HTTP/1.1; let an HTTP library write it.")
+
+
+def _http_2() -> Problem:
+    return Problem(400, "This port does not speak HTTP/2; set the client to HTTP/1.1, or ask by way of a proxy.")
 
 
 def _too_large() -> Problem:
@@ -53,6 +58,8 @@ class BoundedProtocol(PartingProtocol):
         # Bytes that are no body: of the request line and headers, then of chunks' lengths, extensions and trailers.
         self._framing_bytes = 0
         self._body_left = 0
+        # Whether the request whose head is being read again asked to become a WebSocket.
+        self._is_handshake = False
         self._held = b""
         # What is to be told once the requests before have their answers.
         self._refusal: Problem | None = None
@@ -101,15 +108,11 @@ class BoundedProtocol(PartingProtocol):
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade as upgrade:
-            if self._should_upgrade():
-                self.open.forget(self)
-                self.handle_websocket_upgrade()
-                return None
             if self._feed(self._without_upgrade()) is None:
                 return None
             taken = upgrade.args[0]
         except httptools.HttpParserError:
-            self._refuse(_too_large() if len(self.headers) > MOST_HEADERS else _not_http())
+            self._refuse(self._wrong())
             return None
         self._framing_bytes = max(self._framing_bytes, 0)
         if self._framing_bytes >= MOST_HEAD_BYTES or (self.is_in_request and len(self.headers) > MOST_HEADERS):
@@ -117,13 +120,13 @@ class BoundedProtocol(PartingProtocol):
             return None
         return taken
 
-    def _should_upgrade(self) -> bool:
-        return self.parser.get_method() == b"GET" and not self.is_answering() and super()._should_upgrade()
-
     def _without_upgrade(self) -> bytes:
         """The head of a request again, for a new parser: this one takes the rest for another protocol."""
-        line = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        line = b"%s %s HTTP/%s" % (method, self.url, version.encode())
         kept = [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+        offered = b",".join(value.lower() for name, value in self.headers if name == b"upgrade")
+        self._is_handshake = method == b"GET" and b"websocket" in (one.strip() for one in offered.split(b","))
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._framing_bytes = 0
@@ -133,16 +136,19 @@ class BoundedProtocol(PartingProtocol):
         """See uvicorn."""
         super().on_message_begin()
         self.is_in_request = True
+        if self._is_handshake:
+            self._is_handshake = False
+            self.scope["state"][IS_HANDSHAKE] = True
 
     def on_headers_complete(self) -> None:
         """See uvicorn."""
         if len(self.headers) > MOST_HEADERS or self.parser.get_method() == b"CONNECT":
             raise ValueError("not to be served")
-        if self.parser.should_upgrade() and not self._should_upgrade():
-            return
-        super().on_headers_complete()
         if self.parser.should_upgrade():
             return
+        if not self.url.startswith(b"/"):
+            self.url = _with_path(self.url)
+        super().on_headers_complete()
         self._body_left = next((int(value) for name, value in self.headers if name == b"content-length"), 0)
         self._framing_bytes = 0
         # Trailers may not pass for headers.
@@ -162,6 +168,12 @@ class BoundedProtocol(PartingProtocol):
             raise ValueError("too many trailers")
         self._framing_bytes = self._body_left = 0
         super().on_message_complete()
+
+    def _wrong(self) -> Problem:
+        """What is wrong with what the parser does not take."""
+        if len(self.headers) > MOST_HEADERS:
+            return _too_large()
+        return _http_2() if self.is_in_request and self.parser.get_method() == b"PRI" else _not_http()
 
     def _refuse(self, problem: Problem) -> None:
         """Tell the caller, behind the answers to the requests before; nothing more is read."""
@@ -205,6 +217,12 @@ class BoundedProtocol(PartingProtocol):
                 self.part(_too_slow())
         elif waits_s > (HEAD_WITHIN_S if self.cycle is None else self.timeout_keep_alive):
             self.transport.close()
+
+
+def _with_path(target: bytes) -> bytes:
+    """The target of a request, whose path may be left out where it names the host (RFC 9112, 3.2.2)."""
+    parsed = httptools.parse_url(target)
+    return target if parsed.path is not None else b"/" + (b"?" + parsed.query if parsed.query else b"")
 
 
 class _Flow(FlowControl):

@@ -12,6 +12,8 @@ from problems import request_id
 
 # Those that BentoML and its HTTP server give handlers, beside the root.
 _WITH_HANDLERS = ("", "bentoml", "uvicorn.error", "circus")
+# What they say of a request is told to its caller, in words of our own.
+_UNHEARD = ("python_multipart",)
 
 
 class JsonLines(logging.Formatter):
@@ -40,6 +42,8 @@ class JsonLines(logging.Formatter):
 
 def use(log_format: str) -> None:
     """Have every handler of this process write "text", as it does by itself, or "json"."""
+    for name in _UNHEARD:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     if log_format == "json":
         for handler in _handlers():
             handler.setFormatter(JsonLines())

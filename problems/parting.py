@@ -95,8 +95,6 @@ class PartingProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """See uvicorn: a request begins."""
         super().on_headers_complete()
-        if self.parser.should_upgrade():
-            return
         answers = _ExpectedAnswers(self._answers, self.cycle) if self.expect_100_continue else self._answers
         self.cycle.transport = cast(asyncio.Transport, answers)
         self.is_in_body = True

@@ -81,9 +81,9 @@ def unavailable(detail: str, retry_after_s: float = RETRY_SOON_S, kind: str | No
     return Problem(503, detail, {"Retry-After": str(math.ceil(retry_after_s))}, kind=kind)
 
 
-def database_away() -> Problem:
-    """503: keys, limits and the ledger are out of reach, so nothing is admitted and nothing is answered."""
-    return unavailable("The service can't reach its database; send the request again shortly.", kind="database")
+def store_away(detail: str) -> Problem:
+    """503: keys, limits or the ledger are out of reach, so nothing is admitted and nothing is answered."""
+    return unavailable(detail, kind="database")
 
 
 def bug(error: Exception) -> Problem:

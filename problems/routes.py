@@ -7,7 +7,7 @@ path back, and everything further in goes by the match.
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from urllib.parse import unquote
 
@@ -18,6 +18,8 @@ from problems.problem import Problem
 UNKNOWN = "/(unknown)"
 # Of a path with parameters: the name of a folder, percent-encoded, and its surroundings. To read more takes time.
 MOST_BYTES = 1000
+# Of a request's state: it asked to become a WebSocket; the server has taken its handshake for an ordinary request.
+IS_HANDSHAKE = "is_handshake"
 
 
 class Cost(Enum):
@@ -66,12 +68,14 @@ class Match:
         route: its route; None where the path is unknown, or does not take the method.
         methods: the methods that the path takes; none where it is unknown.
         is_public: whether the path is open to all.
+        is_handshake: whether a WebSocket was asked for, which no path takes.
     """
 
     name: str = UNKNOWN
     route: Route | None = None
     methods: tuple[str, ...] = ()
     is_public: bool = False
+    is_handshake: bool = False
 
     def required(self) -> Route:
         """The route.
@@ -84,6 +88,8 @@ class Match:
         if not self.methods:
             raise Problem(404, "There is nothing at this path; /docs lists every route.")
         detail = "This path does not take this method; the Allow header names those it takes."
+        if self.is_handshake:
+            detail = "There is no WebSocket at this path; send a request by a method that the Allow header names."
         raise Problem(405, detail, {"Allow": ", ".join(self.methods)})
 
 
@@ -180,7 +186,11 @@ class Matching:
         if scope["type"] in ("http", "websocket"):
             path = scope["path"]
             # A server need not tell what came over the wire; a WebSocket has no method.
-            found = self.routes.match(scope.get("method", ""), scope.get("raw_path") or path.encode())
+            is_handshake = IS_HANDSHAKE in scope.get("state", {})
+            method = "" if is_handshake else scope.get("method", "")
+            found = self.routes.match(method, scope.get("raw_path") or path.encode())
+            if is_handshake:
+                found = replace(found, is_handshake=True)
             scope = {**scope, "path": found.name, "state": {**scope.get("state", {}), "path": path, "match": found}}
         await self.app(scope, receive, send)
 

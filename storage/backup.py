@@ -6,7 +6,8 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
-from storage.errors import Refused, StorageUnavailable
+from storage import faults
+from storage.errors import Refused
 
 
 def backup(url: str, path: Path) -> int:
@@ -35,5 +36,5 @@ def backup(url: str, path: Path) -> int:
             connection.close()
     except sqlite3.Error as error:
         path.unlink()
-        raise StorageUnavailable(type(error).__name__) from error
+        raise (faults.of(error) or faults.FAILING).error() from error
     return path.stat().st_size

@@ -9,18 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, make_url
+from sqlalchemy import Connection, Engine, make_url
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from storage.errors import StorageUnavailable
-from storage.group_commit import DATABASE_IS_AWAY, Begin, GroupCommit, Operation
+from storage import faults, postgresql
+from storage.group_commit import Begin, GroupCommit, Operation
 from storage.lone_commit import LoneCommit
-from storage.sqlite import AT_ONCE, WAITING, WRITES, SqliteTransactions, sqlite_engine
+from storage.sqlite import AT_ONCE, BUSY_TIMEOUT_MS, WAITING, WRITES, SqliteTransactions, sqlite_engine
 
 T = TypeVar("T")
 
 READ_THREADS = 4
-STATEMENT_TIMEOUT_MS = 5000
-CONNECT_TIMEOUT_S = 3
 
 
 class Database:
@@ -38,7 +37,8 @@ class Database:
         self._sqlite: list[SqliteTransactions] = []
         self._begin: Begin = self._writing.begin
         if not self.has_server:
-            waiting, at_once = (SqliteTransactions(sqlite_engine(url, pragmas)) for pragmas in (WAITING, AT_ONCE))
+            waiting = SqliteTransactions(sqlite_engine(url, WAITING), BUSY_TIMEOUT_MS)
+            at_once = SqliteTransactions(sqlite_engine(url, AT_ONCE), 0)
             self._sqlite = [waiting, at_once]
             self._begin, self._lone = waiting.begin, LoneCommit(at_once.begin)
         self._readers = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="storage-read")
@@ -67,7 +67,7 @@ class Database:
             self._writer = GroupCommit(self._begin)
         if self._lone is not None and not self._writer.waiting and self._lone.is_due():
             # Whatever is in its way, the thread waits for it, or says what it is.
-            with suppress(*DATABASE_IS_AWAY):
+            with suppress(OperationalError):
                 return self._lone.make(operation, change)
         return await self._writer.submit(operation, change)
 
@@ -93,29 +93,18 @@ def _run(engine: Engine, work: Callable[[Connection], T]) -> T:
     try:
         with engine.begin() as connection:
             return work(connection)
-    except DATABASE_IS_AWAY as error:
-        raise StorageUnavailable(type(error).__name__) from error
+    except (SQLAlchemyError, OSError) as error:
+        fault = faults.of(error)
+        if fault is None:
+            raise
+        raise fault.error() from error
 
 
 def _engine(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         return sqlite_engine(url, WAITING)
-    # A server that is gone is told within seconds, whether it refuses or is silent, so that callers get their 503.
-    # Every question here is one for an index; statistics of a table that was just empty would say otherwise.
-    wanted = {"statement_timeout": STATEMENT_TIMEOUT_MS, "lock_timeout": STATEMENT_TIMEOUT_MS, "enable_seqscan": "off"}
-    connecting = {
-        "connect_timeout": CONNECT_TIMEOUT_S,
-        "tcp_user_timeout": STATEMENT_TIMEOUT_MS,
-        "options": " ".join(f"-c {name}={value}" for name, value in wanted.items()),
-    }
-    return create_engine(
-        parsed.set(drivername="postgresql+psycopg"),
-        connect_args=connecting,
-        pool_size=READ_THREADS + 1,
-        pool_timeout=CONNECT_TIMEOUT_S,
-        pool_pre_ping=True,
-    )
+    return postgresql.engine(parsed, READ_THREADS + 1)
 
 
 def create_sqlite_file(url: str) -> None:
@@ -132,4 +121,4 @@ def create_sqlite_file(url: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as error:
-        raise StorageUnavailable(type(error).__name__) from error
+        raise (faults.of(error) or faults.NO_FILE).error() from error

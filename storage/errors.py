@@ -6,7 +6,16 @@ class StorageError(Exception):
 
 
 class StorageUnavailable(StorageError):
-    """The database does not answer, so nothing was promised and nothing may be answered."""
+    """A store does not answer, or not as it should, so nothing was promised and nothing may be answered.
+
+    Args:
+        operator: what is wrong and what to do, in a sentence for the operator.
+        caller: what callers are told.
+    """
+
+    def __init__(self, operator: str, caller: str) -> None:
+        super().__init__(operator)
+        self.caller = caller
 
 
 class Refused(StorageError):

@@ -6,19 +6,15 @@ company. A change is done when its commit is: its future resolves afterwards, ne
 """
 
 import asyncio
-import logging
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from prometheus_client import Histogram
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from storage.errors import StorageUnavailable
+from storage import faults
 from storage.sqlite import Transaction
 
 # Makes many changes of one kind, and returns what came of each, in their order.
@@ -28,16 +24,12 @@ Waiting = tuple[Operation, Any, asyncio.Future[Any]]
 # Who waits, what came of the change, or why nothing did.
 Outcome = tuple[asyncio.Future[Any], Any, Exception | None]
 
-logger = logging.getLogger("bentoml.classifier")
-
 MOST_IN_ONE_COMMIT = 256
-TOLD_EVERY_S = 10.0
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
 commit_seconds = Histogram(
     "classifier_commit_seconds", "A transaction of hits and ledger rows, to its commit.", buckets=SECONDS
 )
-DATABASE_IS_AWAY = (OperationalError, InterfaceError, PoolTimeout)
 
 
 class GroupCommit:
@@ -54,7 +46,6 @@ class GroupCommit:
         self.waiting = 0
         self._begin = begin
         self._waiting: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
-        self._told_at = float("-inf")
         self._thread = threading.Thread(target=self._work, name="group-commit", daemon=True)
         self._thread.start()
 
@@ -99,11 +90,11 @@ class GroupCommit:
         try:
             with commit_seconds.time(), self._begin() as connection:
                 results = [operation(connection, [item[1] for item in items]) for operation, items in kinds.items()]
-        except DATABASE_IS_AWAY as error:
-            self._tell(error)
-            away = StorageUnavailable(type(error).__name__)
-            self._answer((future, None, away) for *_, future in batch)
         except Exception as error:
+            fault = faults.of(error)
+            if fault is not None:
+                self._answer((future, None, fault.error()) for *_, future in batch)
+                return
             # One change spoilt the transaction of all: each gets one of its own, so that only that one fails.
             if len(batch) == 1:
                 self._answer([(batch[0][2], None, error)])
@@ -116,15 +107,6 @@ class GroupCommit:
                 for items, of_kind in zip(kinds.values(), results, strict=True)
                 for (*_, future), result in zip(items, of_kind, strict=True)
             )
-
-    def _tell(self, error: Exception) -> None:
-        """Say why nothing is committed, now and then, by the error's name: its text may hold what is not logged."""
-        if time.monotonic() < self._told_at + TOLD_EVERY_S:
-            return
-        self._told_at = time.monotonic()
-        cause = getattr(error, "orig", None) or error
-        code = getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None) or ""
-        logger.warning("The database takes no changes: %s %s", type(cause).__name__, code)
 
     def _answer(self, outcomes: Iterable[Outcome]) -> None:
         """Wake the event loop once for all of them: to wake a thread costs more than most changes do."""

@@ -88,6 +88,10 @@ def count_by_state(connection: Connection, now_us: int) -> dict[str, int]:
     return {"live": 0, "revoked": 0, "expired": 0} | {name: int(number) for name, number in counted}
 
 
+# The number of PostgreSQL's advisory lock under which users are created; any, as long as it is ours.
+CREATING = 7_361_003
+
+
 @dataclass(frozen=True, slots=True)
 class NewKey:
     """A key to be stored, and the user it is for.
@@ -113,6 +117,7 @@ def issue(connection: Connection, new: NewKey) -> KeyRecord:
     Raises:
         Refused: the user exists with other limits than the ones asked for.
     """
+    _alone(connection)
     values = {
         "id": new.key_id,
         "user_id": _user_for(connection, new),
@@ -127,9 +132,16 @@ def issue(connection: Connection, new: NewKey) -> KeyRecord:
 
 def issue_first(connection: Connection, new: NewKey) -> KeyRecord | None:
     """Store the key where there is no user at all; None where there is one."""
+    _alone(connection)
     if connection.execute(select(users.c.id).limit(1)).first() is not None:
         return None
     return issue(connection, new)
+
+
+def _alone(connection: Connection) -> None:
+    """Let no other transaction create users beside this one; SQLite has one writer anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(CREATING)))
 
 
 def _user_for(connection: Connection, new: NewKey) -> str:

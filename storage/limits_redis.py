@@ -7,7 +7,7 @@ against all that were admitted before it, by any replica; no replica's clock tak
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from storage.errors import StorageUnavailable
+from storage import redis_faults
 from storage.limits import FORGET_EVERY, FORGOTTEN_AT_ONCE, FORGOTTEN_FOR_EACH, MICROSECONDS, Hit
 from storage.policy import Decision, Standing
 
@@ -107,7 +107,7 @@ class RedisLimits:
         try:
             await self._redis.ping()
         except (RedisError, OSError) as error:
-            raise StorageUnavailable(type(error).__name__) from error
+            raise redis_faults.of(error).error() from error
 
     async def close(self) -> None:
         """Let go of the connections."""
@@ -120,7 +120,7 @@ class RedisLimits:
         try:
             said = await self._script(keys=[f"classifier:hits:{asked.user_id}"], args=arguments)
         except (RedisError, OSError) as error:
-            raise StorageUnavailable(type(error).__name__) from error
+            raise redis_faults.of(error).error() from error
         now_us, clock_ran_back, told = int(said[0]), said[1] == "1", said[2:]
         standings = []
         for number, limit in enumerate(asked.limits):

@@ -39,6 +39,7 @@ def _upgrade(connection: Connection) -> None:
         # A migration may take longer than a request may wait.
         connection.execute(text("SET LOCAL statement_timeout = 0"))
     config = Config()
-    config.set_main_option("script_location", str(SCRIPTS))
+    # (Alembic reads % as the start of a name.)
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

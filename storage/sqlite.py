@@ -18,6 +18,8 @@ CACHE_KIB = 32 * 1024
 # WAL lets readers go on beside the writer. NORMAL survives the death of the process, which is what is promised.
 _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"cache_size=-{CACHE_KIB}")
 WAITING = (f"busy_timeout={BUSY_TIMEOUT_MS}",)
+# Once another program has held the lock for so long, nobody is kept waiting as long again.
+_IMPATIENT_MS = 250
 # For who must not be kept waiting: neither by another process's lock nor by a checkpoint of the write-ahead log.
 AT_ONCE = ("busy_timeout=0", "wal_autocheckpoint=0")
 WRITES = "storage_writes"
@@ -50,12 +52,15 @@ class SqliteTransactions:
 
     Args:
         engine: of SQLite; the connection is one of its own.
+        waits_ms: how long it waits for a lock that another program holds.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, waits_ms: int) -> None:
         self.dialect = sqlite.dialect(paramstyle="named")
         self._engine = engine
         self._lent: PoolProxiedConnection | None = None
+        self._waits_ms = waits_ms
+        self._is_locked = False
         # Of each statement, its SQL and the values that are always the same.
         self._written: dict[Executable, tuple[str, dict[str, Any]]] = {}
 
@@ -68,10 +73,25 @@ class SqliteTransactions:
         """
         try:
             with self._driver() as driver:
-                driver.execute("BEGIN IMMEDIATE")
+                self._lock(driver)
                 yield self
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
+            # (Others of its kind are errors of the program.)
+            if type(error) not in (sqlite3.DatabaseError, sqlite3.OperationalError):
+                raise
             raise OperationalError(None, None, error) from error
+
+    def _lock(self, driver: sqlite3.Connection) -> None:
+        try:
+            driver.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY and not self._is_locked and self._waits_ms:
+                self._is_locked = True
+                driver.execute(f"PRAGMA busy_timeout={_IMPATIENT_MS}")
+            raise
+        if self._is_locked:
+            self._is_locked = False
+            driver.execute(f"PRAGMA busy_timeout={self._waits_ms}")
 
     def execute(self, statement: Executable, values: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> sqlite3.Cursor:
         """Run a statement, which must be one of a few that are made once; a sequence of values runs it for each."""

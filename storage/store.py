@@ -1,5 +1,6 @@
 """What the gate asks of storage, in one object: asynchronous, and in the words of its callers."""
 
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -21,6 +22,11 @@ from storage.rollup import Span, Tally
 from storage.usage import UsageRow
 
 STANDING_MEMORY_S = 1.0
+TOLD_EVERY_S = 10.0
+
+logger = logging.getLogger("bentoml.classifier")
+# When each fault was last told, on the monotonic clock.
+_told_s: dict[str, float] = {}
 
 if TYPE_CHECKING:
     from storage.limits_redis import RedisLimits
@@ -141,9 +147,18 @@ def _in_redis(url: str) -> "RedisLimits":
     return RedisLimits(url)
 
 
+def _tell(fault: str) -> None:
+    """Say what is wrong with a store, now and then."""
+    now_s = time.monotonic()
+    if now_s > _told_s.get(fault, float("-inf")) + TOLD_EVERY_S:
+        _told_s[fault] = now_s
+        logger.warning("Requests are refused: %s", fault)
+
+
 async def _counted(store: str, answer: Awaitable[T]) -> T:
     try:
         return await answer
-    except StorageUnavailable:
+    except StorageUnavailable as error:
         unavailable_total.labels(store).inc()
+        _tell(str(error))
         raise

@@ -35,6 +35,16 @@ def save_resnet18(folder: Path, seed: int = 18, gain: float = 1.0, taught: float
     processor.save_pretrained(folder)
 
 
+def save_vit(folder: Path, seed: int = 16) -> None:
+    """A ViT-B/16: google/vit-base-patch16-224's shape, seeded weights."""
+    import torch
+    from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
+
+    torch.manual_seed(seed)
+    ViTForImageClassification(ViTConfig(num_labels=1000)).save_pretrained(folder)
+    ViTImageProcessorPil().save_pretrained(folder)
+
+
 def _tell_images_apart(classifier: Any, planes: Any, gain: float) -> None:
     """Make the last layer look at what differs between images: a random network says nearly the same of all."""
     import torch

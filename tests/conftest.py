@@ -22,7 +22,7 @@ def model_store(run_folder: Path) -> Path:
     store = run_folder / "prepared" / "models"
     with FileLock(run_folder / "prepared.lock"):
         if not any(store.glob("*/*-*")):
-            done = run_prepare(store, CLASSIFIER_OFFLINE_MODEL="only")
+            done = run_prepare(store, CLASSIFIER_OFFLINE_MODEL="only", CLASSIFIER_TUNE="auto")
             assert done.returncode == 0, done.stderr
     return store
 

@@ -62,6 +62,8 @@ class Server:
             "BENTOML_CONFIG": str(PROJECT / "configs" / "development.yaml"),
             "CLASSIFIER_DATABASE_URL": f"sqlite:///{folder}/classifier.db",
             "CLASSIFIER_OFFLINE_MODEL": "only",
+            # A start that finds nothing measured for its settings takes seconds: test_kept_choices.py has it do so.
+            "CLASSIFIER_TUNE": "auto" if _is_measured(model_store, settings) else "off",
             **settings,
         }
         self._process: subprocess.Popen[bytes] | None = None
@@ -180,6 +182,11 @@ class Server:
         return httpx.Client(base_url=self.url, headers=headers, timeout=30)
 
 
+def _is_measured(model_store: Path, settings: dict[str, str]) -> bool:
+    forced = {"CLASSIFIER_PRECISION", "CLASSIFIER_THREADS", "CLASSIFIER_ENGINE"} & settings.keys()
+    return not forced and any(model_store.glob("*/*/tuned-*.json"))
+
+
 @contextlib.contextmanager
 def running(folder: Path, model_store: Path, **settings: str) -> Iterator[Server]:
     server = Server(folder, model_store, **settings)
@@ -193,6 +200,7 @@ def running(folder: Path, model_store: Path, **settings: str) -> Iterator[Server
 def run_prepare(model_store: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """`python -m model.prepare` into that model store."""
     model_store.mkdir(parents=True, exist_ok=True)
-    environment = {**_INHERITED, "BENTOML_HOME": str(model_store.parent), "BENTOML_DO_NOT_TRACK": "True", **settings}
+    environment = {**_INHERITED, "BENTOML_HOME": str(model_store.parent), "BENTOML_DO_NOT_TRACK": "True"}
+    environment |= {"CLASSIFIER_TUNE": "off", **settings}
     command = [sys.executable, "-m", "model.prepare", *arguments]
     return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)

@@ -61,7 +61,8 @@ def test_every_format_of_the_contract_is_read(caller: httpx.Client, kind: str) -
     ("image", "says"),
     [
         pytest.param("not base64 at all!", "base64", id="no-base64"),
-        pytest.param("abc", "base64", id="wrong-length"),
+        pytest.param("abcde", "base64", id="wrong-length"),
+        pytest.param("abc", "JPEG, PNG", id="two-bytes-without-padding"),
         pytest.param("data:image/png,abc", "base64", id="data-url-without-base64"),
         pytest.param("", "empty", id="empty"),
         pytest.param(as_base64(b"a text file, not an image"), "JPEG, PNG", id="text-file"),

@@ -113,7 +113,6 @@ OF_V2 = {
         "malformed",
     ),
     "form without a file": Row(422, lambda _: {"files": {"other": b"x"}}, "missing", "image"),
-    "text where a file belongs": Row(422, lambda _: {"files": {"image": (None, "text")}}, "send a file", "image"),
     "out of range": Row(422, lambda path: {**wrap(path, "x"), "params": {"top_k": "-1"}}, "top_k", "top_k"),
     "too many images": Row(422, lambda _: {"files": [("image", SMALL)] * 4}, "too many images", "image"),
 }
@@ -132,6 +131,14 @@ def check(answer: httpx.Response, row: Row) -> None:
 @pytest.mark.parametrize("case", ROWS)
 def test_a_bad_request(callers: Callable[..., httpx.Client], path: str, case: str) -> None:
     check(callers().post(path, **ROWS[case].send(path)), ROWS[case])
+
+
+def test_text_where_a_file_belongs(callers: Callable[..., httpx.Client]) -> None:
+    form = {"files": {"image": (None, "photo.jpg")}}
+    row = Row(400, lambda _: form, "send a file", "image")
+    check(callers().post("/v2/classify", **row.send("")), row)
+    [entry] = callers().post("/v2/classify/batch", **row.send("")).json()["results"]
+    assert (entry["error"]["status"], entry["error"]["field"]) == (400, "image")
 
 
 @pytest.mark.parametrize("path", CLASSIFY[:2])

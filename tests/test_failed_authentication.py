@@ -141,7 +141,7 @@ class Looking(Store):
         self.looked_up += 1
         if self.is_away:
             await asyncio.sleep(0.01)
-            raise StorageUnavailable("away")
+            raise StorageUnavailable("away", "away")
         return await super().find_key(key_id)
 
 

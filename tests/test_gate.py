@@ -15,6 +15,7 @@ from api.openapi import A_PIXEL
 from api.routes import ROUTES
 from auth.identity import SCOPES
 from problems.routes import UNKNOWN, Cost, Route
+from tests.answers import assert_problem
 from tests.servers import Server, running
 from tests.wire import Answer, Wire
 
@@ -291,3 +292,4 @@ def test_a_web_socket_is_refused_everywhere(server: Server, callers: dict[str, W
     for route in ROUTES:
         answer = httpx.get(server.url + path_of(route, model), headers=upgrade)
         assert answer.status_code in (401, 403, 405), "and never 101"
+        assert_problem(answer, answer.status_code)

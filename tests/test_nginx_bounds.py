@@ -248,3 +248,15 @@ def test_over_tls_browsers_are_told_to_stay_there(tmp_path: Path) -> None:
         nginx.terminate()
         nginx.wait()
         replica.close()
+
+
+@pytest.mark.parametrize("protocol", ["h2c", "websocket", "TLS/1.0"])
+def test_no_replica_is_offered_another_protocol(start: Start, protocol: str) -> None:
+    """A replica that took it, and nginx that did not know, would differ on where a request ends."""
+    nginx, replicas = start(answer, answer)
+    offered = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": protocol, "HTTP2-Settings": "AAMAAABk"}
+    for method in ("GET", "POST"):
+        assert httpx.request(method, nginx.url + "/v1/classify", content=b"{}", headers=offered).status_code == 200
+    heads = [head.lower() for replica in replicas for head in replica.heads]
+    assert len(heads) == 2
+    assert [head for head in heads if b"upgrade" in head or b"http2-settings" in head] == []

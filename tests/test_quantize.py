@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.quantize import Report
+from model.fidelity import Report
 from tests.checkpoints import save_resnet18
 from tests.photographs import as_base64, crops, encoded
 from tests.servers import PROJECT, run_prepare, running

@@ -82,6 +82,17 @@ def test_a_wrong_query_is_422_and_names_the_field(mine: httpx.Client, query: dic
     assert problem["field"] == field
 
 
+@pytest.mark.parametrize("field", ["from", "to"])
+@pytest.mark.parametrize("zone", ["+01:00", "+0530", "+01"])
+@pytest.mark.parametrize("time_of_day", ["T00:00:00", "T10:20", "t10:20:30.5"])
+def test_a_plus_that_is_not_escaped_is_told(mine: httpx.Client, field: str, zone: str, time_of_day: str) -> None:
+    problem = assert_problem(mine.get(f"/v2/usage?{field}=2026-01-01{time_of_day}{zone}"), 422)
+    assert "%2B" in problem["detail"]
+    assert problem["field"] == field
+    escaped = {"from": "2020-01-01", field: f"2026-01-01{time_of_day}{zone}"}
+    assert mine.get("/v2/usage", params=escaped).status_code == (200 if zone != "+01" else 422)
+
+
 def test_limits_tell_each_policy(mine: httpx.Client) -> None:
     fresh = mine.get("/v2/limits").json()["policies"]
     assert [(policy["name"], policy["remaining"], policy["reset"]) for policy in fresh] == [

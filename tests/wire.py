@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+import httpx
+
 PATIENCE_S = 30
 
 
@@ -84,3 +86,21 @@ class Wire:
         if not received:
             raise ConnectionError("the server closed the connection")
         return received
+
+
+def read_answers(connection: socket.socket) -> list[httpx.Response]:
+    """All answers that come before the server closes the connection; each says how long its body is."""
+    received = b""
+    while piece := connection.recv(1 << 16):
+        received += piece
+    answers = []
+    while received:
+        head, end, received = received.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 "), head
+        assert end, "an answer is cut off"
+        line, *lines = head.decode("latin-1").split("\r\n")
+        headers = httpx.Headers([(name, value.strip()) for name, _, value in (field.partition(":") for field in lines)])
+        length = int(headers["content-length"])
+        answers.append(httpx.Response(int(line.split()[1]), headers=headers, content=received[:length]))
+        received = received[length:]
+    return answers

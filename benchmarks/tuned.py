@@ -1,0 +1,119 @@
+"""What `auto` chose beside the best that a search by hand finds: `python -m benchmarks.tuned [--model NAME ...]`.
+
+For a ResNet-18, the stand-in and a ViT-B/16, the engine alone: every precision that is allowed, threads, streams and
+sizes of batches, each in its best of several rounds, measured in turns with what was chosen.
+"""
+
+import argparse
+import itertools
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from configs.machine import cores
+from configs.settings import Settings
+from model import choices, openvino_engine
+from model.configuration import Choice, Configuration
+from model.devices import chosen_engine
+from model.engine import load
+from model.speed import Load, blank
+from model.store import PreparedModel, open_folder
+from tests.checkpoints import save_resnet18, save_vit
+from tests.servers import run_prepare
+
+WANTED = 0.95
+ROUND_S, ROUNDS = 0.3, 6
+# A round of a slow model in large batches would take minutes.
+LONGEST_ROUND_S = 2.0
+SIZES = (1, 2, 4, 8, 16, 32)
+
+MODELS: dict[str, Callable[[Path], None] | None] = {
+    "resnet-18": lambda folder: save_resnet18(folder, taught=10.0),
+    "stand-in": None,
+    "vit-b-16": save_vit,
+}
+
+
+def main() -> None:
+    """Measure, and print the ratio for each model."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.tuned", description=__doc__)
+    parser.add_argument("--model", choices=MODELS, action="append")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    arguments = parser.parse_args()
+    for name in arguments.model or MODELS:
+        with tempfile.TemporaryDirectory() as folder:
+            _compare(name, Path(folder), arguments.rounds)
+
+
+def _compare(name: str, folder: Path, rounds: int) -> None:
+    prepared, settings = _prepared(name, folder)
+    choice = choices.find(prepared, settings)
+    assert choice is not None, "preparing ends by choosing"
+    chosen = replace(choice.configuration, resize="exact")
+    grid = list(dict.fromkeys([chosen, *_grid(choice)]))
+    engines = {}
+    for one in grid:
+        shape = replace(one, batch_size=1)
+        if shape not in engines:
+            engines[shape] = load(prepared, chosen_engine(settings), one)
+    recipe = prepared.recipe
+    loads = {
+        one: Load(engines[replace(one, batch_size=1)], blank(one.batch_size, recipe.height, recipe.width))
+        for one in grid
+    }
+    best = dict.fromkeys(grid, 0.0)
+    for number in range(1 + rounds):
+        for one in grid[:: 1 if number % 2 else -1]:
+            per_s = loads[one].images_per_s(time.perf_counter, ROUND_S if number else 0)
+            # The first batch of a size makes what the others use.
+            best[one] = max(best[one], per_s if number else 0.0)
+    by_hand = max(best, key=lambda one: best[one])
+    print(f"{name}: chosen {_said(chosen)} at {best[chosen]:.1f} images/s ({choice.why})")
+    print(f"{name}: by hand {_said(by_hand)} at {best[by_hand]:.1f} images/s")
+    print(f"{name}: ratio {best[chosen] / best[by_hand]:.3f} (wanted: at least {WANTED})", flush=True)
+
+
+def _grid(choice: Choice) -> list[Configuration]:
+    refused = {row.configuration.precision for row in choice.table if row.verdict.startswith("not exact enough")}
+    precisions = [
+        one for one in openvino_engine.precisions() if one not in refused or one == choice.configuration.precision
+    ]
+    slowest = min(row.images_per_s for row in choice.table)
+    shapes = [
+        (threads, streams)
+        for threads in range(1, cores() + 1)
+        for streams in range(1, threads + 1)
+        if threads % streams == 0
+    ]
+    return [
+        Configuration(precision, "exact", threads, streams, size)
+        for precision, (threads, streams), size in itertools.product(precisions, shapes, SIZES)
+        if size * streams / slowest <= LONGEST_ROUND_S
+    ]
+
+
+def _prepared(name: str, folder: Path) -> tuple[PreparedModel, Settings]:
+    make, models = MODELS[name], folder / "home" / "models"
+    asked = {"CLASSIFIER_OFFLINE_MODEL": "only"}
+    if make is not None:
+        make(folder / name)
+        asked = {"CLASSIFIER_MODEL": str(folder / name), "CLASSIFIER_OFFLINE_MODEL": "deny"}
+    done = run_prepare(models, **asked)
+    if done.returncode != 0:
+        raise SystemExit(done.stderr)
+    print("\n".join(line for line in done.stderr.splitlines() if "Chosen" in line), flush=True)
+    [graph] = models.glob("*/*/openvino.xml")
+    at = graph.parent
+    os.environ["BENTOML_HOME"] = str(models.parent)
+    return open_folder(f"{at.parent.name}:{at.name}", at), Settings()
+
+
+def _said(one: Configuration) -> str:
+    return f"{one.precision}, {one.threads} threads, {one.streams} streams, batches of {one.batch_size}"
+
+
+if __name__ == "__main__":
+    main()

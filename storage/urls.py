@@ -1,0 +1,132 @@
+"""Checks the URLs of the stores before anything connects: each error is one sentence, and tells nothing of the URL.
+
+A URL may hold a password, and a URL that can't be taken apart may hold it anywhere.
+"""
+
+import re
+from urllib.parse import unquote, urlsplit
+
+from sqlalchemy import URL, make_url
+
+_POSTGRESQL = "postgresql://"
+_ESCAPED = "write / as %2F, @ as %40, : as %3A and # as %23 in a user or password"
+_REDIS = ("redis://", "rediss://", "unix://")
+_REDIS_FORM = "give a URL like redis://host:6379/0"
+
+
+def database(url: str) -> str:
+    """Check the database's URL; it is returned as SQLAlchemy has it.
+
+    Raises:
+        ValueError: it can't be used; the message says why, without any part of the URL that may be secret.
+    """
+    url = url.strip()
+    if url.startswith("postgres://"):
+        url = _POSTGRESQL + url.removeprefix("postgres://")
+    if url.startswith(_POSTGRESQL):
+        _check_postgresql(url)
+    elif url.startswith("sqlite:///"):
+        _check_sqlite(url)
+    else:
+        raise ValueError("give a URL like sqlite:///var/classifier.db or postgresql://user@host/database")
+    return url
+
+
+def redis(url: str | None) -> str | None:
+    """Check Redis' URL, or that there is none; likewise.
+
+    Raises:
+        ValueError: it can't be used.
+    """
+    url = (url or "").strip()
+    if not url:
+        return None
+    if not url.startswith(_REDIS):
+        raise ValueError(_REDIS_FORM)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError(f"its port is no number from 1 to 65535, or its password is not escaped: {_ESCAPED}") from None
+    if parts.fragment:
+        raise ValueError(f"it holds a #: {_ESCAPED}")
+    if parts.scheme == "unix":
+        if not parts.path or parts.path == "/":
+            raise ValueError("name a socket, like unix:///run/redis.sock")
+    else:
+        _check_host(parts.hostname, "Redis")
+        if port == 0:
+            raise ValueError("its port must be from 1 to 65535")
+        if not re.fullmatch(r"(/\d{0,5})?", unquote(parts.path)):
+            raise ValueError(f"the database of Redis is a number: {_REDIS_FORM}")
+    _check_redis_options(url)
+    return url
+
+
+def _check_redis_options(url: str) -> None:
+    # Imported where it is used: most processes have no Redis.
+    from redis.asyncio import Redis
+
+    try:
+        # What a connection does not take is told when one is made, long before it connects.
+        Redis.from_url(url).connection_pool.make_connection()  # type: ignore[no-untyped-call]
+    except (TypeError, ValueError, AttributeError):
+        raise ValueError(f"it has an option that Redis does not know: {_REDIS_FORM}") from None
+    except Exception as error:
+        raise ValueError(f"it can't be used ({type(error).__name__}): {_REDIS_FORM}") from None
+
+
+def _check_sqlite(url: str) -> None:
+    try:
+        parsed = make_url(url)
+    except Exception:
+        raise ValueError("give a URL like sqlite:///var/classifier.db") from None
+    if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
+        raise ValueError("name a file: sqlite:///var/classifier.db, or sqlite:////data/classifier.db for a whole path")
+    if parsed.query or "?" in url:
+        raise ValueError("an SQLite database takes no options: leave out what stands behind the ?")
+    if "\0" in parsed.database:
+        raise ValueError("name a file without control characters")
+
+
+def _check_postgresql(url: str) -> None:
+    if "," in urlsplit(url.replace("#", "%23")).netloc.rpartition("@")[2]:
+        raise ValueError("name several hosts as postgresql://user@/database?host=one:5432&host=two:5432")
+    try:
+        parsed = make_url(url)
+    except ValueError:
+        raise ValueError(f"its port is no number, or its password is not escaped: {_ESCAPED}") from None
+    except Exception:
+        raise ValueError("give a URL like postgresql://user:password@host:5432/database") from None
+    if "host" not in parsed.query:
+        _check_host(parsed.host, "PostgreSQL", optional=True)
+    if parsed.port is not None and not 1 <= parsed.port <= 65535:
+        raise ValueError("its port must be from 1 to 65535")
+    if "#" in (parsed.database or ""):
+        raise ValueError(f"it holds a #: {_ESCAPED}")
+    _check_postgresql_options(parsed)
+
+
+def _check_postgresql_options(parsed: URL) -> None:
+    # Imported where it is used: most processes have no PostgreSQL.
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import make_conninfo
+
+    for name in parsed.query:
+        try:
+            make_conninfo("", **{name: ""})
+        except ProgrammingError:
+            shown = name if re.fullmatch(r"\w{1,40}", name) else "one"
+            hint = (
+                "; a schema is chosen by ?options=-csearch_path%3Dname" if name in ("schema", "currentSchema") else ""
+            )
+            raise ValueError(f"PostgreSQL's connections have no option '{shown}'{hint}") from None
+
+
+def _check_host(host: str | None, of: str, optional: bool = False) -> None:
+    if not host:
+        if optional:
+            return
+        raise ValueError(f"name the host of {of}")
+    if not re.fullmatch(r"[A-Za-z0-9._\-:%]{1,255}", host):
+        raise ValueError(f"name one host of {of}, by its name or address; {_ESCAPED}")

@@ -1,0 +1,203 @@
+"""Settings that are wrong: one line that names the setting, says what to write instead, and tells no secret."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from configs.settings import SettingsError, load_settings
+from tests.servers import PROJECT, free_port
+
+SECRET = "sesame"
+WRONG = {
+    "DATABASE_URL": [
+        "",
+        "x",
+        f"oracle://{SECRET}@host",
+        f"mysql://user:{SECRET}@host/it",
+        f"postgresql+asyncpg://user:{SECRET}@host/it",
+        f"postgresql://user:{SECRET}@one:5432,two:5432/it",
+        f"postgresql://user:{SECRET}@host:port/it",
+        f"postgresql://user:{SECRET}@host:99999/it",
+        f"postgresql://user:{SECRET}@host:0/it",
+        f"postgresql://user:{SECRET}@ho st/it",
+        f"postgresql://user:{SECRET}@host/it?schema=app",
+        f"postgresql://user:{SECRET}@host/it?currentSchema=app",
+        f"postgresql://user:p@host/it?{SECRET} and more=1",
+        "sqlite://it.db",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "sqlite:///file:it.db?uri=true",
+        "sqlite:///it.db?mode=ro",
+        "sqlite:/it.db",
+    ],
+    "REDIS_URL": [
+        "x",
+        f"http://{SECRET}@host",
+        f"redis+cluster://:{SECRET}@host",
+        f"redis://:pass/{SECRET}@host:6379/0",
+        f"redis://:pass#{SECRET}@host:6379/0",
+        f"redis://:{SECRET}@one:6379,two:6379/0",
+        f"redis://:{SECRET}@host:port/0",
+        f"redis://:{SECRET}@host:99999/0",
+        f"redis://:{SECRET}@host:0/0",
+        f"redis://:{SECRET}@host/zero",
+        f"redis://:{SECRET}@host/0?{SECRET}=1",
+        f"redis://:{SECRET}@host/0?socket_timeout=soon",
+        f"redis://:{SECRET}@host/0?protocol=9",
+        f"redis://:{SECRET}@[::1/0",
+        f"rediss://:{SECRET}@host/0?ssl_cert_reqs=perhaps",
+        "redis://",
+        "unix://",
+    ],
+    "OFFLINE_MODEL": ["", "maybe", SECRET],
+    "MODEL": [""],
+    "MODEL_REVISION": [""],
+    "ENGINE": ["onnx", ""],
+    "PRECISION": ["f64", "F32"],
+    "THREADS": ["0", "-1", "two", "1.5"],
+    "MAX_BATCH_SIZE": ["0", "257", "many"],
+    "RUNNER": ["here"],
+    "DEFAULT_LIMIT": ["", "5", "5/fortnight", "0/minute", "-5/minute", "five/minute", SECRET],
+    "AUTH_FAILURE_LIMIT": ["60", "60/eternity"],
+    "TRUSTED_PROXIES": ["proxy", "10.0.0.1/8", "10.0.0.0/99", f"10.0.0.0/8,{SECRET}"],
+    "MAX_BODY_BYTES": ["0", "-1", "10MB"],
+    "MAX_IMAGE_PIXELS": ["0", "lots"],
+    "MAX_BATCH_IMAGES": ["0", "1.5"],
+    "MAX_QUEUE": ["0", "long"],
+    "DRAIN_SECONDS": ["0", "26", "soon", "nan"],
+    "LOG_FORMAT": ["xml"],
+}
+RIGHT = {
+    "DATABASE_URL": [
+        "sqlite:///var/classifier.db",
+        "sqlite:////data/a b'c/ü.db",
+        "postgres://user:p%2Fw@host/it",
+        "postgresql://user:p%40w@[::1]:5432/it",
+        "postgresql://user@/it?host=one:5432&host=two:5432",
+        "postgresql://user:pw@host/it?sslmode=require&options=-csearch_path%3Dapp",
+        "postgresql:///it",
+    ],
+    "REDIS_URL": [
+        "",
+        "redis://host",
+        "rediss://user:p%2Fw@host:6380/3",
+        "redis://[::1]:6379",
+        "unix:///run/it.sock?db=2",
+    ],
+    "TRUSTED_PROXIES": ["", "10.0.0.0/8, ::1/128"],
+    "THREADS": ["2"],
+}
+
+
+def loaded(name: str, value: str) -> str | None:
+    """What is said of a setting; None where it is taken."""
+    with mock.patch.dict(os.environ, {f"CLASSIFIER_{name}": value}):
+        load_settings.cache_clear()
+        try:
+            load_settings()
+        except SettingsError as error:
+            return str(error)
+        finally:
+            load_settings.cache_clear()
+    return None
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+def test_a_wrong_value_is_told_in_one_line(name: str, value: str) -> None:
+    said = loaded(name, value)
+    assert said is not None, "it was taken"
+    assert f"CLASSIFIER_{name}" in said
+    assert "\n" not in said
+    assert SECRET not in said
+    assert "Value error" not in said
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in RIGHT.items() for value in values])
+def test_a_right_value_is_taken(name: str, value: str) -> None:
+    assert loaded(name, value) is None
+
+
+def run(*arguments: str, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CLASSIFIER_", "HF_"))}
+    environment = {**kept, "PYTHONPATH": str(PROJECT), "BENTOML_HOME": str(folder / "bentoml"), **settings}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize("program", [("-m", "auth", "list"), ("-m", "bentoml", "serve", "service:ImageClassifier")])
+def test_every_program_says_so(tmp_path: Path, program: tuple[str, ...]) -> None:
+    (tmp_path / "service.py").symlink_to(PROJECT / "service.py")
+    done = run(*program, folder=tmp_path, CLASSIFIER_REDIS_URL=f"redis://:pass/{SECRET}@host:6379/0")
+    [line] = (done.stdout + done.stderr).strip().splitlines()
+    assert done.returncode == 1
+    assert line.startswith("ERROR: CLASSIFIER_REDIS_URL: ")
+    assert SECRET not in line
+
+
+SAY = """
+from configs.settings import SettingsError, load_settings
+try:
+    print(load_settings().default_limit)
+except SettingsError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        pytest.param(b"CLASSIFIER_DEFAULT_LIMIT=7/minute\n", "7/minute", id="plain"),
+        pytest.param("\ufeffCLASSIFIER_DEFAULT_LIMIT=7/minute\n".encode(), "7/minute", id="byte order mark"),
+        pytest.param(b"A=1\r\nCLASSIFIER_DEFAULT_LIMIT='7/minute'\r\n", "7/minute", id="CRLF and quotes"),
+        pytest.param(b"export CLASSIFIER_DEFAULT_LIMIT=7/minute\n", "7/minute", id="export"),
+        pytest.param(b"CLASSIFIER_DEFAULT_LIMIT=3/day\nCLASSIFIER_DEFAULT_LIMIT=7/minute\n", "7/minute", id="twice"),
+        pytest.param("CLASSIFIER_DEFAULT_LIMIT=7/minute\n".encode("utf-16"), "UTF-8", id="UTF-16"),
+        pytest.param("# für später\nCLASSIFIER_DEFAULT_LIMIT=7/minute\n".encode("latin-1"), "UTF-8", id="Latin-1"),
+    ],
+)
+def test_a_file_of_settings_is_read_or_told_what_is_wrong(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / ".env").write_bytes(content)
+    done = run("-c", SAY, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    [line] = done.stdout.splitlines()
+    assert said in line
+
+
+def test_a_folder_of_that_name_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / ".env").mkdir()
+    assert run("-c", SAY, folder=tmp_path).stdout == "5/minute\n"
+
+
+def test_the_hubs_token_is_read_from_the_file_too(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("HF_TOKEN=hf_its_token\n")
+    program = (
+        "from configs.settings import load_settings as s; print(s().hf_token.get_secret_value()); print(repr(s()))"
+    )
+    own, shown = run("-c", program, folder=tmp_path).stdout.splitlines()
+    assert own == "hf_its_token"
+    assert own not in shown
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "said"),
+    [
+        ("127.0.0.1", "port", "PORT must be a number"),
+        ("127.0.0.1", "99999", "PORT must be a number"),
+        ("no.such.host.invalid", "3999", "no address or name"),
+        ("192.0.2.1", "3999", "has no address 192.0.2.1"),
+    ],
+)
+def test_where_nothing_can_listen_is_told_by_its_reason(tmp_path: Path, host: str, port: str, said: str) -> None:
+    done = run("-m", "configs.port", host, port, folder=tmp_path)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert said in line
+
+
+@pytest.mark.parametrize("host", ["::", "::1", "localhost", "0.0.0.0", "127.0.0.1"])
+def test_every_address_of_the_machine_will_do(tmp_path: Path, host: str) -> None:
+    assert run("-m", "configs.port", host, str(free_port()), folder=tmp_path).returncode == 0
