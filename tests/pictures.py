@@ -21,7 +21,7 @@ _PHOTO = Image.open(COFFEE).convert("RGB")
 # How red, green and blue each pixel is, 0 to 1: height x width x 3.
 SMALL: Shares = np.asarray(_PHOTO.resize((WIDTH, HEIGHT))) / 255
 LARGE: Shares = np.asarray(_PHOTO) / 255
-UPRIGHT = 1
+ORIENTATION = 0x0112
 ORIENTATIONS = (1, 2, 3, 4, 5, 6, 7, 8)
 
 
@@ -51,6 +51,18 @@ class Content:
         return self.name
 
 
+def as_image(shares: Shares, mode: str = "RGB") -> Image.Image:
+    """The picture in 8 bits."""
+    return Image.fromarray((shares * 255).round().astype(np.uint8)).convert(mode)
+
+
+def exif(orientation: int) -> bytes:
+    """EXIF data that say which way up the picture is."""
+    made = Image.Exif()
+    made[ORIENTATION] = orientation
+    return made.tobytes()
+
+
 def whole(shares: Shares, bits: int, kind: str = "u") -> Samples:
     """Samples of so many bits, white the greatest."""
     greatest = 2 ** (bits - (kind == "i")) - 1
@@ -59,7 +71,7 @@ def whole(shares: Shares, bits: int, kind: str = "u") -> Samples:
 
 def grey(picture: Shares) -> Shares:
     """How bright each pixel is, as Pillow has it: height x width x 1."""
-    as_bytes = Image.fromarray((picture * 255).round().astype(np.uint8)).convert("L")
+    as_bytes = as_image(picture, "L")
     return np.asarray(as_bytes)[..., None] / 255
 
 
@@ -77,17 +89,10 @@ def on_white(shares: Shares) -> Shares:
 
 def stored(picture: Samples, orientation: int) -> Samples:
     """The rows and columns of a file of that orientation."""
-    turned: Samples = {
-        1: lambda: picture,
-        2: lambda: picture[:, ::-1],
-        3: lambda: picture[::-1, ::-1],
-        4: lambda: picture[::-1],
-        5: lambda: picture.swapaxes(0, 1),
-        6: lambda: np.rot90(picture, 1),
-        7: lambda: picture[::-1, ::-1].swapaxes(0, 1),
-        8: lambda: np.rot90(picture, -1),
-    }[orientation]()
-    return np.ascontiguousarray(turned)
+    # From the fifth on, rows and columns change places, before either is mirrored.
+    across, down = orientation in (2, 3, 7, 8), orientation in (3, 4, 6, 7)
+    turned = picture.swapaxes(0, 1) if orientation >= 5 else picture
+    return np.ascontiguousarray(turned[:: -1 if down else 1, :: -1 if across else 1])
 
 
 def coarse(shares: Shares, bits: int) -> Shares:
@@ -119,10 +124,7 @@ def _grey(letter: str, bits: int, photometric: int) -> Content:
 def coloured() -> list[Content]:
     """TIFF pictures of colours, of palettes, and of what is transparent."""
     return [
-        *(
-            Content(f"RGB-{bits}-bit", bits, 2, lambda it, bits=bits: whole(it, bits), lambda it: it)
-            for bits in (8, 16)
-        ),
+        *(_rgb(bits) for bits in (8, 16)),
         *(_with_alpha("RGBA", bits, extra) for bits in (8, 16) for extra in (1, 2)),
         *(_with_alpha("grey-alpha", bits, extra) for bits in (8, 16) for extra in (1, 2)),
         *(_palette(bits) for bits in (1, 2, 4, 8)),
@@ -154,7 +156,7 @@ def _with_alpha(name: str, bits: int, extra: int) -> Content:
 
 def palette_of(picture: Shares, bits: int) -> tuple[Samples, NDArray[np.uint8]]:
     """The picture in so many colours: an index for each pixel, and 2 ** bits colours of 3 bytes."""
-    as_bytes = Image.fromarray((picture * 255).round().astype(np.uint8)).quantize(2**bits, dither=Image.Dither.NONE)
+    as_bytes = as_image(picture).quantize(2**bits, dither=Image.Dither.NONE)
     colours = np.zeros((2**bits, 3), np.uint8)
     told = np.array(as_bytes.getpalette(), np.uint8).reshape(-1, 3)[: 2**bits]
     colours[: len(told)] = told
@@ -182,10 +184,14 @@ def _cmyk(bits: int) -> Content:
 
 
 def _ycbcr(picture: Shares) -> Samples:
-    return np.asarray(Image.fromarray((picture * 255).round().astype(np.uint8)).convert("YCbCr"))
+    return np.asarray(as_image(picture, "YCbCr"))
 
 
 def _lab(picture: Shares) -> Samples:
     lab = skimage.color.rgb2lab(picture)
     light = (lab[..., :1] * 2.55).round().astype(np.uint8)
     return np.concatenate([light, lab[..., 1:].round().astype(np.int8).view(np.uint8)], -1)
+
+
+# By name.
+CONTENTS = {content.name: content for content in (*greys(), *coloured())}
