@@ -2,18 +2,15 @@
 
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-Numbers = NDArray[Any]
-# Sizes and struct's letters of TIFF's types: byte, short, long, signed short, float, double.
-_TYPES = {1: "B", 3: "H", 4: "I", 8: "h", 9: "i", 11: "f", 12: "d"}
-TagValues = Mapping[int, tuple[int, Sequence[float]]]
-_PACKING, _OFFSETS, _LENGTHS = 259, 273, 279
-DEFLATE = 8
+from tests.tiff_files import Layout, Numbers, TagValues, packed_row, write
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def tiff(  # noqa: PLR0913, PLR0917 - a TIFF file has as many
@@ -37,75 +34,84 @@ def tiff(  # noqa: PLR0913, PLR0917 - a TIFF file has as many
         order: "<" or ">".
         more: further tags: type and values of each.
     """
-    height, width, count = *samples.shape[:2], samples.shape[2] if samples.ndim == 3 else 1
-    parts = [samples[..., plane] for plane in range(count)] if planes == 2 else [samples]
-    strips = [_packed(part.reshape(height, -1), bits, order) for part in parts]
-    if packing == DEFLATE:
-        strips = [zlib.compress(strip) for strip in strips]
-    tags: dict[int, tuple[int, Sequence[float]]] = {
-        256: (4, [width]),
-        257: (4, [height]),
-        258: (3, [bits] * count),
-        _PACKING: (3, [packing]),
-        262: (3, [photometric]),
-        _OFFSETS: (4, [0] * len(strips)),
-        277: (3, [count]),
-        278: (4, [height]),
-        _LENGTHS: (4, [len(strip) for strip in strips]),
-        284: (3, [planes]),
-        339: (3, [sample_format] * count),
-        **({338: (3, [extra])} if extra is not None else {}),
-        **(more or {}),
-    }
-    return _with_directory(tags, strips, order)
+    layout = Layout(order, packing, planes=planes)
+    tags = {**({338: (3, [extra])} if extra is not None else {}), **(more or {})}
+    return write(samples, bits, photometric, sample_format, layout, tags)
 
 
-def _with_directory(tags: dict[int, tuple[int, Sequence[float]]], strips: list[bytes], order: str) -> bytes:
-    def written(kind: int, values: Sequence[float]) -> bytes:
-        return struct.pack(f"{order}{len(values)}{_TYPES[kind]}", *values)
+@dataclass(frozen=True)
+class PngLayout:
+    """How a PNG file is laid out, whatever it holds.
 
-    after = 8 + 2 + 12 * len(tags) + 4
-    pixels_at = after + sum(len(raw) + len(raw) % 2 for raw in (written(*tag) for tag in tags.values()) if len(raw) > 4)
-    lengths = np.cumsum([0, *map(len, strips)])[:-1]
-    tags[_OFFSETS] = (4, [int(pixels_at + start) for start in lengths])
-    entries = elsewhere = b""
-    for tag, (kind, values) in sorted(tags.items()):
-        raw = written(kind, values)
-        entries += struct.pack(order + "HHI", tag, kind, len(values))
-        if len(raw) <= 4:
-            entries += raw.ljust(4, b"\0")
-        else:
-            entries += struct.pack(order + "I", after + len(elsewhere))
-            elsewhere += raw + b"\0" * (len(raw) % 2)
-    start = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(order + "IH", 8, len(tags))
-    return start + entries + bytes(4) + elsewhere + b"".join(strips)
+    Attributes:
+        is_interlaced: whether it comes in the seven passes of Adam7.
+        filter: of each row, 0 to 4.
+        piece: bytes of each IDAT chunk; 0: all in one.
+        before, after: whole chunks, before and behind the image data; see `chunk`.
+    """
+
+    is_interlaced: bool = False
+    filter: int = 0
+    piece: int = 0
+    before: bytes = b""
+    after: bytes = b""
 
 
-def _packed(rows: Numbers, bits: int, order: str) -> bytes:
-    if bits % 8:
-        return b"".join(_packed_row(row, bits) for row in rows)
-    return rows.astype(rows.dtype.newbyteorder("<" if order == "<" else ">")).tobytes()
+# Of each pass of Adam7: the first row and column, and the steps to the next.
+_ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 
 
-def _packed_row(row: Numbers, bits: int) -> bytes:
-    digits = "".join(f"{int(value):0{bits}b}" for value in row)
-    digits += "0" * (-len(digits) % 8)
-    return int(digits, 2).to_bytes(len(digits) // 8)
+def png(
+    samples: Numbers,
+    bits: int,
+    colours: int,
+    transparent: Sequence[int] = (),
+    palette: bytes = b"",
+    layout: PngLayout = PngLayout(),
+) -> bytes:
+    """A PNG file; `samples` are height x width, or height x width x samples of a pixel, and whole numbers.
 
-
-def png(samples: Numbers, bits: int, colours: int, transparent: Sequence[int] = ()) -> bytes:
-    """A PNG file; `samples` are height x width, or height x width x samples of a pixel, and whole numbers."""
+    `transparent` are the numbers of tRNS, of 16 bits each, or of 8 where there is a palette.
+    """
     height, width = samples.shape[:2]
-    rows = samples.reshape(height, -1)
-    lines = [row.astype(">u2").tobytes() if bits == 16 else _packed_row(row, bits) for row in rows]
-    header = struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, 0)
-    keyed = _chunk(b"tRNS", struct.pack(f">{len(transparent)}H", *transparent)) if transparent else b""
-    pixels = zlib.compress(b"".join(b"\0" + line for line in lines))
-    chunks = _chunk(b"IHDR", header) + keyed + _chunk(b"IDAT", pixels) + _chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + chunks
+    samples = samples.reshape(height, width, -1)
+    passes = _ADAM7 if layout.is_interlaced else ((0, 0, 1, 1),)
+    parts = [samples[top::down, left::across] for top, left, down, across in passes]
+    raw = b"".join(_filtered(part, bits, layout.filter) for part in parts if part.size)
+    packed = zlib.compress(raw)
+    piece = layout.piece or len(packed)
+    chunks = [chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, layout.is_interlaced))]
+    chunks += [chunk(b"PLTE", palette)] if palette else []
+    if transparent:
+        kind = "B" if palette else "H"
+        chunks.append(chunk(b"tRNS", struct.pack(f">{len(transparent)}{kind}", *transparent)))
+    image = [chunk(b"IDAT", packed[at : at + piece]) for at in range(0, len(packed), piece)]
+    return b"".join([PNG_SIGNATURE, *chunks, layout.before, *image, layout.after, chunk(b"IEND", b"")])
 
 
-def _chunk(kind: bytes, body: bytes) -> bytes:
+def _filtered(part: Numbers, bits: int, number: int) -> bytes:
+    """The rows of a pass, each with its filter's number before it."""
+    step = max(1, part.shape[2] * bits // 8)
+    lines, above = [], b""
+    for row in part:
+        raw = packed_row(row.ravel().astype(">u2" if bits == 16 else row.dtype), bits)
+        up = np.frombuffer(above or bytes(len(raw)), np.uint8).astype(int)
+        here = np.frombuffer(raw, np.uint8).astype(int)
+        left, corner = (np.concatenate([np.zeros(step, int), line])[: len(line)] for line in (here, up))
+        guess = (np.zeros_like(here), left, up, (left + up) // 2, _paeth(left, up, corner))[number]
+        lines.append(bytes([number]) + (here - guess).astype(np.uint8).tobytes())
+        above = raw
+    return b"".join(lines)
+
+
+def _paeth(left: Numbers, up: Numbers, corner: Numbers) -> Numbers:
+    far_left, far_up, far_corner = abs(up - corner), abs(left - corner), abs(left + up - 2 * corner)
+    nearest = np.where(far_up <= far_corner, up, corner)
+    return np.where((far_left <= far_up) & (far_left <= far_corner), left, nearest)
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    """A chunk of a PNG file."""
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
@@ -129,3 +135,33 @@ def bmp(
     fields = fields.ljust(header_size, b"\0")
     start = 14 + len(fields)
     return b"BM" + struct.pack("<IHHI", start + len(pixels), 0, 0, start) + fields + pixels
+
+
+def palette_bmp(places: Numbers, bits: int, colours: NDArray[np.uint8], header_size: int, is_packed: bool) -> bytes:
+    """A BMP file of a palette: `places`, height x width, of 1, 4 or 8 bits, of the rows of `colours`.
+
+    With `is_packed` it comes in runs (RLE4, RLE8).
+    """
+    height, width = places.shape
+    if is_packed:
+        pixels = b"".join(_runs(row, bits) + b"\0\0" for row in places[::-1]) + b"\0\1"
+    else:
+        rows = [packed_row(row, bits) for row in places[::-1]]
+        pixels = b"".join(row + bytes(-len(row) % 4) for row in rows)
+    blue_first = colours[:, ::-1]
+    if header_size == 12:
+        fields, table = struct.pack("<IHHHH", 12, width, height, 1, bits), blue_first.tobytes()
+    else:
+        packing = {4: 2, 8: 1}[bits] if is_packed else 0
+        fields = struct.pack("<IiiHHIIiiII", header_size, width, height, 1, bits, packing, len(pixels), 0, 0, 0, 0)
+        table = np.pad(blue_first, ((0, 0), (0, 1))).tobytes()
+    fields = fields.ljust(header_size, b"\0")
+    start = 14 + len(fields) + len(table)
+    return b"BM" + struct.pack("<IHHI", start + len(pixels), 0, 0, start) + fields + table + pixels
+
+
+def _runs(row: Numbers, bits: int) -> bytes:
+    """Each run of equal pixels; in RLE4 a byte holds two of them."""
+    edges = np.flatnonzero(np.diff(row)) + 1
+    runs = [(len(run), int(run[0])) for run in np.split(row, edges)]
+    return b"".join(bytes([length, place * 17 if bits == 4 else place]) for length, place in runs)

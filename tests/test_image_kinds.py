@@ -17,8 +17,9 @@ from model.errors import NotAnImage
 from model.image import decode
 from model.recipe import Recipe
 from tests.answers import assert_problem
-from tests.image_writers import DEFLATE, bmp, png, tiff
+from tests.image_writers import bmp, png, tiff
 from tests.photographs import COFFEE, encoded
+from tests.tiff_files import DEFLATE
 
 SIDE = 64
 # As it is: no resizing stands between a file's pixels and what is seen of them.

@@ -1,0 +1,172 @@
+"""What a picture file shows, without any code of the server: as Pillow opens it, in RGB, the right way up, on white.
+
+Samples that Pillow leaves wider than 8 bits are read by tifffile and numpy, by the rules of `docs/images.md`.
+"""
+
+import io
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+# Texts decide nothing.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 2**30
+_WIDE = ("I", "F")
+_PNG = b"\x89PNG\r\n\x1a\n"
+# Microsoft's BI_BITFIELDS and BI_ALPHABITFIELDS.
+_BIT_FIELDS = (3, 6)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What is to be expected of a file.
+
+    Attributes:
+        kind: in a word or two, such as "PNG RGBA".
+        statuses: that the server may answer.
+        image: the first picture in RGB, where it is known.
+    """
+
+    kind: str
+    statuses: frozenset[int]
+    image: Image.Image | None = None
+
+
+def read(data: bytes, max_pixels: int) -> Picture:
+    """Tell what the server should make of a file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        picture = _read(data, max_pixels)
+        if picture.statuses == {400} and data.startswith(_PNG) and (pixels := _pixels_of_png(data)) != data:
+            # What is wrong may be a text, and no pixel.
+            picture = _read(pixels, max_pixels)
+        return picture
+
+
+def _read(data: bytes, max_pixels: int) -> Picture:
+    try:
+        opened = Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        return _unidentified(data, max_pixels)
+    except Image.DecompressionBombError:
+        return Picture("too large", frozenset({422}))
+    except Exception:
+        return _unopened(data)
+    kind = f"{'JPEG' if opened.format == 'MPO' else opened.format} {opened.mode}"
+    if opened.width * opened.height > max_pixels:
+        return Picture(kind, frozenset({422}))
+    return (_wide_tiff(data, kind) if opened.format == "TIFF" else None) or _loaded(opened, kind)
+
+
+def _loaded(opened: Image.Image, kind: str) -> Picture:
+    try:
+        opened.load()
+    except Exception:
+        return Picture(f"{kind}, damaged", frozenset({400}))
+    return Picture(kind, frozenset({200}), _on_white(_upright(opened)))
+
+
+def _unopened(data: bytes) -> Picture:
+    """A file of one of the formats that Pillow can't open: damaged, or a BMP file whose layout Pillow lacks."""
+    if data[:2] == b"BM" and int.from_bytes(data[30:34], "little") in _BIT_FIELDS:
+        return Picture("BMP, other bit fields", frozenset({200, 400}))
+    return Picture("damaged", frozenset({400}))
+
+
+def _pixels_of_png(data: bytes) -> bytes:
+    """The chunks of a PNG file that pixels are made of."""
+    kept, at = [data[:8]], 8
+    while at + 12 <= len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4])
+        if data[at + 4 : at + 8] in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
+            kept.append(data[at:end])
+        at = end
+    return b"".join(kept)
+
+
+def _unidentified(data: bytes, max_pixels: int) -> Picture:
+    """A file that Pillow takes for none of the formats; tifffile may read it."""
+    if data[:2] in (b"II", b"MM") and (read := _wide_tiff(data, "TIFF that Pillow can't read")) is not None:
+        image = read.image
+        if image is not None and image.width * image.height > max_pixels:
+            return Picture(read.kind, frozenset({422}))
+        # Such kinds may be refused by their name.
+        return Picture(read.kind, read.statuses | {400}, image)
+    return Picture("no image of the formats", frozenset({400}))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        # Damaged EXIF data spoils no pixel.
+        return image
+
+
+def _on_white(image: Image.Image) -> Image.Image | None:
+    if image.mode.startswith("I;16"):
+        image = _sixteen_bits(image)
+    if image.mode in _WIDE:
+        return None
+    if image.mode == "La":
+        image = image.convert("LA")
+    if image.mode == "RGBa" or image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _sixteen_bits(image: Image.Image) -> Image.Image:
+    """A grey PNG image of 16 bits."""
+    values = np.asarray(image)
+    grey = (values / 257).round().astype(np.uint8)
+    grey[values == image.info.get("transparency", -1)] = 255
+    return Image.fromarray(grey)
+
+
+def _wide_tiff(data: bytes, kind: str) -> Picture | None:
+    """A grey TIFF file of samples that are not 8 bits and unsigned; None for any other, and where tifffile fails."""
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            page: Any = file.pages[0]
+            bits, format_ = int(page.bitspersample), int(page.sampleformat)
+            photometric, count = int(page.photometric), int(page.samplesperpixel)
+            if photometric not in (0, 1) or (bits <= 8 and format_ == 1):
+                return None
+            if count != 1:
+                return Picture(f"{kind}, {bits}-bit, format {format_}", frozenset({200, 400}))
+            kind = f"TIFF grey, {bits}-bit, format {format_}"
+            values = page.asarray()
+            limits = [page.tags[tag].value for tag in (340, 341) if tag in page.tags]
+            turn = page.tags[274].value if 274 in page.tags else 1
+    except Exception:
+        # (Known to be wide, but packed in a way that tifffile needs another package for.)
+        return Picture(kind, frozenset({200, 400})) if "format" in kind else None
+    if values.ndim != 2 or format_ not in (1, 2, 3):
+        return Picture(kind, frozenset({200, 400}))
+    shares = _shares(values, bits, format_, limits)
+    if shares is None:
+        return Picture(f"{kind}, beyond its range", frozenset({400}))
+    if photometric == 0:
+        shares = 1 - shares
+    grey = Image.fromarray((shares * 255).round().clip(0, 255).astype(np.uint8))
+    exif = Image.Exif()
+    exif[274] = turn
+    grey.info["exif"] = exif.tobytes()
+    return Picture(kind, frozenset({200}), _upright(grey).convert("RGB"))
+
+
+def _shares(values: NDArray[Any], bits: int, format_: int, limits: list[Any]) -> NDArray[np.float64] | None:
+    """How white each sample is, 0 to 1; None where some lie beyond what the file says."""
+    black, white = 0.0, {1: 2.0**bits - 1, 2: 2.0 ** (bits - 1) - 1, 3: 1.0}[format_]
+    if format_ != 1 and len(limits) == 2:
+        black, white = (float(np.ravel(limit)[0]) for limit in limits)
+    shares = np.nan_to_num((values.astype(np.float64) - black) / (white - black), nan=0.0)
+    beyond = shares.min() < -1 / 510 or shares.max() > 1 + 1 / 510
+    return None if beyond and format_ != 1 else shares
