@@ -81,12 +81,36 @@ def tiff_file(row: Row, picture: Shares = SMALL, fill_order: int = 1) -> bytes:
     return tiff.write(samples, content.bits, content.photometric, content.sample_format, layout, tags)
 
 
+def refused_as(row: Row) -> str:
+    """What the sentence says of a file that is refused, since Pillow would read it wrongly or not at all; else "".
+
+    libtiff puts planes together, and Pillow by itself does so for 8 bits alone.
+    """
+    content: Content = row["content"]
+    if row["is_big"] and row["order"] == ">":
+        return "big-endian BigTIFF"
+    if row["planes"] == 1 or not has_planes(content):
+        return ""
+    is_plain_of_8_bits = content.name in ("RGB-8-bit", "RGBA-separate-8-bit", "CMYK-8-bit")
+    is_known = content.name.startswith(("RGB", "CMYK", "YCbCr"))
+    is_read = is_plain_of_8_bits if row["packing"] == tiff.PLAIN else is_known
+    return "" if is_read else "each in a plane of its own"
+
+
+def assert_read_or_refused(row: Row) -> None:
+    if words := refused_as(row):
+        with pytest.raises(NotAnImage, match=words):
+            decode(tiff_file(row), RECIPE, MAX_PIXELS)
+    else:
+        assert_seen(tiff_file(row), row["content"].seen(SMALL), row["content"].allowed)
+
+
 TIFFS = pairwise(TIFF_AXES, may_be_a_tiff)
 
 
 @pytest.mark.parametrize("row", TIFFS, ids=named)
 def test_a_tiff_file(row: Row) -> None:
-    assert_seen(tiff_file(row), row["content"].seen(SMALL), row["content"].allowed)
+    assert_read_or_refused(row)
 
 
 @pytest.mark.parametrize("blocks", _ROWS_AND_TILE)
@@ -94,8 +118,8 @@ def test_a_tiff_file(row: Row) -> None:
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("content", [content for content in TIFF_AXES["content"] if has_planes(content)], ids=str)
 def test_a_tiff_file_of_planes(content: Content, order: str, packing: int, blocks: str) -> None:
-    row = PLAINEST | {"content": content, "order": order, "packing": packing, "planes": 2, "blocks": blocks}
-    assert_seen(tiff_file(row), content.seen(SMALL), content.allowed)
+    axes = {"content": content, "order": order, "packing": packing, "planes": 2, "blocks": blocks}
+    assert_read_or_refused(PLAINEST | axes)
 
 
 @pytest.mark.parametrize("packing", [tiff.PLAIN, tiff.DEFLATE])
@@ -127,6 +151,6 @@ def test_a_tiff_file_that_libtiff_packs(packing: str, orientation: int) -> None:
     assert_seen(file, wanted, 60 if packing == "jpeg" else 1, 4)
 
 
-@pytest.mark.parametrize("row", random.Random(1).sample(TIFFS, 16), ids=named)
+@pytest.mark.parametrize("row", random.Random(1).sample([row for row in TIFFS if not refused_as(row)], 16), ids=named)
 def test_its_first_label(caller: httpx.Client, row: Row) -> None:
     assert_first_label(caller, tiff_file(row, LARGE), row["content"].seen(LARGE))
