@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import torch
 from PIL import Image
 
 from benchmarks import pictures, sdists
@@ -61,6 +62,8 @@ def main() -> None:
     parser.add_argument("projects", nargs="*", default=PROJECTS, help="of PyPI; default: %(default)s")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="unpack here, and use what is there already")
     arguments = parser.parse_args()
+    # Two threads of torch wait for each other where others use the processor too: ten times as long.
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="corpus-") as name:
         folder = Path(name)
         unpacked: Path = arguments.keep or folder / "files"

@@ -86,7 +86,8 @@ def _pixels_of_png(data: bytes) -> bytes:
         if data[at + 4 : at + 8] in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
             kept.append(data[at:end])
         at = end
-    return b"".join(kept)
+    # (And what is left of a chunk that is cut off.)
+    return b"".join([*kept, data[at:]])
 
 
 def _unidentified(data: bytes, max_pixels: int) -> Picture:
