@@ -93,7 +93,6 @@ def test_what_is_expected_of_other_files() -> None:
     good = encoded(as_image(SMALL), "JPEG")
     assert pictures.read(good, MAX_PIXELS).statuses == {200}
     assert pictures.read(good[: len(good) // 2], MAX_PIXELS).statuses == {400}
-    assert pictures.read(encoded(as_image(SMALL), "PNG")[:-6], MAX_PIXELS).statuses == {400}
     assert pictures.read(encoded(as_image(SMALL), "PPM"), MAX_PIXELS).statuses == {400}
     assert pictures.read(good, SMALL.shape[0] * SMALL.shape[1] - 1).statuses == {422}
 
