@@ -20,10 +20,10 @@ _SIGNATURES = tuple(
     if (order, number) not in ((b"II", b"\x00\x2b"), (b"MM", b"\x2b\x00"))
 )
 _MOST_ENTRIES, _MOST_VALUES = 512, 16
-_BITS, _PACKING, _PHOTOMETRIC, _COUNT, _PLANES = 258, 259, 262, 277, 284
+_BITS, _PACKING, _PHOTOMETRIC, _BIT_ORDER, _COUNT, _PLANES = 258, 259, 262, 266, 277, 284
 _EXTRA, _KIND, _LEAST, _GREATEST = 338, 339, 340, 341
-_TAGS = (_BITS, _PACKING, _PHOTOMETRIC, _COUNT, _PLANES, _EXTRA, _KIND, _LEAST, _GREATEST)
-_NOT_PACKED, _APART, _MULTIPLIED = 1, 2, 1
+_TAGS = (_BITS, _PACKING, _PHOTOMETRIC, _BIT_ORDER, _COUNT, _PLANES, _EXTRA, _KIND, _LEAST, _GREATEST)
+_NOT_PACKED, _LOWEST_FIRST, _APART, _MULTIPLIED = 1, 2, 2, 1
 # How the numbers of a tag are written: byte, short, long, signed ones, floating-point ones, and BigTIFF's longer ones.
 _TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 16: "Q", 17: "q"}
 _KINDS = {1: UNSIGNED, 2: SIGNED, 3: FLOATING}
@@ -79,15 +79,23 @@ class Tags:
     def is_readable(self) -> bool:
         """Whether the pixels are packed, and laid out, in a way that can be read."""
         is_packed_well = self.first(_PACKING, _NOT_PACKED) in _READABLE
-        return is_packed_well and self._is_laid_out_well() and not self.is_big_endian_bigtiff
+        is_bilevel = self.first(_BITS, 1) == 1 and self.first(_PHOTOMETRIC, 1) in (0, 1)
+        is_in_order = self._is_in_order() or is_bilevel
+        return is_packed_well and is_in_order and self._is_laid_out_well() and not self.is_big_endian_bigtiff
+
+    def _is_in_order(self) -> bool:
+        """Whether bytes begin with their highest bit; those of fax machines may not."""
+        return self.first(_BIT_ORDER, 1) != _LOWEST_FIRST
 
     def _is_laid_out_well(self) -> bool:
         """Whether samples lie together, or apart in a way that Pillow puts together rightly."""
         if self.first(_PLANES, 1) != _APART or self.first(_COUNT, 1) == 1:
             return True
-        is_known = _COLOURS.get(self.first(_PHOTOMETRIC, 1)) in ("RGB", "CMYK", "YCbCr")
-        is_packed = self.first(_PACKING, _NOT_PACKED) != _NOT_PACKED
-        return is_known and (is_packed or (self.first(_BITS, 8) == 8 and self.first(_EXTRA, 0) != _MULTIPLIED))
+        colours = _COLOURS.get(self.first(_PHOTOMETRIC, 1))
+        if self.first(_PACKING, _NOT_PACKED) != _NOT_PACKED:
+            return colours in ("RGB", "CMYK", "YCbCr")
+        is_plain = self.first(_BITS, 8) == 8 and self.first(_EXTRA, 0) != _MULTIPLIED
+        return is_plain and colours in ("RGB", "CMYK")
 
     def described(self) -> str:
         """What the file holds, such as "grey with 1 64-bit floating-point sample a pixel"."""
@@ -96,13 +104,14 @@ class Tags:
             return "a big-endian BigTIFF"
         if number not in _READABLE:
             return f"pixels packed as {_PACKINGS.get(number, f'compression {number}')}"
+        order = "" if self._is_in_order() else ", in reversed bit order"
         apart = ", each in a plane of its own" if not self._is_laid_out_well() else ""
         number = self.first(_PHOTOMETRIC, 1)
         kind = _KINDS.get(self.first(_KIND, 1), "complex or undefined")
         count = self.first(_COUNT, 1)
         return (
             f"{_COLOURS.get(number, f'colours of kind {number}')} with {count} "
-            f"{self.first(_BITS, 1)}-bit {kind} sample{'s' if count != 1 else ''} a pixel{apart}"
+            f"{self.first(_BITS, 1)}-bit {kind} sample{'s' if count != 1 else ''} a pixel{apart}{order}"
         )
 
 
