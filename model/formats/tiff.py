@@ -27,7 +27,7 @@ _NOT_PACKED, _LOWEST_FIRST, _APART, _MULTIPLIED = 1, 2, 2, 1
 # How the numbers of a tag are written: byte, short, long, signed ones, floating-point ones, and BigTIFF's longer ones.
 _TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 16: "Q", 17: "q"}
 _KINDS = {1: UNSIGNED, 2: SIGNED, 3: FLOATING}
-_WHITE_IS_ZERO = 0
+_WHITE_IS_ZERO, _PALETTE = 0, 3
 _COLOURS = {
     0: "grey",
     1: "grey",
@@ -79,13 +79,26 @@ class Tags:
     def is_readable(self) -> bool:
         """Whether the pixels are packed, and laid out, in a way that can be read."""
         is_packed_well = self.first(_PACKING, _NOT_PACKED) in _READABLE
-        is_bilevel = self.first(_BITS, 1) == 1 and self.first(_PHOTOMETRIC, 1) in (0, 1)
-        is_in_order = self._is_in_order() or is_bilevel
+        is_in_order = self._is_in_order() or self._is_read_reversed()
         return is_packed_well and is_in_order and self._is_laid_out_well() and not self.is_big_endian_bigtiff
 
     def _is_in_order(self) -> bool:
         """Whether bytes begin with their highest bit; those of fax machines may not."""
         return self.first(_BIT_ORDER, 1) != _LOWEST_FIRST
+
+    def _is_read_reversed(self) -> bool:
+        """Whether Pillow reads such samples rightly where bytes begin with their lowest bit."""
+        colours, bits, count = self.first(_PHOTOMETRIC, 1), self.first(_BITS, 1), self.first(_COUNT, 1)
+        is_packed = self.first(_PACKING, _NOT_PACKED) != _NOT_PACKED
+        if self.first(_KIND, 1) != 1 or count not in (1, 3):
+            return False
+        if count == 3:
+            return _COLOURS.get(colours) == "RGB" and bits == 8
+        if colours == _PALETTE:
+            return bits == 8 or (is_packed and bits < 8)
+        if colours == _WHITE_IS_ZERO:
+            return bits in (1, 2, 4) or (is_packed and bits == 8)
+        return _COLOURS.get(colours) == "grey" and bits in (1, 2, 4, 8, 16)
 
     def _is_laid_out_well(self) -> bool:
         """Whether samples lie together, or apart in a way that Pillow puts together rightly."""
