@@ -35,7 +35,7 @@ def seeds() -> list[bytes]:
         encoded(PHOTO, "TIFF"),
         encoded(PHOTO, "TIFF", compression="tiff_lzw"),
         encoded(PHOTO, "TIFF", compression="jpeg"),
-        encoded(PHOTO.convert("F"), "TIFF"),
+        encoded(PHOTO.convert("F").point(lambda value: value * (1 / 255)), "TIFF"),
     ]
 
 

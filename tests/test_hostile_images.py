@@ -197,6 +197,7 @@ def test_a_thin_image_costs_no_more_where_rounding_is_allowed(rounding: Target, 
 
 
 @pytest.mark.parametrize("file", tried(ORDINARY))
+@pytest.mark.alone
 def test_a_large_ordinary_file_is_answered_within_the_same_bounds(target: Target, file: CorpusFile) -> None:
     data = file.make()
     assert len(data) <= MOST_BYTES
@@ -336,6 +337,7 @@ def test_nothing_goes_on_after_its_time_is_up(hurried: Target, name: str) -> Non
     assert server_meter.is_at_rest_within(target.server.pid, AT_REST_WITHIN_S)
 
 
+@pytest.mark.alone
 def test_the_meter_sees_what_a_process_costs_and_its_dead_children_did() -> None:
     """Checked against work of a known size, so that no bound above is held by a meter that sees nothing."""
     spend = "import time; end = time.process_time() + 0.4\nwhile time.process_time() < end: pass\n"
