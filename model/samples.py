@@ -13,6 +13,7 @@ from model.errors import NotAnImage
 UNSIGNED, SIGNED, FLOATING = "unsigned", "signed", "floating-point"
 # Half a step of 8 bits: so far may a sample lie beyond the range, which rounding explains.
 _ROUNDING = 1 / 510
+MOST_BITS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,9 @@ class Samples:
             return self.stated
         if self.kind == FLOATING:
             return 0.0, 1.0
-        return 0.0, float(2 ** (self.bits - (1 if self.kind == SIGNED else 0)) - 1)
+        # (A file may say anything; no sample has more.)
+        bits = min(self.bits, MOST_BITS)
+        return 0.0, float(2 ** (bits - (1 if self.kind == SIGNED else 0)) - 1)
 
     def in_eight_bits(self, values: NDArray[np.generic]) -> NDArray[np.uint8]:
         """Convert samples to 0 (black) to 255 (white), rounded; what is no number becomes the least.

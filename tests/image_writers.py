@@ -24,15 +24,9 @@ def tiff(  # noqa: PLR0913, PLR0917 - a TIFF file has as many
     planes: int = 1,
     more: TagValues | None = None,
 ) -> bytes:
-    """A TIFF file of one strip, or of one for each plane.
+    """A TIFF file of one strip, or of one for each plane; see `tiff_files.write`.
 
-    Args:
-        samples: height x width, or height x width x samples of a pixel; of the type that is written, but for 1, 2, 4
-            and 12 bits, which are packed here.
-        bits: of each sample.
-        photometric, sample_format, packing, extra, planes: the tags; only 1 (none) and 8 (Deflate) are packed.
-        order: "<" or ">".
-        more: further tags: type and values of each.
+    `photometric`, `sample_format`, `packing`, `extra` and `planes` are the tags; only 1 (none) and 8 (Deflate) are packed.
     """
     layout = Layout(order, packing, planes=planes)
     tags = {**({338: (3, [extra])} if extra is not None else {}), **(more or {})}

@@ -1,5 +1,6 @@
 """Files of every kind, each against the same picture in 8-bit RGB: what is black and white is what the file says."""
 
+import contextlib
 import io
 import itertools
 import random
@@ -233,6 +234,15 @@ UNREADABLE = {
     "64 bits": bmp(np.zeros((8, 8), np.uint32), 64, (0, 0, 0), packing=0),
     "which bits": bmp(np.zeros((8, 8), np.uint32), 32, (0xFF, 0, 0xFF0000, 0)),
 }
+
+
+@pytest.mark.parametrize("tag", [258, 259, 262, 266, 277, 284, 338, 339])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 1e300, 2.0**40])
+def test_a_tag_that_is_no_such_number_does_no_harm(tag: int, value: float) -> None:
+    """Whatever is made of the file, it is an image or one that can't be read, at once and in words."""
+    for samples, bits in ((_BYTES, 8), (_BYTES, 24)):
+        with contextlib.suppress(NotAnImage):
+            decode(tiff(samples, bits, more={tag: (12, [value])}), RECIPE, MAX_PIXELS)
 
 
 @pytest.mark.parametrize("said", UNREADABLE)

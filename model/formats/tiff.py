@@ -20,6 +20,8 @@ _SIGNATURES = tuple(
     if (order, number) not in ((b"II", b"\x00\x2b"), (b"MM", b"\x2b\x00"))
 )
 _MOST_ENTRIES, _MOST_VALUES = 512, 16
+# Tags that say what samples are hold short numbers.
+_GREATEST_NUMBER = 65535
 _BITS, _PACKING, _PHOTOMETRIC, _BIT_ORDER, _COUNT, _PLANES = 258, 259, 262, 266, 277, 284
 _EXTRA, _KIND, _LEAST, _GREATEST = 338, 339, 340, 341
 _TAGS = (_BITS, _PACKING, _PHOTOMETRIC, _BIT_ORDER, _COUNT, _PLANES, _EXTRA, _KIND, _LEAST, _GREATEST)
@@ -62,8 +64,9 @@ class Tags:
     is_big_endian_bigtiff: bool = False
 
     def first(self, tag: int, default: int) -> int:
-        """The first number of a tag."""
-        return int(self.values.get(tag, (default,))[0])
+        """The first number of a tag; the default where it has none that such a tag may have."""
+        number = self.values.get(tag, (default,))[0]
+        return int(number) if 0 <= number <= _GREATEST_NUMBER else default
 
     def samples(self) -> Samples:
         """What the samples of a grey image are."""
