@@ -26,7 +26,7 @@ def tiff(  # noqa: PLR0913, PLR0917 - a TIFF file has as many
 ) -> bytes:
     """A TIFF file of one strip, or of one for each plane; see `tiff_files.write`.
 
-    `photometric`, `sample_format`, `packing`, `extra` and `planes` are the tags; only 1 (none) and 8 (Deflate) are packed.
+    `photometric`, `sample_format`, `packing`, `extra` and `planes` are the numbers of its tags, `more` further tags.
     """
     layout = Layout(order, packing, planes=planes)
     tags = {**({338: (3, [extra])} if extra is not None else {}), **(more or {})}
