@@ -2,34 +2,38 @@
 
 from collections.abc import Callable
 
-from fastapi import FastAPI
+from starlette.requests import Request
 
 from api.classification import Classification
+from api.read_route import ReadRoute
 from api.read_schemas import Chosen, InputSize, Model, ModelInfo, Models
 from problems.problem import Problem
 
 
-def add_routes(app: FastAPI, classification: Callable[[], Classification]) -> None:
-    """Add them; `classification` gives the worker's way to the model, once the worker is up."""
+def routes(classification: Callable[[], Classification]) -> list[ReadRoute]:
+    """The routes; `classification` gives the worker's way to the model, once the worker is up."""
 
-    @app.get("/v1/model/info")
-    async def model_info() -> ModelInfo:
+    async def model_info(_request: Request) -> ModelInfo:
         """Which model answers, and whether it is ready to."""
         manifest = classification().manifest
         return ModelInfo(name=manifest.name, status=_status(classification()), num_labels=len(manifest.labels))
 
-    @app.get("/v2/models")
-    async def models() -> Models:
+    async def models(_request: Request) -> Models:
         """Every model that the service has: the one that it serves."""
         return Models(models=[_served(classification())])
 
-    @app.get("/v2/models/{name:path}")
-    async def model(name: str) -> Model:
+    async def model(request: Request) -> Model:
         """One model, by its name, which may have a slash in it."""
         served = _served(classification())
-        if name != served.name:
+        if request.path_params["name"] != served.name:
             raise Problem(404, "There is no model of this name; /v2/models lists those there are.")
         return served
+
+    return [
+        ReadRoute("/v1/model/info", model_info, ModelInfo),
+        ReadRoute("/v2/models", models, Models),
+        ReadRoute("/v2/models/{name:path}", model, Model),
+    ]
 
 
 def _status(classification: Classification) -> str:

@@ -1,8 +1,11 @@
-"""What the routes that only read answer: the served model, a caller's usage, a caller's limits."""
+"""What the routes that only read take and answer: the served model, a caller's usage, a caller's limits."""
 
 from datetime import datetime
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
+
+LAST_SECOND = 253_402_300_799  # of the year 9999, in Unix time
 
 
 class ModelInfo(BaseModel):
@@ -20,6 +23,18 @@ class UsageTotals(BaseModel):
     successful_requests: int
     success_rate: float
     avg_response_time_ms: float
+
+
+class UsageQuery(BaseModel):
+    """v2: which of the caller's requests to count."""
+
+    since: datetime | None = Field(None, alias="from", description="The start; without it, some buckets before `to`.")
+    until: datetime | None = Field(None, alias="to", description="The end, itself left out; without it, now.")
+    bucket: Literal["minute", "hour", "day"] = Field("day", description="The width of a bucket.")
+    endpoint: Annotated[str, Field(max_length=200)] | None = Field(None, description="Only requests to this path.")
+    cursor: Annotated[int, Field(ge=0, le=LAST_SECOND)] | None = Field(
+        None, description="`next_cursor` of the page before, for what follows it."
+    )
 
 
 class ResponseTime(BaseModel):

@@ -2,11 +2,11 @@
 
 import math
 from datetime import UTC, datetime
-from typing import Annotated, Literal
 
-from fastapi import FastAPI, Query, Request
+from starlette.requests import Request
 
-from api.read_schemas import Limits, Policy, ResponseTime, Usage, UsageBucket, UsageTotals
+from api.read_route import ReadRoute, parsed
+from api.read_schemas import LAST_SECOND, Limits, Policy, ResponseTime, Usage, UsageBucket, UsageQuery, UsageTotals
 from auth import identity
 from auth.rate_limit import policy_names
 from problems.problem import Problem
@@ -18,13 +18,11 @@ BUCKETS_ON_A_PAGE = 100
 # How far back one looks who does not say.
 USUAL_SPAN_S = {"minute": 3600, "hour": 86400, "day": 30 * 86400}
 PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
-LAST_SECOND = 253_402_300_799  # the year 9999
 
 
-def add_routes(app: FastAPI, store: Store) -> None:
-    """Add them; the usage log is in that store."""
+def routes(store: Store) -> list[ReadRoute]:
+    """The routes; the usage log is in that store."""
 
-    @app.get("/v1/usage")
     async def usage_totals(request: Request) -> UsageTotals:
         """The caller's own classification requests that passed the limit."""
         tally = await store.usage_totals(_caller(request).user_id)
@@ -36,35 +34,27 @@ def add_routes(app: FastAPI, store: Store) -> None:
             avg_response_time_ms=round(tally.mean_ms, 2),
         )
 
-    @app.get("/v2/usage")
-    async def usage(
-        request: Request,
-        since: Annotated[datetime | None, Query(alias="from")] = None,
-        until: Annotated[datetime | None, Query(alias="to")] = None,
-        bucket: Literal["minute", "hour", "day"] = "day",
-        endpoint: Annotated[str | None, Query(max_length=200)] = None,
-        cursor: Annotated[int | None, Query(ge=0, le=LAST_SECOND)] = None,
-    ) -> Usage:
+    async def usage(request: Request) -> Usage:
         """The caller's requests in buckets of time; `from` and `to` in ISO 8601, UTC where no zone is given."""
-        to_s = _unix_s(until) if until else int(store.now_us() // 1_000_000) + 1
-        from_s = _unix_s(since) if since else to_s - USUAL_SPAN_S[bucket]
+        query = parsed(request, UsageQuery)
+        to_s = _unix_s(query.until) if query.until else int(store.now_us() // 1_000_000) + 1
+        from_s = _unix_s(query.since) if query.since else to_s - USUAL_SPAN_S[query.bucket]
         if from_s >= to_s:
             raise Problem(422, "The field 'from' must be before 'to'.", field="from")
-        width_s = WIDTHS_S[bucket]
+        width_s = WIDTHS_S[query.bucket]
         # A bucket is told whole where any of it lies in the span.
-        first_s = from_s // width_s * width_s if cursor is None else cursor
-        span = Span(width_s, first_s, to_s, endpoint, BUCKETS_ON_A_PAGE)
+        first_s = from_s // width_s * width_s if query.cursor is None else query.cursor
+        span = Span(width_s, first_s, to_s, query.endpoint, BUCKETS_ON_A_PAGE)
         found, after = await store.usage_buckets(_caller(request).user_id, span)
         return Usage(
-            bucket=bucket,
+            bucket=query.bucket,
             start=_iso(from_s),
             end=_iso(to_s),
-            endpoint=endpoint,
+            endpoint=query.endpoint,
             data=[_bucket(start_s, tally) for start_s, tally in found],
             next_cursor=str(after) if after is not None else None,
         )
 
-    @app.get("/v2/limits")
     async def limits(request: Request) -> Limits:
         """Each limit of the caller, and where it stands; asking costs nothing."""
         caller = _caller(request)
@@ -82,6 +72,12 @@ def add_routes(app: FastAPI, store: Store) -> None:
                 for name, standing in zip(policy_names(caller.limits), decision.standings, strict=True)
             ]
         )
+
+    return [
+        ReadRoute("/v1/usage", usage_totals, UsageTotals),
+        ReadRoute("/v2/usage", usage, Usage, UsageQuery),
+        ReadRoute("/v2/limits", limits, Limits),
+    ]
 
 
 def _caller(request: Request) -> KeyRecord:

@@ -7,7 +7,6 @@ is set at the start of each transaction, and no statement is prepared, since the
 
 from typing import Any
 
-from psycopg import OperationalError
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 STATEMENT_TIMEOUT_MS = 5000
@@ -57,7 +56,7 @@ class _Sessions:
             try:
                 # What is said last counts: the operator's.
                 connection = dialect.connect(*arguments, **{**named, "options": f"{ours} {self._options}".strip()})
-            except OperationalError as error:
+            except dialect.loaded_dbapi.OperationalError as error:
                 if "unsupported startup parameter" not in str(error) or self._options:
                     raise
                 self._is_pooled = True
