@@ -64,7 +64,7 @@ def chain() -> list[tuple[str, str, str | None]]:
     ours = [(layer.what, _peeled_name(number), _peeled_name(number + 1)) for number, layer in enumerate(LAYERS)]
     return [
         *ours,
-        ("what is left of ours: the table of routes", _peeled_name(len(LAYERS)), "BentoML"),
+        ("the rest of ours: table of routes, less what it saves BentoML", _peeled_name(len(LAYERS)), "BentoML"),
         ("BentoML: its middlewares and endpoint", "BentoML", "Starlette"),
         ("HTTP: uvicorn and Starlette, the body read", "Starlette", None),
     ]
