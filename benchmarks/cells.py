@@ -89,7 +89,7 @@ class Bench:
     ) -> None:
         """A closed loop of so many callers."""
         requests, before = contender.requests(files), self.limit.engine_per_s()
-        with _awake(contender):
+        with awake(contender):
             samples = closed_loop(contender.url, contender.key, requests, callers, self.seconds)
         after = self.limit.engine_per_s()
         cell = self._keep(case, contender, callers, number, samples, (before, after), floor)
@@ -102,7 +102,7 @@ class Bench:
     def open(self, contender: Contender, files: Sequence[bytes], load: float, capacity: float, floor: Floor) -> None:
         """An open loop at a share of the capacity."""
         before = self.limit.engine_per_s()
-        with _awake(contender):
+        with awake(contender):
             samples = open_loop(
                 contender.url, contender.key, contender.requests(files), load * capacity, 2 * self.seconds
             )
@@ -141,10 +141,10 @@ class Bench:
 
 
 @contextmanager
-def _awake(contender: Contender) -> Iterator[None]:
+def awake(contender: Contender, within_s: float = WAKE_UP_S) -> Iterator[None]:
     """Have it answer for a while, and have what it put off behind it before it is measured."""
     contender.resume()
-    time.sleep(WAKE_UP_S)
+    time.sleep(within_s)
     try:
         yield
     finally:

@@ -76,7 +76,7 @@ def ours(folder: Path, models: Path, settings: dict[str, str], gate: bool) -> Co
 def tutorial(folder: Path, checkpoint: Path) -> Contender:
     """The server that tutorials teach, with torch and transformers."""
     environment = {"BENCH_CHECKPOINT": str(checkpoint), "BENCH_DATABASE": str(folder / "tutorial.db")}
-    url, stop, pid = _started([sys.executable, "-m", "benchmarks.peers.tutorial"], "/ready", environment, folder)
+    url, stop, pid = started([sys.executable, "-m", "benchmarks.peers.tutorial"], "/ready", environment, folder)
     return Contender("tutorial", url, "tutorial-key", v1_requests, v1_labels, stop, pid)
 
 
@@ -90,7 +90,7 @@ def litserve(folder: Path, model: Path, precision: str) -> Contender:
     python = EXTRAS / "litserve" / "bin" / "python"
     environment = {"BENCH_MODEL": str(model), "BENCH_PRECISION": precision}
     command = [str(python), "-m", "benchmarks.peers.litserve_server"]
-    url, stop, pid = _started(command, "/health", environment, folder)
+    url, stop, pid = started(command, "/health", environment, folder)
     return Contender("LitServe", url, "none", lambda files: _v1_shaped("/classify", files), v1_labels, stop, pid)
 
 
@@ -98,7 +98,7 @@ def mlserver(folder: Path, model: Path, precision: str) -> Contender:
     """MLServer, in an environment of its own (`make bench-extras`)."""
     settings = folder / "mlserver"
     settings.mkdir()
-    port, grpc, metrics = (_free_port() for _ in range(3))
+    port, grpc, metrics = (free_port() for _ in range(3))
     ports = {"http_port": port, "grpc_port": grpc, "metrics_port": metrics}
     (settings / "settings.json").write_text(json.dumps({"host": "127.0.0.1", "parallel_workers": 0, **ports}))
     batching = {"max_batch_size": 16, "max_batch_time": 0.002}
@@ -108,7 +108,7 @@ def mlserver(folder: Path, model: Path, precision: str) -> Contender:
     )
     environment = {"BENCH_MODEL": str(model), "BENCH_PRECISION": precision}
     command = [str(EXTRAS / "mlserver" / "bin" / "mlserver"), "start", str(settings)]
-    url, stop, pid = _started(command, "/v2/models/classify/ready", environment, folder, port)
+    url, stop, pid = started(command, "/v2/models/classify/ready", environment, folder, port)
 
     def requests(files: Sequence[bytes]) -> list[Request]:
         return [
@@ -146,18 +146,18 @@ def _v2_input(data: bytes) -> dict[str, object]:
     return {"name": "image", "shape": [1, 1], "datatype": "BYTES", "data": [as_base64(data)]}
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def _started(
+def started(
     command: list[str], ready: str, more: dict[str, str], folder: Path, port: int | None = None
 ) -> tuple[str, Callable[[], None], int]:
     """Start a server and wait until it is ready; its URL, what ends it, and its process."""
     if port is None:
-        port = _free_port()
+        port = free_port()
         command = [*command, str(port)]
     environment = {**os.environ, **more, "PYTHONPATH": str(PROJECT)}
     log = (folder / f"{Path(command[0]).parent.parent.name}-{port}.log").open("wb")

@@ -2,6 +2,7 @@
 
 import json
 import os
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +12,50 @@ import pybase64
 from numpy.typing import NDArray
 from openvino import properties
 
-from model.image import decode
+from model.image import Decoded, decode
 from model.recipe import Recipe
 
 MAX_PIXELS = 50_000_000
+# In place of a precision: the model does nothing.
+NULL = "null"
 
 
-class Model:
-    """The prepared model that the environment variable `BENCH_MODEL` names by its folder, in `BENCH_PRECISION`."""
+class Served(ABC):
+    """The prepared model that the environment variable `BENCH_MODEL` names by its folder."""
 
     def __init__(self) -> None:
-        folder = Path(os.environ["BENCH_MODEL"])
-        manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+        self.folder = Path(os.environ["BENCH_MODEL"])
+        manifest = json.loads((self.folder / "manifest.json").read_text("utf-8"))
         self.recipe, self.labels = Recipe.from_dict(manifest["recipe"]), manifest["labels"]
-        self.exact = os.environ["BENCH_PRECISION"] == "f32"
+        self.name, self.revision = manifest["name"], manifest["revision"]
+        self.exact = os.environ["BENCH_PRECISION"] in ("f32", NULL)
+
+    @abstractmethod
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8, n x height x width x 3 → float32, n x labels."""
+
+    def decode(self, text: str) -> NDArray[np.uint8]:
+        """base64 → uint8, height x width x 3."""
+        return self.decode_file(pybase64.b64decode(text, validate=True)).pixels
+
+    def decode_file(self, data: bytes) -> Decoded:
+        """The image in a file."""
+        return decode(data, self.recipe, MAX_PIXELS, self.exact)
+
+    def top(self, probabilities: NDArray[np.float32]) -> list[dict[str, Any]]:
+        """The five most probable labels."""
+        best = np.argsort(-probabilities, kind="stable")[:5]
+        return [{"label": self.labels[number], "confidence": round(float(probabilities[number]), 4)} for number in best]
+
+
+class Model(Served):
+    """The model itself, in the precision that `BENCH_PRECISION` names."""
+
+    def __init__(self) -> None:
+        super().__init__()
         element = {"bf16": openvino.Type.bf16, "f32": openvino.Type.f32}[os.environ["BENCH_PRECISION"]]
         compiled = openvino.Core().compile_model(
-            folder / "openvino.xml",
+            self.folder / "openvino.xml",
             "CPU",
             {
                 properties.hint.inference_precision: element,
@@ -39,15 +67,23 @@ class Model:
         for batch in (1, 2, 4, 8, 16):
             self.predict(np.zeros((batch, self.recipe.height, self.recipe.width, 3), np.uint8))
 
-    def decode(self, text: str) -> NDArray[np.uint8]:
-        """base64 → uint8, height x width x 3."""
-        return decode(pybase64.b64decode(text, validate=True), self.recipe, MAX_PIXELS, self.exact).pixels
-
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8, n x height x width x 3 → float32, n x labels."""
+        """See `Served`."""
         return np.array(self._request.infer({0: images}, share_inputs=True)[0], dtype=np.float32)
 
-    def top(self, probabilities: NDArray[np.float32]) -> list[dict[str, Any]]:
-        """The five most probable labels."""
-        best = np.argsort(-probabilities, kind="stable")[:5]
-        return [{"label": self.labels[number], "confidence": round(float(probabilities[number]), 4)} for number in best]
+
+class NullModel(Served):
+    """Says the same of every image, at once, as the engine of `benchmarks/idle.py` does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._row = np.full((1, len(self.labels)), 1 / len(self.labels), np.float32)
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See `Served`."""
+        return np.repeat(self._row, len(images), axis=0)
+
+
+def load() -> Served:
+    """What `BENCH_PRECISION` names: the model in that precision, or the null model."""
+    return NullModel() if os.environ["BENCH_PRECISION"] == NULL else Model()

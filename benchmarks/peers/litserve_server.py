@@ -7,14 +7,14 @@ import litserve
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.peers.engine import Model
+from benchmarks.peers import engine
 
 
 class Classify(litserve.LitAPI):
     """base64 in, five labels out."""
 
     def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe names it
-        self.model = Model()
+        self.model = engine.load()
 
     def decode_request(self, request: dict[str, str]) -> NDArray[np.uint8]:
         return self.model.decode(request["image"])

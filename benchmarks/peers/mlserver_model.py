@@ -7,14 +7,14 @@ from mlserver import MLModel
 from mlserver.codecs import StringCodec
 from mlserver.types import InferenceRequest, InferenceResponse
 
-from benchmarks.peers.engine import Model
+from benchmarks.peers import engine
 
 
 class Classify(MLModel):
     """base64 in, five labels out; MLServer puts requests together (adaptive batching)."""
 
     async def load(self) -> bool:
-        self.model = Model()
+        self.model = engine.load()
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:

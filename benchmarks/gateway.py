@@ -1,0 +1,127 @@
+"""What the gateway costs, with a model that does nothing: `python -m benchmarks.gateway [--layers] [--quick]`.
+
+Without `--layers`: this server, with keys, limits and usage log and without, beside a bare BentoML service, bare
+Starlette, LitServe and MLServer, all with this project's decoder. With it: this server with one layer more taken away
+each time, down to Starlette; a layer costs what the server with it takes more than the one without.
+
+Every cell is measured in every round, in a changing order, while the other servers are suspended. The processor time
+is that of all of a server's processes; the callers' own is not in it.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+from benchmarks import gateway_tables, nulls
+from benchmarks.contenders import EXTRAS
+from benchmarks.gateway_cells import Bench, Load, every_load
+from benchmarks.layers import LAYERS
+from benchmarks.nulls import LITSERVE, MLSERVER, Null
+from benchmarks.tables import machine
+from tests.servers import PROJECT, run_prepare
+
+SMALL, USUAL = (64, 64), (500, 375)
+SERVERS_UNDER = list(every_load((SMALL, USUAL), ("json", "raw"), (1, 8, 32)))
+LAYERS_UNDER = [Load(SMALL, "json", 1), Load(SMALL, "json", 32), Load(SMALL, "raw", 32), Load(USUAL, "json", 32)]
+# So that either takes less than eight minutes with three rounds.
+SERVERS_S, LAYERS_S = 1.0, 1.5
+QUICK_S = 0.5
+
+Start = Callable[[], Null]
+
+
+def servers(folder: Path, models: Path, model: Path) -> Iterable[Start]:
+    """What starts each server that is compared."""
+    yield partial(nulls.ours, folder / "ours", models, "ours")
+    yield partial(nulls.ours, folder / "ours-2", models, "ours", workers=2)
+    yield partial(nulls.ours_without_gate, folder / "no-gate", models)
+    for workers in (1, 2):
+        yield partial(nulls.bentoml, folder, model, workers)
+        yield partial(nulls.starlette, folder, model, workers)
+    for name, start in ((LITSERVE, nulls.litserve), (MLSERVER, nulls.mlserver)):
+        if nulls.is_installed(name):
+            yield partial(start, folder, model)
+        else:
+            print(f"{name} is left out; 'make bench-extras' installs it.")
+
+
+def peeled(folder: Path, models: Path, model: Path) -> Iterable[Start]:
+    """What starts each server on the way from ours to Starlette."""
+    for number in range(len(LAYERS) + 1):
+        yield partial(nulls.ours, folder / f"without-{number}", models, _peeled_name(number), LAYERS[:number])
+    yield partial(nulls.bentoml, folder, model, path="/nothing")
+    yield partial(nulls.starlette, folder, model, path="/nothing")
+
+
+def chain() -> list[tuple[str, str, str | None]]:
+    """Each layer's description, the server with it, and the one without it."""
+    ours = [(layer.what, _peeled_name(number), _peeled_name(number + 1)) for number, layer in enumerate(LAYERS)]
+    return [
+        *ours,
+        ("the rest of ours: table of routes, less what it saves BentoML", _peeled_name(len(LAYERS)), "BentoML"),
+        ("BentoML: its middlewares and endpoint", "BentoML", "Starlette"),
+        ("HTTP: uvicorn and Starlette, the body read", "Starlette", None),
+    ]
+
+
+def run(bench: Bench, starts: Callable[[Path, Path, Path], Iterable[Start]], loads: list[Load], rounds: int) -> None:
+    """Start the servers and measure them."""
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        models = folder / "prepared" / "models"
+        prepared = run_prepare(models, CLASSIFIER_OFFLINE_MODEL="only")
+        if prepared.returncode != 0:
+            raise SystemExit(prepared.stderr)
+        [model] = (path.parent for path in models.glob("*/*/openvino.xml"))
+        running: list[Null] = []
+        for start in starts(folder, models, model):
+            running.append(start())
+            stack.callback(running[-1].contender.end)
+            bench.warm_up(running[-1], loads)
+        bench.rounds(running, loads, rounds)
+
+
+def main() -> None:
+    """Measure, print the tables, and keep them with every measurement under `var/bench/`."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gateway", description=__doc__)
+    parser.add_argument("--layers", action="store_true", help="what each layer costs, instead of the comparison")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, help=f"for each cell; {SERVERS_S:g}, and {LAYERS_S:g} with --layers")
+    parser.add_argument("--quick", action="store_true", help=f"one round of {QUICK_S:g} s: to see that all of it works")
+    arguments = parser.parse_args()
+    rounds = 1 if arguments.quick else arguments.rounds
+    usual_s = LAYERS_S if arguments.layers else SERVERS_S
+    began = time.monotonic()
+    bench = Bench(QUICK_S if arguments.quick else arguments.seconds or usual_s)
+    if arguments.layers:
+        run(bench, peeled, LAYERS_UNDER, rounds)
+        table = gateway_tables.layers(bench, chain())
+    else:
+        run(bench, servers, SERVERS_UNDER, rounds)
+        table = gateway_tables.servers(bench)
+    _keep(bench, f"{gateway_tables.heading(bench, rounds)} {table}", "layers" if arguments.layers else "servers")
+    print(f"It took {time.monotonic() - began:.0f} s.")
+
+
+def _keep(bench: Bench, report: str, what: str) -> None:
+    EXTRAS.mkdir(parents=True, exist_ok=True)
+    kept = EXTRAS / time.strftime(f"gateway-{what}-%Y%m%d-%H%M%S")
+    cells = [asdict(cell) for cell in bench.cells]
+    measured = {"machine": machine(), "commit": gateway_tables.commit(), "cells": cells}
+    kept.with_suffix(".json").write_text(json.dumps(measured, indent=1))
+    kept.with_suffix(".md").write_text(report + "\n")
+    print(f"\n{report}\n\nKept in {kept.relative_to(PROJECT)}.md and .json.")
+
+
+def _peeled_name(number: int) -> str:
+    return f"ours less {number}"
+
+
+if __name__ == "__main__":
+    main()

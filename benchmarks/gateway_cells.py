@@ -1,0 +1,138 @@
+"""The cells of the gateway's benchmark: how fast a server answers, and the processor time that an answer takes."""
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.cells import awake
+from benchmarks.load import Request, closed_loop, photos, rate
+from benchmarks.nulls import Null
+from tests.server_meter import cpu_s
+
+WAKE_UP_S, WARM_UP_S = 0.15, 0.5
+PHOTOS = 8
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is sent: photographs of a size, as `json` or `raw` requests, by so many callers."""
+
+    size: tuple[int, int]
+    kind: str
+    callers: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measurement.
+
+    Attributes:
+        load: what was sent.
+        server, workers: who answered.
+        round: which round.
+        per_s: answers of 200 a second.
+        p50_ms: from the request to its answer.
+        cpu_us: processor time of all of the server's processes for an answer.
+    """
+
+    load: Load
+    server: str
+    workers: int
+    round: int
+    per_s: float
+    p50_ms: float
+    cpu_us: float
+
+
+class Bench:
+    """What was measured so far.
+
+    Args:
+        seconds: of each cell.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.cells: list[Cell] = []
+        self._files: dict[tuple[int, int], list[bytes]] = {}
+
+    def warm_up(self, server: Null, loads: Sequence[Load]) -> None:
+        """Have it answer each kind of request, and check that it does."""
+        for size, kind in dict.fromkeys((load.size, load.kind) for load in loads):
+            if _takes(server, kind):
+                self._answers(server, self._requests(server, size, kind), 8, WARM_UP_S)
+        server.contender.suspend()
+
+    def rounds(self, servers: Sequence[Null], loads: Sequence[Load], rounds: int) -> None:
+        """Measure every server under every load, in every round, in a changing order."""
+        for number in range(rounds):
+            for load in loads:
+                # The order changes, so that a machine that slows down favours neither.
+                for server in servers[:: 1 if number % 2 == 0 else -1]:
+                    if _takes(server, load.kind) and (load.callers > 1 or server.workers == 1):
+                        self._measure(server, load, number)
+
+    def of(self, load: Load, server: str, workers: int = 1) -> list[Cell]:
+        """The cells of a server under a load, a round each."""
+        wanted = (load, server, workers)
+        return [cell for cell in self.cells if (cell.load, cell.server, cell.workers) == wanted]
+
+    def median(self, field: str, load: Load, server: str, workers: int = 1) -> float | None:
+        """The median over the rounds of one of the cell's figures; None where it was not measured."""
+        cells = self.of(load, server, workers)
+        return statistics.median(getattr(cell, field) for cell in cells) if cells else None
+
+    def differences_us(self, load: Load, one: str, other: str) -> list[float]:
+        """Processor time for an answer that one server takes more than the other, in each round."""
+        pairs = zip(self.of(load, one), self.of(load, other), strict=True)
+        return [mine.cpu_us - theirs.cpu_us for mine, theirs in pairs]
+
+    def _measure(self, server: Null, load: Load, number: int) -> None:
+        requests = self._requests(server, load.size, load.kind)
+        with awake(server.contender, WAKE_UP_S):
+            per_s, p50_ms, cpu_us = self._answers(server, requests, load.callers, self.seconds)
+        self.cells.append(Cell(load, server.name, server.workers, number, per_s, p50_ms, cpu_us))
+        told = f"{'x'.join(map(str, load.size)):8} {load.kind:5} {load.callers:3} callers"
+        workers = f"{server.workers} worker{'s' if server.workers > 1 else ''}"
+        print(
+            f"  round {number + 1} {told}  {server.name:14} {workers:9} "
+            f"{per_s:7.0f}/s  p50 {p50_ms:6.1f} ms  {cpu_us:6.0f} µs",
+            flush=True,
+        )
+
+    def _requests(self, server: Null, size: tuple[int, int], kind: str) -> list[Request]:
+        if size not in self._files:
+            self._files[size] = photos(size, PHOTOS)
+        return server.requests(kind, self._files[size])
+
+    def _answers(
+        self, server: Null, requests: Sequence[Request], callers: int, seconds: float
+    ) -> tuple[float, float, float]:
+        """Answers a second, their p50 in ms, and the processor time for each in µs.
+
+        Raises:
+            SystemExit: an answer was no 200: what a server does not do costs nothing.
+        """
+        contender = server.contender
+        before = cpu_s(contender.pid)
+        samples = closed_loop(contender.url, contender.key, requests, callers, seconds)
+        spent_s = cpu_s(contender.pid) - before
+        bad = [sample.status for sample in samples if sample.status != 200]
+        if bad:
+            raise SystemExit(f"ERROR: {server.name} gave {len(bad)} answers other than 200, such as {bad[0]}.")
+        p50_ms = float(np.percentile([sample.ms for sample in samples], 50))
+        return rate(samples), p50_ms, spent_s / len(samples) * 1e6
+
+
+def _takes(server: Null, kind: str) -> bool:
+    return kind != "raw" or server.takes_raw
+
+
+def every_load(sizes: Sequence[tuple[int, int]], kinds: Sequence[str], callers: Sequence[int]) -> Iterator[Load]:
+    """Every size in every kind by every number of callers."""
+    for size in sizes:
+        for kind in kinds:
+            for number in callers:
+                yield Load(size, kind, number)

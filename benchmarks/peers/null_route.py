@@ -1,0 +1,61 @@
+"""What the null peers on Starlette and on BentoML have in common: one classification, without keys, limits or log.
+
+Both read, decode and answer by these same functions, so that only the way to them differs.
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pybase64
+from numpy.typing import NDArray
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from benchmarks.peers import engine
+from model.image import Decoded
+
+JSON = "application/json"
+# As long as an answer of v1 is; what a layer that is taken away would have made.
+CONSTANT = json.dumps(
+    {"predictions": [{"label": "tabby, tabby cat", "confidence": 0.001}] * 5, "model": "null"}
+).encode()
+
+
+class NullClassifier:
+    """Decodes in as many threads as there are cores, as this project's server does, and asks the null model."""
+
+    def __init__(self) -> None:
+        self._model = engine.load()
+        self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "decode")
+
+    async def classify(self, request: Request) -> Response:
+        """Answer v1's JSON as v1 does, and the file itself as v2 does."""
+        body = await request.body()
+        if request.headers.get("content-type") == JSON:
+            text = json.loads(body)["image"]
+            _, row = await self._computed(lambda: pybase64.b64decode(text, validate=True))
+            return JSONResponse({"predictions": self._model.top(row), "model": self._model.name})
+        decoded, row = await self._computed(lambda: body)
+        return JSONResponse(self._v2(decoded, row))
+
+    async def _computed(self, source: Callable[[], bytes]) -> tuple[Decoded, NDArray[np.float32]]:
+        loop = asyncio.get_running_loop()
+        decoded = await loop.run_in_executor(self._threads, lambda: self._model.decode_file(source()))
+        return decoded, self._model.predict(decoded.pixels[np.newaxis])[0]
+
+    def _v2(self, decoded: Decoded, row: NDArray[np.float32]) -> dict[str, Any]:
+        served = {"name": self._model.name, "revision": self._model.revision, "engine": "null", "precision": "f32"}
+        predictions = [{**found, "class_id": number} for number, found in enumerate(self._model.top(row))]
+        image = {"width": decoded.width, "height": decoded.height, "format": decoded.format}
+        return {"id": "req_0", "model": served, "predictions": predictions, "image": image}
+
+
+async def nothing(request: Request) -> Response:
+    """Read the body, and answer always the same."""
+    await request.body()
+    return Response(CONSTANT, media_type=JSON)

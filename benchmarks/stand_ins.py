@@ -1,0 +1,58 @@
+"""Stand-ins for layers of the service that are taken away: each does the least that those further in rely on."""
+
+from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from auth import identity
+from problems import routes
+from storage.clock import unix_us
+from storage.keys import KeyRecord
+
+CALLER = KeyRecord(
+    key_id="bench",
+    user_id="bench",
+    email="bench@example.org",
+    secret_sha256="",
+    scopes=identity.DEFAULT_SCOPES,
+    limits=(),
+    created_us=unix_us(),
+    expires_us=None,
+    revoked_us=None,
+    hits_kept_s=0,
+)
+
+
+class KnownCaller:
+    """For `Authentication`: everybody is the same known user."""
+
+    def __init__(self, app: ASGIApp, **_options: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            identity.set_caller(scope, CALLER)
+        await self.app(scope, receive, send)
+
+
+class Unbounded:
+    """For `Intake`: bodies and times have no bounds."""
+
+    def __init__(self, app: ASGIApp, **_options: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
+
+
+class SameId:
+    """For `Envelope`: every request has the same id, and answers leave as they are."""
+
+    def __init__(self, app: ASGIApp, **_options: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope = routes.restore(scope)
+            scope["state"].update(request_id="req_0", ledger_id="req_0")
+        await self.app(scope, receive, send)

@@ -1,0 +1,103 @@
+"""The service with a model that does nothing, and without the layers that `BENCH_WITHOUT` names (see `layers.py`)."""
+
+import inspect
+import os
+import sys
+from typing import Any
+
+import bentoml
+import numpy as np
+import uvicorn.config
+from starlette.requests import Request
+from starlette.responses import Response
+
+import api.endpoint
+from api import v1, v2
+from api.classification import Classification
+from api.endpoint import Endpoint
+from api.intake import Intake
+from api.requests import JSON, read_body, read_json
+from api.runner import EmbeddedRunner
+from api.schemas import ClassifyRequest
+from api.uploads import read_one
+from auth.authentication import Authentication
+from auth.rate_limit import RateLimit
+from auth.usage_log import UsageLog
+from benchmarks import layers
+from benchmarks.peers.null_route import CONSTANT
+from benchmarks.stand_ins import KnownCaller, SameId, Unbounded
+from model.batcher import Predicted
+from model.decoders import Decoders, Done
+from model.image import Decoded
+from problems.envelope import Envelope
+
+taken_away = frozenset(filter(None, os.environ["BENCH_WITHOUT"].split(",")))
+uvicorns_own = uvicorn.config.HTTP_PROTOCOLS["auto"]
+
+
+def _is_gone(layer: layers.Layer) -> bool:
+    return layer.name in taken_away
+
+
+async def _v1_constant(request: Request, classification: Classification) -> Response:  # noqa: ARG001
+    await (read_body(request) if _is_gone(layers.READING) else read_json(request, ClassifyRequest))
+    return Response(CONSTANT, media_type=JSON)
+
+
+async def _v2_constant(request: Request, classification: Classification) -> Response:  # noqa: ARG001
+    await (read_body(request) if _is_gone(layers.READING) else read_one(request))
+    return Response(CONSTANT, media_type=JSON)
+
+
+def _plain(endpoint: Endpoint) -> Endpoint:
+    """For `answered`: what it saves BentoML from working out stays saved."""
+    endpoint.__signature__ = inspect.signature(endpoint)  # type: ignore[attr-defined]
+    return endpoint
+
+
+async def _decode(self: Decoders, *_arguments: object) -> Done:
+    recipe = self._recipe
+    blank = np.zeros((recipe.height, recipe.width, 3), np.uint8)
+    return Done(Decoded(blank, recipe.width, recipe.height, "JPEG"), 0.0)
+
+
+async def _predict(self: EmbeddedRunner, images: Any, user: str) -> Predicted:  # noqa: ARG001
+    # (The null engine says the same of every image; here it is asked without the batcher and its thread.)
+    return Predicted(self._batcher._engine.predict(images), 0.0)
+
+
+if _is_gone(layers.ANSWER):
+    api.endpoint.answered = _plain
+    v1.classify, v2.classify = _v1_constant, _v2_constant
+if _is_gone(layers.DECODE):
+    Decoders.decode = _decode  # type: ignore[method-assign,assignment]
+if _is_gone(layers.RUNNER):
+    EmbeddedRunner.predict = _predict  # type: ignore[method-assign]
+
+from benchmarks.idle import ImageClassifier  # noqa: E402 - it imports the service, which takes what is set above
+
+if _is_gone(layers.HTTP):
+    uvicorn.config.HTTP_PROTOCOLS["auto"] = uvicorns_own
+if _is_gone(layers.BOUNDS):
+    # It hands the time limit to what it knows by that name.
+    sys.modules["service"].Intake = Unbounded  # type: ignore[attr-defined]
+
+# None: nothing stands in its place.
+STAND_INS: dict[type, tuple[layers.Layer, type | None]] = {
+    RateLimit: (layers.LIMIT, None),
+    UsageLog: (layers.USAGE_LOG, None),
+    Authentication: (layers.AUTHENTICATION, KnownCaller),
+    Intake: (layers.BOUNDS, Unbounded),
+    Envelope: (layers.ENVELOPE, SameId),
+}
+gateway: bentoml.Service = ImageClassifier
+assert set(STAND_INS) == {middleware for middleware, _ in gateway.middlewares}
+kept = []
+for middleware, options in gateway.middlewares:
+    layer, stand_in = STAND_INS[middleware]
+    stays = middleware if not _is_gone(layer) else stand_in
+    if stays is not None:
+        kept.append((stays, options))
+gateway.middlewares[:] = kept
+
+__all__ = ["ImageClassifier"]
