@@ -2,10 +2,7 @@
 
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 
 from storage.database import Database, create_sqlite_file
 from storage.errors import Refused
@@ -27,8 +24,6 @@ def migrate(url: str) -> None:
     try:
         # One transaction that begins with the write lock: of two starts at once, the second finds the work done.
         database.change(_upgrade)
-    except CommandError:
-        raise Refused("The database was written by a later version of this project; upgrade the project.") from None
     finally:
         database.close()
 
@@ -38,8 +33,30 @@ def _upgrade(connection: Connection) -> None:
         connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATING})"))
         # A migration may take longer than a request may wait.
         connection.execute(text("SET LOCAL statement_timeout = 0"))
+    if _versions(connection) == [_newest()]:
+        return
+    # Loading it takes a tenth of a start's time, and most starts have nothing to migrate.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
     config = Config()
     # (Alembic reads % as the start of a name.)
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except CommandError:
+        raise Refused("The database was written by a later version of this project; upgrade the project.") from None
+
+
+def _versions(connection: Connection) -> list[str]:
+    """Return what Alembic noted as the database's version; nothing where it has no tables yet."""
+    if not inspect(connection).has_table("alembic_version"):
+        return []
+    return [str(version) for (version,) in connection.execute(text("SELECT version_num FROM alembic_version"))]
+
+
+def _newest() -> str:
+    """Return the newest version, by the names of the migrations' files, which begin with it."""
+    return max(path.name for path in (SCRIPTS / "versions").glob("*.py")).split("_")[0]

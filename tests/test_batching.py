@@ -35,6 +35,7 @@ def batching(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
             yield started
 
 
+@pytest.mark.alone
 def test_sixty_four_callers_share_batches_and_none_is_refused(batching: Server) -> None:
     server = batching
     metrics_key = server.create_key("metrics@example.org", "--scope", "metrics")["key"]

@@ -208,6 +208,7 @@ def test_429_where_the_limit_is_reached(callers: Callable[..., httpx.Client], pa
     assert answer.headers["ratelimit"] == f'"default";r=0;t={answer.headers["retry-after"]}'
 
 
+@pytest.mark.alone
 def test_503_and_504_where_the_runner_hangs(narrow: Server, callers: Callable[..., httpx.Client]) -> None:
     """What fills the queue waits until the time limit; what comes then is told at once, and costs nothing."""
     client = callers()

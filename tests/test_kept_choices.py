@@ -171,6 +171,7 @@ def test_with_no_place_at_all_the_workers_still_hear_of_it(
     assert "Traceback" not in log
 
 
+@pytest.mark.alone
 def test_looking_costs_a_start_next_to_nothing(own_store: Path) -> None:
     program = (
         "import sys, time; from configs.settings import Settings; from model import choices, source;"

@@ -31,6 +31,7 @@ def _store(path: Path) -> tuple[Store, str]:
     return store, store.database.change(partial(keys.issue, new=new)).user_id
 
 
+@pytest.mark.alone
 def test_the_service_goes_on_while_another_process_writes(path: Path) -> None:
     """The hit is counted once the database is free, and the event loop does not stand still until then."""
     store, user = _store(path)
