@@ -17,6 +17,8 @@ IMAGE = "localhost/image-classifier:test"
 BASE = "localhost/python:3.11-slim"
 USER = 10001
 READY_WITHIN_S = 60
+# Where Linux tells a container the most memory that it took: control groups of version 2, and of version 1.
+PEAK_V2, PEAK_V1 = "/sys/fs/cgroup/memory.peak", "/sys/fs/cgroup/memory/memory.max_usage_in_bytes"
 # Kernels of sandboxes lack what podman's own defaults ask for.
 RUN = (
     "podman",
@@ -117,6 +119,15 @@ class Container:
         """The processes in it, as this machine numbers them, with their command lines."""
         lines = done("podman", "top", self.id, "hpid", "args").splitlines()[1:]
         return {int(number): command for number, _, command in (line.partition(" ") for line in map(str.strip, lines))}
+
+    def servers(self) -> set[int]:
+        """The processes that answer callers, and the one that started them."""
+        words = ("bentoml serve", "_bentoml_impl.worker.service")
+        return {number for number, command in self.processes().items() if any(word in command for word in words)}
+
+    def most_memory(self) -> int:
+        """The most bytes that its processes, all together, have held."""
+        return int(self.exec("sh", "-c", f"cat {PEAK_V2} 2> /dev/null || cat {PEAK_V1}"))
 
     def restart(self) -> None:
         """Stop it as an operator would, start it again, and wait until it is ready."""

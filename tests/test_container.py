@@ -9,7 +9,9 @@ import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -17,8 +19,10 @@ import pytest
 
 from tests import containers
 from tests.containers import IMAGE, RUN, Container, done
+from tests.corpus.file import CorpusFile
 from tests.engines import Postgres, RedisServer
 from tests.history import Event, check
+from tests.hostile_files import HOSTILE
 from tests.load import BODY, Key, run_callers
 from tests.photographs import COFFEE, as_base64
 from tests.proxies import Nginx
@@ -120,6 +124,32 @@ def test_it_is_ready_soon_and_whatever_dies_in_it_comes_back(tmp_path: Path) -> 
             back_s = wait_for_an_answer(container, key)
             print(f"{victim} killed: answers again after {back_s:.1f} s")
             assert back_s < RESPAWNED_WITHIN_S
+    finally:
+        container.remove()
+
+
+def test_32_hostile_images_at_once_do_not_end_a_container_of_1_gib(tmp_path: Path) -> None:
+    """Every file of the table of hostile images, 32 at a time, while another user's photographs are answered."""
+    container = Container(tmp_path, "--memory", "1g", "--memory-swap", "1g", **STAND_IN)
+    try:
+        container.start()
+        container.wait_until_ready()
+        hostile = container.new_key(*UNLIMITED)["key"]
+        servers = container.servers()
+
+        def send(file: CorpusFile) -> int:
+            headers = {"Authorization": f"Bearer {hostile}", "Content-Type": "application/octet-stream"}
+            body = file.make()
+            return httpx.post(f"{container.url}/v2/classify", content=body, headers=headers, timeout=60).status_code
+
+        with ThreadPoolExecutor(32) as pool:
+            statuses = Counter(pool.map(send, HOSTILE))
+        print(f"\nanswers: {dict(statuses)}; most memory: {container.most_memory() / 2**20:.0f} of 1024 MiB")
+        assert set(statuses) <= {200, 400, 413, 422, 503, 504}
+        state = container.state()
+        assert (state["Running"], state["OOMKilled"]) == (True, False)
+        assert container.servers() == servers, "no process of the server was killed"
+        assert wait_for_an_answer(container, container.new_key(*UNLIMITED)["key"]) < 5
     finally:
         container.remove()
 
