@@ -41,7 +41,10 @@ class ReadRoute:
             answer = await self.endpoint(request)
             return Response(answer.model_dump_json(by_alias=True), media_type="application/json")
 
-        return Route(self.path, respond, methods=["GET"])
+        route = Route(self.path, respond)
+        # Starlette adds HEAD, which the table of routes does not declare.
+        route.methods = {"GET"}
+        return route
 
     def operation(self, reference: Callable[[str], str]) -> Json:
         """The operation, for the OpenAPI document.
