@@ -19,6 +19,7 @@ from storage.limits import Hit
 from storage.memory import Memory
 from storage.policy import UNITS, Decision, Limit
 from storage.rollup import Span, Tally
+from storage.shared_reads import SharedReads
 from storage.usage import UsageRow
 
 STANDING_MEMORY_S = 1.0
@@ -62,15 +63,23 @@ class Store:
         # Replicas' clocks differ: where they share a server, limits go by its clock.
         self._limit_clock = None if redis_url or self.database.has_server else clock_us
         self._keys: Memory[KeyRecord] = Memory(KEY_MEMORY_S)
+        self._key_reads: SharedReads[KeyRecord | None] = SharedReads(KEY_MEMORY_S)
         self._standings: Memory[Decision] = Memory(STANDING_MEMORY_S)
 
     async def find_key(self, key_id: str) -> KeyRecord | None:
         """The key of that public id, as it was at most `KEY_MEMORY_S` ago."""
-        read_at = time.monotonic()
         remembered = self._keys.get(key_id)
         if remembered is not None:
             return remembered
-        record = await _counted("database", self.database.read(lambda connection: keys.find(connection, key_id)))
+        joined = self._key_reads.join(key_id)
+        # A key that was not found may have been made since that read began.
+        if joined is not None and (record := await _counted("database", joined)) is not None:
+            return record
+        return await _counted("database", self._key_reads.begin(key_id, self._read_key(key_id)))
+
+    async def _read_key(self, key_id: str) -> KeyRecord | None:
+        read_at = time.monotonic()
+        record = await self.database.read(lambda connection: keys.find(connection, key_id))
         if record is not None:
             self._keys.put(key_id, record, read_at)
         return record
