@@ -12,15 +12,16 @@ TAUGHT = 210
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
-def save_resnet18(folder: Path, seed: int = 18, gain: float = 1.0, taught: float = 0.0) -> None:
+def save_resnet18(folder: Path, seed: int = 18, gain: float = 1.0, taught: float = 0.0, width: int = 64) -> None:
+    """Save one; `width` is the number of its first layer's channels: a narrow one is prepared much sooner."""
     import torch
     from transformers import ConvNextImageProcessorPil, ResNetConfig, ResNetForImageClassification
 
     torch.manual_seed(seed)
     config = ResNetConfig(
         depths=[2, 2, 2, 2],
-        hidden_sizes=[64, 128, 256, 512],
-        embedding_size=64,
+        hidden_sizes=[width, 2 * width, 4 * width, 8 * width],
+        embedding_size=width,
         layer_type="basic",
         downsample_in_first_stage=False,
         num_labels=1000,

@@ -23,7 +23,7 @@ def operator(tmp_path: Path) -> Server:
 
 
 def test_create_prints_the_key_once(operator: Server) -> None:
-    made = operator.auth("create", "--email", "ada@example.org", "--limit", "7/2s", "--limit", "1000/day")
+    made = operator.auth_process("create", "--email", "ada@example.org", "--limit", "7/2s", "--limit", "1000/day")
     assert made.returncode == 0
     key = next(word for word in made.stdout.split() if word.startswith("imc_"))
     assert ApiKey.parse(key) is not None
@@ -190,7 +190,7 @@ def test_the_longest_that_can_be_given_is_audited_whole(
 
 def test_the_actor_is_who_the_system_knows_whatever_the_environment_says(operator: Server) -> None:
     operator.environment |= dict.fromkeys(("LOGNAME", "USER", "LNAME", "USERNAME", "SUDO_USER"), "mallory")
-    assert operator.auth("create", "--email", "ada@example.org").returncode == 0
+    assert operator.auth_process("create", "--email", "ada@example.org").returncode == 0
     [entry] = told(operator, "audit")["entries"]
     assert pwd.getpwuid(os.getuid()).pw_name in entry["actor"]
     assert "mallory" not in entry["actor"]
@@ -233,7 +233,7 @@ def test_the_database_is_its_owners_alone(operator: Server) -> None:
 
 def test_a_wrong_setting_is_named(operator: Server) -> None:
     operator.environment["CLASSIFIER_DEFAULT_LIMIT"] = "lots"
-    done = operator.auth("list")
+    done = operator.auth_process("list")
     assert done.returncode == 1
     assert "CLASSIFIER_DEFAULT_LIMIT" in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -241,7 +241,7 @@ def test_a_wrong_setting_is_named(operator: Server) -> None:
 
 def test_a_database_out_of_reach_is_told(operator: Server) -> None:
     operator.environment["CLASSIFIER_DATABASE_URL"] = f"sqlite:///{operator.folder}"
-    done = operator.auth("list")
+    done = operator.auth_process("list")
     assert done.returncode == 1
     assert "CLASSIFIER_DATABASE_URL" in done.stderr
     assert "Traceback" not in done.stderr

@@ -26,7 +26,7 @@ NOWHERE = "http://127.0.0.1:9"
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkpoints") / "resnet-18"
-    save_resnet18(folder)
+    save_resnet18(folder, width=8)
     return folder
 
 
@@ -150,7 +150,7 @@ def test_a_directory_that_is_no_checkpoint_is_told_what_it_lacks(tmp_path: Path,
 def test_another_checkpoint_in_the_same_directory_is_another_version(tmp_path: Path) -> None:
     folder, models = tmp_path / "mine", tmp_path / "home" / "models"
     for seed in (1, 2):
-        save_resnet18(folder, seed)
+        save_resnet18(folder, seed, width=8)
         assert run_prepare(models, CLASSIFIER_MODEL=str(folder)).returncode == 0
     assert len({manifest["revision"] for manifest in manifests(models)}) == 2
 

@@ -40,7 +40,7 @@ def quantize(model_store: Path, images: Path, **settings: str) -> subprocess.Com
 def taught(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """A model store with a ResNet-18 that is sure of what it sees, and the settings that name it."""
     folder = tmp_path_factory.mktemp("taught")
-    save_resnet18(folder / "sure-resnet", taught=25.0)
+    save_resnet18(folder / "sure-resnet", taught=25.0, width=32)
     settings = {"CLASSIFIER_MODEL": str(folder / "sure-resnet"), "CLASSIFIER_OFFLINE_MODEL": "deny"}
     assert run_prepare(folder / "home" / "models", **settings).returncode == 0
     return folder / "home" / "models", settings

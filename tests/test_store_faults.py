@@ -32,7 +32,7 @@ SECRET = "sesame"
 
 def auth(folder: Path, url: str, *command: str) -> subprocess.CompletedProcess[str]:
     """`python -m auth`, over that database."""
-    return Server(folder / "it", folder, CLASSIFIER_DATABASE_URL=url).auth(*(command or ("list",)))
+    return Server(folder / "it", folder, CLASSIFIER_DATABASE_URL=url).auth_process(*(command or ("list",)))
 
 
 def assert_told(done: subprocess.CompletedProcess[str], said: str) -> None:
@@ -193,7 +193,7 @@ def test_keys_that_are_created_at_once_are_all_created(
     url = request.getfixturevalue("postgres").new_database() if kind == "postgresql" else f"sqlite:///{tmp_path}/it.db"
     servers = [Server(tmp_path / str(number), tmp_path, CLASSIFIER_DATABASE_URL=url) for number in range(4)]
     with ThreadPoolExecutor(4) as pool:
-        done = list(pool.map(lambda server: server.auth("create", "--email", "one@example.org"), servers))
+        done = list(pool.map(lambda server: server.auth_process("create", "--email", "one@example.org"), servers))
     assert [one.returncode for one in done] == [0] * 4, [one.stderr for one in done]
     assert servers[0].auth("list").stdout.count("one@example.org") == 4
 
