@@ -17,6 +17,7 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.server.http.traffic import MaxConcurrencyMiddleware, TimeoutMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 
 from api import documents, gauges, reads, v1, v2
 from api.classification import Classification
@@ -109,9 +110,24 @@ class Gateway(bentoml.Service):
             used[Intake].kwargs["time_limit_s"] = used.pop(TimeoutMiddleware).kwargs["timeout"]
         used.pop(MaxConcurrencyMiddleware, None)
         app.user_middleware = [*used.values()]
+        app.router.routes[:] = map(self._called_directly, app.router.routes)
         # Put first, or BentoML would work it out for every stranger who asks.
         app.router.routes.insert(0, documents.schema(self.schema()))
         return Matching(app, ROUTES)
+
+    def _called_directly(self, route: BaseRoute) -> BaseRoute:
+        """The route of an endpoint, which reads its request itself, without what BentoML does to read inputs.
+
+        That takes half as much processor time as all middlewares together.
+        """
+        method = self.apis.get(getattr(route, "name", ""))
+        if method is None:
+            return route
+
+        async def call(request: Request) -> Response:
+            return await method.func(bentoml.get_current_service(), request)
+
+        return Route(method.route, call, methods=["POST"])
 
     @property
     def openapi_spec(self) -> Document:

@@ -1,7 +1,6 @@
 """What every classification endpoint has in common, whatever it answers."""
 
 import functools
-import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -32,6 +31,4 @@ def answered(endpoint: Endpoint) -> Endpoint:
             spent.observe()
         return response
 
-    # BentoML asks for the signature on every request; worked out once, it costs nothing.
-    answer.__signature__ = inspect.signature(endpoint)  # type: ignore[attr-defined]
     return answer

@@ -14,6 +14,8 @@ from problems.problem import Problem, unavailable
 
 # A body may stand still for so many seconds, and but for these it must come at so many bytes a second.
 PACE_GRACE_S, LEAST_BYTES_PER_S = 10.0, 8192
+# Whether a caller has gone away is looked at after so long: most have their answer by then, and the look costs.
+WATCHED_AFTER_S = 0.2
 
 # The rest of such a body is left unread, so that its connection can't serve another request.
 _CLOSE = {"Connection": "close"}
@@ -154,6 +156,7 @@ class _Body:
         self._size = 0
         self._began: float | None = None
         self._ends: float | None = None
+        self._watch_begins: asyncio.TimerHandle | None = None
         self._watch: asyncio.Task[None] | None = None
 
     async def receive(self) -> Message:
@@ -172,15 +175,17 @@ class _Body:
             self._take(len(message.get("body", b"")))
             if message.get("more_body", False):
                 self._keep_pace()
-            elif self._watch is None:
+            elif self._watch_begins is None:
                 self._set_limit(None)
                 # What has no body takes no time.
                 if self._size:
-                    self._watch = asyncio.create_task(self._watch_caller())
+                    self._watch_begins = asyncio.get_running_loop().call_later(WATCHED_AFTER_S, self._begin_watch)
         return message
 
     def close(self) -> None:
         """Give back what the body held."""
+        if self._watch_begins is not None:
+            self._watch_begins.cancel()
         if self._watch is not None:
             self._watch.cancel()
         if self._size:
@@ -206,6 +211,9 @@ class _Body:
         assert self._ends is not None
         self.is_slow = at is not None and at < self._ends
         self._intake.draining.set(self.limit, at if at is not None and self.is_slow else self._ends)
+
+    def _begin_watch(self) -> None:
+        self._watch = asyncio.create_task(self._watch_caller())
 
     async def _watch_caller(self) -> None:
         """End the request when its caller goes away: nobody would have the answer, and others wait."""
