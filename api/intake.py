@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.memory import FreedMemory
 from api.requests import cut_off
 from auth import identity
 from model.fair import Room
@@ -83,6 +84,7 @@ class Intake:
         self.draining = draining
         self.time_limit_s = time_limit_s
         self.room = Room()
+        self.freed = FreedMemory()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -190,6 +192,7 @@ class _Body:
             self._watch.cancel()
         if self._size:
             self._intake.room.give_back(self._user, self._size)
+            self._intake.freed.note(self._size)
 
     def _take(self, size: int) -> None:
         room, total = self._intake.room, self._intake.max_bytes_at_once
