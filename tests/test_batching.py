@@ -1,9 +1,11 @@
 """Adaptive batching, seen from outside: by BentoML's own histogram of batch sizes, and by every answer being right."""
 
 import re
+import statistics
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 
 from tests.photographs import as_base64, crops, encoded
@@ -11,6 +13,7 @@ from tests.servers import Server, running
 
 CALLERS = 64
 EACH = 5
+LONE_CALLS = 7
 
 
 def batches(server: Server, metrics_key: str) -> tuple[float, float]:
@@ -58,3 +61,20 @@ def test_sixty_four_callers_share_batches_and_none_is_refused(batching: Server) 
     number_of_batches, images = after[0] - before[0], after[1] - before[1]
     assert images == CALLERS * EACH
     assert images / number_of_batches > 1.5
+
+
+@pytest.mark.alone
+def test_who_calls_alone_after_others_waits_for_the_engine_and_no_company(batching: Server) -> None:
+    key = batching.create_key("lone@example.org", "--limit", "100000/minute")["key"]
+    body = {"image": as_base64(encoded(crops(1)[0], "JPEG"))}
+
+    def spent_ms(client: httpx.Client) -> dict[str, float]:
+        told = client.post("/v1/classify", json=body).headers["server-timing"]
+        return {name: float(spent) for name, spent in re.findall(r"(\w+);dur=([\d.]+)", told)}
+
+    with batching.client(key) as client, ThreadPoolExecutor(CALLERS) as pool:
+        list(pool.map(lambda _: spent_ms(client), range(CALLERS * EACH)))
+        alone = [spent_ms(client) for _ in range(LONE_CALLS)]
+    queue, infer = (statistics.median(spent[name] for spent in alone) for name in ("queue", "infer"))
+    print(f"waited {queue:.0f} ms for an engine that took {infer:.0f} ms")
+    assert queue < 2 * infer
