@@ -70,7 +70,8 @@ def decode(data: bytes, recipe: Recipe, max_pixels: int, exact: bool = True) -> 
         NotAnImage: the bytes are no image of a known format, or a damaged or truncated one.
         TooManyPixels: the image has more than `max_pixels`; it was not decoded.
     """
-    return decode_file(read_header(data, max_pixels), recipe, max_pixels, exact)
+    # (However many chunks it has: who calls this may take longer than the event loop's neighbours may.)
+    return decode_file(read_header(data, max_pixels, most_chunks=len(data)), recipe, max_pixels, exact)
 
 
 def decode_file(header: Header, recipe: Recipe, max_pixels: int, exact: bool = True) -> Decoded:
