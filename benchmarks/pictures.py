@@ -18,6 +18,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 2**30
 _WIDE = ("I", "F")
 _PNG = b"\x89PNG\r\n\x1a\n"
+_BIG_ENDIAN_BIGTIFF, _IN_PLANES = b"MM\x00\x2b", 2
 # Microsoft's BI_BITFIELDS and BI_ALPHABITFIELDS.
 _BIT_FIELDS = (3, 6)
 
@@ -49,6 +50,8 @@ def read(data: bytes, max_pixels: int) -> Picture:
 
 
 def _read(data: bytes, max_pixels: int) -> Picture:
+    if data[:2] in (b"II", b"MM") and (picture := _misread_tiff(data, max_pixels)) is not None:
+        return picture
     try:
         opened = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
@@ -99,6 +102,23 @@ def _unidentified(data: bytes, max_pixels: int) -> Picture:
         # Such kinds may be refused by their name.
         return Picture(read.kind, read.statuses | {400}, image)
     return Picture("no image of the formats", frozenset({400}))
+
+
+def _misread_tiff(data: bytes, max_pixels: int) -> Picture | None:
+    """A big-endian BigTIFF, or a TIFF file of planes, which Pillow may take for what it is not; None for any other."""
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            page: Any = file.pages[0]
+            is_in_planes = int(page.planarconfig) == _IN_PLANES and int(page.samplesperpixel) > 1
+            pixels = int(page.imagewidth) * int(page.imagelength)
+    except Exception:
+        return None
+    if not is_in_planes and data[:4] != _BIG_ENDIAN_BIGTIFF:
+        return None
+    if pixels > max_pixels:
+        return Picture("TIFF, too large", frozenset({422}))
+    kind = "TIFF that Pillow misreads"
+    return _wide_tiff(data, kind) or Picture(kind, frozenset({200, 400}))
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -1,17 +1,17 @@
 """From whatever colours an image file has to grey or RGB of 8 bits; what is transparent is laid on white."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 from model.errors import NotAnImage
 from model.samples import SIGNED, UNSIGNED, Samples
 
 # Where more than one step is needed, so many pixels are taken at a time: copies of an image are as large as itself.
 BAND_PIXELS = 250_000
-# Modes whose colours are already multiplied by their alpha, and those in which they are not.
-_UNMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
+# Modes whose colours are already multiplied by their alpha, and what they make on white.
+_MULTIPLIED = {"La": "L", "RGBa": "RGB"}
 
 
 def without_alpha(image: Image.Image, samples: Samples) -> Image.Image:
@@ -27,20 +27,20 @@ def without_alpha(image: Image.Image, samples: Samples) -> Image.Image:
     if image.mode == "RGBA":
         return _laid_on_white(image)
     if image.mode == "LA":
-        return _in_bands(image, "L", _grey_laid_on_white)
-    if image.mode in _UNMULTIPLIED:
-        return _in_bands(image, "RGB", lambda band: _laid_on_white(_as("RGBA", _as(_UNMULTIPLIED[band.mode], band))))
+        return in_bands(image, "L", _grey_laid_on_white)
+    if image.mode in _MULTIPLIED:
+        return in_bands(image, _MULTIPLIED[image.mode], _multiplied_laid_on_white)
     if image.mode.startswith("I;16") or image.mode in ("I", "F") or samples.kind == SIGNED:
-        return _in_bands(image, "L", lambda band: _eight_bits(band, samples, image.info.get("transparency")))
+        return in_bands(image, "L", lambda band: _eight_bits(band, samples, image.info.get("transparency")))
     if image.has_transparency_data:
-        return _in_bands(image, "RGB", lambda band: _laid_on_white(_as("RGBA", band)))
+        return in_bands(image, "RGB", lambda band: _laid_on_white(_as("RGBA", band)))
     return image if image.mode == "L" else _as("L" if image.mode == "1" else "RGB", image)
 
 
-def _in_bands(image: Image.Image, mode: str, convert) -> Image.Image:  # type: ignore[no-untyped-def]
+def in_bands(image: Image.Image, mode: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Convert an image to another mode, some rows at a time."""
     if image.width * image.height <= BAND_PIXELS:
-        converted: Image.Image = convert(image)
-        return converted
+        return convert(image)
     whole = Image.new(mode, image.size)
     for top, band in _bands(image):
         whole.paste(convert(band), (0, top))
@@ -65,6 +65,12 @@ def _grey_laid_on_white(image: Image.Image) -> Image.Image:
     white = Image.new("L", image.size, 255)
     white.paste(grey, mask=alpha)
     return white
+
+
+def _multiplied_laid_on_white(image: Image.Image) -> Image.Image:
+    *colours, alpha = image.split()
+    white = ImageChops.invert(alpha)
+    return Image.merge(_MULTIPLIED[image.mode], [ImageChops.add(colour, white) for colour in colours])
 
 
 def _as(mode: str, image: Image.Image) -> Image.Image:

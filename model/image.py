@@ -3,12 +3,13 @@
 import io
 import warnings
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from model import bitfields, libwebp, tiff_layouts
+from model import bitfields, libwebp, tiff_layouts, tiff_planes
 from model.colours import without_alpha
 from model.errors import ImageError, NotAnImage, TooManyPixels
 from model.formats import png, read_header, tiff
@@ -70,7 +71,8 @@ def decode(data: bytes, recipe: Recipe, max_pixels: int, exact: bool = True) -> 
         NotAnImage: the bytes are no image of a known format, or a damaged or truncated one.
         TooManyPixels: the image has more than `max_pixels`; it was not decoded.
     """
-    return decode_file(read_header(data, max_pixels), recipe, max_pixels, exact)
+    # (However many chunks it has: who calls this may take longer than the event loop's neighbours may.)
+    return decode_file(read_header(data, max_pixels, most_chunks=len(data)), recipe, max_pixels, exact)
 
 
 def decode_file(header: Header, recipe: Recipe, max_pixels: int, exact: bool = True) -> Decoded:
@@ -99,15 +101,11 @@ def _opened(header: Header, recipe: Recipe, max_pixels: int, exact: bool) -> tup
 
     An image may take hundreds of megabytes: here each is let go of as soon as the next is made of it.
     """
-    samples, image = _samples(header), _decoded_without_pillow(header)
+    samples, image = _samples(header), _decoded_without_pillow(header, max_pixels)
     if image is None:
-        file = io.BytesIO(header.pixels if header.is_plain else header.file)
-        image = Image.open(file, formats=(header.format,))
-        width, height = image.size
-        if width * height > max_pixels:
-            raise TooManyPixels(f"The image has {width} x {height} pixels; send one of at most {max_pixels}.")
-        tiff_layouts.in_native_order(image)
+        image = _open(header.pixels if header.is_plain else header.file, header.format, max_pixels)
     size = image.size
+    grey_with_alpha = tiff_layouts.grey_with_alpha(image)
     if not exact:
         across, down = resized(size, recipe)
         image.draft("", (QUICK_SCALE * across, QUICK_SCALE * down))
@@ -118,6 +116,8 @@ def _opened(header: Header, recipe: Recipe, max_pixels: int, exact: bool) -> tup
     is_turned = stored[0] != stored[1] and image.size == stored[::-1]
     if header.format == "PNG" and "transparency" in image.info:
         image.info["transparency"] = png.in_eight_bits(image.info["transparency"], samples.bits)
+    if grey_with_alpha is not None:
+        image = tiff_layouts.put_right(image, grey_with_alpha)
     image = without_alpha(image, samples)
     if turn is not None:
         upright = image.transpose(turn)
@@ -126,9 +126,21 @@ def _opened(header: Header, recipe: Recipe, max_pixels: int, exact: bool) -> tup
     return image, size[::-1] if is_turned else size
 
 
-def _decoded_without_pillow(header: Header) -> Image.Image | None:
+def _open(file: bytes, name: str, max_pixels: int) -> Image.Image:
+    """Open a file of that format, and refuse it where it is too large; it is not decoded yet."""
+    image = Image.open(io.BytesIO(tiff.as_pillow_reads_it(file) if name == "TIFF" else file), formats=(name,))
+    width, height = image.size
+    if width * height > max_pixels:
+        raise TooManyPixels(f"The image has {width} x {height} pixels; send one of at most {max_pixels}.")
+    tiff_layouts.in_native_order(image)
+    return image
+
+
+def _decoded_without_pillow(header: Header, max_pixels: int) -> Image.Image | None:
     if header.format == "WEBP" and header.is_plain:
         return libwebp.decode(header)
+    if header.format == "TIFF":
+        return tiff_planes.decode(header, partial(_open, name="TIFF", max_pixels=max_pixels))
     return bitfields.decode(header) if header.format == "BMP" else None
 
 
@@ -147,7 +159,7 @@ def _samples(header: Header) -> Samples:
 def _unidentified(header: Header) -> NotAnImage:
     """Why a file can't be read whose first bytes are those of its format."""
     tags = tiff.tags_of(header.file) if header.format == "TIFF" else tiff.Tags()
-    if not tags.values and not tags.is_big_endian_bigtiff:
+    if not tags.values:
         return NotAnImage(f"The data is no {header.format} image that can be read; send the whole file.")
     return NotAnImage(
         f"A TIFF file that holds {tags.described()} can't be read; save it as grey or RGB with 8 or 16 bits, "

@@ -2,9 +2,16 @@
 
 What Pillow decodes is told by a table of layouts, to which those that it lacks are added. And libtiff, which unpacks
 what is packed, gives numbers in the machine's byte order, while Pillow takes some for the file's.
+
+Grey and alpha of 16 bits are read as if their four bytes were red, green, blue and alpha of 8, and are then put right.
 """
 
+from dataclasses import dataclass
+
+import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin
+
+from model.colours import in_bands
 
 _UNSIGNED, _SIGNED, _FLOATING = 1, 2, 3
 _ORDERS = (b"II", b"MM")
@@ -31,10 +38,31 @@ _IN_NATIVE_ORDER = {
     "F;64F": "F;64NF",
     "F;64BF": "F;64NF",
 }
+_COUNT, _EXTRA = 277, 338
+# What the second sample may be, and the mode that it makes: unspecified, alpha that is multiplied, alpha.
+_GREY_WITH = {(0,): "L", (1,): "La", (2,): "LA"}
+
+
+@dataclass(frozen=True, slots=True)
+class GreyWithAlpha:
+    """Grey and alpha of 16 bits that were read as RGBA.
+
+    Attributes:
+        mode: what they make with 8 bits.
+        order: of their bytes, as numpy writes it.
+    """
+
+    mode: str
+    order: str
 
 
 def add() -> None:
     """Add the layouts that Pillow lacks to its table. White and black are told apart later, by `samples.py`."""
+    for order in _ORDERS:
+        # Pillow by itself divides colours by their alpha, and rounds: laid on white, they need no division.
+        TiffImagePlugin.OPEN_INFO[order, 2, (1,), 1, (8,) * 4, (1,)] = "RGBa", "RGBa"
+        for extra in _GREY_WITH:
+            TiffImagePlugin.OPEN_INFO.setdefault((order, 1, (1,), 1, (16, 16), extra), ("RGBA", "RGBA"))
     for (kind, bits), layouts in _LAYOUTS.items():
         for order, layout in zip(_ORDERS, layouts, strict=True):
             for photometric in (0, 1):
@@ -49,6 +77,31 @@ def in_native_order(image: Image.Image) -> None:
         if tile.codec_name == "libtiff" and isinstance(tile.args, tuple) and tile.args[0] in _IN_NATIVE_ORDER:
             args = (_IN_NATIVE_ORDER[tile.args[0]], *tile.args[1:])
             image.tile[number] = tile._replace(args=args)
+
+
+def grey_with_alpha(image: Image.Image) -> GreyWithAlpha | None:
+    """Find grey and alpha of 16 bits in an image that is opened, and not loaded; None where it has others."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile) or not image.tile:
+        return None
+    # No other layout makes four bands of two samples.
+    if image.mode != "RGBA" or image.tag_v2.get(_COUNT) != 2:
+        return None
+    is_native = image.tile[0].codec_name == "libtiff"
+    order = "=" if is_native else {b"II": "<", b"MM": ">"}[image.tag_v2.prefix]
+    return GreyWithAlpha(_GREY_WITH[image.tag_v2[_EXTRA]], order)
+
+
+def put_right(image: Image.Image, found: GreyWithAlpha) -> Image.Image:
+    """Make of an image that was read as RGBA what it is, with 8 bits."""
+    count = Image.getmodebands(found.mode)
+
+    def in_eight_bits(band: Image.Image) -> Image.Image:
+        values = np.asarray(band).view(found.order + "u2")[..., :count].astype(np.uint16)
+        # Nearly value / 257, rounded, within 16 bits: a tenth of the time of a division.
+        eight = ((values - (values >> 8) + 128) >> 8).astype(np.uint8)
+        return Image.frombytes(found.mode, band.size, eight.tobytes())
+
+    return in_bands(image, found.mode, in_eight_bits)
 
 
 add()

@@ -148,10 +148,11 @@ def _with_alpha(name: str, bits: int, extra: int) -> Content:
     def seen(picture: Shares) -> Shares:
         return on_white(picture if name == "RGBA" else grey(picture))
 
-    how = "multiplied" if extra == 1 else "separate"
-    return Content(
-        f"{name}-{how}-{bits}-bit", bits, 2 if name == "RGBA" else 1, samples, seen, tags={338: (3, [extra])}, allowed=4
-    )
+    how, photometric = ("multiplied" if extra == 1 else "separate"), (2 if name == "RGBA" else 1)
+    # (Pillow divides colours of 16 bits by their alpha, and rounds.)
+    allowed = 3 if (name, how, bits) == ("RGBA", "multiplied", 16) else 1.5
+    tags: TagValues = {338: (3, [extra])}
+    return Content(f"{name}-{how}-{bits}-bit", bits, photometric, samples, seen, tags=tags, allowed=allowed)
 
 
 def palette_of(picture: Shares, bits: int) -> tuple[Samples, NDArray[np.uint8]]:

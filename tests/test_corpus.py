@@ -79,7 +79,9 @@ def test_what_is_expected_of_a_tiff_file_is_what_was_written(row: Row) -> None:
     expected = pictures.read(tiff_file(row), MAX_PIXELS)
     assert 200 in expected.statuses
     if expected.image is not None:
-        assert np.abs(np.asarray(expected.image) - content.seen(SMALL) * 255).max() <= content.allowed
+        # (Pillow divides colours by their alpha, and rounds.)
+        allowed = max(content.allowed, 4)
+        assert np.abs(np.asarray(expected.image) - content.seen(SMALL) * 255).max() <= allowed
 
 
 @pytest.mark.parametrize("row", random.Random(6).sample(PNGS, 10), ids=named)

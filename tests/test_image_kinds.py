@@ -222,7 +222,7 @@ UNREADABLE = {
     "16-bit floating-point": tiff(SMALL_GREY.astype("f2"), 16, sample_format=3),
     "3 32-bit floating-point": tiff(SMALL_RGB.astype("f4"), 32, 2, 3),
     "complex": tiff(SMALL_GREY.astype("c8").view("f8"), 64, sample_format=6),
-    "2 16-bit": tiff(whole(np.stack([SMALL_GREY] * 2, -1), 16), 16, extra=2),
+    "2 16-bit": tiff(whole(np.stack([SMALL_GREY] * 2, -1), 16), 16, photometric=0, extra=2),
     "WebP": tiff(_BYTES, 8, packing=50001),
     "JPEG 2000": tiff(_BYTES, 8, packing=34712),
     "LERC": tiff(_BYTES, 8, packing=34887),

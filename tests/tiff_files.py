@@ -151,7 +151,8 @@ def _with_directory(tags: dict[int, tuple[int, Sequence[float]]], blocks: list[b
         struct.pack(order + "HHHQ", 43, 8, 0, 16) if layout.is_big else struct.pack(order + "HI", 42, 8)
     )
     offsets, lengths = (324, 325) if layout.tile else (273, 279)
-    tags |= {offsets: (4, [0] * len(blocks)), lengths: (4, [len(block) for block in blocks])}
+    long = 16 if layout.is_big else 4
+    tags |= {offsets: (long, [0] * len(blocks)), lengths: (long, [len(block) for block in blocks])}
 
     def written(kind: int, values: Sequence[float]) -> bytes:
         return struct.pack(f"{order}{len(values)}{_TYPES[kind]}", *values)
@@ -160,7 +161,7 @@ def _with_directory(tags: dict[int, tuple[int, Sequence[float]]], blocks: list[b
     outside = [raw for raw in (written(*tag) for tag in tags.values()) if len(raw) > room]
     pixels_at = after + sum(len(raw) + len(raw) % 2 for raw in outside)
     places = np.cumsum([pixels_at, *(len(block) + len(block) % 2 for block in blocks)])[:-1]
-    tags[offsets] = (4, places.tolist())
+    tags[offsets] = (long, places.tolist())
     entries = elsewhere = b""
     for tag, (kind, values) in sorted(tags.items()):
         raw = written(kind, values)

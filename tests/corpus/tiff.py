@@ -135,9 +135,33 @@ def in_planes(size: Size, bits: Samples, compression: int) -> bytes:
         STRIPS: (LONG, [DATA_AT] * number),
         STRIP_BYTES: (LONG, [len(data)] * number),
     }
-    if number > 3:
+    if number in (2, 4):
+        planes[EXTRA] = (SHORT, [2])
+    elif number > 4:
         planes[EXTRA] = (SHORT, [2] + [0] * (number - 4))
     return stripped(size, compression, data, bits, tags=planes)
+
+
+def thin_planes() -> bytes:
+    """Planes of 1 x 500,000, each row a strip of its own."""
+    planes: dict[int, Tag] = {
+        PLANAR: (SHORT, [2]),
+        EXTRA: (SHORT, [2]),
+        STRIPS: (LONG, struct.pack("<L", DATA_AT) * 2_000_000),
+        ROWS_PER_STRIP: (LONG, [1]),
+    }
+    return tiff({**described((1, 500_000), RAW, (16,) * 4), **planes}, b"\x80\x80")
+
+
+def big_endian() -> bytes:
+    """An image of 1 x 1,200,000, each row a strip of its own whose place is told with 64 bits."""
+    number, at = 1_200_000, 16 + 8 + 20 * 7 + 8
+    tags = [(WIDTH, 4, 1), (HEIGHT, 4, number), (BITS, 3, 8 << 16), (PHOTOMETRIC, 3, 1 << 16), (SAMPLES, 3, 1 << 16)]
+    entries = [struct.pack(">HHQLL", tag, kind, 1, value, 0) for tag, kind, value in tags]
+    entries.insert(4, struct.pack(">HHQQ", STRIPS, 16, number, at))
+    entries.append(struct.pack(">HHQLL", ROWS_PER_STRIP, 4, 1, 1, 0))
+    head = b"MM" + struct.pack(">HHHQQ", 43, 8, 0, 16, len(entries))
+    return head + b"".join(entries) + bytes(8) + struct.pack(">Q", at) * number
 
 
 def small(tags: Tags, compression: int = RAW) -> bytes:
@@ -157,6 +181,7 @@ _TILE = zlib.compress(bytes(16 * 16))
 _TILE_JPEG = jpeg.flat(jpeg.BASELINE, (16, 16), jpeg.GREY)
 _TURNED: Tags = {ORIENTATION: (SHORT, [6])}
 _ALPHA: Tags = {EXTRA: (SHORT, [2])}
+_GREY_ALPHA: Tags = {**_ALPHA, PHOTOMETRIC: (SHORT, [BLACK_IS_0])}
 _FLOATING: Tags = {FORMAT: (SHORT, [FLOAT])}
 
 hostile = partial(CorpusFile, "TIFF")
@@ -192,6 +217,10 @@ FILES = (
         "50 megapixels, deflate, floating, predicted",
         partial(vast, LARGE, DEFLATE, (32,), {**_FLOATING, PREDICTOR: (SHORT, [3])}),
     ),
+    hostile("50 megapixels, deflate, 16-bit grey with alpha", partial(vast, LARGE, DEFLATE, (16,) * 2, _GREY_ALPHA)),
+    hostile("50 megapixels in 2 planes, deflate, 16-bit", partial(in_planes, LARGE, (16,) * 2, DEFLATE)),
+    hostile("2 million strips in 4 planes of the same bytes", thin_planes, in_ci=True),
+    hostile("1.2 million strips of a big-endian BigTIFF", big_endian, in_ci=True),
     hostile("50 megapixels, deflate, 32-bit", partial(vast, LARGE, DEFLATE, (32,))),
     hostile("50 megapixels, deflate, 16-bit grey", partial(vast, LARGE, DEFLATE, (16,))),
     hostile("50 megapixels, deflate, 12-bit grey", partial(vast, LARGE, DEFLATE, (12,))),
