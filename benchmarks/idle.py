@@ -1,22 +1,32 @@
-"""The service with a model that does nothing: what is measured is the way to it."""
+"""The service with a model that does nothing: what is measured is the way to it.
+
+Where `BENCH_GPU` names one of `gpus.py`, the model takes as long for a batch as it would on that GPU.
+"""
+
+import os
+import time
 
 import numpy as np
 
 import model.engine
+from benchmarks.gpus import GPUS, INSTANT
 from configs.settings import Settings
 from model.engine import Description, Images, Probabilities
 from model.store import PreparedModel
 
 
 class IdleEngine:
-    """Says the same of every image, at once."""
+    """Says the same of every image, at once or after the time that a GPU takes."""
 
     name, precision, streams = "idle", "f32", 1
 
     def __init__(self, labels: int) -> None:
         self._row = np.full((1, labels), 1 / labels, np.float32)
+        self._gpu = GPUS[os.environ["BENCH_GPU"]] if "BENCH_GPU" in os.environ else INSTANT
 
     def predict(self, images: Images, together: bool = True) -> Probabilities:  # noqa: ARG002 - it has one stream
+        if self._gpu is not INSTANT:
+            time.sleep(self._gpu.batch_s(len(images)))
         return np.repeat(self._row, len(images), axis=0)
 
 

