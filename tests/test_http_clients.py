@@ -79,6 +79,13 @@ def test_go(server: Server, key: str, photo: Path, tmp_path: Path) -> None:
     check(run("go", "run", "client.go", server.url, key, str(photo), folder=tmp_path), 9)
 
 
+@needs("mcs")
+def test_dotnet(server: Server, key: str, photo: Path, tmp_path: Path) -> None:
+    """.NET's HttpClient, as Mono has it."""
+    run("mcs", "-r:System.Net.Http.dll", f"-out:{tmp_path}/Client.exe", str(CLIENTS / "Client.cs"))
+    check(run("mono", f"{tmp_path}/Client.exe", server.url, key, str(photo)), 12)
+
+
 CURL: dict[str, tuple[str, ...]] = {
     "json": ("/v1/classify", "-H", f"Content-Type: {JSON}", "--data-binary", "@photo.json"),
     "json, as -d takes it": ("/v1/classify", "-H", f"Content-Type: {JSON}", "-d", "@lines.json"),
