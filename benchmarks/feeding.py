@@ -56,7 +56,8 @@ def main() -> None:
         "raw": [Request("/v2/classify", "image/jpeg", file) for file in photos(SIZE, 8)],
         "json": json_photos(SIZE),
     }
-    print(f"{machine()}; {CALLERS} callers on the same cores, {SIZE[0]} x {SIZE[1]} JPEGs, batches of at most {BATCH}")
+    where = ", ".join(machine().values())
+    print(f"{where}; {CALLERS} callers on the same cores, {SIZE[0]} x {SIZE[1]}, batches of at most {BATCH}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         models = folder / "prepared" / "models"

@@ -78,7 +78,8 @@ def main() -> None:
         try:
             key = server.create_key("bench@example.org", "--limit", "100000000/day")["key"]
             server.start()
-            print(f"{machine()}; {CALLERS} callers on the same cores, one user, a model that does nothing")
+            where = ", ".join(machine().values())
+            print(f"{where}; {CALLERS} callers on the same cores, one user, a model that does nothing")
             for size in SIZES:
                 print(Installation(server, postgres, redis, key).row(size, seconds), flush=True)
         finally:
