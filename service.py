@@ -31,7 +31,7 @@ from auth.authentication import Authentication
 from auth.failures import FailureLimit
 from auth.rate_limit import RateLimit, admit
 from auth.usage_log import UsageLog
-from configs.dispatching import dispatch_when_free
+from configs.dispatching import dispatch_when_free, keep_media_types
 from configs.machine import memory_bytes
 from configs.processes import collect_seldom, end_with_parent, on_end, outlive, refuse_when_ending
 from configs.settings import PREFIX, SettingsError, load_settings
@@ -86,6 +86,7 @@ class ResNetRunner:
     async def end_last(self) -> None:
         """Answer the gateways until they have ended, each as soon as the engine is free."""
         dispatch_when_free()
+        keep_media_types(ResNetRunner)
         outlive("ImageClassifier")
         collect_seldom()
 
