@@ -84,7 +84,7 @@ class ResNetRunner:
 
     @bentoml.on_startup
     async def end_last(self) -> None:
-        """Answer the gateways until they have ended, each as soon as the engine is free."""
+        """Begin batches as soon as the engine is free, and answer the gateways until they have ended."""
         dispatch_when_free()
         keep_media_types(ResNetRunner)
         outlive("ImageClassifier")
@@ -119,9 +119,9 @@ class Gateway(bentoml.Service):
         return Matching(app, ROUTES)
 
     def _called_directly(self, route: BaseRoute) -> BaseRoute:
-        """The route of an endpoint, which reads its request itself, without what BentoML does to read inputs.
+        """Have a route call its endpoint directly: it reads its request and shapes its errors without BentoML.
 
-        That takes half as much processor time as all middlewares together.
+        BentoML's way there takes as much processor time as all of its middlewares together (DECISIONS 56).
         """
         method = self.apis.get(getattr(route, "name", ""))
         if method is None:

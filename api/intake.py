@@ -15,7 +15,7 @@ from problems.problem import Problem, unavailable
 
 # A body may stand still for so many seconds, and but for these it must come at so many bytes a second.
 PACE_GRACE_S, LEAST_BYTES_PER_S = 10.0, 8192
-# Whether a caller has gone away is looked at after so long: most have their answer by then, and the look costs.
+# The watch for callers who go away begins so late: most have their answer by then, and a task for each costs time.
 WATCHED_AFTER_S = 0.2
 
 # The rest of such a body is left unread, so that its connection can't serve another request.

@@ -1,19 +1,19 @@
-"""Gives memory that large requests took back to the system, soon after they are over."""
+"""Returns the memory that large requests needed to the operating system, soon after they are over."""
 
 import asyncio
 import ctypes
 from collections.abc import Callable
 
-# What a body of this size and more leaves behind is worth a look.
+# A smaller body leaves too little behind for the milliseconds that the return takes.
 LARGE_BYTES = 500_000
-# Others that come meanwhile leave theirs for the same look.
+# What is freed by other requests in this time is returned along with it.
 AFTER_S = 0.2
 
 
 class FreedMemory:
-    """Memory that is free in this process, which its allocator would keep for later: up to 100 MB after large uploads.
+    """Has the allocator of this process return free memory to the system: it would keep 100 MB of large uploads.
 
-    Only glibc's allocator is known to keep it and can be asked for it; with others nothing happens.
+    Only glibc's allocator has a function for that (`malloc_trim`); with others nothing happens.
     """
 
     def __init__(self) -> None:
