@@ -10,7 +10,7 @@ SERVE_LOCKS := requirements/serve.lock requirements/prepare.lock
 # Which builds of torch are installed; those for CUDA bring 3 GB of NVIDIA's packages.
 TORCH ?= $(if $(shell command -v nvidia-smi),cuda,cpu)
 TORCH_LOCK := requirements/torch-$(TORCH).lock
-SOURCES := service.py api auth benchmarks configs loadtests model problems requirements storage tests
+SOURCES := service.py api auth benchmarks configs inference loadtests model requirements runtime storage testing tests web
 
 # Models, Bentos and metrics lie in this checkout unless the environment says otherwise, so that two servers on one
 # machine do not share a folder that the second would wipe.
@@ -26,7 +26,7 @@ help: ## list the commands
 .PHONY: free-port
 free-port: install
 	@mkdir -p "$$BENTOML_HOME"
-	@$(BIN)/python -m configs.port "$(HOST)" "$(PORT)"
+	@$(BIN)/python -m runtime.port "$(HOST)" "$(PORT)"
 
 .PHONY: serve
 serve: install free-port ## install, prepare the model, create the first key, and serve on HOST:PORT

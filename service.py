@@ -19,35 +19,37 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from api import documents, gauges, reads, v1, v2
-from api.classification import Classification
+from api import documents, reads, v1, v2
+from api.body_limits import Draining, Intake
 from api.endpoint import answered
-from api.intake import Draining, Intake
 from api.openapi import Document
 from api.routes import ROUTES
-from api.runner import EmbeddedRunner, Runner, batch_sizes, predict_timed
 from api.schemas import BatchAnswer, BatchUpload, ClassifyAnswer, ClassifyAnswerV2, ClassifyRequest, ClassifyUpload
 from auth.authentication import Authentication
-from auth.failures import FailureLimit
+from auth.failed_logins import FailureLimit
 from auth.rate_limit import RateLimit, admit
 from auth.usage_log import UsageLog
-from configs.dispatching import dispatch_when_free, keep_media_types
-from configs.machine import memory_bytes
-from configs.processes import collect_seldom, end_with_parent, on_end, outlive, refuse_when_ending
 from configs.settings import PREFIX, SettingsError, load_settings
-from model import choices, source
+from inference import gauges
+from inference.classification import Classification
+from inference.runner import EmbeddedRunner, Runner, batch_sizes, predict_timed
+from model import choices
 from model.devices import chosen_engine
 from model.engine import check, load_engine
 from model.errors import ModelError
+from model.prepare import source
 from model.store import PreparedModel
-from problems import http, logs
-from problems.cors import CrossOrigin, Preflight
-from problems.envelope import Envelope
-from problems.problem import Problem
-from problems.routes import Matching
+from runtime import http_protocol, logs
+from runtime.dispatching import dispatch_when_free, keep_media_types
+from runtime.machine import memory_bytes
+from runtime.processes import collect_seldom, end_with_parent, on_end, outlive, refuse_when_ending
 from storage.errors import StorageError, StorageUnavailable
 from storage.policy import Limit
 from storage.store import Store
+from web.cors import CrossOrigin, Preflight
+from web.envelope import Envelope
+from web.problem import Problem
+from web.routes import Matching
 
 # Bodies that one worker holds at a time: as multiples of the largest, and at most such a share of the memory.
 BODIES_AT_ONCE, SHARE_OF_MEMORY = 25, 1 / 8
@@ -62,7 +64,7 @@ is_embedded = settings.runner == "embedded" or (settings.runner == "auto" and ch
 # The start measures it; workers, which come after that, find it in their settings.
 most_in_batch = choices.current(prepared, settings).configuration.batch_size
 store = Store(settings.database_url, settings.redis_url)
-http.use()
+http_protocol.use()
 logs.use(settings.log_format)
 draining = Draining(settings.drain_seconds)
 failures = FailureLimit(Limit.parse(settings.auth_failure_limit), settings.trusted_proxies)
@@ -154,7 +156,7 @@ class ImageClassifier:
             engine, description = load_engine(prepared, settings)
             runner: Runner = EmbeddedRunner(engine, description, most_in_batch, batch_sizes(most_in_batch))
         else:
-            from api.remote_runner import RemoteRunner
+            from inference.remote_runner import RemoteRunner
 
             runner = RemoteRunner(lambda: self.runner.to_async, most_in_batch)
         self.classification = Classification(runner, prepared, settings)
@@ -163,7 +165,7 @@ class ImageClassifier:
     def prepare() -> None:
         """Once, before any worker starts: the database has its tables, and there is a model."""
         # Imported by the start alone: workers need not load what it takes.
-        from model.tune import measured_apart
+        from model.tune.tuning import measured_apart
         from storage.migrate import migrate
 
         if BentoMLContainer.http.cors.enabled.get():

@@ -1,1 +1,1 @@
-"""The API: what requests and answers look like, and how errors are said."""
+"""The routes of the API: what requests and answers look like."""

@@ -7,9 +7,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import timing
-from problems import request_id
-from problems.problem import Problem, bug
+from web import request_id, timing
+from web.problem import Problem, bug
 
 Endpoint = Callable[[Any, Request], Awaitable[Response]]
 

@@ -10,7 +10,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from api.requests import cut_off
-from problems.problem import Problem
+from web.problem import Problem
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks

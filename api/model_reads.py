@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from starlette.requests import Request
 
-from api.classification import Classification
 from api.read_route import ReadRoute
 from api.read_schemas import Chosen, InputSize, Model, ModelInfo, Models
-from problems.problem import Problem
+from inference.classification import Classification
+from web.problem import Problem
 
 
 def routes(classification: Callable[[], Classification]) -> list[ReadRoute]:

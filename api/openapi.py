@@ -19,8 +19,8 @@ from api.schemas import (
     Options,
 )
 from api.uploads import IMAGE_TYPES
-from problems.problem import MEDIA_TYPE, Problem
-from problems.routes import Cost, Route
+from web.problem import MEDIA_TYPE, Problem
+from web.routes import Cost, Route
 
 TITLE = "Image classifier"
 VERSION = "2.0"

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from problems.problem import Problem
+from web.problem import Problem
 
 Json = dict[str, Any]
 Query = TypeVar("Query", bound=BaseModel)

@@ -7,12 +7,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api import documents, model_reads, usage_reads
-from api.classification import Classification
 from api.openapi import Document, document
-from problems import request_id
-from problems.problem import Problem, store_away
+from inference.classification import Classification
 from storage.errors import StorageUnavailable
 from storage.store import Store
+from web import request_id
+from web.problem import Problem, store_away
 
 
 def build(store: Store, classification: Callable[[], Classification]) -> Starlette:

@@ -1,4 +1,4 @@
-"""Reading what callers send, with errors that say what to mend. How large it may be is the business of `intake.py`."""
+"""Reads what callers send, with errors that say what to mend. `body_limits.py` bounds its size."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -6,7 +6,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
-from problems.problem import Problem
+from web.problem import Problem
 
 Shape = TypeVar("Shape", bound=BaseModel)
 

@@ -3,7 +3,7 @@
 The gate, the limit, the names of paths in metrics, log and ledger, and the documentation read it.
 """
 
-from problems.routes import Cost, Route, Routes
+from web.routes import Cost, Route, Routes
 
 # The files that the page at /docs loads; BentoML serves them.
 ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-light-32x32.png")

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from api.encoded import Encoded, FormText
 from api.forms import Part, read_parts
 from api.requests import BYTE_ORDER_MARK, JSON, content_type, read_body, read_json, read_values
 from api.schemas import BatchJson, ClassifyJson, Options
-from problems.problem import Problem
+from inference.encoded import Encoded, FormText
+from web.problem import Problem
 
 MULTIPART = "multipart/form-data"
 IMAGE_TYPES = (

@@ -9,10 +9,10 @@ from api.read_route import ReadRoute, parsed
 from api.read_schemas import LAST_SECOND, Limits, Policy, ResponseTime, Usage, UsageBucket, UsageQuery, UsageTotals
 from auth import identity
 from auth.rate_limit import policy_names
-from problems.problem import Problem
 from storage.keys import KeyRecord
 from storage.rollup import WIDTHS_S, Span, Tally
 from storage.store import Store
+from web.problem import Problem
 
 BUCKETS_ON_A_PAGE = 100
 # How far back one looks who does not say.

@@ -3,11 +3,11 @@
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from api import timing
-from api.classification import Classification
 from api.requests import JSON, content_type, read_json
 from api.schemas import ClassifyRequest
 from auth import identity
+from inference.classification import Classification
+from web import timing
 
 PREDICTIONS = 5
 

@@ -7,14 +7,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
-from api import timing
-from api.classification import Classification, Probabilities
 from api.schemas import Options
 from api.uploads import read_many, read_one
 from auth import identity
-from model.image import Decoded
-from problems import request_id
-from problems.problem import Problem
+from inference.classification import Classification, Probabilities
+from model.images.decode import Decoded
+from web import request_id, timing
+from web.problem import Problem
 
 # Has a request pay for so many images, or raises the problem.
 Admit = Callable[[Scope, int], Awaitable[None]]

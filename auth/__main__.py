@@ -2,6 +2,6 @@
 
 import sys
 
-from auth.cli import main
+from auth.cli.main import main
 
 sys.exit(main())

@@ -5,14 +5,14 @@ import math
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from auth import identity
-from auth.failures import FailureLimit, WrongKey
-from auth.keys import ApiKey
-from problems import request_id, routes
-from problems.problem import Problem, store_away
-from problems.routes import Cost, Route
+from auth.api_key import ApiKey
+from auth.failed_logins import FailureLimit, WrongKey
 from storage.errors import StorageUnavailable
 from storage.keys import KeyRecord
 from storage.store import Store
+from web import request_id, routes
+from web.problem import Problem, store_away
+from web.routes import Cost, Route
 
 
 class Authentication:

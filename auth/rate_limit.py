@@ -9,13 +9,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from auth import identity
 from auth.authentication import scope_missing
-from problems import request_id, routes
-from problems.problem import Problem, store_away
-from problems.routes import Cost, Route
 from storage.errors import StorageUnavailable
 from storage.keys import KeyRecord
 from storage.policy import Decision, Limit
 from storage.store import Store
+from web import request_id, routes
+from web.problem import Problem, store_away
+from web.routes import Cost, Route
 
 
 class RateLimit:

@@ -4,7 +4,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from auth.keys import ApiKey
+from auth.api_key import ApiKey
 
 MOST_KEYS = 10_000
 REMEMBERED_S = 3600.0

@@ -5,11 +5,11 @@ import time
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from auth import identity
-from problems import request_id, routes
-from problems.problem import store_away
 from storage.errors import StorageUnavailable
 from storage.store import Store
 from storage.usage import UsageRow
+from web import request_id, routes
+from web.problem import store_away
 
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 UNKNOWN_METHOD = "(other)"

@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.contenders import Contender
 from benchmarks.fidelity import Fidelity
 from benchmarks.limit import Limit
-from benchmarks.load import Sample, closed_loop, open_loop, rate
+from testing.http_load import Sample, closed_loop, open_loop, rate
 
 WAKE_UP_S = 0.5
 

@@ -23,10 +23,10 @@ from benchmarks.cells import Bench
 from benchmarks.contenders import Contender
 from benchmarks.fidelity import fidelity
 from benchmarks.limit import Limit
-from benchmarks.load import closed_loop, photos
 from benchmarks.tables import CALLERS, machine, report
-from tests.checkpoints import save_resnet18
-from tests.servers import PROJECT, run_prepare
+from testing.checkpoints import save_resnet18
+from testing.http_load import closed_loop, photos
+from testing.servers import PROJECT, run_prepare
 
 USUAL, LARGE = (500, 375), (3000, 2000)
 OPEN_LOADS = (0.5, 0.7, 0.9)

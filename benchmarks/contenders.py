@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 import psutil
 
-from benchmarks.load import JSON, Request
-from tests.photographs import as_base64
-from tests.servers import PROJECT, Server
+from testing.http_load import JSON, Request
+from testing.photographs import as_base64
+from testing.servers import PROJECT, Server
 
 READY_WITHIN_S = 120
 EXTRAS = PROJECT / "var" / "bench"

@@ -20,8 +20,8 @@ import torch
 from PIL import Image
 
 from benchmarks import pictures, sdists
-from tests.checkpoints import reference_probabilities, save_resnet18
-from tests.servers import Server, run_prepare
+from testing.checkpoints import reference_probabilities, save_resnet18
+from testing.servers import Server, run_prepare
 
 PROJECTS = ("pillow", "scikit-image", "imageio", "tifffile")
 # Whatever is posted: no other status is any image's.

@@ -18,9 +18,9 @@ from pathlib import Path
 import psutil
 
 from benchmarks.gpus import GPUS
-from benchmarks.load import Request, closed_loop, json_photos, photos, rate
 from benchmarks.tables import machine
-from tests.servers import Server, run_prepare
+from testing.http_load import Request, closed_loop, json_photos, photos, rate
+from testing.servers import Server, run_prepare
 
 CALLERS, SIZE = 64, (500, 375)
 WARM_UP_S, LONE_S = 2.0, 1.5

@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx
 
 from benchmarks.contenders import Contender, v1_requests
-from tests.checkpoints import reference_probabilities
-from tests.photographs import crops, encoded
+from testing.checkpoints import reference_probabilities
+from testing.photographs import crops, encoded
 
 PHOTOGRAPHS = 20
 # Answers have 4 decimals.

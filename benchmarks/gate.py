@@ -8,11 +8,11 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.load import json_photos
 from benchmarks.turns import in_turns, median_ratio
-from tests.checkpoints import save_resnet18
-from tests.engines import Postgres
-from tests.servers import Server, run_prepare
+from testing.checkpoints import save_resnet18
+from testing.engines import Postgres
+from testing.http_load import json_photos
+from testing.servers import Server, run_prepare
 
 
 def measure(rounds: int, seconds: float, database_url: str | None) -> None:

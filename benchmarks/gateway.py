@@ -24,7 +24,7 @@ from benchmarks.gateway_cells import Bench, Load, every_load
 from benchmarks.layers import LAYERS
 from benchmarks.nulls import LITSERVE, MLSERVER, Null
 from benchmarks.tables import machine
-from tests.servers import PROJECT, run_prepare
+from testing.servers import PROJECT, run_prepare
 
 SMALL, USUAL = (64, 64), (500, 375)
 SERVERS_UNDER = list(every_load((SMALL, USUAL), ("json", "raw"), (1, 8, 32)))

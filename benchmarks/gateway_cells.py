@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.cells import awake
-from benchmarks.load import Request, closed_loop, photos, rate
 from benchmarks.nulls import Null
-from tests.server_meter import cpu_s
+from testing.http_load import Request, closed_loop, photos, rate
+from testing.server_meter import cpu_s
 
 WAKE_UP_S, WARM_UP_S = 0.15, 0.5
 PHOTOS = 8

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from benchmarks.gateway_cells import Bench, Load
 from benchmarks.tables import machine
-from tests.servers import PROJECT
+from testing.servers import PROJECT
 
 
 def commit() -> str:

@@ -11,13 +11,13 @@ import openvino
 from numpy.typing import NDArray
 from openvino import properties
 
-from api.encoded import image_bytes
 from configs.settings import Settings
+from inference.encoded import image_bytes
 from model import choices
-from model.image import decode
+from model.images.decode import decode
 from model.openvino_engine import OpenVinoEngine
 from model.store import GRAPH, open_folder
-from tests.photographs import as_base64
+from testing.photographs import as_base64
 
 MAX_PIXELS = 50_000_000
 BATCH = 8

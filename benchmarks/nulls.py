@@ -8,9 +8,9 @@ from pathlib import Path
 from benchmarks import contenders
 from benchmarks.contenders import EXTRAS, Contender, started
 from benchmarks.layers import GATE, Layer
-from benchmarks.load import Request
 from benchmarks.peers.engine import NULL
-from tests.servers import Server
+from testing.http_load import Request
+from testing.servers import Server
 
 LITSERVE, MLSERVER = "LitServe", "MLServer"
 

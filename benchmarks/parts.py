@@ -13,11 +13,11 @@ from pathlib import Path
 import redis as redis_client
 import sqlalchemy
 
-from benchmarks.load import closed_loop, json_photos, rate
 from benchmarks.tables import machine
-from tests.engines import Postgres, RedisServer
-from tests.server_meter import cpu_s
-from tests.servers import Server, run_prepare
+from testing.engines import Postgres, RedisServer
+from testing.http_load import closed_loop, json_photos, rate
+from testing.server_meter import cpu_s
+from testing.servers import Server, run_prepare
 
 CALLERS = 32
 SIZES = ((64, 64), (500, 375))

@@ -12,11 +12,11 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.load import json_photos
 from benchmarks.turns import in_turns, median_ratio
-from tests.checkpoints import save_resnet18
-from tests.photographs import crops, encoded
-from tests.servers import Server, run_prepare
+from testing.checkpoints import save_resnet18
+from testing.http_load import json_photos
+from testing.photographs import crops, encoded
+from testing.servers import Server, run_prepare
 
 PHOTOGRAPHS = 100
 WANTED = 1.4

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from benchmarks.load import closed_loop, json_photos, open_loop, rate
-from tests.checkpoints import save_resnet18
-from tests.servers import Server, run_prepare
+from testing.checkpoints import save_resnet18
+from testing.http_load import closed_loop, json_photos, open_loop, rate
+from testing.servers import Server, run_prepare
 
 LOOKS_EVERY_S = 1.0
 MOST_GROWTH = 1.05

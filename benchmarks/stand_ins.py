@@ -5,9 +5,9 @@ from typing import Any
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from auth import identity
-from problems import routes
 from storage.clock import unix_us
 from storage.keys import KeyRecord
+from web import routes
 
 CALLER = KeyRecord(
     key_id="bench",

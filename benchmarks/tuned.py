@@ -13,16 +13,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from configs.machine import cores
 from configs.settings import Settings
 from model import choices, openvino_engine
 from model.configuration import Choice, Configuration
 from model.devices import chosen_engine
 from model.engine import load
-from model.speed import Load, blank
 from model.store import PreparedModel, open_folder
-from tests.checkpoints import save_resnet18, save_vit
-from tests.servers import run_prepare
+from model.tune.speed import Load, blank
+from runtime.machine import cores
+from testing.checkpoints import save_resnet18, save_vit
+from testing.servers import run_prepare
 
 WANTED = 0.95
 ROUND_S, ROUNDS = 0.3, 6

@@ -3,8 +3,8 @@
 import statistics
 from collections.abc import Mapping, Sequence
 
-from benchmarks.load import Request, closed_loop, rate
-from tests.servers import Server
+from testing.http_load import Request, closed_loop, rate
+from testing.servers import Server
 
 CALLERS = 32
 WARM_UP_S = 3.0

@@ -12,11 +12,9 @@ from starlette.responses import Response
 
 import api.endpoint
 from api import v1, v2
-from api.classification import Classification
+from api.body_limits import Intake
 from api.endpoint import Endpoint
-from api.intake import Intake
 from api.requests import JSON, read_body, read_json
-from api.runner import EmbeddedRunner
 from api.schemas import ClassifyRequest
 from api.uploads import read_one
 from auth.authentication import Authentication
@@ -25,10 +23,12 @@ from auth.usage_log import UsageLog
 from benchmarks import layers
 from benchmarks.peers.null_route import CONSTANT
 from benchmarks.stand_ins import KnownCaller, SameId, Unbounded
-from model.batcher import Predicted
-from model.decoders import Decoders, Done
-from model.image import Decoded
-from problems.envelope import Envelope
+from inference.batcher import Predicted
+from inference.classification import Classification
+from inference.decode_pool import Decoders, Done
+from inference.runner import EmbeddedRunner
+from model.images.decode import Decoded
+from web.envelope import Envelope
 
 taken_away = frozenset(filter(None, os.environ["BENCH_WITHOUT"].split(",")))
 uvicorns_own = uvicorn.config.HTTP_PROTOCOLS["auto"]

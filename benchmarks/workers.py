@@ -10,9 +10,9 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.load import json_photos
 from benchmarks.turns import in_turns, median_ratio
-from tests.servers import Server, run_prepare
+from testing.http_load import json_photos
+from testing.servers import Server, run_prepare
 
 SIZE = (64, 64)
 

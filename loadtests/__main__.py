@@ -19,7 +19,7 @@ import httpx
 from loadtests import knee
 from loadtests.mixes import MIXES
 from loadtests.settings import PREFIX, PROJECT, LoadSettings, load_settings
-from tests.servers import run_prepare, running
+from testing.servers import run_prepare, running
 
 # What Locust is told, without the prefix.
 Settings = dict[str, str]

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from benchmarks.load import JSON, photos
-from tests.photographs import as_base64
+from testing.http_load import JSON, photos
+from testing.photographs import as_base64
 
 USUAL = (500, 375)
 LARGE = (3000, 2000)

@@ -17,11 +17,11 @@ from typing import Any
 
 from bentoml._internal.configuration.containers import BentoMLContainer
 
-from configs.machine import cores
 from configs.settings import Settings
 from model.configuration import Choice, choice_from_json, default_choice
 from model.devices import chosen_engine, gpus, has_cuda
 from model.store import PreparedModel
+from runtime.machine import cores
 
 logger = logging.getLogger("bentoml.classifier")
 

@@ -1,12 +1,12 @@
-"""How an engine computes, and why so: what `tune.py` measures, and what an engine is loaded with."""
+"""How an engine computes, and why so: what `tune/` measures, and what an engine is loaded with."""
 
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from configs.machine import cores
 from configs.settings import Settings
+from runtime.machine import cores
 
 # Where nothing was measured. On a CPU more images make a batch hardly faster, and those in it wait; a GPU wants many.
 CPU_BATCH, GPU_BATCH = 8, 64

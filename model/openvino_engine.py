@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from configs.machine import cores
 from model.configuration import MOST_STREAMS, Precision
 from model.engine import Images, Probabilities
+from runtime.machine import cores
 
 
 def precisions() -> tuple[Precision, ...]:

@@ -10,8 +10,8 @@ import httpx
 import pytest
 from filelock import FileLock
 
-from tests.engines import Postgres, RedisServer
-from tests.servers import Server, run_prepare, running
+from testing.engines import Postgres, RedisServer
+from testing.servers import Server, run_prepare, running
 
 _numbers = itertools.count(1)
 

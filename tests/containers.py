@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from tests.servers import PROJECT, free_port
+from testing.servers import PROJECT, free_port
 
 IMAGE = "localhost/image-classifier:test"
 BASE = "localhost/python:3.11-slim"

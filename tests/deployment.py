@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from configs.settings import Settings
-from tests.servers import PROJECT
+from testing.servers import PROJECT
 
 DEPLOY = PROJECT / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"

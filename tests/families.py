@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from tests.photographs import crops
+from testing.photographs import crops
 
 LABELS = 7
 SEED = 14

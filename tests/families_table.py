@@ -6,8 +6,8 @@
 import re
 from pathlib import Path
 
+from testing.servers import PROJECT
 from tests.families import FAMILIES, model_type
-from tests.servers import PROJECT
 
 # What came of preparing a checkpoint: for each name of `FAMILIES` its exit status, and what was said.
 Tried = dict[str, tuple[int, str]]

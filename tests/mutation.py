@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.photographs import COFFEE, encoded
+from testing.photographs import COFFEE, encoded
 
 PHOTO = Image.open(COFFEE).convert("RGB").resize((150, 100))
 MARKERS = (b"\xff\xd8", b"\xff\xda", b"\xff\xc0", b"IHDR", b"IDAT", b"VP8 ", b"VP8X", b"GIF89a", b"II*\x00", b"BM")

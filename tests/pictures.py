@@ -9,7 +9,7 @@ import skimage.color
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.photographs import COFFEE
+from testing.photographs import COFFEE
 
 Shares = NDArray[np.float64]
 Samples = NDArray[Any]

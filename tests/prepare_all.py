@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.servers import PROJECT, inherited
+from testing.servers import PROJECT, inherited
 
 
 def prepare_all(model_store: Path, folders: list[Path], stdin: str = "") -> dict[str, tuple[int, str]]:
@@ -32,7 +32,7 @@ def prepare_all(model_store: Path, folders: list[Path], stdin: str = "") -> dict
 
 def _main(folders: list[str]) -> None:
     from configs.settings import load_settings
-    from model.prepare import main
+    from model.prepare.preparation import main
 
     told = {}
     for folder in folders:

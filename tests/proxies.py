@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from tests.servers import PROJECT, free_port
+from testing.servers import PROJECT, free_port
 
 SHIPPED = PROJECT / "deploy" / "nginx"
 NGINX = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")

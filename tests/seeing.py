@@ -4,10 +4,10 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from model.image import decode
+from model.images.decode import decode
 from model.recipe import Recipe
+from testing.photographs import encoded
 from tests.pairwise import Row
-from tests.photographs import encoded
 from tests.pictures import HEIGHT, WIDTH, Shares, as_image
 
 MAX_PIXELS = 50_000_000

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from storage.clock import unix_us
+from testing.servers import Server
 from tests.raw_sql import RawSql
-from tests.servers import Server
 
 DAY_US = 86400 * 1_000_000
 OLD, NEW = 500, 20

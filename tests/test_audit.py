@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.servers import PROJECT
+from testing.servers import PROJECT
 
 CLEAN = {"name": "numpy", "version": "2.4.6", "vulns": []}
 BAD = {"name": "pillow", "version": "1.0", "vulns": [{"id": "PYSEC-1", "fix_versions": ["1.1"]}]}

@@ -11,9 +11,9 @@ from unittest import mock
 
 import pytest
 
-from auth.actor import actor
-from auth.keys import ApiKey
-from tests.servers import Server
+from auth.api_key import ApiKey
+from auth.cli.actor import actor
+from testing.servers import Server
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
-from auth.keys import ApiKey
+from auth.api_key import ApiKey
+from testing.photographs import COFFEE, as_base64
+from testing.servers import Server
 from tests.answers import assert_problem
-from tests.photographs import COFFEE, as_base64
-from tests.servers import Server
 
 PUBLIC = ("/", "/livez", "/readyz", "/healthz", "/schema.json", "/docs.json")
 CLOSED = ("/v1/usage", "/v1/model/info", "/metrics", "/nothing/here", "/livez/", "//livez", "/static_content")

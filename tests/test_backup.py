@@ -5,9 +5,9 @@ import threading
 import time
 from pathlib import Path
 
-from tests.engines import Postgres
-from tests.load import BODY
-from tests.servers import Server, running
+from testing.callers import BODY
+from testing.engines import Postgres
+from testing.servers import Server, running
 
 
 def test_a_backup_under_load_is_whole_and_can_be_put_back(tmp_path: Path, model_store: Path) -> None:

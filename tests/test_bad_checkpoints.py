@@ -12,16 +12,16 @@ import pytest
 from filelock import FileLock
 
 from model import store
-from model.checkpoint import check
 from model.errors import UnsupportedModel
+from model.images.resize import fit
 from model.openvino_engine import OpenVinoEngine
-from model.resize import fit
+from model.prepare.checkpoint import check
 from model.store import GRAPH
+from testing.photographs import crops
+from testing.servers import Server, run_prepare
 from tests.bad_checkpoints import BAD, ODD, edit
 from tests.families import pipeline_answers, save_family
-from tests.photographs import crops
 from tests.prepare_all import prepare_all
-from tests.servers import Server, run_prepare
 
 IN_FULL = bool(os.environ.get("TORTURE"))
 # Of all changes to a field; the rest are tried by make torture.
@@ -132,7 +132,7 @@ def test_a_checkpoints_own_code_never_runs(tmp_path: Path, good: Path, answer: s
 
 def test_code_that_no_check_has_seen_does_not_run_either(tmp_path: Path, good: Path) -> None:
     """The calls of transformers themselves say so, whatever was checked before them."""
-    from model import reference
+    from model.prepare import reference
 
     marker, folder = tmp_path / "it-ran", tmp_path / "own-code"
     shutil.copytree(good, folder)

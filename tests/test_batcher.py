@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from model.batcher import Batcher, Predicted
+from inference.batcher import Batcher, Predicted
 from model.engine import Images, Probabilities
 
 MAX_BATCH = 4

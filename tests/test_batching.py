@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.photographs import as_base64, crops, encoded
-from tests.servers import Server, running
+from testing.photographs import as_base64, crops, encoded
+from testing.servers import Server, running
 
 CALLERS = 64
 EACH = 5

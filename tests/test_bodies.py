@@ -13,9 +13,9 @@ import httpx
 import pytest
 from PIL import Image
 
+from testing.photographs import COFFEE, as_base64, encoded
+from testing.servers import Server
 from tests.answers import assert_problem
-from tests.photographs import COFFEE, as_base64, encoded
-from tests.servers import Server
 
 PHOTO = encoded(Image.open(COFFEE).convert("RGB").resize((301, 200)), "JPEG")
 PLAIN = as_base64(PHOTO)

@@ -6,10 +6,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.engines import Postgres
-from tests.load import BODY
-from tests.photographs import as_base64
-from tests.servers import Server, running
+from testing.callers import BODY
+from testing.engines import Postgres
+from testing.photographs import as_base64
+from testing.servers import Server, running
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -8,9 +8,9 @@ import httpx
 import pytest
 from PIL import Image
 
+from testing.photographs import CAT, COFFEE, as_base64, encoded
+from testing.servers import Server
 from tests.answers import assert_problem
-from tests.photographs import CAT, COFFEE, as_base64, encoded
-from tests.servers import Server
 
 STAND_IN = "squeezenet-1.1-offline-stand-in"
 

@@ -4,8 +4,8 @@ import bentoml
 import pytest
 from bentoml.exceptions import BentoMLException
 
-from tests.photographs import COFFEE, as_base64
-from tests.servers import Server
+from testing.photographs import COFFEE, as_base64
+from testing.servers import Server
 
 B64 = as_base64(COFFEE.read_bytes())
 

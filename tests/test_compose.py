@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from configs.settings import Settings
+from testing.servers import PROJECT, Server
 from tests.deployment import COMPOSE, DEPLOY, REPLICAS, SERVICES, assert_settings, pods, read
-from tests.servers import PROJECT, Server
 
 PASSWORDS = {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "GRAFANA_PASSWORD"}
 

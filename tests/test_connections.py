@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from testing.servers import Server, running
 from tests.answers import assert_problem
-from tests.servers import Server, running
 
 HEAD = b"GET /livez HTTP/1.1\r\nHost: it\r\n"
 POST = b"POST /livez HTTP/1.1\r\nHost: it\r\n"

@@ -17,17 +17,17 @@ from pathlib import Path
 import httpx
 import pytest
 
+from testing.callers import BODY, Key, run_callers
+from testing.engines import Postgres, RedisServer
+from testing.history import Event, check
+from testing.photographs import COFFEE, as_base64
+from testing.replicas import Replicas
+from testing.servers import Server
 from tests import containers
 from tests.containers import IMAGE, RUN, Container, done
 from tests.corpus.file import CorpusFile
-from tests.engines import Postgres, RedisServer
-from tests.history import Event, check
 from tests.hostile_files import HOSTILE
-from tests.load import BODY, Key, run_callers
-from tests.photographs import COFFEE, as_base64
 from tests.proxies import Nginx
-from tests.replicas import Replicas
-from tests.servers import Server
 
 pytestmark = pytest.mark.skipif(containers.why_not() is not None, reason=str(containers.why_not()))
 

@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 
 from benchmarks import corpus, pictures, sdists
+from testing.photographs import encoded
 from tests.pairwise import Row
-from tests.photographs import encoded
 from tests.pictures import SMALL, as_image
 from tests.seeing import MAX_PIXELS, named
 from tests.test_image_pairs import PNGS, png_file

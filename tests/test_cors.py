@@ -15,9 +15,9 @@ import pytest
 
 from api.routes import ROUTES
 from configs.settings import Settings, SettingsError, load_settings
+from testing.callers import BODY
+from testing.servers import Server, running
 from tests.answers import assert_problem
-from tests.load import BODY
-from tests.servers import Server, running
 
 SHOP, LOCAL = "https://shop.example", "http://localhost:5173"
 OTHERS = ["https://elsewhere.example", "http://shop.example", "https://shop.example:8443", "https://a.shop.example"]

@@ -14,11 +14,11 @@ import promql_parser
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from testing.photographs import COFFEE
+from testing.servers import PROJECT, Server, free_port
 from tests.answers import assert_problem
 from tests.deployment import DEPLOY, KUBERNETES, of_kind, read
-from tests.photographs import COFFEE
 from tests.proxies import NGINX, copied_with_certificate, launch
-from tests.servers import PROJECT, Server, free_port
 
 OPERATIONS = (PROJECT / "docs" / "operations.md").read_text()
 Node = TypeVar("Node", bound=promql_parser.Expr)

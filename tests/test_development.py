@@ -8,17 +8,18 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.photographs import COFFEE, as_base64
-from tests.servers import PROJECT, Server
+from testing.photographs import COFFEE, as_base64
+from testing.servers import PROJECT, Server
 
 BODY = {"image": as_base64(COFFEE.read_bytes())}
-SHIPPED = ("service.py", "bentofile.yaml", "requirements", "api", "auth", "configs", "model", "problems", "storage")
+SHIPPED = ("service.py", "bentofile.yaml", "requirements")
+ROOMS = ("api", "auth", "configs", "inference", "model", "runtime", "storage", "web")
 
 
 def copy_of_the_project(folder: Path) -> Path:
     copy = folder / "project"
     copy.mkdir()
-    for name in SHIPPED:
+    for name in (*SHIPPED, *ROOMS):
         origin = PROJECT / name
         if origin.is_dir():
             shutil.copytree(origin, copy / name, ignore=shutil.ignore_patterns("__pycache__"))

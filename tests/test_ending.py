@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.load import BODY as SMALL
-from tests.photographs import as_base64, crops, encoded
-from tests.replicas import Replicas
-from tests.servers import ENDS_WITHIN_S, Server
+from testing.callers import BODY as SMALL
+from testing.photographs import as_base64, crops, encoded
+from testing.replicas import Replicas
+from testing.servers import ENDS_WITHIN_S, Server
 
 UPLOADS = 64
 DRAINS_S = 6

@@ -12,11 +12,11 @@ import httpx
 import pytest
 from PIL import Image
 
-from auth.keys import ApiKey
+from auth.api_key import ApiKey
+from testing.callers import BODY
+from testing.photographs import COFFEE, as_base64, encoded
+from testing.servers import Server
 from tests.answers import assert_problem
-from tests.load import BODY
-from tests.photographs import COFFEE, as_base64, encoded
-from tests.servers import Server
 
 PHOTO = COFFEE.read_bytes()
 SMALL = encoded(Image.new("RGB", (64, 64)), "PNG")

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from auth.failures import FailureLimit, WrongKey
-from auth.keys import ApiKey
+from auth.api_key import ApiKey
+from auth.failed_logins import FailureLimit, WrongKey
 from storage import keys
 from storage.clock import unix_us
 from storage.errors import StorageUnavailable
@@ -20,8 +20,8 @@ from storage.keys import KeyRecord, NewKey
 from storage.migrate import migrate
 from storage.policy import Limit
 from storage.store import Store
+from testing.servers import Server, running
 from tests.answers import assert_problem
-from tests.servers import Server, running
 
 
 def wrong(server: Server, address: str | None = None) -> httpx.Response:

@@ -13,12 +13,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.intake import PACE_GRACE_S
-from model.fair import FairQueue, FairSlots, Room, whole_of
+from api.body_limits import PACE_GRACE_S
+from inference.fair_queue import FairQueue, FairSlots, Room, whole_of
+from testing.callers import BODY
+from testing.photographs import COFFEE
+from testing.servers import Server
 from tests.answers import assert_problem
-from tests.load import BODY
-from tests.photographs import COFFEE
-from tests.servers import Server
 
 QUEUE = 8
 MAX_BODY = 2_000_000

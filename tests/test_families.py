@@ -11,12 +11,12 @@ import pytest
 from filelock import FileLock
 
 from model import store
+from model.images.resize import fit
 from model.openvino_engine import OpenVinoEngine
-from model.resize import fit
 from model.store import GRAPH
+from testing.photographs import crops
 from tests import families_table
 from tests.families import FAMILIES, LABELS, model_type, pipeline_answers, save_family
-from tests.photographs import crops
 from tests.prepare_all import prepare_all
 
 PICTURES = 6

@@ -15,11 +15,11 @@ from PIL import Image
 from configs.settings import Settings
 from model import store
 from model.engine import Engine, load_engine
-from model.image import decode
+from model.images.decode import decode
 from model.store import PreparedModel
-from tests.checkpoints import reference_probabilities, save_resnet18
-from tests.photographs import as_base64, crops, encoded
-from tests.servers import Server, run_prepare, running
+from testing.checkpoints import reference_probabilities, save_resnet18
+from testing.photographs import as_base64, crops, encoded
+from testing.servers import Server, run_prepare, running
 
 PHOTOGRAPHS = 20
 ROUNDS = 4

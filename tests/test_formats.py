@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from testing.photographs import COFFEE, encoded
 from tests.answers import assert_problem
-from tests.photographs import COFFEE, encoded
 
 PHOTO = Image.open(COFFEE).convert("RGB")
 GREY = PHOTO.convert("L")

@@ -9,9 +9,9 @@ import httpx
 import pytest
 from PIL import Image
 
+from testing.photographs import CAT, COFFEE, encoded
+from testing.servers import Server
 from tests.answers import assert_problem
-from tests.photographs import CAT, COFFEE, encoded
-from tests.servers import Server
 
 PHOTO = encoded(Image.open(COFFEE).convert("RGB").resize((301, 200)), "JPEG")
 BASE64 = base64.b64encode(PHOTO)

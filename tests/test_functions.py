@@ -8,10 +8,10 @@ import bentoml
 import httpx
 import pytest
 
+from testing.photographs import as_base64, crops, encoded
+from testing.servers import Server, running
 from tests.families import pipeline_answers, save_family
-from tests.photographs import as_base64, crops, encoded
 from tests.prepare_all import prepare_all
-from tests.servers import Server, running
 
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "people-and-pets": ("sigmoid", {"problem_type": "multi_label_classification"}),

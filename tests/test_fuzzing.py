@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
+from testing.callers import BODY
+from testing.servers import Server, running
 from tests.answers import assert_problem
-from tests.load import BODY
 from tests.mutation import made_up_requests, requests
-from tests.servers import Server, running
 
 IN_FULL = bool(os.environ.get("TORTURE"))
 REQUESTS = 10_000 if IN_FULL else 500

@@ -14,10 +14,10 @@ import pytest
 from api.openapi import A_PIXEL
 from api.routes import ROUTES
 from auth.identity import SCOPES
-from problems.routes import UNKNOWN, Cost, Route
+from testing.servers import Server, running
 from tests.answers import assert_problem
-from tests.servers import Server, running
 from tests.wire import Answer, Wire
+from web.routes import UNKNOWN, Cost, Route
 
 # What HTTP libraries and servers have been seen to strip, split at, or take for another character: anywhere in a path,
 EVERYWHERE = (

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from tests.engines import Postgres, RedisServer
-from tests.history import Event, LedgerRow, check
-from tests.links import Link, Network
-from tests.load import run_callers
-from tests.replicas import Replicas
-from tests.servers import PROJECT, Server
+from testing.callers import run_callers
+from testing.engines import Postgres, RedisServer
+from testing.history import Event, LedgerRow, check
+from testing.links import Link, Network
+from testing.replicas import Replicas
+from testing.servers import PROJECT, Server
 
 IN_FULL = bool(os.environ.get("TORTURE"))
 CALLERS = 64

@@ -21,12 +21,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests import server_meter
+from testing import server_meter
+from testing.photographs import as_base64, crops, encoded
+from testing.server_meter import Meter, Rest
+from testing.servers import Server
 from tests.corpus.file import MOST_BYTES, CorpusFile
 from tests.hostile_files import BATCHES, HOSTILE, ORDINARY, Batch, named
-from tests.photographs import as_base64, crops, encoded
-from tests.server_meter import Meter, Rest
-from tests.servers import Server
 
 IN_FULL = bool(os.environ.get("TORTURE"))
 

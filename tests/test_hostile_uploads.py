@@ -13,10 +13,10 @@ import httpx
 import pytest
 from PIL import Image
 
+from testing.callers import BODY
+from testing.photographs import COFFEE, as_base64, encoded
+from testing.servers import Server
 from tests.answers import assert_problem
-from tests.load import BODY
-from tests.photographs import COFFEE, as_base64, encoded
-from tests.servers import Server
 from tests.test_errors import CLASSIFY, TIME_LIMIT_S, narrow, wrap
 
 __all__ = ["narrow"]

@@ -20,8 +20,8 @@ import pytest
 import requests
 from PIL import Image
 
-from tests.photographs import COFFEE, encoded
-from tests.servers import Server
+from testing.photographs import COFFEE, encoded
+from testing.servers import Server
 
 CLIENTS = Path(__file__).parent / "clients"
 JSON = "application/json"

@@ -13,11 +13,11 @@ import pytest
 from PIL import Image, ImageOps, PngImagePlugin
 
 from model.errors import NotAnImage, TooCostly, TooManyPixels
-from model.formats import read_header
-from model.image import decode
+from model.images.decode import decode
+from model.images.formats import read_header
+from model.images.resize import fit
 from model.recipe import Recipe
-from model.resize import fit
-from tests.photographs import crops, encoded
+from testing.photographs import crops, encoded
 
 RECIPE = Recipe(256, 3, 224, 224, 1 / 255, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 MAX_PIXELS = 50_000_000

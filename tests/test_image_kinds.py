@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.errors import NotAnImage
-from model.image import decode
+from model.images.decode import decode
 from model.recipe import Recipe
+from testing.photographs import COFFEE, encoded
 from tests.answers import assert_problem
 from tests.image_writers import bmp, png, tiff
-from tests.photographs import COFFEE, encoded
 from tests.tiff_files import DEFLATE
 
 SIDE = 64

@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from testing.photographs import encoded
 from tests.image_writers import PngLayout, chunk, palette_bmp, png
 from tests.pairwise import Row, pairwise
-from tests.photographs import encoded
 from tests.pictures import CONTENTS, LARGE, ORIENTATIONS, SMALL, Content, Shares, as_image, exif, palette_of, stored
 from tests.seeing import assert_first_label, assert_seen, named
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import PROJECT
+from testing.servers import PROJECT
 
 DEPLOY = PROJECT / "deploy"
 FILES = ("compose.yaml", "Containerfile")

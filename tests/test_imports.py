@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tests.load import BODY
-from tests.servers import Server
+from testing.callers import BODY
+from testing.servers import Server
 
 
 def test_serving_on_a_cpu_imports_neither_torch_nor_transformers(tmp_path: Path, model_store: Path) -> None:

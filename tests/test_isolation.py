@@ -11,11 +11,11 @@ import psutil
 import pytest
 from PIL import Image
 
+from inference.isolation import Isolated, Isolation
 from model.errors import NotAnImage, TooCostly, TooManyPixels
-from model.image import Decoded, decode
-from model.isolation import Isolated, Isolation
+from model.images.decode import Decoded, decode
 from model.recipe import Recipe
-from tests.photographs import COFFEE, crops, encoded
+from testing.photographs import COFFEE, crops, encoded
 
 RECIPE = Recipe(256, 3, 224, 224, 1 / 255, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 MAX_PIXELS = 50_000_000

@@ -14,7 +14,7 @@ from configs.settings import Settings
 from model import choices, store
 from model.configuration import Choice, Configuration, choice_from_json
 from model.store import PreparedModel
-from tests.servers import PROJECT, Server, run_prepare, running
+from testing.servers import PROJECT, Server, run_prepare, running
 
 KEYS = {"precision", "resize", "threads", "streams", "batch_size", "why", "measured_at"}
 CHOICE = Choice(Configuration("f32", "exact", 2, 1, 8), "float32: 88 images/s; bf16: 48", "2026-11-25T08:00:00+00:00")
@@ -174,9 +174,10 @@ def test_with_no_place_at_all_the_workers_still_hear_of_it(
 @pytest.mark.alone
 def test_looking_costs_a_start_next_to_nothing(own_store: Path) -> None:
     program = (
-        "import sys, time; from configs.settings import Settings; from model import choices, source;"
+        "import sys, time; from configs.settings import Settings;"
+        "from model import choices; from model.prepare import source;"
         "settings = Settings(_env_file=None, offline_model='only'); prepared = source.prepared(settings);"
-        "import model.tune; started = time.perf_counter(); found = choices.find(prepared, settings);"
+        "import model.tune.tuning; started = time.perf_counter(); found = choices.find(prepared, settings);"
         "print(found is not None, time.perf_counter() - started, {'torch', 'openvino'} & sys.modules.keys() or 'none')"
     )
     server_home = str(own_store.parent)

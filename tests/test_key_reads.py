@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
-from auth.keys import ApiKey
+from auth.api_key import ApiKey
 from storage import keys
 from storage.clock import unix_us
 from storage.errors import StorageUnavailable

@@ -2,7 +2,7 @@
 
 import re
 
-from auth.keys import ApiKey
+from auth.api_key import ApiKey
 
 
 def test_a_key_has_a_prefix_an_id_a_secret_and_a_checksum() -> None:

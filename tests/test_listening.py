@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from configs import listening
+from runtime import listening
 
 
 def listen() -> socket.socket:

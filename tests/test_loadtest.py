@@ -16,7 +16,7 @@ from loadtests.kinds import KINDS
 from loadtests.mixes import MIXES
 from loadtests.record import Outcome, Sample, outcome
 from loadtests.slo import Slo, judge, read_slo
-from tests.servers import PROJECT, Server
+from testing.servers import PROJECT, Server
 
 # A healthy server is far below, a slowed one above; how fast it is exactly is judged where it is measured at length.
 BOUNDS = """

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import PROJECT
+from testing.servers import PROJECT
 
 REQUIREMENTS = PROJECT / "requirements"
 LOCKS = sorted(path.name for path in REQUIREMENTS.glob("*.lock"))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from configs import machine
+from runtime import machine
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from configs.settings import PREFIX, Settings
-from tests.photographs import COFFEE
-from tests.servers import PROJECT, free_port
+from testing.photographs import COFFEE
+from testing.servers import PROJECT, free_port
 
 README = (PROJECT / "README.md").read_text("utf-8")
 

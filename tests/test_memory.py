@@ -4,7 +4,7 @@ import asyncio
 
 import psutil
 
-from api.memory import AFTER_S, LARGE_BYTES, FreedMemory
+from runtime.memory import AFTER_S, LARGE_BYTES, FreedMemory
 
 BLOCKS, BLOCK_BYTES = 2000, 60_000
 

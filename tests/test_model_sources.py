@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from tests.checkpoints import save_resnet18
+from testing.checkpoints import save_resnet18
+from testing.servers import PROJECT, Server, run_prepare
 from tests.hub import COMMIT, Hub
-from tests.servers import PROJECT, Server, run_prepare
 
 NEWER = "f" * 40
 NOWHERE = "http://127.0.0.1:9"

@@ -13,13 +13,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from testing.callers import BODY, Key, run_callers
+from testing.engines import Postgres, RedisServer
+from testing.history import Event, check
+from testing.replicas import Replicas
+from testing.servers import Server
 from tests.answers import assert_problem
-from tests.engines import Postgres, RedisServer
-from tests.history import Event, check
-from tests.load import BODY, Key, run_callers
 from tests.proxies import NGINX, Nginx
-from tests.replicas import Replicas
-from tests.servers import Server
 
 pytestmark = pytest.mark.skipif(NGINX is None, reason="no nginx here")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from testing.servers import free_port
 from tests.answers import assert_problem
 from tests.proxies import (
     NGINX,
@@ -26,7 +27,6 @@ from tests.proxies import (
     keep,
     launch,
 )
-from tests.servers import free_port
 
 pytestmark = pytest.mark.skipif(NGINX is None, reason="no nginx here")
 

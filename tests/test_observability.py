@@ -9,8 +9,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.load import BODY
-from tests.servers import PROJECT, Server, running
+from testing.callers import BODY
+from testing.servers import PROJECT, Server, running
 
 Samples = dict[str, float]
 

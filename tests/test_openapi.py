@@ -10,7 +10,7 @@ from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS
 from schemathesis.core.result import Ok
 
-from tests.servers import Server
+from testing.servers import Server
 
 REQUESTS_PER_ROUTE = 200 if os.environ.get("TORTURE") else 12
 # What is valid by its schema, a text, may still be no image; what a query holds beyond the schema is left alone, and

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.servers import run_prepare
+from testing.servers import run_prepare
 
 
 def save(folder: Path, classifier: Any, processor: Any) -> None:

@@ -15,12 +15,12 @@ import httpx
 import psutil
 import pytest
 
+from testing.callers import BODY, Key, run_callers
+from testing.engines import Postgres, RedisServer
+from testing.history import Event, check
+from testing.replicas import Replicas
+from testing.servers import Server
 from tests.answers import assert_problem
-from tests.engines import Postgres, RedisServer
-from tests.history import Event, check
-from tests.load import BODY, Key, run_callers
-from tests.replicas import Replicas
-from tests.servers import Server
 
 IN_FULL = bool(os.environ.get("TORTURE"))
 KILLS = 20 if IN_FULL else 3

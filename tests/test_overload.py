@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from benchmarks.load import closed_loop, goodput, json_photos, open_loop, rate
-from tests.checkpoints import save_resnet18
-from tests.servers import Server, run_prepare, running
+from testing.checkpoints import save_resnet18
+from testing.http_load import closed_loop, goodput, json_photos, open_loop, rate
+from testing.servers import Server, run_prepare, running
 
 IN_FULL = bool(os.environ.get("TORTURE"))
 SECONDS = 30.0 if IN_FULL else 5.0

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from model.errors import NotAnImage
-from model.formats import read_header
-from model.image import decode
+from model.images.decode import decode
+from model.images.formats import read_header
 from tests.image_writers import PNG_SIGNATURE, chunk, png
 from tests.pictures import SMALL, Samples, exif, palette_of, stored, whole
 from tests.seeing import MAX_PIXELS, RECIPE, assert_seen

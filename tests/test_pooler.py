@@ -16,9 +16,9 @@ from sqlalchemy import make_url, text
 
 from storage.database import Database
 from storage.migrate import migrate
-from tests.engines import Postgres
-from tests.load import BODY
-from tests.servers import free_port, running
+from testing.callers import BODY
+from testing.engines import Postgres
+from testing.servers import free_port, running
 
 # PostgreSQL's protocol, message formats: a request for TLS, and an error that ends the connection.
 _TLS = struct.pack("!II", 8, 80877103)

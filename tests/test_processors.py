@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from torch import nn
 
-from model import reference
-from model.comparison import compared_recipe
 from model.errors import UnsupportedModel
+from model.prepare import reference
+from model.prepare.comparison import compared_recipe
+from model.prepare.reference import Reference
 from model.recipe import Recipe
-from model.reference import Reference
 from tests.families import FAMILIES
 
 FILE = "preprocessor_config.json"
@@ -119,7 +119,7 @@ def test_a_wrong_recipe_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> Non
     right = compared_recipe(loaded("CLIP", {}), FILE)
     for wrong in ({"resize_shortest": 223}, {"resample": 2}, {"std": (0.26, 0.26, 0.26)}, {"is_bgr": True}):
         changed = Recipe.from_dict({**right.to_dict(), **wrong})
-        monkeypatch.setattr("model.comparison.recipe_of", lambda *_, made=changed: made)
+        monkeypatch.setattr("model.prepare.comparison.recipe_of", lambda *_, made=changed: made)
         with pytest.raises(UnsupportedModel, match="exactly"):
             compared_recipe(loaded("CLIP", {}), FILE)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.fidelity import Report
-from tests.checkpoints import save_resnet18
-from tests.photographs import as_base64, crops, encoded
-from tests.servers import PROJECT, run_prepare, running
+from model.tune.fidelity import Report
+from testing.checkpoints import save_resnet18
+from testing.photographs import as_base64, crops, encoded
+from testing.servers import PROJECT, run_prepare, running
 
 IN_FULL = bool(os.environ.get("TORTURE"))
 PHOTOS = 100

@@ -6,9 +6,9 @@ from typing import Any
 
 import httpx
 
+from testing.photographs import COFFEE, as_base64
+from testing.servers import Server
 from tests.answers import assert_problem
-from tests.photographs import COFFEE, as_base64
-from tests.servers import Server
 
 BODY = {"image": as_base64(COFFEE.read_bytes())}
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from model.images.resize import fit, fit_quickly
 from model.recipe import Recipe
-from model.resize import fit, fit_quickly
 from model.store import open_folder
-from tests.photographs import crops
+from testing.photographs import crops
 
 _PLAIN = (1 / 255, (0.0,) * 3, (1.0,) * 3)
 RECIPES = {

@@ -6,11 +6,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from auth.keys import ApiKey
-from problems import request_id
-from tests.load import BODY
-from tests.photographs import COFFEE
-from tests.servers import running
+from auth.api_key import ApiKey
+from testing.callers import BODY
+from testing.photographs import COFFEE
+from testing.servers import running
+from web import request_id
 
 
 def shown(own: str) -> str:

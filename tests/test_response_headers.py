@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.servers import Server
+from testing.servers import Server
 
 DATA_ALONE = "default-src 'none'; frame-ancestors 'none'"
 ALWAYS = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "x-frame-options": "DENY"}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from api.routes import ROUTES
 from auth.identity import SCOPES
-from problems.routes import UNKNOWN, Route, Routes
+from web.routes import UNKNOWN, Route, Routes
 
 TABLE = Routes(
     Route(methods=("GET",), path="/keys", version="v9"),

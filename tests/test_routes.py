@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from api.routes import ROUTES
+from testing.servers import Server
 from tests.answers import assert_problem
-from tests.servers import Server
 
 PUBLIC = {"/", "/livez", "/readyz", "/healthz", "/openapi.json", "/docs", "/schema.json", "/docs.json"}
 STATIC = "/static_content"

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.servers import PROJECT
+from testing.servers import PROJECT
 
 PAGE = (PROJECT / "SECURITY.md").read_text()
 RISKS = dict(re.findall(r"^\| API(\d+) [^|]+\|([^\n]+)\|$", PAGE, re.MULTILINE))

@@ -22,10 +22,10 @@ from storage.limits_redis import RedisLimits
 from storage.migrate import migrate
 from storage.policy import Limit
 from storage.sqlite import BUSY_TIMEOUT_MS, WAITING, SqliteTransactions, sqlite_engine
+from testing.callers import BODY
+from testing.engines import Postgres, RedisServer
+from testing.servers import Server, running
 from tests.answers import assert_problem
-from tests.engines import Postgres, RedisServer
-from tests.load import BODY
-from tests.servers import Server, running
 
 SECRET = "sesame"
 

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from model.errors import NotAnImage
-from model.image import decode
+from model.images.decode import decode
+from testing.photographs import encoded
 from tests import tiff_files as tiff
 from tests.pairwise import Row, pairwise
-from tests.photographs import encoded
 from tests.pictures import (
     CONTENTS,
     LARGE,

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from model.errors import NotAnImage, TooManyPixels
-from model.image import decode
+from model.images.decode import decode
 from tests import tiff_files as tiff
 from tests.pairwise import Row
 from tests.pictures import CONTENTS, HEIGHT, LARGE, SMALL, WIDTH, Content, grey, on_white, opacity, whole

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from model import fidelity, torch_engine
+from model import torch_engine
 from model.configuration import Choice, Configuration
 from model.engine import Images, Probabilities
-from model.fidelity import Report
-from model.precision_choice import Sample
-from model.trial import SECONDS
-from model.tune import choose, summary, table
+from model.tune import fidelity
+from model.tune.fidelity import Report
+from model.tune.precision_choice import Sample
+from model.tune.trial import SECONDS
+from model.tune.tuning import choose, summary, table
 from tests.tuning import EDGE, Answers, Machine, float32, not_a_number, off_by, turned
 
 EXACT_S, QUICK_S = 0.004, 0.001

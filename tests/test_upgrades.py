@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
+from testing.callers import BODY as SMALL
+from testing.servers import Server
 from tests.answers import assert_problem
-from tests.load import BODY as SMALL
-from tests.servers import Server
 from tests.wire import read_answers
 
 HANDSHAKE = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"

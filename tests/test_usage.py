@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.photographs import COFFEE, as_base64
-from tests.servers import Server, running
+from testing.photographs import COFFEE, as_base64
+from testing.servers import Server, running
 
 BODY = {"image": as_base64(COFFEE.read_bytes())}
 

@@ -19,9 +19,9 @@ from storage.migrate import migrate
 from storage.policy import Limit
 from storage.rollup import Span
 from storage.usage import UsageRow
+from testing.callers import BODY
+from testing.servers import Server
 from tests.answers import assert_problem
-from tests.load import BODY
-from tests.servers import Server
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import httpx
 import pytest
 from PIL import Image
 
+from testing.photographs import CAT, COFFEE, as_base64, encoded
+from testing.servers import Server
 from tests.answers import assert_problem
-from tests.photographs import CAT, COFFEE, as_base64, encoded
-from tests.servers import Server
 from tests.test_classify import STAND_IN
 
 PHOTO = COFFEE.read_bytes()

@@ -9,7 +9,7 @@ from unittest import mock
 import pytest
 
 from configs.settings import SettingsError, load_settings
-from tests.servers import PROJECT, free_port
+from testing.servers import PROJECT, free_port
 
 SECRET = "sesame"
 WRONG = {
@@ -192,7 +192,7 @@ def test_the_hubs_token_is_read_from_the_file_too(tmp_path: Path) -> None:
     ],
 )
 def test_where_nothing_can_listen_is_told_by_its_reason(tmp_path: Path, host: str, port: str, said: str) -> None:
-    done = run("-m", "configs.port", host, port, folder=tmp_path)
+    done = run("-m", "runtime.port", host, port, folder=tmp_path)
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
     assert said in line
@@ -200,4 +200,4 @@ def test_where_nothing_can_listen_is_told_by_its_reason(tmp_path: Path, host: st
 
 @pytest.mark.parametrize("host", ["::", "::1", "localhost", "0.0.0.0", "127.0.0.1"])
 def test_every_address_of_the_machine_will_do(tmp_path: Path, host: str) -> None:
-    assert run("-m", "configs.port", host, str(free_port()), folder=tmp_path).returncode == 0
+    assert run("-m", "runtime.port", host, str(free_port()), folder=tmp_path).returncode == 0

@@ -12,9 +12,9 @@ from configs.settings import Settings
 from model.configuration import Configuration, default_choice
 from model.engine import Images, Probabilities
 from model.recipe import Recipe
-from model.speed import Timer
 from model.store import Manifest, PreparedModel
-from model.trial import SECONDS, Device, Trial
+from model.tune.speed import Timer
+from model.tune.trial import SECONDS, Device, Trial
 
 EDGE, LABELS = 16, 10
 RECIPE = Recipe(None, 2, EDGE, EDGE, 1 / 255, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))

@@ -12,7 +12,7 @@ import pybase64
 from numpy.typing import NDArray
 from openvino import properties
 
-from model.image import Decoded, decode
+from model.images.decode import Decoded, decode
 from model.recipe import Recipe
 
 MAX_PIXELS = 50_000_000

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from benchmarks.peers import engine
-from model.image import Decoded
+from model.images.decode import Decoded
 
 JSON = "application/json"
 # As long as an answer of v1 is; what a layer that is taken away would have made.

@@ -8,9 +8,9 @@ from functools import cache, partial
 import numpy as np
 from PIL import Image, ImageFilter
 
+from testing.photographs import COFFEE
 from tests.corpus import bmp, jpeg, png
 from tests.corpus.file import ACCEPTED, CorpusFile, deflated
-from tests.photographs import COFFEE
 
 LARGE, A4, PANORAMA = (8660, 5773), (4961, 7016), (16_000, 3_000)
 

@@ -1,0 +1,206 @@
+"""What each of the operator's commands does. Every change is audited in the transaction that makes it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from auth.api_key import ApiKey
+from auth.cli import reports
+from auth.cli.actor import actor
+from auth.identity import DEFAULT_SCOPES
+from configs.settings import load_settings
+from storage import audit as audit_log
+from storage import keys, rollup
+from storage import usage as ledger
+from storage.audit import Entry
+from storage.backup import backup as write_backup
+from storage.clock import unix_us
+from storage.database import Database
+from storage.keys import KEY_MEMORY_S, KeyRecord, NewKey
+from storage.policy import Limit, parse_limits, write_limits
+from storage.rollup import WIDTHS_S, Span, Tally
+
+FIRST_USER = "first-user@localhost"
+FIRST_LIMIT = (Limit(60, 60),)
+MICROSECONDS = 1_000_000
+BUCKETS_AT_ONCE = 1000
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command prints: a JSON document, or a text that says the same."""
+
+    document: dict[str, Any]
+    text: str
+
+
+def create(
+    database: Database,
+    *,
+    email: str,
+    limit: list[Limit] | None,
+    scope: list[str] | None,
+    expires_in: int | None,
+) -> Answer:
+    """Create a key, and its user where there is none."""
+    key, new = _new_key(
+        email, tuple(limit) if limit else None, frozenset(scope) if scope else DEFAULT_SCOPES, expires_in
+    )
+    record = _change(database, "create", lambda connection: keys.issue(connection, new), reports.given)
+    return _revealed(key, record)
+
+
+def init(database: Database) -> Answer:
+    """Create a first user with a key where there is no user yet."""
+    key, new = _new_key(FIRST_USER, FIRST_LIMIT, DEFAULT_SCOPES, None)
+    record = _change(database, "create", lambda connection: keys.issue_first(connection, new), reports.given)
+    if record is None:
+        return Answer({}, "The database is ready; its users and keys are kept.")
+    return _revealed(key, record)
+
+
+def migrated(_database: Database) -> Answer:
+    """Nothing more than what precedes every command."""
+    return Answer({"migrated": True}, "The database has this version's tables.")
+
+
+def backup(database: Database, *, file: Path) -> Answer:
+    """Copy the database to a new file."""
+    size = write_backup(database.url, file)
+    return Answer({"file": str(file), "bytes": size}, f"{file} holds the whole database, {size:,} bytes.")
+
+
+def list_keys(database: Database) -> Answer:
+    """Every key."""
+    now_us = unix_us()
+    described = [reports.describe(record, now_us) for record in database.ask(keys.every)]
+    return Answer({"keys": described}, reports.table(described))
+
+
+def show(database: Database, *, key_id: str) -> Answer:
+    """One key."""
+    described = reports.describe(database.ask(lambda connection: keys.require(connection, key_id)), unix_us())
+    return Answer(described, reports.lines(described))
+
+
+def rotate(database: Database, *, key_id: str, grace: int) -> Answer:
+    """Replace a key by a new one of its scopes and expiry; the old one works for the grace, seconds."""
+    old = database.ask(lambda connection: keys.require(connection, key_id))
+    key, new = _new_key(old.email, None, old.scopes, None, old.expires_us)
+
+    def replace(connection: Any) -> KeyRecord:
+        keys.retire(connection, key_id, new.now_us, grace * MICROSECONDS)
+        return keys.issue(connection, new)
+
+    record = _change(
+        database, "rotate", replace, lambda made: {"replaces": key_id, "grace_s": grace, **reports.given(made)}
+    )
+    time.sleep(KEY_MEMORY_S)
+    return _revealed(key, record)
+
+
+def revoke(database: Database, *, key_id: str) -> Answer:
+    """Revoke a key."""
+    record = _change(database, "revoke", lambda connection: keys.revoke(connection, key_id, unix_us()))
+    # Workers remember a key for this long: when the command returns, none of them takes it any more.
+    time.sleep(KEY_MEMORY_S)
+    text = f"The key {record.key_id} of {record.email} is revoked, and refused everywhere."
+    return Answer(reports.describe(record, unix_us()), text)
+
+
+def set_limit(database: Database, *, user_id: str, limit: list[Limit]) -> Answer:
+    """Give a user other limits."""
+
+    def change(connection: Any) -> KeyRecord:
+        before, after = keys.set_limits(connection, user_id, tuple(limit))
+        detail = {"limits": write_limits(after.limits), "old_limits": write_limits(before.limits)}
+        _audit(connection, "set-limit", after, None, detail)
+        return after
+
+    record = database.change(change)
+    document = {"user_id": user_id, "email": record.email, "limits": list(map(str, record.limits))}
+    return Answer(document, f"The limits of {record.email} are {', '.join(document['limits'])} now.")
+
+
+def usage(database: Database, *, user_id: str, since: int | None, until: int | None, bucket: str) -> Answer:
+    """What a user has used; `since` and `until` in Unix seconds."""
+    [owner, *_] = database.ask(lambda connection: keys.of_user(connection, user_id))
+    tally = database.ask(lambda connection: rollup.totals(connection, user_id))
+    width_s = WIDTHS_S[bucket]
+    first_s = (since or 0) // width_s * width_s
+    to_s = until if until is not None else unix_us() // MICROSECONDS + 1
+    found: list[tuple[int, Tally]] = []
+    after: int | None = first_s
+    while after is not None:
+        span = Span(width_s, after, to_s, None, BUCKETS_AT_ONCE)
+        page, after = database.ask(partial(rollup.buckets, user_id=user_id, span=span))
+        found += page
+    document = reports.usage(owner, tally, bucket, found)
+    return Answer(document, reports.usage_text(document))
+
+
+def audit(database: Database) -> Answer:
+    """Every change."""
+    entries = [reports.audit_entry(entry) for entry in database.ask(audit_log.every)]
+    return Answer({"entries": entries}, "\n".join(reports.audit_line(entry) for entry in entries) or "No changes yet.")
+
+
+def prune(database: Database, *, older_than: int) -> Answer:
+    """Delete rows of the ledger that are older, seconds; some at a time, so that requests go on meanwhile."""
+    before_us = unix_us() - older_than * MICROSECONDS
+    deleted = 0
+    while some := database.change(lambda connection: ledger.prune(connection, before_us)):
+        deleted += some
+
+    def finish(connection: Any) -> None:
+        rollup.forget_minutes_before(connection, before_us // MICROSECONDS)
+        detail = {"older_than_s": older_than, "deleted": deleted}
+        audit_log.record(connection, Entry(unix_us(), actor(), "prune", None, None, detail))
+
+    database.change(finish)
+    return Answer({"deleted": deleted}, f"{deleted} rows of the usage log are deleted.")
+
+
+def _new_key(
+    email: str,
+    limits: tuple[Limit, ...] | None,
+    scopes: frozenset[str],
+    expires_in_s: int | None,
+    expires_us: int | None = None,
+) -> tuple[ApiKey, NewKey]:
+    now_us = unix_us()
+    if expires_in_s is not None:
+        expires_us = now_us + expires_in_s * MICROSECONDS
+    default = parse_limits(load_settings().default_limit)
+    key = ApiKey.generate()
+    return key, NewKey(email, limits, default, key.key_id, key.secret_sha256(), scopes, now_us, expires_us)
+
+
+def _change(
+    database: Database,
+    action: str,
+    make: Callable[[Any], KeyRecord | None],
+    detail: Callable[[KeyRecord], dict[str, Any]] = lambda _record: {},
+) -> Any:
+    """Change a key and audit it in one transaction; nothing is audited where nothing was changed."""
+
+    def audited(connection: Any) -> KeyRecord | None:
+        record = make(connection)
+        if record is not None:
+            _audit(connection, action, record, record.key_id, detail(record))
+        return record
+
+    return database.change(audited)
+
+
+def _audit(connection: Any, action: str, record: KeyRecord, key_id: str | None, detail: dict[str, Any]) -> None:
+    about = {"email": record.email, **detail}
+    audit_log.record(connection, Entry(unix_us(), actor(), action, record.user_id, key_id, about))
+
+
+def _revealed(key: ApiKey, record: KeyRecord) -> Answer:
+    document = reports.created(key.reveal(), record)
+    return Answer(document, reports.shown_once(document))

@@ -1,0 +1,1 @@
+"""From an image file of any format to the input of the model."""

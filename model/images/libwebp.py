@@ -1,0 +1,54 @@
+"""Decodes a still WebP file by libwebp itself, the library in Pillow's wheel.
+
+Pillow decodes every WebP file as if it were an animation, whose canvases take 16 bytes for each pixel: 800 MB for the
+largest images that are taken. The library's simple interface needs the pixels alone.
+"""
+
+import ctypes
+from functools import cache
+from pathlib import Path
+
+import PIL
+from PIL import Image
+
+from model.errors import NotAnImage
+from model.images.formats.header import Header
+
+# As auditwheel (Linux) and delocate (macOS) lay libraries beside a package.
+_PLACES = ("../pillow.libs/libwebp-*.so*", ".dylibs/libwebp.*.dylib")
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    """The library; None where this Pillow has it elsewhere."""
+    for place in _PLACES:
+        for path in sorted(Path(PIL.__file__).parent.glob(place)):
+            try:
+                library = ctypes.CDLL(str(path.resolve()))
+                for decode in (library.WebPDecodeRGBInto, library.WebPDecodeRGBAInto):
+                    decode.restype = ctypes.c_void_p
+                    decode.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+            except (OSError, AttributeError):
+                continue
+            return library
+    return None
+
+
+def decode(header: Header) -> Image.Image | None:
+    """Decode the file; None where the library is not at hand, and Pillow must do it.
+
+    Raises:
+        NotAnImage: it is damaged or cut off.
+    """
+    library = _library()
+    if library is None:
+        return None
+    mode, bands = ("RGBA", 4) if header.has_alpha else ("RGB", 3)
+    stride = header.width * bands
+    pixels = bytearray(stride * header.height)
+    into = (ctypes.c_char * len(pixels)).from_buffer(pixels)
+    run = library.WebPDecodeRGBAInto if header.has_alpha else library.WebPDecodeRGBInto
+    if run(header.pixels, len(header.pixels), into, len(pixels), stride) is None:
+        raise NotAnImage("The image is damaged or cut off; send the whole file.")
+    del into
+    return Image.frombuffer(mode, (header.width, header.height), pixels, "raw", mode, 0, 1)

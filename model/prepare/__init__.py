@@ -1,0 +1,1 @@
+"""Prepares a model: fetches a checkpoint, converts it, compares it with transformers, stores it."""

@@ -1,0 +1,114 @@
+"""Compare what will be served with what transformers does: pixels before the model, probabilities after it.
+
+Nothing is prepared that misses these bars, so that what is served is never wrong unsaid.
+"""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from model.errors import UnsupportedModel
+from model.images.resize import fit
+from model.openvino_engine import OpenVinoEngine
+from model.prepare.checkpoint import CONFIG
+from model.prepare.processors import recipe_of
+from model.prepare.reference import Reference, told
+from model.recipe import Recipe
+
+# How far OpenVINO's float32 may be from torch's, in probability (the contract's bar).
+MOST_DIFFERENCE = 1e-4
+# How far a pixel of the recipe may be from the processor's, in normalised units: a rounding, never a wrong resize.
+MOST_PIXEL_DIFFERENCE = 1e-3
+# Widths and heights of what is compared: both ways round, square, long and thin, larger and smaller than any input.
+SIZES = ((500, 375), (375, 500), (224, 224), (97, 301), (640, 640), (1000, 80), (61, 900), (33, 47))
+_OTHER = "choose another CLASSIFIER_MODEL"
+
+
+@cache
+def pictures() -> tuple[Image.Image, ...]:
+    """Make the RGB pictures that are compared: edges, gradients and noise, the same ones every time."""
+    return tuple(_picture(*size, seed=number) for number, size in enumerate(SIZES))
+
+
+def compared_recipe(loaded: Reference, file: str) -> Recipe:
+    """Make the recipe of the checkpoint's image processor, and compare the two on pixels.
+
+    Args:
+        loaded: the checkpoint.
+        file: the name of the file that configures the processor.
+
+    Raises:
+        UnsupportedModel: no recipe does what the processor does.
+    """
+    with told(f"{file}: it can't be understood"):
+        recipe = recipe_of(loaded.processor, file)
+    with told(f"{file}: the image processor fails on ordinary images"):
+        theirs = loaded.pixels(pictures())
+    for picture, planes in zip(pictures(), theirs, strict=True):
+        ours = _normalised(fit(picture, recipe), recipe)
+        # (NaN is within nothing.)
+        if planes.shape != ours.shape or not np.abs(planes - ours).max() <= MOST_PIXEL_DIFFERENCE:
+            name = type(loaded.processor).__name__
+            raise UnsupportedModel(f"{file}: what {name} does to images can't be reproduced exactly; {_OTHER}.")
+    return recipe
+
+
+def expected_answers(loaded: Reference, recipe: Recipe) -> NDArray[np.float32]:
+    """Return what transformers answers to the pictures: probabilities, pictures x labels.
+
+    Raises:
+        UnsupportedModel: it gives none, or others than `id2label` names.
+    """
+    with told(f"{CONFIG}: the model fails on images of {recipe.width} x {recipe.height}, which its processor makes"):
+        answers = loaded.probabilities(pictures())
+    if answers.shape[1:] != (len(loaded.labels),):
+        given = answers.shape[-1]
+        raise UnsupportedModel(
+            f"{CONFIG}: id2label names {len(loaded.labels)} labels, and the model has {given} classes; make them agree."
+        )
+    if not np.isfinite(answers).all():
+        raise UnsupportedModel(f"model.safetensors: the model's answers are no finite numbers; {_OTHER}.")
+    return answers
+
+
+def largest_difference(graph: Path, recipe: Recipe, expected: NDArray[np.float32]) -> float:
+    """Compare the OpenVINO graph's answers to the pictures, in a batch and alone, with what is expected of it.
+
+    Returns:
+        the largest difference of two probabilities.
+
+    Raises:
+        UnsupportedModel: it is larger than `MOST_DIFFERENCE`.
+    """
+    batch = np.stack([fit(picture, recipe) for picture in pictures()])
+    with told("The model that OpenVINO made of the checkpoint fails"):
+        # For one thread it is compiled once; for several it would be twice.
+        engine = OpenVinoEngine(graph, "f32", threads=1)
+        together, alone = engine.predict(batch), engine.predict(batch[:1])
+    difference = max(_difference(expected, together), _difference(expected[:1], alone))
+    if not difference <= MOST_DIFFERENCE:
+        raise UnsupportedModel(f"OpenVINO's answers are {difference:.1e} off transformers' own; {_OTHER}.")
+    return difference
+
+
+def _difference(theirs: NDArray[np.float32], ours: NDArray[np.float32]) -> float:
+    return float(np.abs(theirs - ours).max()) if theirs.shape == ours.shape else float("inf")
+
+
+def _normalised(pixels: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.float32]:
+    """What the graph makes of bytes before the model: planes x height x width."""
+    mean, std = np.array(recipe.mean, np.float32), np.array(recipe.std, np.float32)
+    planes = ((pixels * np.float32(recipe.scale) - mean) / std).transpose(2, 0, 1)
+    return planes[::-1] if recipe.is_bgr else planes
+
+
+def _picture(width: int, height: int, seed: int) -> Image.Image:
+    random = np.random.default_rng(seed)
+    down, across = np.mgrid[0:height, 0:width] / max(width, height)
+    waves = [np.sin(random.uniform(2, 40) * down + random.uniform(2, 40) * across) for _ in range(3)]
+    values: NDArray[np.float64] = np.stack(waves, -1) * 100 + 128 + random.normal(0, 12, (height, width, 3))
+    values[height // 3 : height // 2, width // 4 : width // 2] = random.uniform(0, 255, 3)
+    return Image.fromarray(values.clip(0, 255).astype(np.uint8))

@@ -1,0 +1,7 @@
+"""`python -m model.tune`."""
+
+import sys
+
+from model.tune.tuning import main
+
+sys.exit(main())

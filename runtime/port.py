@@ -1,0 +1,57 @@
+"""Tells before a server starts whether it can listen where it is asked to: `python -m runtime.port HOST PORT`."""
+
+import errno
+import socket
+import sys
+import time
+
+# A server that has just been killed may take a moment to let go of its port.
+TRIES, BETWEEN_S = 6, 0.5
+
+
+def why_not(host: str, port: str) -> str | None:
+    """Why no server can listen there, in a sentence; None where one can."""
+    if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        return f"PORT must be a number from 1 to 65535, not {port!r}."
+    try:
+        found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError):
+        return (
+            f"HOST={host} is no address or name of this machine; 127.0.0.1 serves this machine, 0.0.0.0 every network."
+        )
+    family, kind, _, _, address = found[0]
+    for tries_left in reversed(range(TRIES)):
+        try:
+            with socket.socket(family, kind) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+                probe.listen()
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                return _why(error, host, port)
+            if tries_left:
+                time.sleep(BETWEEN_S)
+        else:
+            return None
+    return f"Port {port} of {host} is in use; choose another with PORT=..."
+
+
+def _why(error: OSError, host: str, port: str) -> str:
+    if error.errno == errno.EACCES:
+        return f"Only root may serve on port {port}; choose one from 1024 on with PORT=..."
+    if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+        return f"This machine has no address {host}; 127.0.0.1 serves this machine, 0.0.0.0 every network."
+    return f"Nothing can listen on {host}, port {port}: {error.strerror}."
+
+
+def main() -> int:
+    """Say it on standard error; 0: a server can listen there, 1: none can."""
+    host, port = sys.argv[1:]
+    reason = why_not(host, port)
+    if reason is not None:
+        print(f"ERROR: {reason}", file=sys.stderr)
+    return 1 if reason else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

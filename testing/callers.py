@@ -1,0 +1,112 @@
+"""Concurrent callers that write down what they sent and received."""
+
+import asyncio
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from testing.history import Event
+from testing.photographs import as_base64, crops, encoded
+
+BODY = {"image": as_base64(encoded(crops(1)[0].resize((64, 64)), "JPEG"))}
+GIVES_UP_AFTER_S = 30
+
+
+@dataclass(frozen=True)
+class Key:
+    """A user's key, as `python -m auth create --json` printed it."""
+
+    user: str
+    key_id: str
+    key: str
+
+    @classmethod
+    def of(cls, made: dict[str, Any]) -> "Key":
+        return cls(made["user_id"], made["key_id"], made["key"])
+
+
+def run_callers(
+    urls: Sequence[str],
+    keys: Sequence[Key],
+    callers: int,
+    seconds: float,
+    meanwhile: Callable[[], None] | None = None,
+    pause_s: float = 0.0,
+    afterwards_s: float = 0.0,
+) -> list[Event]:
+    """Let so many callers classify for so long, keys and servers in turn; what each saw.
+
+    Args:
+        urls: of the servers.
+        keys: whose requests they are.
+        callers: how many at once.
+        seconds: for how long, at least.
+        meanwhile: what happens to the servers in the meantime, run in a thread once every key was answered.
+        pause_s: between a caller's requests.
+        afterwards_s: for how long the callers go on, at least, once `meanwhile` is over: it may take longer than usual.
+    """
+    return asyncio.run(_run(urls, keys, callers, seconds, meanwhile, pause_s, afterwards_s))
+
+
+async def _run(
+    urls: Sequence[str],
+    keys: Sequence[Key],
+    callers: int,
+    seconds: float,
+    meanwhile: Callable[[], None] | None,
+    pause_s: float,
+    afterwards_s: float,
+) -> list[Event]:
+    events: list[Event] = []
+    ends = time.monotonic() + seconds
+    is_over = meanwhile is None
+    servers, whose = itertools.cycle(urls), itertools.cycle(keys)
+    timeout = aiohttp.ClientTimeout(total=GIVES_UP_AFTER_S)
+    async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def call(url: str, key: Key) -> None:
+            while not is_over or time.monotonic() < ends:
+                events.append(await _classify(session, url, key))
+                await asyncio.sleep(pause_s if events[-1].status is not None else 0.05)
+
+        async def interfere() -> None:
+            nonlocal ends, is_over
+            try:
+                if meanwhile is not None:
+                    await _until_all_are_answered(events, keys)
+                    await asyncio.to_thread(meanwhile)
+            finally:
+                ends, is_over = max(ends, time.monotonic() + afterwards_s), True
+
+        await asyncio.gather(interfere(), *(call(next(servers), next(whose)) for _ in range(callers)))
+    return events
+
+
+async def _until_all_are_answered(events: list[Event], keys: Sequence[Key]) -> None:
+    """Wait until each key was let in or limited once: on a slow machine that outlasts any pause one would choose."""
+    give_up = time.monotonic() + GIVES_UP_AFTER_S
+    while time.monotonic() < give_up:
+        if {event.key_id for event in events if event.status in (200, 429)} >= {key.key_id for key in keys}:
+            return
+        await asyncio.sleep(0.02)
+    seen = Counter(event.status for event in events)
+    raise AssertionError(f"some keys were not answered within {GIVES_UP_AFTER_S} s: {seen}")
+
+
+async def _classify(session: aiohttp.ClientSession, url: str, key: Key) -> Event:
+    sent = time.monotonic()
+    try:
+        headers = {"Authorization": f"Bearer {key.key}"}
+        async with session.post(f"{url}/v1/classify", json=BODY, headers=headers) as answer:
+            text = await answer.text()
+            if answer.status >= 400:
+                assert answer.content_type == "application/problem+json", text
+            status, request_id = answer.status, answer.headers["X-Request-ID"]
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return Event(key.user, key.key_id, sent, time.monotonic(), None, None)
+    return Event(key.user, key.key_id, sent, time.monotonic(), status, request_id)

@@ -1,0 +1,100 @@
+"""A network between a server and its stores that takes its time and loses packets, as a program sees it over TCP.
+
+What TCP delivers of a lossy network is complete and in order, but late: a lost packet is sent again after some 200 ms
+(Linux' least time for that), and all that came behind it waits. So a relay does, without a kernel that could.
+
+    python -m tests.links PORT TARGET DELAY_MS JITTER_MS LOSS
+"""
+
+import asyncio
+import contextlib
+import random
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+from testing.servers import PROJECT, free_port
+
+SENT_AGAIN_AFTER_S = 0.2
+LISTENS_WITHIN_S = 10
+
+
+@dataclass(frozen=True)
+class Network:
+    """How a network is.
+
+    Attributes:
+        delay_ms, jitter_ms: one way, and how much more that may be.
+        loss: the share of packets that are lost.
+    """
+
+    delay_ms: float
+    jitter_ms: float
+    loss: float
+
+
+class Link:
+    """A relay in a process of its own, on a port of loopback, to a Unix socket.
+
+    Args:
+        target: the path of the socket.
+        network: how what lies between is.
+    """
+
+    def __init__(self, target: str, network: Network) -> None:
+        self.port = free_port()
+        figures = (network.delay_ms, network.jitter_ms, network.loss)
+        command = [sys.executable, "-m", "tests.links", str(self.port), target, *map(str, figures)]
+        self._process = subprocess.Popen(command, cwd=PROJECT)
+        give_up = time.monotonic() + LISTENS_WITHIN_S
+        while time.monotonic() < give_up:
+            with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", self.port)):
+                return
+            time.sleep(0.05)
+        self.close()
+        raise AssertionError("the relay does not listen")
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+async def _relay(port: int, target: str, network: Network) -> None:
+    chance = random.Random(port)
+
+    async def carry(source: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
+        """Hand on what comes, in order, each piece after its time on the way."""
+        under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+
+        async def deliver() -> None:
+            while (arriving := await under_way.get())[1]:
+                await asyncio.sleep(max(0.0, arriving[0] - time.monotonic()))
+                to.write(arriving[1])
+                await to.drain()
+            to.close()
+
+        delivering = asyncio.create_task(deliver())
+        with contextlib.suppress(ConnectionError):
+            while piece := await source.read(1460):
+                late_s = (network.delay_ms + chance.random() * network.jitter_ms) / 1000
+                if chance.random() < network.loss:
+                    late_s += SENT_AGAIN_AFTER_S
+                under_way.put_nowait((time.monotonic() + late_s, piece))
+        under_way.put_nowait((0.0, b""))
+        with contextlib.suppress(ConnectionError):
+            await delivering
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            far_reader, far_writer = await asyncio.open_unix_connection(target)
+            await asyncio.gather(carry(reader, far_writer), carry(far_reader, writer))
+        writer.close()
+
+    server = await asyncio.start_server(connect, "127.0.0.1", port)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(_relay(int(sys.argv[1]), sys.argv[2], Network(*map(float, sys.argv[3:6]))))

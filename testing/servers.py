@@ -1,0 +1,226 @@
+"""Real servers for the tests: `bentoml serve` as it ships, on a free port, with a database and a home of its own."""
+
+import contextlib
+import io
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import httpx
+import psutil
+
+from auth.cli.main import main
+from configs.settings import load_settings
+
+PROJECT = Path(__file__).parent.parent
+READY_WITHIN_S = 90
+ENDS_WITHIN_S = 30
+
+# What the developer has set must not reach a test.
+_INHERITED = {name: value for name, value in os.environ.items() if not name.startswith(("CLASSIFIER_", "BENTOML_"))}
+
+
+def inherited() -> dict[str, str]:
+    """The environment that a process of the tests starts from."""
+    return dict(_INHERITED)
+
+
+# Below those that the system gives to connections that go out: between the look and the start, one could take it.
+_PORTS = range(15_000, 32_000)
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    while True:
+        port = random.choice(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+class Server:
+    """A server that can be started, stopped and started again over the same folder."""
+
+    def __init__(self, folder: Path, model_store: Path, **settings: str) -> None:
+        home = folder / "bentoml"
+        home.mkdir(parents=True)
+        (home / "models").symlink_to(model_store)
+        self.folder = folder
+        self.project = PROJECT
+        self.service = "service:ImageClassifier"
+        self.log = folder / "server.log"
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.environment = {
+            **_INHERITED,
+            "BENTOML_HOME": str(home),
+            "BENTOML_DO_NOT_TRACK": "True",
+            "BENTOML_CONFIG": str(PROJECT / "configs" / "development.yaml"),
+            "CLASSIFIER_DATABASE_URL": f"sqlite:///{folder}/classifier.db",
+            "CLASSIFIER_OFFLINE_MODEL": "only",
+            # A start that finds nothing measured for its settings takes seconds: test_kept_choices.py has it do so.
+            "CLASSIFIER_TUNE": "auto" if _is_measured(model_store, settings) else "off",
+            **settings,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process that starts the others."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The process that starts the others, to signal it and to wait for it."""
+        assert self._process is not None
+        return self._process
+
+    def start(self, *options: str) -> None:
+        self.launch(*options)
+        self.wait_until_ready()
+
+    def launch(self, *options: str) -> None:
+        """Start without waiting."""
+        command = [sys.executable, "-m", "bentoml", "serve", self.service]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "--host", "127.0.0.1", "--port", str(self.port), *options],
+                cwd=self.project,
+                env=self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def wait_until_ready(self) -> None:
+        assert self._process is not None
+        give_up = time.monotonic() + READY_WITHIN_S
+        while time.monotonic() < give_up and self._process.poll() is None:
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200:
+                    return
+            time.sleep(0.1)
+        raise AssertionError(f"the server did not become ready:\n{self.log.read_text()[-4000:]}")
+
+    def stop(self) -> int:
+        """End the server as an operator would; its exit status."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            return self._process.wait(ENDS_WITHIN_S)
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL to every process of the server at once; its workers have process groups of their own."""
+        assert self._process is not None
+        with contextlib.suppress(psutil.NoSuchProcess):
+            arbiter = psutil.Process(self.pid)
+            for process in (arbiter, *arbiter.children(recursive=True)):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+        self._process.wait()
+        self._process = None
+
+    def kill_supervisor(self) -> None:
+        """SIGKILL to the process that started the workers."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+
+    def end(self) -> None:
+        """Stop, where it runs."""
+        if self._process is not None:
+            self.stop()
+
+    def workers(self, service: str) -> list[psutil.Process]:
+        """The processes of that service: `ImageClassifier` or `ResNetRunner`."""
+        found = []
+        for process in psutil.Process(self.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if "_bentoml_impl.worker.service" in process.cmdline() and service in process.cmdline():
+                    found.append(process)
+        return found
+
+    def auth(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`python -m auth …` over the server's database, without the second that a process takes to start.
+
+        Not for several threads at once: the environment and the output are this process's.
+        """
+        ours = {name: value for name, value in self.environment.items() if name.startswith("CLASSIFIER_")}
+        stdout, stderr = io.StringIO(), io.StringIO()
+        load_settings.cache_clear()
+        try:
+            with (
+                mock.patch.dict(os.environ, ours),
+                contextlib.redirect_stdout(stdout),
+                contextlib.redirect_stderr(stderr),
+            ):
+                status = main(list(arguments))
+        except SystemExit as end:
+            # (How argparse ends where the arguments are wrong.)
+            status = int(end.code or 0)
+        finally:
+            load_settings.cache_clear()
+        return subprocess.CompletedProcess(arguments, status, stdout.getvalue(), stderr.getvalue())
+
+    def auth_process(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """As `auth`, in a process of its own."""
+        command = [sys.executable, "-m", "auth", *arguments]
+        return subprocess.run(
+            command, cwd=self.project, env=self.environment, capture_output=True, text=True, check=False
+        )
+
+    def python(self, program: str) -> str:
+        """What a Python program prints that runs in the server's environment."""
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(
+            command, cwd=self.project, env=self.environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def create_key(self, email: str, *options: str) -> dict[str, Any]:
+        """What `python -m auth create --json` says of the new key."""
+        done = self.auth("create", "--email", email, "--json", *options)
+        assert done.returncode == 0, done.stderr
+        return dict(json.loads(done.stdout))
+
+    def client(self, key: str | None = None) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30)
+
+
+def _is_measured(model_store: Path, settings: dict[str, str]) -> bool:
+    forced = {"CLASSIFIER_PRECISION", "CLASSIFIER_THREADS", "CLASSIFIER_ENGINE"} & settings.keys()
+    return not forced and any(model_store.glob("*/*/tuned-*.json"))
+
+
+@contextlib.contextmanager
+def running(folder: Path, model_store: Path, **settings: str) -> Iterator[Server]:
+    server = Server(folder, model_store, **settings)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.end()
+
+
+def run_prepare(model_store: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """`python -m model.prepare` into that model store."""
+    model_store.mkdir(parents=True, exist_ok=True)
+    environment = {**_INHERITED, "BENTOML_HOME": str(model_store.parent), "BENTOML_DO_NOT_TRACK": "True"}
+    environment |= {"CLASSIFIER_TUNE": "off", **settings}
+    command = [sys.executable, "-m", "model.prepare", *arguments]
+    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
