@@ -27,7 +27,7 @@ from api.routes import ROUTES
 from api.schemas import BatchAnswer, BatchUpload, ClassifyAnswer, ClassifyAnswerV2, ClassifyRequest, ClassifyUpload
 from auth.authentication import Authentication
 from auth.failed_logins import FailureLimit
-from auth.rate_limit import RateLimit, admit
+from auth.rate_limit import RateLimit
 from auth.usage_log import UsageLog
 from configs.settings import PREFIX, SettingsError, load_settings
 from inference import gauges
@@ -48,8 +48,8 @@ from storage.policy import Limit
 from storage.store import Store
 from web.cors import CrossOrigin, Preflight
 from web.envelope import Envelope
+from web.matching import Matching
 from web.problem import Problem
-from web.routes import Matching
 
 # Bodies that one worker holds at a time: as multiples of the largest, and at most such a share of the memory.
 BODIES_AT_ONCE, SHARE_OF_MEMORY = 25, 1 / 8
@@ -223,7 +223,7 @@ class ImageClassifier:
     @answered
     async def classify_batch(self, request: Request) -> Response:
         """Classify several images: one entry for each, in order."""
-        return await v2.classify_batch(request, self.classification, settings.max_batch_images, admit)
+        return await v2.classify_batch(request, self.classification, settings.max_batch_images)
 
 
 def _chosen_model() -> PreparedModel:

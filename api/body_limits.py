@@ -7,10 +7,9 @@ from contextlib import asynccontextmanager
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.requests import cut_off
-from auth import identity
 from inference.fair_queue import Room
 from runtime.memory import FreedMemory
-from web import request_id
+from web import context
 from web.problem import Problem, unavailable
 
 # A body may stand still for so many seconds, and but for these it must come at so many bytes a second.
@@ -107,11 +106,11 @@ class Intake:
                 return
             if started or not limit.expired():
                 raise
-            await self._ended(body).response(request_id.shown(scope))(scope, receive, send)
+            await context.refuse(self._ended(body), scope, receive, send)
         except Problem as problem:
             if started:
                 raise
-            await problem.response(request_id.shown(scope))(scope, receive, send)
+            await context.refuse(problem, scope, receive, send)
         finally:
             body.close()
 
@@ -152,7 +151,7 @@ class _Body:
         self.is_slow = False
         self.is_abandoned = False
         self._intake = intake
-        self._scope = scope
+        self._request = context.of(scope)
         self._receive = receive
         self._user = ""
         self._size = 0
@@ -169,8 +168,7 @@ class _Body:
         """
         if self._began is None:
             self._began, self._ends = self._now(), self.limit.when()
-            caller = identity.caller(self._scope)
-            self._user = caller.user_id if caller else ""
+            self._user = self._request.user_id if self._request.caller else ""
             self._keep_pace()
         message = await self._receive()
         if message["type"] == "http.request":
@@ -203,7 +201,7 @@ class _Body:
             raise unavailable(_TOO_MANY, kind="uploads")
         room.take(self._user, size)
         self._size += size
-        self._scope["state"]["body_began"] = self._size > 0
+        self._request.has_body = self._size > 0
 
     def _keep_pace(self) -> None:
         assert self._began is not None

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from web import request_id, timing
+from web import context
 from web.problem import Problem, bug
 
 Endpoint = Callable[[Any, Request], Awaitable[Response]]
@@ -21,10 +21,10 @@ def answered(endpoint: Endpoint) -> Endpoint:
         try:
             response = await endpoint(service, request)
         except Problem as problem:
-            response = problem.response(request_id.shown(request.scope))
+            response = context.of(request.scope).response(problem)
         except Exception as error:
-            response = bug(error).response(request_id.shown(request.scope))
-        spent = timing.of(request.scope)
+            response = context.of(request.scope).response(bug(error))
+        spent = context.of(request.scope).timing
         response.headers["Server-Timing"] = spent.header()
         if response.status_code == 200:
             spent.observe()

@@ -11,7 +11,7 @@ from api.openapi import Document, document
 from inference.classification import Classification
 from storage.errors import StorageUnavailable
 from storage.store import Store
-from web import request_id
+from web import context
 from web.problem import Problem, store_away
 
 
@@ -41,9 +41,9 @@ def document_of(app: Starlette) -> Document:
 
 async def _away(request: Request, error: Exception) -> Response:
     assert isinstance(error, StorageUnavailable)
-    return store_away(error.caller).response(request_id.shown(request.scope))
+    return context.of(request.scope).response(store_away(error.caller))
 
 
 async def _said(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
-    return error.response(request_id.shown(request.scope))
+    return context.of(request.scope).response(error)

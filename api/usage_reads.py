@@ -9,7 +9,6 @@ from api.read_route import ReadRoute, parsed
 from api.read_schemas import LAST_SECOND, Limits, Policy, ResponseTime, Usage, UsageBucket, UsageQuery, UsageTotals
 from auth import identity
 from auth.rate_limit import policy_names
-from storage.keys import KeyRecord
 from storage.rollup import WIDTHS_S, Span, Tally
 from storage.store import Store
 from web.problem import Problem
@@ -25,7 +24,7 @@ def routes(store: Store) -> list[ReadRoute]:
 
     async def usage_totals(request: Request) -> UsageTotals:
         """The caller's own classification requests that passed the limit."""
-        tally = await store.usage_totals(_caller(request).user_id)
+        tally = await store.usage_totals(identity.caller(request.scope).user_id)
         successful = sum(requests for status, requests in tally.statuses.items() if status < 400)
         return UsageTotals(
             total_requests=tally.requests,
@@ -45,7 +44,7 @@ def routes(store: Store) -> list[ReadRoute]:
         # A bucket is told whole where any of it lies in the span.
         first_s = from_s // width_s * width_s if query.cursor is None else query.cursor
         span = Span(width_s, first_s, to_s, query.endpoint, BUCKETS_ON_A_PAGE)
-        found, after = await store.usage_buckets(_caller(request).user_id, span)
+        found, after = await store.usage_buckets(identity.caller(request.scope).user_id, span)
         return Usage(
             bucket=query.bucket,
             start=_iso(from_s),
@@ -57,7 +56,7 @@ def routes(store: Store) -> list[ReadRoute]:
 
     async def limits(request: Request) -> Limits:
         """Each limit of the caller, and where it stands; asking costs nothing."""
-        caller = _caller(request)
+        caller = identity.caller(request.scope)
         decision = await store.standing(caller.user_id, caller.limits)
         return Limits(
             policies=[
@@ -78,12 +77,6 @@ def routes(store: Store) -> list[ReadRoute]:
         ReadRoute("/v2/usage", usage, Usage, UsageQuery),
         ReadRoute("/v2/limits", limits, Limits),
     ]
-
-
-def _caller(request: Request) -> KeyRecord:
-    caller = identity.caller(request.scope)
-    assert caller is not None, "authentication stands before every route here"
-    return caller
 
 
 def _bucket(start_s: int, tally: Tally) -> UsageBucket:

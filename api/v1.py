@@ -5,9 +5,8 @@ from starlette.responses import JSONResponse, Response
 
 from api.requests import JSON, content_type, read_json
 from api.schemas import ClassifyRequest
-from auth import identity
 from inference.classification import Classification
-from web import timing
+from web import context
 
 PREDICTIONS = 5
 
@@ -16,7 +15,8 @@ async def classify(request: Request, classification: Classification) -> Response
     """Classify one image."""
     content_type(request, JSON)
     body = await read_json(request, ClassifyRequest)
-    _, probabilities = await classification.classify(identity.user(request.scope), body.image, timing.of(request.scope))
+    known = context.of(request.scope)
+    _, probabilities = await classification.classify(known.user_id, body.image, known.timing)
     best = classification.top(probabilities, PREDICTIONS)
     predictions = [{"label": label, "confidence": confidence} for _, label, confidence in best]
     return JSONResponse({"predictions": predictions, "model": classification.manifest.name})

@@ -1,22 +1,16 @@
 """The classification routes of v2: one image or several, sent in whichever way suits the caller."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import Scope
 
 from api.schemas import Options
 from api.uploads import read_many, read_one
-from auth import identity
 from inference.classification import Classification, Probabilities
 from model.images.decode import Decoded
-from web import request_id, timing
+from web import context
 from web.problem import Problem
-
-# Has a request pay for so many images, or raises the problem.
-Admit = Callable[[Scope, int], Awaitable[None]]
 
 
 async def classify(request: Request, classification: Classification) -> Response:
@@ -24,25 +18,26 @@ async def classify(request: Request, classification: Classification) -> Response
     model = classification.served_by()
     upload = await read_one(request)
     _check(upload.options, classification)
-    user = identity.user(request.scope)
-    decoded, probabilities = await classification.classify(user, upload.images[0], timing.of(request.scope))
+    known = context.of(request.scope)
+    decoded, probabilities = await classification.classify(known.user_id, upload.images[0], known.timing)
     entry = _entry(decoded, probabilities, upload.options, classification)
-    return JSONResponse({"id": request_id.unique(request.scope), "model": model, **entry})
+    return JSONResponse({"id": known.usage_id, "model": model, **entry})
 
 
-async def classify_batch(request: Request, classification: Classification, most_images: int, admit: Admit) -> Response:
+async def classify_batch(request: Request, classification: Classification, most_images: int) -> Response:
     """Classify several images, each with predictions or an error of its own; it costs as many hits as images."""
     model = classification.served_by()
     upload = await read_many(request, most_images)
     _check(upload.options, classification)
-    await admit(request.scope, len(upload.images))
-    user = identity.user(request.scope)
-    results = await classification.classify_all(user, upload.images, timing.of(request.scope))
+    known = context.of(request.scope)
+    assert known.pay is not None, "the limit stands before every route that costs as many hits as images"
+    await known.pay(len(upload.images))
+    results = await classification.classify_all(known.user_id, upload.images, known.timing)
     entries = [
         {"error": result.body()} if isinstance(result, Problem) else _entry(*result, upload.options, classification)
         for result in results
     ]
-    return JSONResponse({"id": request_id.unique(request.scope), "model": model, "results": entries})
+    return JSONResponse({"id": known.usage_id, "model": model, "results": entries})
 
 
 def _check(options: Options, classification: Classification) -> None:

@@ -4,13 +4,12 @@ import math
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from auth import identity
 from auth.api_key import ApiKey
 from auth.failed_logins import FailureLimit, WrongKey
 from storage.errors import StorageUnavailable
 from storage.keys import KeyRecord
 from storage.store import Store
-from web import request_id, routes
+from web import context
 from web.problem import Problem, store_away
 from web.routes import Cost, Route
 
@@ -37,20 +36,19 @@ class Authentication:
         try:
             await self._admit(scope)
         except StorageUnavailable as error:
-            refusal = store_away(error.caller)
+            return await context.refuse(store_away(error.caller), scope, receive, send)
         except Problem as problem:
-            refusal = problem
-        else:
-            return await self.app(scope, receive, send)
-        await refusal.response(request_id.shown(scope))(scope, receive, send)
+            return await context.refuse(problem, scope, receive, send)
+        await self.app(scope, receive, send)
 
     async def _admit(self, scope: Scope) -> None:
-        match = routes.matched(scope)
+        request = context.of(scope)
+        match = request.match
         if match.is_public:
             match.required()
             return
         record = await self._identify(scope)
-        identity.set_caller(scope, record)
+        request.caller = record
         route = match.required()
         # Where a route costs something, the limit refuses the key, and says where its user stands.
         missing = scope_missing(route, record) if route.cost is Cost.NOTHING else None

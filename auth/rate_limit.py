@@ -10,10 +10,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from auth import identity
 from auth.authentication import scope_missing
 from storage.errors import StorageUnavailable
-from storage.keys import KeyRecord
 from storage.policy import Decision, Limit
 from storage.store import Store
-from web import request_id, routes
+from web import context
 from web.problem import Problem, store_away
 from web.routes import Cost, Route
 
@@ -21,7 +20,8 @@ from web.routes import Cost, Route
 class RateLimit:
     """Admits a request whose route costs something, for one hit for each image, or refuses it at no cost.
 
-    Where it costs as many as the body holds, the route counts them, by `admit`; a body that can't be read costs one.
+    Where it costs as many as the body holds, the route counts them by `RequestContext.pay`; a body that can't be read
+    costs one.
 
     Args:
         app: what lies behind the limit.
@@ -35,16 +35,17 @@ class RateLimit:
         self.overload = overload
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        route = routes.matched(scope).route if scope["type"] == "http" else None
+        route = context.of(scope).match.route if scope["type"] == "http" else None
         if route is None or route.cost is Cost.NOTHING:
             return await self.app(scope, receive, send)
         admission = _Admission(self.store, scope)
         try:
             await self._admit(admission, route)
         except Problem as problem:
-            return await problem.response(request_id.shown(scope))(scope, receive, admission.telling(send))
+            return await context.refuse(problem, scope, receive, admission.telling(send))
         if route.cost is Cost.ONE_IMAGE:
             return await self.app(scope, receive, admission.telling(send))
+        context.of(scope).pay = admission.hit
 
         async def send_paid(message: Message) -> None:
             if message["type"] == "http.response.start" and admission.is_due(message["status"]):
@@ -69,34 +70,16 @@ class RateLimit:
             await admission.look(cost=1)
 
 
-async def admit(scope: Scope, images: int) -> None:
-    """Have a batch pay for its images.
-
-    Raises:
-        Problem: 429, 503.
-    """
-    await _Admission.of(scope).hit(images)
-
-
 class _Admission:
     """What one request has asked of its user's limits, and what it was told."""
 
     def __init__(self, store: Store, scope: Scope) -> None:
-        caller = identity.caller(scope)
-        assert caller is not None, "authentication stands before the limit"
-        self.caller: KeyRecord = caller
+        self.caller = identity.caller(scope)
         self.was_asked_to_pay = False
         self._store = store
-        self._scope = scope
+        self._request = context.of(scope)
         # Until a limit could be asked, nobody can tell what is left; what the limits are is known.
-        self._headers = {"RateLimit-Policy": _policies(caller.limits)}
-        scope["state"]["admission"] = self
-
-    @classmethod
-    def of(cls, scope: Scope) -> "_Admission":
-        admission = scope["state"]["admission"]
-        assert isinstance(admission, cls), "the limit stands before its routes"
-        return admission
+        self._headers = {"RateLimit-Policy": _policies(self.caller.limits)}
 
     async def look(self, cost: int) -> None:
         """Refuse what would be refused, and count nothing."""
@@ -115,11 +98,11 @@ class _Admission:
         self.was_asked_to_pay = True
         asked = self._store.hit(self.caller.user_id, self.caller.limits, cost, self.caller.hits_kept_s)
         self._heed(await self._asked(asked), cost)
-        identity.charge(self._scope, cost)
+        self._request.images = cost
 
     def is_due(self, status: int) -> bool:
         """Whether an answer of that status costs a hit: it is the caller's fault, or a body was read for it."""
-        is_of_body = status >= 500 and self._scope["state"].get("body_began", False)
+        is_of_body = status >= 500 and self._request.has_body
         return not self.was_asked_to_pay and (400 <= status < 500 or is_of_body)
 
     def telling(self, send: Send) -> Send:

@@ -4,11 +4,11 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from auth import identity
 from storage.errors import StorageUnavailable
 from storage.store import Store
 from storage.usage import UsageRow
-from web import request_id, routes
+from web import context
+from web.context import RequestContext
 from web.problem import store_away
 
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -31,22 +31,23 @@ class UsageLog:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         arrived_us, started = self.store.now_us(), time.perf_counter()
-        held = _Held(scope, send)
+        request = context.of(scope)
+        held = _Held(request, send)
         try:
             await self.app(scope, receive, held)
         finally:
             # In `finally`: what was raised below, or cancelled by a time limit, was asked all the same.
-            if identity.caller(scope) is not None:
+            if request.caller is not None:
                 row = _row(scope, arrived_us, (time.perf_counter() - started) * 1000, held.status)
                 fault = await self._commit(row)
-        if identity.caller(scope) is None:
+        if request.caller is None:
             return
         if fault is None:
             await held.release()
         else:
             refusal = store_away(fault.caller)
             refusal.headers.update(held.standing())
-            await refusal.response(request_id.shown(scope))(scope, receive, send)
+            await context.refuse(refusal, scope, receive, send)
 
     async def _commit(self, row: UsageRow) -> StorageUnavailable | None:
         """Put the row on the ledger; what was in the way, where anything was."""
@@ -60,15 +61,15 @@ class UsageLog:
 class _Held:
     """Keeps the messages of an answer to a known caller; lets any other pass."""
 
-    def __init__(self, scope: Scope, send: Send) -> None:
-        self._scope = scope
+    def __init__(self, request: RequestContext, send: Send) -> None:
+        self._request = request
         self._send = send
         self._messages: list[Message] = []
         # What the caller gets where nothing was said: the envelope's answer to an error nobody foresaw.
         self.status = 500
 
     async def __call__(self, message: Message) -> None:
-        if identity.caller(self._scope) is None:
+        if self._request.caller is None:
             return await self._send(message)
         if message["type"] == "http.response.start":
             self.status = message["status"]
@@ -85,16 +86,16 @@ class _Held:
 
 
 def _row(scope: Scope, arrived_us: int, response_ms: float, status: int) -> UsageRow:
-    caller = identity.caller(scope)
-    assert caller is not None
+    request = context.of(scope)
+    assert request.caller is not None
     return UsageRow(
-        request_id=request_id.unique(scope),
-        user_id=caller.user_id,
-        key_id=caller.key_id,
-        endpoint=routes.matched(scope).name,
+        request_id=request.usage_id,
+        user_id=request.caller.user_id,
+        key_id=request.caller.key_id,
+        endpoint=request.match.name,
         method=scope["method"] if scope["method"] in KNOWN_METHODS else UNKNOWN_METHOD,
         status=status,
         response_ms=response_ms,
         at_us=arrived_us,
-        images=identity.charged(scope),
+        images=request.images,
     )

@@ -7,7 +7,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from auth import identity
 from storage.clock import unix_us
 from storage.keys import KeyRecord
-from web import routes
+from web import context
+from web.matching import restore
 
 CALLER = KeyRecord(
     key_id="bench",
@@ -31,7 +32,7 @@ class KnownCaller:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            identity.set_caller(scope, CALLER)
+            context.of(scope).caller = CALLER
         await self.app(scope, receive, send)
 
 
@@ -53,6 +54,6 @@ class SameId:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            scope = routes.restore(scope)
-            scope["state"].update(request_id="req_0", ledger_id="req_0")
+            scope = restore(scope)
+            context.of(scope).request_id = context.of(scope).usage_id = "req_0"
         await self.app(scope, receive, send)

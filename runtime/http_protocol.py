@@ -12,8 +12,8 @@ from uvicorn.protocols.http.flow_control import FlowControl
 
 from runtime import connections
 from runtime.lingering_close import PartingProtocol
+from web.matching import IS_HANDSHAKE
 from web.problem import Problem, unavailable
-from web.routes import IS_HANDSHAKE
 
 MOST_HEAD_BYTES = 32 * 1024
 MOST_HEADERS = 100

@@ -5,7 +5,7 @@ import time
 
 from starlette.types import Message, Scope
 
-from web import request_id, routes
+from web import context
 
 logger = logging.getLogger("bentoml.access")
 
@@ -26,10 +26,11 @@ class AccessLine:
 
     def write(self, start: Message) -> None:
         """Write it, as the answer starts."""
-        name = routes.matched(self._scope).name
+        request = context.of(self._scope)
+        name = request.match.name
         if name in _UNLOGGED:
             return
         took_ms = (time.perf_counter() - self._started) * 1000
-        shown = request_id.shown(self._scope)
+        shown = request.request_id
         fields = {"method": self._scope["method"], "path": name, "status": start["status"], "ms": round(took_ms, 1)}
         logger.info("%s %s %s %.1f ms %s", *fields.values(), shown, extra={"fields": {**fields, "request_id": shown}})

@@ -9,7 +9,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from web import routes
+from web import context
 
 SHOWN = ("RateLimit", "RateLimit-Policy", "Retry-After", "Server-Timing", "X-Request-ID", "WWW-Authenticate")
 TAKEN = ("Authorization", "Content-Type", "X-Request-ID", "Idempotency-Key", "Accept")
@@ -64,7 +64,7 @@ class Preflight:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "OPTIONS":
-            headers, methods = Headers(scope=scope), routes.matched(scope).methods
+            headers, methods = Headers(scope=scope), context.of(scope).match.methods
             is_asked = "access-control-request-method" in headers and headers.get("origin") in self.origins
             if is_asked and methods:
                 return await _permission(methods)(scope, receive, send)

@@ -3,8 +3,9 @@
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from web import request_id, routes, security_headers
+from web import context, request_id, security_headers
 from web.access_log import AccessLine
+from web.matching import restore
 from web.problem import MEDIA_TYPE, Problem, bug, translated
 
 # BentoML's own `Server` names the software and its version.
@@ -20,10 +21,10 @@ class Envelope:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             return await self.app(scope, receive, send)
-        scope = routes.restore(scope)
+        scope = restore(scope)
         if scope["type"] == "websocket":
             return await self.app(scope, receive, send)
-        request_id.assign(scope)
+        _assign_ids(scope)
         outgoing = _Outgoing(scope, send)
         try:
             await self.app(scope, receive, outgoing)
@@ -32,8 +33,14 @@ class Envelope:
                 raise
             outgoing.problem = error if isinstance(error, Problem) else bug(error)
         if outgoing.problem is not None:
-            response = outgoing.problem.response(request_id.shown(scope))
-            await response(scope, receive, outgoing)
+            await context.refuse(outgoing.problem, scope, receive, outgoing)
+
+
+def _assign_ids(scope: Scope) -> None:
+    request = context.of(scope)
+    request.usage_id = request_id.new()
+    request.request_id = request_id.chosen_by_caller(scope) or request.usage_id
+    request_id.current.set(request.request_id)
 
 
 class _Outgoing:
@@ -60,6 +67,6 @@ class _Outgoing:
 
     def _completed(self, headers: security_headers.Headers) -> security_headers.Headers:
         own = [(name.lower(), value) for name, value in headers if name.lower() not in _REPLACED]
-        own.append((b"x-request-id", request_id.shown(self._scope).encode()))
+        own.append((b"x-request-id", context.of(self._scope).request_id.encode()))
         to_a_key = any(name == b"authorization" for name, _ in self._scope["headers"])
         return security_headers.added(own, to_a_key, over_tls=self._scope.get("scheme") == "https")

@@ -15,14 +15,10 @@ _CALLERS_OWN = re.compile(rb"[A-Za-z0-9._:~-]{1,128}")
 _HOLDS_A_KEY = re.compile(rb"imc_[0-9a-z]|[0-9a-z]{12}_[0-9a-z]{38}", re.IGNORECASE)
 
 
-def assign(scope: Scope) -> None:
-    """Give a request its ids; called once, by the outermost middleware."""
-    ledger_id = new()
+def chosen_by_caller(scope: Scope) -> str | None:
+    """The id that the caller sent in `X-Request-ID`, where it sent a valid one."""
     own = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
-    state = scope.setdefault("state", {})
-    state["ledger_id"] = ledger_id
-    state["request_id"] = own.decode() if own and _may_be_shown(own) else ledger_id
-    current.set(state["request_id"])
+    return own.decode() if own and _may_be_shown(own) else None
 
 
 def _may_be_shown(own: bytes) -> bool:
@@ -33,13 +29,3 @@ def new() -> str:
     """A new id, unique."""
     # Ids that grow with time keep the ledger's index compact: a new row goes to its end.
     return f"req_{time.time_ns() // 1_000_000:011x}{secrets.token_hex(8)}"
-
-
-def shown(scope: Scope) -> str:
-    """The id in the answer's `X-Request-ID` and in errors: the caller's own where it sent a valid one."""
-    return str(scope["state"]["request_id"])
-
-
-def unique(scope: Scope) -> str:
-    """The id in the usage log, `req_…`: unique, whatever callers send."""
-    return str(scope["state"]["ledger_id"])

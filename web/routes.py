@@ -1,25 +1,16 @@
-"""Which requests there are: one table of routes, and what is in no row of it reaches no handler.
-
-BentoML's metrics and access log sit outside every middleware and take the path as it comes. So the outermost wrapper
-matches a request once and shows them the name of its route; the envelope, inside of them, gives the request its own
-path back, and everything further in goes by the match.
-"""
+"""Which requests there are: one table of routes, and what is in no row of it reaches no handler."""
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import unquote
-
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from web.problem import Problem
 
 UNKNOWN = "/(unknown)"
 # Of a path with parameters: the name of a folder, percent-encoded, and its surroundings. To read more takes time.
 MOST_BYTES = 1000
-# Of a request's state: it asked to become a WebSocket; the server has taken its handshake for an ordinary request.
-IS_HANDSHAKE = "is_handshake"
 
 
 class Cost(Enum):
@@ -168,40 +159,3 @@ def _is_clean(value: str, is_several: bool) -> bool:
     return value.isprintable() and all(
         segment not in ("", ".", "..") and "/" not in segment and segment == segment.strip() for segment in segments
     )
-
-
-class Matching:
-    """Wraps the whole application: each request is matched here, once.
-
-    Args:
-        app: what is wrapped.
-        routes: the table.
-    """
-
-    def __init__(self, app: ASGIApp, routes: Routes) -> None:
-        self.app = app
-        self.routes = routes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] in ("http", "websocket"):
-            path = scope["path"]
-            # A server need not tell what came over the wire; a WebSocket has no method.
-            is_handshake = IS_HANDSHAKE in scope.get("state", {})
-            method = "" if is_handshake else scope.get("method", "")
-            found = self.routes.match(method, scope.get("raw_path") or path.encode())
-            if is_handshake:
-                found = replace(found, is_handshake=True)
-            scope = {**scope, "path": found.name, "state": {**scope.get("state", {}), "path": path, "match": found}}
-        await self.app(scope, receive, send)
-
-
-def restore(scope: Scope) -> Scope:
-    """The scope, with the path that was asked for instead of its name."""
-    return {**scope, "path": scope["state"]["path"]}
-
-
-def matched(scope: Scope) -> Match:
-    """What the request asks for."""
-    found = scope["state"]["match"]
-    assert isinstance(found, Match)
-    return found

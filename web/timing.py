@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from prometheus_client import Histogram
-from starlette.types import Scope
 
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 _stages = Histogram("classifier_stage_seconds", "The parts of a classification's time.", ["stage"], buckets=_SECONDS)
@@ -33,10 +32,3 @@ class Timing:
         """Count it among all others."""
         for stage, spent_ms in ((_queue, self.queue_ms), (_decode, self.decode_ms), (_infer, self.infer_ms)):
             stage.observe(max(0.0, spent_ms) / 1000)
-
-
-def of(scope: Scope) -> Timing:
-    """The timing of a request, made where there is none yet."""
-    timing = scope["state"].setdefault("timing", Timing())
-    assert isinstance(timing, Timing)
-    return timing
