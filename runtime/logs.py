@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from bentoml._internal.context import server_context
+from bentoml import server_context
 
 from web import request_id
 
