@@ -72,7 +72,7 @@ def close_listeners_on_shutdown() -> None:
         sockets = handler.controller.arbiter.sockets.values()
         ports = [one for one in sockets if one.family in (socket.AF_INET, socket.AF_INET6)]
         try:
-            await listening.let_in_the_last(ports)
+            await listening.drain_accept_queue(ports)
         finally:
             end(handler)
         await asyncio.sleep(WORKERS_GET_SIGTERM_WITHIN_S)
