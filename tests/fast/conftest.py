@@ -35,13 +35,14 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def start(
     clock: Clock, empty_database: Path, tmp_path: Path, anyio_backend: tuple[str, dict[str, Any]]
 ) -> AsyncIterator[Start]:
-    """Makes a gateway with the settings of the test's choice, over one database for all that the test makes."""
+    """Makes a gateway with the settings of the test's choice; all that one test makes share a database."""
     database, made = copied(empty_database, tmp_path), []
 
-    async def start(**settings: Any) -> InProcessGateway:
+    async def start(is_warm: bool = True, **settings: Any) -> InProcessGateway:
         gateway = InProcessGateway(database, clock, **settings)
         made.append(gateway)
-        await gateway.warm_up()
+        if is_warm:
+            await gateway.warm_up()
         return gateway
 
     yield start
