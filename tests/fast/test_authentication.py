@@ -1,5 +1,8 @@
 """Authentication: which keys are let in, what a refusal says, and the limit of failures for each client address."""
 
+import asyncio
+import itertools
+
 import pytest
 from starlette.types import Message
 
@@ -174,6 +177,39 @@ async def test_a_right_key_passes_at_an_address_over_its_limit(start: Start) -> 
     for _ in range(3):
         assert (await gateway.request("GET", READ, key)).status_code == 200
     assert (await gateway.request("GET", READ, garbage)).status_code == 429
+
+
+async def test_wrong_keys_at_once_are_limited_like_those_one_after_another(start: Start, clock: Clock) -> None:
+    gateway = await start(auth_failure_limit="3/minute")
+    unknown = [IssuedKey(ApiKey.generate().reveal(), "", "") for _ in range(10)]
+    asked = [asyncio.create_task(gateway.request("GET", READ, key)) for key in unknown]
+    for answered in itertools.islice(asyncio.as_completed(asked), 9):
+        await answered
+    # Over the limit a key is looked up each second, since it could be right: one still waits for that turn.
+    clock.advance(1)
+    assert sorted([(await one).status_code for one in asked]) == [401] * 3 + [429] * 7
+
+
+async def test_right_keys_at_once_are_no_failures(start: Start) -> None:
+    gateway = await start(auth_failure_limit="1/minute")
+    keys = [gateway.new_key(email=f"user{number}@example.org") for number in range(10)]
+    answers = await asyncio.gather(*(gateway.request("GET", READ, key) for key in keys))
+    assert {answer.status_code for answer in answers} == {200}
+
+
+async def test_one_unknown_key_a_second_is_looked_up_over_the_limit(start: Start, clock: Clock) -> None:
+    gateway = await start(auth_failure_limit="1/minute")
+    assert (await gateway.request("GET", READ, IssuedKey("imc_garbage", "", ""))).status_code == 401
+    new = [gateway.new_key(email=f"user{number}@example.org") for number in range(3)]
+    assert (await gateway.request("GET", READ, new[0])).status_code == 200
+    # The second waits for its turn; the third is refused, since another waits already.
+    second = gateway.exchange(READ, new[1], method="GET")
+    await asyncio.sleep(0)
+    third = await gateway.exchange(READ, new[2], method="GET").answer()
+    assert_problem(third, 429)
+    assert not second.is_over
+    clock.advance(1)
+    assert (await second.answer()).status_code == 200
 
 
 async def test_a_database_that_is_away_is_503_and_no_failure(start: Start) -> None:
