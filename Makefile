@@ -104,7 +104,7 @@ test: install-tests ## run all tests: PROCESSES=3 at a time, then, one by one, t
 	$(BIN)/pytest -m alone || status=1; \
 	exit $$status
 
-# In the order of their folders: what runs in process, then older tests that need no server and do not sleep.
+# What runs in process, and older tests that need no server and take little time.
 FAST_TESTS := tests/fast $(patsubst %,tests/test_%.py,append_only audit batcher cors fair_shares framework_internals \
   history key_reads keys limits lone_commit machine recipes route_table usage_v2)
 
