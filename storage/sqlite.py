@@ -21,7 +21,7 @@ WAITING = (f"busy_timeout={BUSY_TIMEOUT_MS}",)
 # Once another program has held the lock for so long, nobody is kept waiting as long again.
 _IMPATIENT_MS = 250
 # For who must not be kept waiting: neither by another process's lock nor by a checkpoint of the write-ahead log.
-AT_ONCE = ("busy_timeout=0", "wal_autocheckpoint=0")
+NON_BLOCKING = ("busy_timeout=0", "wal_autocheckpoint=0")
 WRITES = "storage_writes"
 
 
