@@ -15,7 +15,7 @@ from storage.database import Database
 from storage.errors import StorageUnavailable
 from storage.group_commit import SECONDS
 from storage.keys import KEY_MEMORY_S, KeyRecord
-from storage.limits import Hit
+from storage.limits import HitRequest
 from storage.memory import Memory
 from storage.policy import UNITS, Decision, Limit
 from storage.rollup import Span, Tally
@@ -91,7 +91,7 @@ class Store:
 
         `kept_s` is the key's `hits_kept_s`: how long the user's hits are kept.
         """
-        asked = Hit(user_id, of_user, cost, self._limit_clock, kept_s)
+        asked = HitRequest(user_id, of_user, cost, self._limit_clock, kept_s)
         if self._redis is not None:
             decision = await _counted("redis", self._redis.hit(asked))
         else:
@@ -101,11 +101,11 @@ class Store:
 
     async def standing(self, user_id: str, of_user: tuple[Limit, ...], cost: int = 0) -> Decision:
         """Where the user stands, and whether `cost` classifications would be admitted; nothing is counted."""
-        asked = Hit(user_id, of_user, cost, self._limit_clock)
+        asked = HitRequest(user_id, of_user, cost, self._limit_clock)
         if self._redis is not None:
             decision = await _counted("redis", self._redis.test(asked))
         else:
-            question = partial(limits.test, asked=asked)
+            question = partial(limits.test, request=asked)
             decision = await _counted("database", self.database.read(question))
         if decision.clock_ran_back:
             # Read as made now with every look, hits would never leave their window; a hit of no cost dates them anew.
