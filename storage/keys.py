@@ -27,11 +27,8 @@ class KeyRecord:
         secret_sha256: the SHA-256 of the key's secret, hexadecimal.
         scopes: what the key allows.
         limits: the user's limits.
-        created_us: when the key was created.
-        expires_us: when the key expires.
-        revoked_us: when the key was revoked.
-        hits_kept_s: how long the user's hits are kept, seconds: the longest window that the user has ever had, at least
-            a day.
+        created_us, expires_us, revoked_us: when the key was created, expires, and was revoked.
+        hits_kept_s: how long hits are kept, seconds: the longest window that the user ever had, at least a day.
     """
 
     key_id: str
@@ -106,17 +103,13 @@ CREATE_USERS_LOCK = 7_361_003
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key to store, and its user. Times are Unix microseconds.
+    """A key to store, and its user. The attributes that `KeyRecord` has too mean the same there.
 
     Attributes:
         email: the user's address; a user is created if none has it.
         limits: the limits that the user must have; None: `default_limits` for a new user, any for an existing one.
         default_limits: the limits of a new user if `limits` is None.
-        key_id: the public id of the key.
-        secret_sha256: the SHA-256 of the key's secret, hexadecimal.
-        scopes: what the key allows.
-        now_us: the time.
-        expires_us: when the key expires; None: never.
+        now_us: the time, Unix microseconds.
     """
 
     email: str
@@ -206,10 +199,7 @@ def of_user(connection: Connection, user_id: str) -> list[KeyRecord]:
 
 
 def retire(connection: Connection, key_id: str, now_us: int, grace_us: int) -> KeyRecord:
-    """Ends the key at once, or after `grace_us` microseconds, but never later than it would have expired anyway.
-
-    Returns:
-        The changed key.
+    """Ends the key at once, or after `grace_us` microseconds, but never later than it expires anyway. Returns the key.
 
     Raises:
         Refused: there is no such key, or it is revoked or expired.

@@ -19,8 +19,8 @@ from storage.sqlite import Transaction
 
 MICROSECONDS = 1_000_000
 # A user's expired hits are deleted once in so many of its hits, in small pieces, so that no request waits for long.
-DELETE_EVERY = 16
-# More are deleted than are added, so that old hits become fewer.
+# More are deleted than were added, so that they become fewer. `limits_redis.lua` has the same numbers.
+_DELETE_EVERY = 16
 _DELETED_PER_HIT = 4
 
 _of_user = hits.c.user_id == bindparam("user")
@@ -68,11 +68,6 @@ class HitRequest:
     cost: int
     clock_us: Callable[[], int] | None
     kept_s: int = UNITS["day"]
-
-
-def max_deleted(cost: int) -> int:
-    """Returns how many expired hits may be deleted at once, after `cost` hits were added."""
-    return _DELETED_PER_HIT * max(DELETE_EVERY, cost)
 
 
 def hit(connection: Transaction, requests: Sequence[HitRequest]) -> Sequence[Decision]:
@@ -162,11 +157,11 @@ class _UserLog:
         return [{"user_id": self._user_id, "seq": number, "at_us": self._now_us} for number in numbers]
 
     def delete_expired(self) -> None:
-        """Deletes some of the hits that need not be kept, once in `DELETE_EVERY` hits. Meanwhile they do no harm."""
-        if self._newest // DELETE_EVERY == (self._newest + self._added) // DELETE_EVERY:
+        """Deletes some of the hits that need not be kept, once in `_DELETE_EVERY` hits. Meanwhile they do no harm."""
+        if self._newest // _DELETE_EVERY == (self._newest + self._added) // _DELETE_EVERY:
             return
         since_us = self._now_us - max(self._kept_s, *self._windows) * MICROSECONDS
-        most = max_deleted(self._added)
+        most = _DELETED_PER_HIT * max(_DELETE_EVERY, self._added)
         self._connection.execute(_delete_expired, {"user": self._user_id, "since": since_us, "most": most})
 
     def _stored_window(self, window_s: int) -> tuple[int, int | None]:

@@ -6,9 +6,7 @@
 -- ARGV[2]  '1': admit and count the request; '0': only read
 -- ARGV[3]  the time; 0: use the clock of Redis
 -- ARGV[4]  the shortest time for which hits are kept
--- ARGV[5]  expired hits are deleted once in so many hits
--- ARGV[6]  the largest number of hits that are deleted at once
--- ARGV[7], ARGV[8], ...  quota and window of each limit
+-- ARGV[5], ARGV[6], ...  quota and window of each limit
 --
 -- Returns the time, '1' if hits lie in the future and stayed there (else ''), then for each limit: the number of hits
 -- in the window, the time of the oldest of them (or ''), and the time of the hit that must leave the window before the
@@ -22,9 +20,9 @@ local cost = tonumber(ARGV[1])
 local counts = ARGV[2] == '1'
 local now = tonumber(ARGV[3])
 local kept = tonumber(ARGV[4])
-local delete_every = tonumber(ARGV[5])
-local max_deleted = tonumber(ARGV[6])
-local FIRST_LIMIT = 7
+local FIRST_LIMIT = 5
+-- As in limits.py.
+local DELETE_EVERY, DELETED_PER_HIT = 16, 4
 
 local function digits(time)
   return string.format('%.0f', time)
@@ -34,6 +32,7 @@ if now == 0 then
   local clock = redis.call('TIME')
   now = clock[1] * 1000000 + clock[2]
 end
+local now_digits = digits(now)
 
 -- A hit in the future counts as made now. Where the request is counted, such hits are set to now for good.
 local newest_number, clock_ran_back = 0, false
@@ -43,8 +42,8 @@ if newest[1] then
   clock_ran_back = tonumber(newest[2]) > now
 end
 if clock_ran_back and counts then
-  for _, number in ipairs(redis.call('ZRANGEBYSCORE', hits, '(' .. digits(now), '+inf')) do
-    redis.call('ZADD', hits, digits(now), number)
+  for _, number in ipairs(redis.call('ZRANGEBYSCORE', hits, '(' .. now_digits, '+inf')) do
+    redis.call('ZADD', hits, now_digits, number)
   end
   clock_ran_back = false
 end
@@ -57,7 +56,7 @@ local function past(time)
 end
 
 -- Count the hits in each window.
-local answer = {digits(now), clock_ran_back and '1' or ''}
+local answer = {now_digits, clock_ran_back and '1' or ''}
 local admitted = true
 local size = redis.call('ZCARD', hits)
 for position = FIRST_LIMIT, #ARGV, 2 do
@@ -82,12 +81,12 @@ end
 
 if counts and admitted and cost > 0 then
   for number = newest_number + 1, newest_number + cost do
-    redis.call('ZADD', hits, digits(now), string.format('%016d', number))
+    redis.call('ZADD', hits, now_digits, string.format('%016d', number))
   end
   -- Expired hits are deleted in small pieces, so that no request waits for long.
-  if math.floor(newest_number / delete_every) ~= math.floor((newest_number + cost) / delete_every) then
+  if math.floor(newest_number / DELETE_EVERY) ~= math.floor((newest_number + cost) / DELETE_EVERY) then
     local expired = redis.call('ZCOUNT', hits, '-inf', '(' .. digits(now - kept))
-    local deleted = math.min(expired, max_deleted)
+    local deleted = math.min(expired, DELETED_PER_HIT * math.max(DELETE_EVERY, cost))
     if deleted > 0 then
       redis.call('ZREMRANGEBYRANK', hits, 0, deleted - 1)
     end

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from storage import redis_faults
-from storage.limits import DELETE_EVERY, MICROSECONDS, HitRequest, max_deleted
+from storage.limits import MICROSECONDS, HitRequest
 from storage.policy import Decision, Standing
 
 TIMEOUT_S = 2.0
@@ -77,8 +77,7 @@ class RedisLimits:
 
 def _arguments(request: HitRequest, counts: bool) -> list[int]:
     now_us = request.clock_us() if request.clock_us else 0
-    kept_us = request.kept_s * MICROSECONDS
-    arguments = [request.cost, int(counts), now_us, kept_us, DELETE_EVERY, max_deleted(request.cost)]
+    arguments = [request.cost, int(counts), now_us, request.kept_s * MICROSECONDS]
     for limit in request.limits:
         arguments += [limit.quota, limit.window_s * MICROSECONDS]
     return arguments
