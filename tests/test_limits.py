@@ -1,4 +1,4 @@
-"""The sliding-window log itself, with a clock of the test's own."""
+"""The sliding-window log, tested with a clock that the test sets."""
 
 import asyncio
 import random
