@@ -1,4 +1,4 @@
-"""docs/architecture.md: the rooms, the order of the middlewares and the files that it names are those of the code."""
+"""Architecture, decisions and CONTRIBUTING: what these pages name is in the code, in the order that they give."""
 
 import ast
 import re
@@ -116,6 +116,15 @@ def test_the_index_of_decisions_lists_every_record() -> None:
         assert re.findall(r"^## (.+)$", text, re.MULTILINE) == ["Context", "Decision", "Price"]
         links = re.findall(r"\]\(([^)#:]+)\)", text)
         assert [link for link in links if not (PROJECT / "docs" / "decisions" / link).is_file()] == []
+
+
+def test_contributing_names_every_room_and_only_commands_that_exist() -> None:
+    page = (PROJECT / "CONTRIBUTING.md").read_text()
+    assert [room for room in LINTER["root_packages"] if f"| `{room}/` |" not in page] == []
+    targets = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", page, re.MULTILINE)) <= targets
+    links = re.findall(r"\]\(([^)#:]+)\)", page)
+    assert [path for path in {*links, *PATH.findall(page)} if "/" in path and not (PROJECT / path).is_file()] == []
 
 
 def test_a_comment_that_names_a_decision_names_one_that_exists() -> None:
