@@ -1,7 +1,6 @@
 """Every setting of the project, read from the environment and `.env` in this one place."""
 
 import re
-from functools import cache
 from ipaddress import ip_network
 from typing import Annotated, Literal
 
@@ -96,9 +95,8 @@ def _origin(written: str) -> str:
     return f"{scheme}://{host}" + (f":{int(port)}" if port and int(port) != _USUAL_PORTS.get(scheme) else "")
 
 
-@cache
 def load_settings() -> Settings:
-    """The settings of this process.
+    """Read the settings from the environment and `.env`.
 
     Raises:
         SettingsError: a value is wrong; the message names the setting, never quotes the value (it may be a secret).
