@@ -118,6 +118,14 @@ def test_the_index_of_decisions_lists_every_record() -> None:
         assert [link for link in links if not (PROJECT / "docs" / "decisions" / link).is_file()] == []
 
 
+def test_every_required_package_has_its_reason() -> None:
+    [record] = (PROJECT / "docs" / "decisions").glob("0033-*.md")
+    lists = [path.read_text() for path in (PROJECT / "requirements").glob("*.in")]
+    required = {name for lines in lists for name in re.findall(r"^([A-Za-z0-9][\w.-]*)", lines, re.MULTILINE)}
+    assert len(required) > 40
+    assert required - set(re.findall(r"`([\w.-]+)`", record.read_text())) == set()
+
+
 def test_contributing_names_every_room_and_only_commands_that_exist() -> None:
     page = (PROJECT / "CONTRIBUTING.md").read_text()
     assert [room for room in LINTER["root_packages"] if f"| `{room}/` |" not in page] == []
