@@ -1,211 +1,100 @@
-"""The service: a gateway that keys, limits and logs every request, and a runner that batches images for the model.
+"""The two BentoML services: a gateway that checks keys, limits and logs, and a runner that computes batches of images.
 
-A request passes, from the outside in: the error envelope, the usage log, authentication, the rate limit, its route.
+A request passes the middlewares from the outside in: error envelope, usage log, authentication, rate limit, limits on
+its body. Then comes its route. `docs/architecture.md` shows the way, file by file.
 """
 
 import asyncio
-import os
-import subprocess
 import sys
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import bentoml
 import numpy as np
-from bentoml._internal.configuration.containers import BentoMLContainer
-from bentoml._internal.server.http.traffic import MaxConcurrencyMiddleware, TimeoutMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
 
-from api import documents, reads, v1, v2
-from api.body_limits import Draining, Intake
+from api import reads, v1, v2
+from api.body_limits import BodyLimits
+from api.draining import Draining
 from api.endpoint import answered
-from api.openapi import Document
-from api.routes import ROUTES
+from api.gateway import Gateway
 from api.schemas import BatchAnswer, BatchUpload, ClassifyAnswer, ClassifyAnswerV2, ClassifyRequest, ClassifyUpload
 from auth.authentication import Authentication
 from auth.failed_logins import FailureLimit
 from auth.rate_limit import RateLimit
 from auth.usage_log import UsageLog
-from configs.settings import PREFIX, SettingsError, load_settings
+from configs.settings import Settings, SettingsError, load_settings
 from inference import gauges
 from inference.classification import Classification
 from inference.runner import EmbeddedRunner, Runner, batch_sizes, predict_timed
 from model import choices
 from model.devices import chosen_engine
-from model.engine import check, load_engine
+from model.engine import Description, Engine, load_engine
 from model.errors import ModelError
 from model.prepare import source
 from model.store import PreparedModel
-from runtime import http_protocol, logs
-from runtime.dispatching import dispatch_when_free, keep_media_types
+from runtime import dispatching, logs
 from runtime.machine import memory_bytes
-from runtime.processes import collect_seldom, end_with_parent, on_end, outlive, refuse_when_ending
-from storage.errors import StorageError, StorageUnavailable
+from runtime.processes import delay_sigterm_until_exited, end_with_parent, freeze_gc, on_sigterm
+from storage.errors import StorageUnavailable
 from storage.policy import Limit
 from storage.store import Store
 from web.cors import CrossOrigin, Preflight
 from web.envelope import Envelope
-from web.matching import Matching
 from web.problem import Problem
 
-# Bodies that one worker holds at a time: as multiples of the largest, and at most such a share of the memory.
+# Request bodies that one worker holds at a time: this many of the largest, and at most this share of the memory.
 BODIES_AT_ONCE, SHARE_OF_MEMORY = 25, 1 / 8
 
-try:
-    settings = load_settings()
-    prepared = source.prepared(settings)
-except (SettingsError, ModelError) as error:
-    sys.exit(f"ERROR: {error}")
-# On a GPU the runner is a service of its own, which several gateways feed; on a CPU the hop costs more than it gives.
-is_embedded = settings.runner == "embedded" or (settings.runner == "auto" and chosen_engine(settings) == "openvino")
-# The start measures it; workers, which come after that, find it in their settings.
-most_in_batch = choices.current(prepared, settings).configuration.batch_size
-store = Store(settings.database_url, settings.redis_url)
-http_protocol.use()
-logs.use(settings.log_format)
-draining = Draining(settings.drain_seconds)
-failures = FailureLimit(Limit.parse(settings.auth_failure_limit), settings.trusted_proxies)
+Load = Callable[[PreparedModel, Settings], tuple[Engine, Description]]
+StandIns = Mapping[type, tuple[type, dict[str, Any]] | None]
 
 
-# The client of `depends()` closes its connections, with requests under way, after 100 requests or 300 s: never, here.
-@bentoml.service(workers=1, runner_connection={"max_requests": 10**9, "max_age": 1e9})
-class ResNetRunner:
-    """Runs the model on batches of images."""
+class Services(NamedTuple):
+    """The two services. BentoML starts the runner beside the gateway where the gateway depends on it."""
 
-    if prepared is not None:
-        # Named here so that `bentoml build` packs it.
-        packed = bentoml.models.BentoModel(prepared.tag)
-
-    def __init__(self) -> None:
-        end_with_parent()
-        assert prepared is not None, "the start prepares a model before it starts a runner"
-        self.engine, self.description = load_engine(prepared, settings)
-
-    @bentoml.on_startup
-    async def end_last(self) -> None:
-        """Begin batches as soon as the engine is free, and answer the gateways until they have ended."""
-        dispatch_when_free()
-        keep_media_types(ResNetRunner)
-        outlive("ImageClassifier")
-        collect_seldom()
-
-    @bentoml.api(batchable=True, max_batch_size=most_in_batch)
-    def predict(self, images: np.ndarray) -> np.ndarray:
-        """uint8, n x height x width x 3 → float32, n x (labels + 1): see `predict_timed`."""
-        return predict_timed(self.engine, images)
-
-    @bentoml.api
-    def describe(self) -> dict[str, Any]:
-        """What the model runs on."""
-        return asdict(self.description)
+    runner: bentoml.Service[Any]
+    gateway: Gateway
 
 
-class Gateway(bentoml.Service):
-    """A BentoML service with the project's table of routes, OpenAPI document and time limit."""
+@dataclass(frozen=True)
+class _Plan:
+    """What both services are built from."""
 
-    def to_asgi(self, is_main: bool = True) -> Matching:
-        app = super().to_asgi(is_main)
-        # BentoML's limits answer outside of the ledger, and in a shape of their own: `Intake` takes over the one, the
-        # bound on the queue stands in for the other.
-        used = {middleware.cls: middleware for middleware in app.user_middleware}
-        if TimeoutMiddleware in used:
-            used[Intake].kwargs["time_limit_s"] = used.pop(TimeoutMiddleware).kwargs["timeout"]
-        used.pop(MaxConcurrencyMiddleware, None)
-        app.user_middleware = [*used.values()]
-        app.router.routes[:] = map(self._called_directly, app.router.routes)
-        # Put first, or BentoML would work it out for every stranger who asks.
-        app.router.routes.insert(0, documents.schema(self.schema()))
-        return Matching(app, ROUTES)
+    settings: Settings
+    load: Load
+    prepared: PreparedModel | None
+    is_embedded: bool
+    max_batch: int
 
-    def _called_directly(self, route: BaseRoute) -> BaseRoute:
-        """Have a route call its endpoint directly: it reads its request and shapes its errors without BentoML.
+    def model(self) -> PreparedModel:
+        assert self.prepared is not None, "the start prepares a model before it starts a worker"
+        return self.prepared
 
-        BentoML's way there takes as much processor time as all of its middlewares together (DECISIONS 56).
-        """
-        method = self.apis.get(getattr(route, "name", ""))
-        if method is None:
-            return route
+    def load_engine(self) -> tuple[Engine, Description]:
+        return self.load(self.model(), self.settings)
 
-        async def call(request: Request) -> Response:
-            return await method.func(bentoml.get_current_service(), request)
+    def embedded_runner(self) -> Runner:
+        return EmbeddedRunner(*self.load_engine(), self.max_batch, batch_sizes(self.max_batch))
 
-        return Route(method.route, call, methods=["POST"])
+    def remote_runner(self, service: Callable[[], Any]) -> Runner:
+        # Imported only here: BentoML's client takes long to load.
+        from inference.remote_runner import RemoteRunner
 
-    @property
-    def openapi_spec(self) -> Document:
-        return reads.document_of(read_routes)
+        return RemoteRunner(lambda: service().to_async, self.max_batch)
+
+    def packed(self) -> bentoml.models.BentoModel | None:
+        """Return what `bentoml build` packs, where a service names it as an attribute."""
+        return None if self.prepared is None else bentoml.models.BentoModel(self.prepared.tag)
 
 
-# Its own probe of the runner would raise where the runner is gone; `__is_ready__` asks it instead.
-@bentoml.service(service_class=Gateway, workers=1, runner_probe={"enabled": False})
-class ImageClassifier:
-    """Image classification: send an image, get its most probable labels."""
+class ClassificationRoutes:
+    """The routes that classify; those that only read are in `api/reads.py`."""
 
-    if prepared is not None:
-        packed = bentoml.models.BentoModel(prepared.tag)
-    if not is_embedded:
-        runner = bentoml.depends(ResNetRunner)
-
-    def __init__(self) -> None:
-        end_with_parent()
-        assert prepared is not None, "the start prepares a model before it starts a gateway"
-        if is_embedded:
-            engine, description = load_engine(prepared, settings)
-            runner: Runner = EmbeddedRunner(engine, description, most_in_batch, batch_sizes(most_in_batch))
-        else:
-            from inference.remote_runner import RemoteRunner
-
-            runner = RemoteRunner(lambda: self.runner.to_async, most_in_batch)
-        self.classification = Classification(runner, prepared, settings)
-
-    @bentoml.on_deployment
-    def prepare() -> None:
-        """Once, before any worker starts: the database has its tables, and there is a model."""
-        # Imported by the start alone: workers need not load what it takes.
-        from model.tune.tuning import measured_apart
-        from storage.migrate import migrate
-
-        if BentoMLContainer.http.cors.enabled.get():
-            sys.exit("ERROR: BentoML's http.cors would answer behind the gate, too late; set CLASSIFIER_CORS_ORIGINS.")
-        try:
-            migrate(settings.database_url)
-            # Workers serve what the start chose, also one that is restarted later.
-            chosen = _chosen_model()
-            os.environ[PREFIX + "PREPARED_MODEL"] = chosen.tag
-            os.environ[PREFIX + "TUNED"] = measured_apart(chosen, settings, Path(__file__).parent).to_json()
-            # The HTTP server of the workers would believe any proxy on this machine; ours are named by a setting.
-            os.environ["FORWARDED_ALLOW_IPS"] = ""
-            refuse_when_ending()
-        except (StorageError, ModelError) as error:
-            sys.exit(f"ERROR: {error}")
-
-    @bentoml.on_startup
-    async def warm_up(self) -> None:
-        """Have the runner answer an image as soon as it is up, rather than when the first caller asks."""
-        self._tasks = [
-            asyncio.create_task(self.classification.warm_up()),
-            asyncio.create_task(gauges.keep_telling(store, self.classification)),
-        ]
-        on_end(draining.begin)
-        collect_seldom()
-
-    @bentoml.on_shutdown
-    async def finish(self) -> None:
-        """Write what the ledger still waits for."""
-        for task in self._tasks:
-            task.cancel()
-        self.classification.close()
-        await store.close()
-
-    async def __is_ready__(self) -> bool:
-        try:
-            await store.ping()
-        except StorageUnavailable:
-            return False
-        return await self.classification.is_ready()
+    classification: Classification
+    most_images: int
 
     @bentoml.api(route="/v1/classify", input_spec=ClassifyRequest, output_spec=ClassifyAnswer)
     @answered
@@ -223,18 +112,127 @@ class ImageClassifier:
     @answered
     async def classify_batch(self, request: Request) -> Response:
         """Classify several images: one entry for each, in order."""
-        return await v2.classify_batch(request, self.classification, settings.max_batch_images)
+        return await v2.classify_batch(request, self.classification, self.most_images)
 
 
-def _chosen_model() -> PreparedModel:
-    # Prepared in a process of its own, which takes torch and transformers away with it when it ends.
-    preparing = [sys.executable, "-m", "model.prepare"]
-    if not source.is_settled(settings) and subprocess.run(preparing, check=False).returncode != 0:
-        sys.exit(1)
-    chosen = source.prepared(settings)
-    assert chosen is not None, "it has just been prepared"
-    check(chosen, settings)
-    return chosen
+def build(settings: Settings, load: Load = load_engine, stand_ins: StandIns | None = None) -> Services:
+    """Build the services for these settings.
+
+    Args:
+        settings: all settings.
+        load: loads the engine; benchmarks and load tests pass one that does nothing, or takes its time.
+        stand_ins: for a middleware, what takes its place, with its options; None leaves it out. For benchmarks.
+
+    Raises:
+        ModelError: the settings name a model that can't be served.
+    """
+    logs.use(settings.log_format)
+    prepared = source.prepared(settings)
+    # On a GPU the runner is a service of its own, which several gateways feed. On a CPU that costs more than it gives.
+    is_embedded = settings.runner == "embedded" or (settings.runner == "auto" and chosen_engine(settings) == "openvino")
+    # The start measures the best size of batches; workers start after that, and find it in their settings.
+    max_batch = choices.current(prepared, settings).configuration.batch_size
+    plan = _Plan(settings, load, prepared, is_embedded, max_batch)
+    store, draining = Store(settings.database_url, settings.redis_url), Draining(settings.drain_seconds)
+    runner = _runner_service(plan)
+    gateway = _gateway_service(plan, runner, store, draining)
+    read_routes = reads.build(store, _classification)
+    gateway.document = reads.document_of(read_routes)
+    gateway.mount_asgi_app(read_routes, path="/")
+    for middleware, options in _middlewares(settings, store, draining):
+        placed = (stand_ins or {}).get(middleware, (middleware, options))
+        if placed is not None:
+            gateway.add_asgi_middleware(placed[0], **placed[1])
+    return Services(runner, gateway)
+
+
+def _runner_service(plan: _Plan) -> bentoml.Service[Any]:
+    # BentoML refuses batches of one.
+    batched = {"batchable": True, "max_batch_size": plan.max_batch} if plan.max_batch > 1 else {}
+
+    # BentoML's client closes a connection after 100 requests or 300 s, also one with requests under way. Never, here.
+    @bentoml.service(workers=1, runner_connection={"max_requests": 10**9, "max_age": 1e9})
+    class ResNetRunner:
+        """Runs the model on batches of images."""
+
+        model = plan.packed()
+
+        def __init__(self) -> None:
+            end_with_parent()
+            self.engine, self.description = plan.load_engine()
+
+        @bentoml.on_startup
+        async def set_up_worker(self) -> None:
+            """Start batches as soon as the engine is free, and answer gateways until they have exited."""
+            dispatching.dispatch_when_free()
+            dispatching.keep_media_types(ResNetRunner)
+            delay_sigterm_until_exited("ImageClassifier")
+            freeze_gc()
+
+        @bentoml.api(**batched)
+        def predict(self, images: np.ndarray) -> np.ndarray:
+            """uint8, n x height x width x 3 → float32, n x (labels + 1): see `predict_timed`."""
+            return predict_timed(self.engine, images)
+
+        @bentoml.api
+        def describe(self) -> dict[str, Any]:
+            """Return what the model runs on."""
+            return asdict(self.description)
+
+    return ResNetRunner
+
+
+def _gateway_service(plan: _Plan, runner_service: bentoml.Service[Any], store: Store, draining: Draining) -> Gateway:
+    # BentoML's own probe of the runner raises where the runner is gone. `__is_ready__` asks the runner instead.
+    @bentoml.service(service_class=Gateway, workers=1, runner_probe={"enabled": False})
+    class ImageClassifier(ClassificationRoutes):
+        """Image classification: send an image, get its most probable labels."""
+
+        model = plan.packed()
+        runner = None if plan.is_embedded else bentoml.depends(runner_service)
+
+        def __init__(self) -> None:
+            end_with_parent()
+            runner = plan.embedded_runner() if plan.is_embedded else plan.remote_runner(lambda: self.runner)
+            self.classification = Classification(runner, plan.model(), plan.settings)
+            self.most_images = plan.settings.max_batch_images
+
+        @bentoml.on_deployment
+        def prepare() -> None:
+            """Create the tables and prepare the model; called once, before any worker starts."""
+            # Imported only here: workers need not load what it takes.
+            from api.start import prepare_start
+
+            prepare_start(plan.settings)
+
+        @bentoml.on_startup
+        async def warm_up(self) -> None:
+            """Have the runner answer an image as soon as it is up, not when the first caller asks."""
+            self._tasks = [
+                asyncio.create_task(self.classification.warm_up()),
+                asyncio.create_task(gauges.keep_telling(store, self.classification)),
+            ]
+            on_sigterm(draining.begin)
+            freeze_gc()
+
+        @bentoml.on_shutdown
+        async def finish(self) -> None:
+            """Write the rows that wait for the usage log."""
+            for task in self._tasks:
+                task.cancel()
+            self.classification.close()
+            await store.close()
+
+        async def __is_ready__(self) -> bool:
+            try:
+                await store.ping()
+            except StorageUnavailable:
+                return False
+            return await self.classification.is_ready()
+
+    made: Any = ImageClassifier
+    assert isinstance(made, Gateway)
+    return made
 
 
 def _classification() -> Classification:
@@ -245,22 +243,31 @@ def _overload(user: str) -> Problem | None:
     return _classification().overload(user)
 
 
-read_routes = reads.build(store, _classification)
-gateway: bentoml.Service = ImageClassifier
-gateway.mount_asgi_app(read_routes, path="/")
-origins = [*filter(None, settings.cors_origins.split(","))]
-# The first is the outermost.
-if origins:
-    gateway.add_asgi_middleware(CrossOrigin, origins=origins)
-gateway.add_asgi_middleware(Envelope)
-if origins:
-    gateway.add_asgi_middleware(Preflight, origins=origins)
-gateway.add_asgi_middleware(UsageLog, store=store)
-gateway.add_asgi_middleware(Authentication, store=store, failures=failures)
-gateway.add_asgi_middleware(RateLimit, store=store, overload=_overload)
-gateway.add_asgi_middleware(
-    Intake,
-    max_bytes=settings.max_body_bytes,
-    max_bytes_at_once=min(BODIES_AT_ONCE * settings.max_body_bytes, int(SHARE_OF_MEMORY * memory_bytes())),
-    draining=draining,
-)
+def _middlewares(settings: Settings, store: Store, draining: Draining) -> list[tuple[type, dict[str, Any]]]:
+    """Return the middlewares with their options, the outermost first."""
+    origins = [*filter(None, settings.cors_origins.split(","))]
+    max_bytes = settings.max_body_bytes
+    return [
+        *([(CrossOrigin, {"origins": origins})] if origins else []),
+        (Envelope, {}),
+        *([(Preflight, {"origins": origins})] if origins else []),
+        (UsageLog, {"store": store}),
+        (Authentication, {"store": store, "failures": FailureLimit(Limit.parse(settings.auth_failure_limit))}),
+        (RateLimit, {"store": store, "overload": _overload}),
+        (
+            BodyLimits,
+            {
+                "max_bytes": max_bytes,
+                "max_bytes_at_once": min(BODIES_AT_ONCE * max_bytes, int(SHARE_OF_MEMORY * memory_bytes())),
+                "draining": draining,
+            },
+        ),
+    ]
+
+
+try:
+    # BentoML finds the services by these names in this module: `service:ImageClassifier`.
+    ResNetRunner, ImageClassifier = build(load_settings())
+except (SettingsError, ModelError) as error:
+    # Every program that imports this module shows an exception with its traceback; this shows one line.
+    sys.exit(f"ERROR: {error}")

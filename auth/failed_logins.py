@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from starlette.types import Scope
 
 from auth.api_key import ApiKey
-from auth.client_address import ClientAddresses
+from auth.client_address import client_of
 from auth.right_keys import RightKeys
 from storage.errors import StorageUnavailable
 from storage.keys import KeyRecord
@@ -43,13 +43,11 @@ class FailureLimit:
 
     Args:
         limit: how many failures an address may have in a window.
-        trusted_proxies: networks whose `X-Forwarded-For` is believed, separated by commas; empty: nobody's.
         clock_s: the time, seconds.
     """
 
-    def __init__(self, limit: Limit, trusted_proxies: str = "", clock_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, limit: Limit, clock_s: Callable[[], float] = time.monotonic) -> None:
         self.limit = limit
-        self.address = ClientAddresses(trusted_proxies).of
         self._clock_s = clock_s
         self._right = RightKeys(clock_s)
         self._failures: OrderedDict[str, _Address] = OrderedDict()
@@ -103,7 +101,7 @@ class FailureLimit:
         return record
 
     def _of(self, scope: Scope) -> "_Address":
-        name = self.address(scope)
+        name = client_of(scope)
         address = self._failures.setdefault(name, _Address(self.limit))
         self._failures.move_to_end(name)
         if len(self._failures) > MOST_ADDRESSES:

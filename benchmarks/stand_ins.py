@@ -36,16 +36,6 @@ class KnownCaller:
         await self.app(scope, receive, send)
 
 
-class Unbounded:
-    """For `Intake`: bodies and times have no bounds."""
-
-    def __init__(self, app: ASGIApp, **_options: Any) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.app(scope, receive, send)
-
-
 class SameId:
     """For `Envelope`: every request has the same id, and answers leave as they are."""
 

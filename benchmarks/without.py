@@ -1,18 +1,15 @@
 """The service with a model that does nothing, and without the layers that `BENCH_WITHOUT` names (see `layers.py`)."""
 
 import os
-import sys
 from typing import Any
 
-import bentoml
 import numpy as np
-import uvicorn.config
 from starlette.requests import Request
 from starlette.responses import Response
 
 import api.endpoint
 from api import v1, v2
-from api.body_limits import Intake
+from api.body_limits import BodyLimits
 from api.endpoint import Endpoint
 from api.requests import JSON, read_body, read_json
 from api.schemas import ClassifyRequest
@@ -22,7 +19,8 @@ from auth.rate_limit import RateLimit
 from auth.usage_log import UsageLog
 from benchmarks import layers
 from benchmarks.peers.null_route import CONSTANT
-from benchmarks.stand_ins import KnownCaller, SameId, Unbounded
+from benchmarks.stand_ins import KnownCaller, SameId
+from configs.settings import load_settings
 from inference.batcher import Predicted
 from inference.classification import Classification
 from inference.decode_pool import Decoders, Done
@@ -31,7 +29,6 @@ from model.images.decode import Decoded
 from web.envelope import Envelope
 
 taken_away = frozenset(filter(None, os.environ["BENCH_WITHOUT"].split(",")))
-uvicorns_own = uvicorn.config.HTTP_PROTOCOLS["auto"]
 
 
 def _is_gone(layer: layers.Layer) -> bool:
@@ -72,30 +69,21 @@ if _is_gone(layers.DECODE):
 if _is_gone(layers.RUNNER):
     EmbeddedRunner.predict = _predict  # type: ignore[method-assign]
 
-from benchmarks.idle import ImageClassifier  # noqa: E402 - it imports the service, which takes what is set above
+# Imported after the patches above: the service takes some of these by name.
+from benchmarks.idle import load_idle  # noqa: E402
+from runtime import http_protocol  # noqa: E402
+from service import build  # noqa: E402, TID251 - what is measured is the service itself
 
 if _is_gone(layers.HTTP):
-    uvicorn.config.HTTP_PROTOCOLS["auto"] = uvicorns_own
-if _is_gone(layers.BOUNDS):
-    # It hands the time limit to what it knows by that name.
-    sys.modules["service"].Intake = Unbounded  # type: ignore[attr-defined]
+    http_protocol.use = lambda: None
 
-# None: nothing stands in its place.
-STAND_INS: dict[type, tuple[layers.Layer, type | None]] = {
+# What stands in the place of each middleware; None: nothing does.
+STAND_INS: dict[type, tuple[layers.Layer, tuple[type, dict[str, Any]] | None]] = {
     RateLimit: (layers.LIMIT, None),
     UsageLog: (layers.USAGE_LOG, None),
-    Authentication: (layers.AUTHENTICATION, KnownCaller),
-    Intake: (layers.BOUNDS, Unbounded),
-    Envelope: (layers.ENVELOPE, SameId),
+    Authentication: (layers.AUTHENTICATION, (KnownCaller, {})),
+    BodyLimits: (layers.BOUNDS, None),
+    Envelope: (layers.ENVELOPE, (SameId, {})),
 }
-gateway: bentoml.Service = ImageClassifier
-assert set(STAND_INS) == {middleware for middleware, _ in gateway.middlewares}
-kept = []
-for middleware, options in gateway.middlewares:
-    layer, stand_in = STAND_INS[middleware]
-    stays = middleware if not _is_gone(layer) else stand_in
-    if stays is not None:
-        kept.append((stays, options))
-gateway.middlewares[:] = kept
-
-__all__ = ["ImageClassifier"]
+taken_out = {middleware: stand_in for middleware, (layer, stand_in) in STAND_INS.items() if _is_gone(layer)}
+ImageClassifier = build(load_settings(), load_idle, taken_out).gateway

@@ -20,7 +20,7 @@ from model.images.formats import read_header
 from model.images.formats.header import Header
 from model.recipe import Recipe
 from runtime.machine import cores, memory_bytes
-from runtime.processes import step_back
+from runtime.processes import lower_priority
 
 # Work, in pixels of a baseline JPEG: what a thread is kept busy with for some 20 ms, and for some 200 ms.
 QUICK_WORK, LARGE_WORK = 2_000_000, 16_000_000
@@ -156,7 +156,7 @@ class _Lane:
     """Threads of one priority, and whose turn it is."""
 
     def __init__(self, name: str, threads: int, slots: int, nice: int) -> None:
-        self._threads = ThreadPoolExecutor(threads, name, initializer=partial(step_back, nice))
+        self._threads = ThreadPoolExecutor(threads, name, initializer=partial(lower_priority, nice))
         self._slots = FairSlots(slots)
 
     async def run(self, user: str, work: Callable[..., T], *arguments: object) -> T:

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
-from bentoml._internal.container import BentoMLContainer
-from bentoml._internal.context import server_context
-from bentoml._internal.utils.metrics import exponential_buckets
+from bentoml import server_context
 from numpy.typing import NDArray
+from prometheus_client import Histogram
 
 from inference.batcher import Batcher, Predicted
 from model.engine import Description, Engine
@@ -68,13 +67,13 @@ class EmbeddedRunner:
 
 
 def batch_sizes(max_batch: int) -> Callable[[int], None]:
-    """Counts the sizes of batches, in the histogram in which BentoML counts those of a runner that is a service."""
-    histogram = BentoMLContainer.metrics_client.get().Histogram(
-        namespace="bentoml_service",
-        name="adaptive_batch_size",
-        documentation="Service adaptive batch size",
-        labelnames=["runner_name", "worker_index", "method_name", "service_version", "service_name"],
-        buckets=exponential_buckets(1, 2, max_batch),
+    """Return a function that counts the size of a batch, in the histogram that BentoML has for a runner service."""
+    powers = [2**power for power in range(max_batch.bit_length()) if 2**power < max_batch]
+    histogram = Histogram(
+        "bentoml_service_adaptive_batch_size",
+        "Service adaptive batch size",
+        ["runner_name", "worker_index", "method_name", "service_version", "service_name"],
+        buckets=[*powers, max_batch],
     )
     counted = histogram.labels(
         runner_name="ResNetRunner",

@@ -2,16 +2,16 @@
 
 import time
 
-import model.engine
-from configs.settings import Settings
+from configs.settings import Settings, load_settings
 from model.engine import Description, Engine, Images, Probabilities, load_engine
 from model.store import PreparedModel
+from service import build  # noqa: TID251 - the service itself, with that engine
 
 SLEEPS_S = 0.5
 
 
 class SlowedEngine:
-    """Computes what another engine does, but not before it has slept."""
+    """Computes what another engine does, but sleeps first."""
 
     def __init__(self, engine: Engine) -> None:
         self.name, self.precision, self.streams = engine.name, engine.precision, engine.streams
@@ -22,13 +22,9 @@ class SlowedEngine:
         return self._engine.predict(images, together)
 
 
-def _load(prepared: PreparedModel, settings: Settings) -> tuple[SlowedEngine, Description]:
+def _load(prepared: PreparedModel, settings: Settings) -> tuple[Engine, Description]:
     engine, description = load_engine(prepared, settings)
     return SlowedEngine(engine), description
 
 
-model.engine.load_engine = _load
-
-from service import ImageClassifier  # noqa: E402, TID251 - the service itself, with that engine
-
-__all__ = ["ImageClassifier"]
+ImageClassifier = build(load_settings(), _load).gateway

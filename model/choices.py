@@ -15,12 +15,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from bentoml._internal.configuration.containers import BentoMLContainer
-
 from configs.settings import Settings
 from model.configuration import Choice, choice_from_json, default_choice
 from model.devices import chosen_engine, gpus, has_cuda
 from model.store import PreparedModel
+from runtime import bentoml_config
 from runtime.machine import cores
 
 logger = logging.getLogger("bentoml.classifier")
@@ -80,7 +79,7 @@ def current(prepared: PreparedModel | None, settings: Settings) -> Choice:
 def _places(prepared: PreparedModel, made_for: dict[str, Any]) -> Iterator[Path]:
     digest = hashlib.sha256(json.dumps(made_for, sort_keys=True).encode()).hexdigest()[:16]
     yield prepared.folder / PATTERN.replace("*", digest)
-    yield Path(BentoMLContainer.bentoml_home.get()) / _FOLDER / PATTERN.replace("*", digest)
+    yield bentoml_config.home() / _FOLDER / PATTERN.replace("*", digest)
 
 
 def _read(path: Path, made_for: dict[str, Any]) -> Choice | None:

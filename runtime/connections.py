@@ -1,4 +1,4 @@
-"""The connections of a worker: how many there may be, which goes for a newcomer, and a look at each every second."""
+"""Limits the open connections of a worker: closes the longest idle one for a new one, and checks timeouts."""
 
 import asyncio
 import resource
@@ -9,90 +9,90 @@ from weakref import WeakKeyDictionary
 from uvicorn.server import ServerState
 
 MOST_OPEN = 1_000
-# Those that have their last answer, and are still sending.
-MOST_LEAVING = 100
-# Files that a worker has open beside its callers' connections: the database, the log, the model.
+# Connections in a lingering close.
+MOST_LINGERING = 100
+# Open files of a worker that are not callers' connections: the database, the log, the model.
 OTHER_FILES = 256
 _of_servers: WeakKeyDictionary[ServerState, "Connections"] = WeakKeyDictionary()
 
 
 class Connection(Protocol):
-    """What `Connections` needs of a connection."""
+    """The part of a connection that `Connections` uses."""
 
-    def cut(self) -> None:
-        """Close it at once."""
+    def abort(self) -> None:
+        """Close the connection at once."""
 
-    def look_after(self) -> None:
-        """Close it, where what it waits for has taken too long."""
+    def check_timeouts(self) -> None:
+        """Close the connection if it has waited too long for something."""
 
 
 class Connections:
-    """Knows which connections are idle, in the order in which they became so, and which are leaving.
+    """Keeps the idle and the lingering connections, each in the order in which they became so.
 
-    Idle is a connection that waits for a request, or for the rest of its headers. A leaving one has its last answer.
+    A connection is idle while it waits for a request or for the rest of its headers. It lingers after its last answer.
 
     Args:
-        server: uvicorn's own account of what is open.
-        most: how many may be open, without those that are leaving.
+        server: uvicorn's state, which holds all open connections.
+        most: the most connections that may be open; lingering ones are not counted.
     """
 
     def __init__(self, server: ServerState, most: int) -> None:
         self._server = server
         self._most = most
         self._idle: OrderedDict[Connection, None] = OrderedDict()
-        self._leaving: OrderedDict[Connection, None] = OrderedDict()
+        self._lingering: OrderedDict[Connection, None] = OrderedDict()
         self._is_ticking = False
-        # Seconds in which the event loop was there to read: a worker that stood still blames no caller for it.
+        # Seconds in which the event loop ran. While a worker is stopped, no timeout of a caller passes.
         self.now_s = 0
 
     def admit(self, connection: Connection) -> bool:
-        """Take in a new connection, which counts as idle; false where all are busy."""
+        """Add a new connection, which counts as idle; return False if all connections are busy."""
         self._idle[connection] = None
         if not self._is_ticking:
             self._is_ticking = True
             asyncio.get_running_loop().call_later(1, self._tick)
-        if len(self._server.connections) - len(self._leaving) > self._most:
+        if len(self._server.connections) - len(self._lingering) > self._most:
             longest_idle = next(iter(self._idle))
             if longest_idle is connection:
                 return False
             self.forget(longest_idle)
-            longest_idle.cut()
+            longest_idle.abort()
         return True
 
     def is_idle(self, connection: Connection) -> None:
-        """It has had its answers, and waits for its next request."""
-        self._leaving.pop(connection, None)
+        """Note that a connection waits for its next request."""
+        self._lingering.pop(connection, None)
         self._idle[connection] = None
 
     def is_busy(self, connection: Connection) -> None:
-        """A request of it is under way."""
+        """Note that a connection has a request under way."""
         self._idle.pop(connection, None)
 
-    def is_leaving(self, connection: Connection) -> None:
-        """It has its last answer, and is given time to read it."""
+    def is_lingering(self, connection: Connection) -> None:
+        """Note that a connection has its last answer, and lingers."""
         self._idle.pop(connection, None)
-        self._leaving[connection] = None
-        if len(self._leaving) > MOST_LEAVING:
-            longest, _ = self._leaving.popitem(last=False)
-            longest.cut()
+        self._lingering[connection] = None
+        if len(self._lingering) > MOST_LINGERING:
+            longest, _ = self._lingering.popitem(last=False)
+            longest.abort()
 
     def forget(self, connection: Connection) -> None:
-        """It is closed."""
+        """Remove a closed connection."""
         self._idle.pop(connection, None)
-        self._leaving.pop(connection, None)
+        self._lingering.pop(connection, None)
 
     def _tick(self) -> None:
-        # One timer for all of them: one for each request would cost more than the rest of what is done here.
+        # One timer for all connections: a timer for each request would cost more than everything else here.
         self.now_s += 1
         for connection in cast(list[Connection], list(self._server.connections)):
-            connection.look_after()
+            connection.check_timeouts()
         self._is_ticking = bool(self._server.connections)
         if self._is_ticking:
             asyncio.get_running_loop().call_later(1, self._tick)
 
 
 def of(server: ServerState) -> Connections:
-    """Those of that server."""
+    """Return the connections of a server; made at the first call."""
     if server not in _of_servers:
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         most = MOST_OPEN if files == resource.RLIM_INFINITY else max(1, min(MOST_OPEN, files - OTHER_FILES))
@@ -100,8 +100,8 @@ def of(server: ServerState) -> Connections:
     return _of_servers[server]
 
 
-def allow_files() -> None:
-    """Have this process open as many files as it may need; many systems give 1,024 unless asked."""
+def raise_file_limit() -> None:
+    """Raise the limit of open files to what this process may need; many systems start with 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * MOST_OPEN if hard == resource.RLIM_INFINITY else min(2 * MOST_OPEN, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

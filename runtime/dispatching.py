@@ -1,20 +1,21 @@
-"""BentoML's batching in a runner that is a service of its own: when a batch begins, and what an answer costs."""
+"""Changes how BentoML batches in a runner service: when a batch starts, and what an answer costs."""
 
 import bentoml
 from bentoml._internal.marshal.dispatcher import Optimizer
 
 
 def dispatch_when_free() -> None:
-    """Have a batch begin as soon as the engine is free, with all that waits by then.
+    """Start a batch as soon as the engine is free, with all requests that wait by then.
 
-    BentoML would hold a lone caller back for about as long as callers waited of late, in the hope of company: after
-    load, for ten times what the engine takes. Company comes by itself while the engine is busy. Its dispatcher reads
-    that time from `Optimizer.wait`, which it works out anew every few seconds; here it is always zero.
+    BentoML delays a single request, so that others may join its batch. It takes the delay from the waiting times of the
+    last requests: after load, ten times what the engine needs. Requests gather anyway while the engine is busy.
+    BentoML's dispatcher reads the delay from `Optimizer.wait`, and computes it every few seconds. This makes it zero;
+    there is no setting for it.
     """
     Optimizer.wait = property(lambda _optimizer: 0.0, lambda _optimizer, _learned_s: None)
 
 
 def keep_media_types(service: "bentoml.Service[object]") -> None:
-    """Work out the media type of each endpoint's answers now: BentoML would make its JSON schema for each answer."""
+    """Compute the media type of each endpoint once: BentoML builds a JSON schema for every answer to find it."""
     for method in service.apis.values():
         method.output_spec.media_type = method.output_spec.mime_type()

@@ -1,6 +1,8 @@
-"""What uvicorn reads of HTTP, within bounds: requests whose headers are small, and complete in time, and not too many.
+"""Limits what a connection may send: the size of headers, the time for them, and the number of waiting requests.
 
-What is no HTTP, or goes beyond the bounds, is told in a problem: no application is asked.
+Requests that are no valid HTTP, or exceed a limit, are answered with a problem here. No application sees them.
+uvicorn has no settings for these limits, so its protocol class is extended; `tests/test_framework_internals.py` checks
+what this relies on.
 """
 
 import asyncio
@@ -10,8 +12,8 @@ import httptools
 import uvicorn.config
 from uvicorn.protocols.http.flow_control import FlowControl
 
-from runtime import connections
-from runtime.lingering_close import PartingProtocol
+from runtime import connections as open_connections
+from runtime.lingering_close import LingeringProtocol
 from web.matching import IS_HANDSHAKE
 from web.problem import Problem, unavailable
 
@@ -19,7 +21,7 @@ MOST_HEAD_BYTES = 32 * 1024
 MOST_HEADERS = 100
 MOST_WAITING = 8
 HEAD_WITHIN_S = 10
-# Bytes of framing that a byte of a chunked body may bring along: a chunk of one byte has five.
+# Bytes of chunk headers allowed for each byte of a chunked body; a chunk of one byte has five.
 FRAMING_FOR_A_BYTE = 16
 _END_OF_HEAD = b"\r\n\r\n"
 
@@ -45,42 +47,42 @@ def _all_busy() -> Problem:
     return unavailable("Too many connections are open; send the request again shortly.", kind="overload")
 
 
-class BoundedProtocol(PartingProtocol):
-    """uvicorn's protocol, which takes no more of a request's headers, nor more requests at a time, than it must.
+class LimitedProtocol(LingeringProtocol):
+    """uvicorn's HTTP protocol with limits on headers and on pipelined requests.
 
-    What arrives is handed to the parser in pieces that end where headers end, so that each bound is seen when it is
-    passed, and requests beyond those that may wait stay unread.
+    Data goes to the parser in pieces that end where headers end. So each limit is checked before the next piece, and
+    requests beyond `MOST_WAITING` stay unread.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.headers = []
-        # Bytes that are no body: of the request line and headers, then of chunks' lengths, extensions and trailers.
+        # Bytes that are not body: the request line and headers, then chunk sizes, chunk extensions and trailers.
         self._framing_bytes = 0
         self._body_left = 0
-        # Whether the request whose head is being read again asked to become a WebSocket.
+        # Whether the request whose head is parsed again asked for a WebSocket.
         self._is_handshake = False
         self._held = b""
-        # What is to be told once the requests before have their answers.
+        # The problem to send once the requests before it are answered.
         self._refusal: Problem | None = None
-        self._waits_since_s = self.open.now_s
+        self._waits_since_s = self.registry.now_s
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
         self.flow = self._flow = _Flow(transport)
-        if not self.open.admit(self):
-            self.part(_all_busy())
+        if not self.registry.admit(self):
+            self.close_after(_all_busy())
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
-        if self.throws_away(data) or self._refusal is not None:
+        if self.discards(data) or self._refusal is not None:
             return
         if self._held:
             self._held += data
             return
         if not self.is_in_request and self._framing_bytes == 0 and self.cycle is not None:
-            self._waits_since_s = self.open.now_s
+            self._waits_since_s = self.registry.now_s
         self._take(data)
 
     def _take(self, data: bytes) -> None:
@@ -88,8 +90,8 @@ class BoundedProtocol(PartingProtocol):
         while start < len(data):
             if len(self.pipeline) >= MOST_WAITING:
                 return self._hold(data[start:])
-            end = self._end_of_piece(data, start)
-            taken = self._feed(data[start:end])
+            close = self._end_of_piece(data, start)
+            taken = self._feed(data[start:close])
             if taken is None:
                 return
             start += taken
@@ -102,7 +104,7 @@ class BoundedProtocol(PartingProtocol):
         return min(most, len(data)) if end < 0 else end + len(_END_OF_HEAD)
 
     def _feed(self, piece: bytes) -> int | None:
-        """How many bytes the parser took; None where it is to get no others."""
+        """Feed the parser; return how many bytes it took, or None where it must get no more."""
         self._framing_bytes += len(piece)
         taken = len(piece)
         try:
@@ -121,7 +123,7 @@ class BoundedProtocol(PartingProtocol):
         return taken
 
     def _without_upgrade(self) -> bytes:
-        """The head of a request again, for a new parser: this one takes the rest for another protocol."""
+        """Return the head of a request without `Upgrade`, for a new parser: this one stops at an upgrade."""
         method, version = self.parser.get_method(), self.parser.get_http_version()
         line = b"%s %s HTTP/%s" % (method, self.url, version.encode())
         kept = [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
@@ -170,21 +172,21 @@ class BoundedProtocol(PartingProtocol):
         super().on_message_complete()
 
     def _wrong(self) -> Problem:
-        """What is wrong with what the parser does not take."""
+        """Return the problem with what the parser refused."""
         if len(self.headers) > MOST_HEADERS:
             return _too_large()
         return _http_2() if self.is_in_request and self.parser.get_method() == b"PRI" else _not_http()
 
     def _refuse(self, problem: Problem) -> None:
-        """Tell the caller, behind the answers to the requests before; nothing more is read."""
+        """Send a problem after the answers to the requests before it; read nothing more."""
         if self.is_in_body and not self.pipeline:
-            self.part(None if self.cycle.response_started else problem)
+            self.close_after(None if self.cycle.response_started else problem)
         elif self.is_answering():
             self._refusal = problem
             if self.is_in_body:
                 self.pipeline.popleft()
         else:
-            self.part(problem)
+            self.close_after(problem)
 
     def _hold(self, data: bytes) -> None:
         self._held, self._flow.is_held = data, True
@@ -193,40 +195,40 @@ class BoundedProtocol(PartingProtocol):
     def on_response_complete(self) -> None:
         """See uvicorn."""
         super().on_response_complete()
-        if self.pipeline or self.is_parting:
+        if self.pipeline or self.is_last_answer_sent:
             return
         if self._held:
             held, self._held, self._flow.is_held = self._held, b"", False
             self._take(held)
         elif self._refusal is not None and not self.is_answering():
-            self.part(self._refusal)
+            self.close_after(self._refusal)
 
-    def rest(self) -> None:
-        """See `PartingProtocol`."""
-        super().rest()
-        self._waits_since_s = self.open.now_s
+    def become_idle(self) -> None:
+        """See `LingeringProtocol`."""
+        super().become_idle()
+        self._waits_since_s = self.registry.now_s
 
-    def look_after(self) -> None:
-        """Let go of a caller who sends no request, or never the whole of its headers."""
-        super().look_after()
-        if self.is_answering() or self.is_leaving or self.transport.is_closing():
+    def check_timeouts(self) -> None:
+        """Close a connection that sends no request, or takes too long over its headers."""
+        super().check_timeouts()
+        if self.is_answering() or self.is_lingering or self.transport.is_closing():
             return
-        waits_s = self.open.now_s - self._waits_since_s
+        waits_s = self.registry.now_s - self._waits_since_s
         if self.is_in_request or self._framing_bytes:
             if waits_s > HEAD_WITHIN_S:
-                self.part(_too_slow())
+                self.close_after(_too_slow())
         elif waits_s > (HEAD_WITHIN_S if self.cycle is None else self.timeout_keep_alive):
             self.transport.close()
 
 
 def _with_path(target: bytes) -> bytes:
-    """The target of a request, whose path may be left out where it names the host (RFC 9112, 3.2.2)."""
+    """Return a request target with a path, which may be missing where the target names the host (RFC 9112, 3.2.2)."""
     parsed = httptools.parse_url(target)
     return target if parsed.path is not None else b"/" + (b"?" + parsed.query if parsed.query else b"")
 
 
 class _Flow(FlowControl):
-    """uvicorn's flow control, which does not read on while requests that were read are held back."""
+    """uvicorn's flow control, which stays paused while data that was read is held back."""
 
     is_held = False
 
@@ -236,6 +238,6 @@ class _Flow(FlowControl):
 
 
 def use() -> None:
-    """Have every server of this process speak so; BentoML lets none of its settings name a protocol."""
-    connections.allow_files()
-    uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{BoundedProtocol.__name__}"
+    """Make every uvicorn server of this process use the protocol. BentoML has no setting for it."""
+    open_connections.raise_file_limit()
+    uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{LimitedProtocol.__name__}"

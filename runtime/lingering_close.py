@@ -1,7 +1,7 @@
-"""How a connection ends: so that the last answer also reaches a caller who is still sending, and reads afterwards.
+"""Closes connections so that the last answer also reaches a caller who is still sending its request body.
 
-To close a connection with bytes unread resets it, and what the caller has not read yet is lost. So what is left of a
-body is taken in and thrown away, within bounds of bytes and time, once the answer has left (RFC 9112, 9.6).
+Closing a connection with unread bytes resets it, and the caller loses what it has not read yet. So after the answer,
+the rest of the body is read and discarded, within limits of bytes and time: a lingering close (RFC 9112, 9.6).
 """
 
 import asyncio
@@ -10,39 +10,39 @@ from typing import Any, cast
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from runtime import connections
+from runtime import connections as open_connections
 from web import request_id, security_headers
 from web.problem import Problem
 
-MOST_LEFT_BYTES = 128 * 1024 * 1024
-LEFT_WITHIN_S = 30
+MOST_DISCARDED_BYTES = 128 * 1024 * 1024
+LINGER_S = 30
 SILENT_S = 5
-# Once the worker is told to end.
-ENDS_WITHIN_S = 3
-# Until a caller who reads nothing of an answer is let go.
+# After the worker got SIGTERM.
+LINGER_AT_SHUTDOWN_S = 3
+# Until a connection is closed whose caller reads nothing of its answer.
 UNREAD_S = 20
-_LEAVE_TO_SEND = b"HTTP/1.1 100 Continue\r\n\r\n"
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class PartingProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which takes in what is left of a body after its answer, and waits for no caller forever."""
+class LingeringProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol with a lingering close, and time limits for callers who do not read."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.open = connections.of(self.server_state)
-        # Whether a request has begun, and whether its headers are complete, and it is not.
+        self.registry = open_connections.of(self.server_state)
+        # Whether a request has begun; and whether its headers are complete but its body is not.
         self.is_in_request = False
         self.is_in_body = False
-        # Whether the last answer is given: whatever comes is thrown away.
-        self.is_parting = False
+        # Whether the last answer was sent: all further data is discarded.
+        self.is_last_answer_sent = False
         self._answered: RequestResponseCycle | None = None
-        # Whether what comes is the rest of a body behind its answer, or all that comes behind the last one.
-        self.is_leaving = False
-        self._is_told_to_end = False
-        self._left_bytes = 0
-        self._left_by_s = 0
-        self._heard_s = 0
-        # What was not taken of the answer, and since when.
+        # Whether arriving data is discarded: the rest of a body after its answer, or all data after the last answer.
+        self.is_lingering = False
+        self._is_shutting_down = False
+        self._discarded_bytes = 0
+        self._linger_until_s = 0
+        self._last_received_s = 0
+        # Bytes of the answer that the caller has not read, and since when.
         self._unsent_bytes = 0
         self._unsent_since_s = 0
 
@@ -53,45 +53,45 @@ class PartingProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
-        self.open.forget(self)
+        self.registry.forget(self)
         super().connection_lost(exc)
-        self._tell_the_request()
-        # Nothing may hold the two together: garbage is collected seldom.
+        self._disconnect_request()
+        # Breaks a reference cycle: garbage is collected seldom (see `freeze_gc`).
         self._answers.close = self.transport.close
 
-    def part(self, problem: Problem | None = None) -> None:
-        """Give the last answer, say that there is no other, and throw away what still comes."""
-        if self.is_parting or self.transport.is_closing():
+    def close_after(self, problem: Problem | None = None) -> None:
+        """Send the last answer, if there is one, end our side of the connection, and discard what still arrives."""
+        if self.is_last_answer_sent or self.transport.is_closing():
             return
-        self.is_parting = True
+        self.is_last_answer_sent = True
         if problem is not None:
-            self.transport.write(self._written(problem))
+            self.transport.write(self._bytes_of(problem))
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self._tell_the_request()
+        self._disconnect_request()
         self.flow.resume_reading()
-        self._leave()
+        self._linger()
 
     def is_answering(self) -> bool:
-        """Whether a request is under way."""
+        """Return whether a request is being answered."""
         return self._answered is not None and not self._answered.response_complete
 
-    def end(self) -> None:
-        """Close the connection behind an answer, as soon as that does no harm."""
+    def close(self) -> None:
+        """Close the connection after an answer; with a lingering close where the caller may still be sending."""
         if self.is_in_request or self.pipeline:
-            self.part()
+            self.close_after()
         else:
             self.transport.close()
 
-    def throws_away(self, data: bytes) -> bool:
-        """Whether data that came is of no interest any more; it is counted either way."""
-        if self.is_leaving:
-            self._heard_s = self.open.now_s
-            self._left_bytes += len(data)
-            if self._left_bytes > MOST_LEFT_BYTES:
-                self.cut()
+    def discards(self, data: bytes) -> bool:
+        """Count data that arrived; return whether it must be discarded."""
+        if self.is_lingering:
+            self._last_received_s = self.registry.now_s
+            self._discarded_bytes += len(data)
+            if self._discarded_bytes > MOST_DISCARDED_BYTES:
+                self.abort()
                 return True
-        return self.is_parting
+        return self.is_last_answer_sent
 
     def on_headers_complete(self) -> None:
         """See uvicorn: a request begins."""
@@ -99,76 +99,78 @@ class PartingProtocol(HttpToolsProtocol):
         answers = _ExpectedAnswers(self._answers, self.cycle) if self.expect_100_continue else self._answers
         self.cycle.transport = cast(asyncio.Transport, answers)
         self.is_in_body = True
-        self.open.is_busy(self)
+        self.registry.is_busy(self)
 
     def on_message_complete(self) -> None:
-        """See uvicorn: a request is received to its end."""
+        """See uvicorn: a request was received completely."""
         super().on_message_complete()
         self.is_in_request = self.is_in_body = False
-        if self.is_leaving and not self.is_parting:
-            self.rest()
+        if self.is_lingering and not self.is_last_answer_sent:
+            self.become_idle()
 
     def on_response_complete(self) -> None:
-        """See uvicorn, which has a timer for each answer here; `look_after` stands in for it."""
+        """See uvicorn. It starts a timer for each answer here; `check_timeouts` replaces those timers."""
         self.server_state.total_requests += 1
-        if self.is_parting or self.transport.is_closing():
+        if self.is_last_answer_sent or self.transport.is_closing():
             return
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         elif self.is_in_body:
-            self._leave()
+            self._linger()
         else:
-            self.rest()
+            self.become_idle()
 
-    def rest(self) -> None:
-        """Wait for the next request."""
-        self.is_leaving = False
-        self.open.is_idle(self)
+    def become_idle(self) -> None:
+        """Wait for the next request of the connection."""
+        self.is_lingering = False
+        self.registry.is_idle(self)
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """Close the connection at once."""
         self.transport.abort()
 
     def shutdown(self) -> None:
-        """See uvicorn: the worker is told to end."""
-        self._is_told_to_end = True
-        if not self.is_leaving:
+        """See uvicorn: the worker shuts down."""
+        self._is_shutting_down = True
+        if not self.is_lingering:
             return super().shutdown()
-        self.part()
-        self._left_by_s = min(self._left_by_s, self.open.now_s + ENDS_WITHIN_S)
+        self.close_after()
+        self._linger_until_s = min(self._linger_until_s, self.registry.now_s + LINGER_AT_SHUTDOWN_S)
 
-    def look_after(self) -> None:
-        """Let go of a caller who has had long enough to send what is left, or to read the answer."""
-        now_s = self.open.now_s
-        if self.is_leaving and (now_s > self._left_by_s or now_s - self._heard_s > SILENT_S):
-            return self.cut()
+    def check_timeouts(self) -> None:
+        """Abort a connection that lingers too long, or whose caller does not read its answer."""
+        now_s = self.registry.now_s
+        if self.is_lingering and (now_s > self._linger_until_s or now_s - self._last_received_s > SILENT_S):
+            return self.abort()
         unsent_bytes = self.transport.get_write_buffer_size()
-        # A closed connection is still there for the rest of its answer: that it is read at all is not enough for it.
+        # A closing connection exists only until its answer is sent: slow reading does not extend its time.
         if unsent_bytes == 0 or (unsent_bytes != self._unsent_bytes and not self.transport.is_closing()):
             self._unsent_since_s = now_s
-        elif now_s - self._unsent_since_s > (ENDS_WITHIN_S if self._is_told_to_end else UNREAD_S):
-            self.cut()
+        elif now_s - self._unsent_since_s > (LINGER_AT_SHUTDOWN_S if self._is_shutting_down else UNREAD_S):
+            self.abort()
         self._unsent_bytes = unsent_bytes
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answered = cycle
         super()._start_asgi_task(cycle, app)
 
-    def _tell_the_request(self) -> None:
-        # uvicorn tells the latest one; of several, another may be under way.
+    def _disconnect_request(self) -> None:
+        # uvicorn disconnects the latest request; of several pipelined ones, an earlier one may be under way.
         if self._answered is not None and not self._answered.response_complete:
             self._answered.disconnected = True
             self._answered.message_event.set()
 
-    def _leave(self) -> None:
-        if not self.is_leaving:
-            self.is_leaving, self._left_bytes = True, 0
-            self._heard_s = self.open.now_s
-            self._left_by_s = self._heard_s + (ENDS_WITHIN_S if self._is_told_to_end else LEFT_WITHIN_S)
-            self.open.is_leaving(self)
+    def _linger(self) -> None:
+        if not self.is_lingering:
+            self.is_lingering, self._discarded_bytes = True, 0
+            self._last_received_s = self.registry.now_s
+            self._linger_until_s = self._last_received_s + (
+                LINGER_AT_SHUTDOWN_S if self._is_shutting_down else LINGER_S
+            )
+            self.registry.is_lingering(self)
 
-    def _written(self, problem: Problem) -> bytes:
+    def _bytes_of(self, problem: Problem) -> bytes:
         shown = request_id.new()
         response = problem.response(shown)
         headers = [
@@ -183,18 +185,18 @@ class PartingProtocol(HttpToolsProtocol):
 
 
 class _Answers:
-    """What a request's answer is written to: the connection, which is not closed while its caller still sends."""
+    """The transport that an answer is written to; closing it does a lingering close."""
 
-    def __init__(self, protocol: PartingProtocol) -> None:
+    def __init__(self, protocol: LingeringProtocol) -> None:
         self.write = protocol.transport.write
         self.is_closing = protocol.transport.is_closing
-        self.close = protocol.end
+        self.close = protocol.close
 
 
 class _ExpectedAnswers:
-    """The same for a caller who waits for leave to send its body (`Expect: 100-continue`).
+    """The transport for a request with `Expect: 100-continue`.
 
-    Where it never gets leave, nobody can tell whether the body comes: the connection can serve no other request.
+    Where 100 Continue was never sent, nobody knows whether the body will follow: the connection is then closed.
     """
 
     def __init__(self, answers: _Answers, cycle: RequestResponseCycle) -> None:
@@ -206,7 +208,7 @@ class _ExpectedAnswers:
         cycle.keep_alive = False
 
     def write(self, data: bytes) -> None:
-        if data == _LEAVE_TO_SEND:
+        if data == _CONTINUE:
             self._cycle.keep_alive = self._keeps_alive
         self._cycle.transport = cast(asyncio.Transport, self._answers)
         self._answers.write(data)

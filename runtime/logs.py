@@ -1,4 +1,4 @@
-"""How lines of the log are written: for people to read, as BentoML does, or as JSON for machines, a document a line."""
+"""Formats log lines: as text, as BentoML does, or as JSON, one object a line."""
 
 import json
 import logging
@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from bentoml._internal.context import server_context
+from bentoml import server_context
 
 from web import request_id
 
-# Those that BentoML and its HTTP server give handlers, beside the root.
+# The loggers to which BentoML and uvicorn add handlers, and the root.
 _WITH_HANDLERS = ("", "bentoml", "uvicorn.error", "circus")
-# What they say of a request is told to its caller, in words of our own.
-_UNHEARD = ("python_multipart",)
+# The caller gets what these log, in an error of ours.
+_SILENCED = ("python_multipart",)
 
 
 class JsonLines(logging.Formatter):
@@ -41,8 +41,8 @@ class JsonLines(logging.Formatter):
 
 
 def use(log_format: str) -> None:
-    """Have every handler of this process write "text", as it does by itself, or "json"."""
-    for name in _UNHEARD:
+    """Set the format of every log handler of this process: "text", which is BentoML's, or "json"."""
+    for name in _SILENCED:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if log_format == "json":
         for handler in _handlers():

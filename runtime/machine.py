@@ -1,4 +1,4 @@
-"""What of the machine this process may use."""
+"""Reads how many processors and how much memory this process may use."""
 
 import math
 import os
@@ -11,15 +11,15 @@ _MEMORY = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.
 
 
 def cores() -> int:
-    """The processors that this process may run on, or, if that is less, what its container is allowed of them."""
+    """Return the number of processors that this process may run on, or its container's limit if that is lower."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(available, math.ceil(_quota() or available)))
 
 
 def _quota() -> float | None:
-    """The processors' worth of time that the container may use; None where there is no limit.
+    """Return the processor time that the container may use, in processors; None if there is no limit.
 
-    As https://docs.kernel.org/admin-guide/cgroup-v2.html (`cpu.max`) and its predecessor have it.
+    Source: https://docs.kernel.org/admin-guide/cgroup-v2.html (`cpu.max`), and cgroup version 1.
     """
     try:
         if _CGROUP_2.exists():
@@ -32,7 +32,7 @@ def _quota() -> float | None:
 
 
 def memory_bytes() -> int:
-    """The memory of the machine, or, if that is less, what its container is allowed of it (`memory.max`)."""
+    """Return the memory of the machine, bytes, or its container's limit if that is lower (`memory.max`)."""
     installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for path in _MEMORY:
         try:

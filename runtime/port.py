@@ -1,16 +1,16 @@
-"""Tells before a server starts whether it can listen where it is asked to: `python -m runtime.port HOST PORT`."""
+"""Checks before a start whether a server can listen on a host and port: `python -m runtime.port HOST PORT`."""
 
 import errno
 import socket
 import sys
 import time
 
-# A server that has just been killed may take a moment to let go of its port.
+# A server that was just killed may hold its port for a moment.
 TRIES, BETWEEN_S = 6, 0.5
 
 
 def why_not(host: str, port: str) -> str | None:
-    """Why no server can listen there, in a sentence; None where one can."""
+    """Return why no server can listen there, in one sentence; None if one can."""
     if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
         return f"PORT must be a number from 1 to 65535, not {port!r}."
     try:
@@ -45,7 +45,7 @@ def _why(error: OSError, host: str, port: str) -> str:
 
 
 def main() -> int:
-    """Say it on standard error; 0: a server can listen there, 1: none can."""
+    """Print the reason on standard error; return 0 if a server can listen there, else 1."""
     host, port = sys.argv[1:]
     reason = why_not(host, port)
     if reason is not None:

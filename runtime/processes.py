@@ -1,4 +1,4 @@
-"""What the processes of a server owe each other."""
+"""Process lifecycle: signals, the death of the parent, thread priority, garbage collection."""
 
 import asyncio
 import ctypes
@@ -17,65 +17,69 @@ from circus.sighandler import SysHandler
 
 from runtime import listening
 
-OUTLIVES_AT_MOST_S = 25.0
-OUTLIVES_AN_ORPHAN_S = 2.0
-WORKERS_ARE_TOLD_WITHIN_S = 0.2
-GARBAGE_ROUND_EVERY = 50_000  # objects more than were freed since the last
+DELAY_AT_MOST_S = 25.0
+DELAY_AS_ORPHAN_S = 2.0
+WORKERS_GET_SIGTERM_WITHIN_S = 0.2
+GC_THRESHOLD = 50_000  # new objects less freed ones, at which the youngest are collected
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 def end_with_parent() -> None:
-    """Have this process end, as on SIGTERM, when the one that started it dies.
+    """Have the kernel send this process SIGTERM when its parent dies. Linux only; elsewhere nothing happens.
 
-    BentoML's supervisor gives workers process groups of their own: killed by SIGKILL, it would leave them serving on
-    its port, where its successor could not start. Linux alone can be asked for this; elsewhere nothing happens.
+    BentoML gives its workers process groups of their own. When its supervisor is killed by SIGKILL, they would keep
+    serving on its port, and a new supervisor could not start.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def step_back(nice: int) -> None:
-    """Have this thread, and those it starts, leave the processor to others that want it, the more the higher `nice` is.
+def lower_priority(nice: int) -> None:
+    """Lower the priority of this thread and of those it starts: a higher `nice` gives more time to other threads.
 
-    For threads that decode: the event loop, which needs little, is then never kept from answering by them, nor is the
-    engine kept from computing. Linux alone gives threads a priority of their own; elsewhere nothing happens.
+    For threads that decode images: they must not delay the event loop or the engine. Linux only, where each thread has
+    a priority of its own; elsewhere nothing happens.
     """
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
 
 
-def collect_seldom() -> None:
-    """Take what was loaded at the start out of the garbage collector's rounds, and have these come less often.
+def freeze_gc() -> None:
+    """Exclude all objects of today from garbage collection, and collect the others less often.
 
-    A full round over all that a service has loaded stops every request for a tenth of a second.
+    A full collection over everything that a service loads stops every request for a tenth of a second.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(GARBAGE_ROUND_EVERY)
+    gc.set_threshold(GC_THRESHOLD)
 
 
-def refuse_when_ending() -> None:
-    """Has this supervisor close its port when it is told to end, without losing a caller who has a connection already.
+def close_listeners_on_shutdown() -> None:
+    """Have the supervisor close its port on SIGTERM, without losing a caller who has already connected.
 
-    First no new connection begins, and workers accept those that were made; then the workers are told to end. The port
-    is closed as they close theirs: the supervisor holds it until they have ended, and who connects in between would
-    wait all that time, for nobody. Workers that end for another reason leave the port to their successors.
+    First no new connection is let in, and the workers accept those in the queue of the socket. Then the workers get
+    SIGTERM, and the supervisor closes the port. By itself it would keep the port open until the workers have exited: a
+    caller who connects in that time would wait for a worker that never accepts. A worker that exits for another reason
+    leaves the port open for its successor.
+
+    Replaces `circus.sighandler.SysHandler.quit`, which handles SIGTERM in BentoML's supervisor, and which circus gives
+    no hook before.
     """
     end, begun = SysHandler.quit, threading.Event()
 
     async def close_and_end(handler: SysHandler) -> None:
-        # Runners, which listen on files, are there for the gateways to the last.
+        # Runners listen on Unix sockets: gateways need them until the end.
         sockets = handler.controller.arbiter.sockets.values()
         ports = [one for one in sockets if one.family in (socket.AF_INET, socket.AF_INET6)]
         try:
-            await listening.let_in_the_last(ports)
+            await listening.drain_accept_queue(ports)
         finally:
             end(handler)
-        await asyncio.sleep(WORKERS_ARE_TOLD_WITHIN_S)
+        await asyncio.sleep(WORKERS_GET_SIGTERM_WITHIN_S)
         listening.close(ports)
 
     def begin(handler: SysHandler) -> None:
-        # A supervisor that is told again is ending already; so it is once circus has put its own handlers away.
+        # A second signal changes nothing, also after circus has put back the handlers from before it (`_old`).
         if not begun.is_set():
             begun.set()
             handler._old |= dict.fromkeys((signal.SIGINT, signal.SIGTERM), signal.SIG_IGN)
@@ -84,10 +88,10 @@ def refuse_when_ending() -> None:
     SysHandler.quit = begin
 
 
-def on_end(act: Callable[[], None]) -> None:
-    """Have this worker do something as soon as it is told to end (SIGTERM), before anything else that this sets off.
+def on_sigterm(act: Callable[[], None]) -> None:
+    """Call a function on the event loop when this worker gets SIGTERM, before its HTTP server handles the signal.
 
-    Called on the event loop of a worker, where its HTTP server has its own handler in place.
+    Call this on the event loop of a worker, once its HTTP server has installed its own handler.
     """
     loop, end = asyncio.get_running_loop(), signal.getsignal(signal.SIGTERM)
 
@@ -99,22 +103,25 @@ def on_end(act: Callable[[], None]) -> None:
     signal.signal(signal.SIGTERM, act_first)
 
 
-def outlive(service: str) -> None:
-    """Have this worker put SIGTERM off until the workers of that service, its callers, have ended.
+def delay_sigterm_until_exited(service: str) -> None:
+    """Delay the SIGTERM of this worker until the workers of another service, which call it, have exited.
 
-    BentoML's supervisor ends all workers at once: a request under way in a gateway would find its runner gone. Called
-    on the event loop of a worker, where its HTTP server has its own handler in place.
+    BentoML's supervisor sends SIGTERM to all workers at once: a request under way in a gateway would find its runner
+    gone. Call this on the event loop of a worker, once its HTTP server has installed its own handler.
+
+    Args:
+        service: the name of the service whose workers call this one.
     """
     loop, supervisor = asyncio.get_running_loop(), os.getppid()
     end = signal.getsignal(signal.SIGTERM)
 
     async def end_after_callers(number: int) -> None:
-        give_up = time.monotonic() + OUTLIVES_AT_MOST_S
+        give_up = time.monotonic() + DELAY_AT_MOST_S
         while time.monotonic() < give_up and _has_worker(supervisor, service):
             await asyncio.sleep(0.1)
         if os.getppid() != supervisor:
-            # Whose workers those were nobody can tell any more.
-            await asyncio.sleep(OUTLIVES_AN_ORPHAN_S)
+            # The supervisor died, so its workers can't be found any more: give them a fixed time.
+            await asyncio.sleep(DELAY_AS_ORPHAN_S)
         if callable(end):
             end(number, None)
 
@@ -124,14 +131,14 @@ def outlive(service: str) -> None:
         if not waiting:
             waiting.append(loop.create_task(end_after_callers(number)))
 
-    def put_off(number: int, _frame: FrameType | None) -> None:
+    def delay(number: int, _frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(begin, number)
 
-    signal.signal(signal.SIGTERM, put_off)
+    signal.signal(signal.SIGTERM, delay)
 
 
 def _has_worker(supervisor: int, service: str) -> bool:
-    """Whether a worker of that service still runs below the supervisor."""
+    """Return whether the supervisor still has a running worker of that service."""
     try:
         workers = psutil.Process(supervisor).children()
         return any(service in worker.cmdline() for worker in workers if worker.status() != psutil.STATUS_ZOMBIE)

@@ -19,7 +19,6 @@ import httpx
 import psutil
 
 from auth.cli.main import main
-from configs.settings import load_settings
 
 PROJECT = Path(__file__).parent.parent
 READY_WITHIN_S = 90
@@ -160,7 +159,6 @@ class Server:
         """
         ours = {name: value for name, value in self.environment.items() if name.startswith("CLASSIFIER_")}
         stdout, stderr = io.StringIO(), io.StringIO()
-        load_settings.cache_clear()
         try:
             with (
                 mock.patch.dict(os.environ, ours),
@@ -171,8 +169,6 @@ class Server:
         except SystemExit as end:
             # (How argparse ends where the arguments are wrong.)
             status = int(end.code or 0)
-        finally:
-            load_settings.cache_clear()
         return subprocess.CompletedProcess(arguments, status, stdout.getvalue(), stderr.getvalue())
 
     def auth_process(self, *arguments: str) -> subprocess.CompletedProcess[str]:

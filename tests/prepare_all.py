@@ -31,13 +31,11 @@ def prepare_all(model_store: Path, folders: list[Path], stdin: str = "") -> dict
 
 
 def _main(folders: list[str]) -> None:
-    from configs.settings import load_settings
     from model.prepare.preparation import main
 
     told = {}
     for folder in folders:
         os.environ["CLASSIFIER_MODEL"] = folder
-        load_settings.cache_clear()
         with contextlib.redirect_stderr(io.StringIO()) as said:
             status = main([])
         told[Path(folder).name] = (status, said.getvalue())

@@ -4,6 +4,7 @@ import re
 import statistics
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
@@ -81,3 +82,14 @@ def test_who_calls_alone_after_others_waits_for_the_engine_and_no_company(batchi
     queue, infer = (statistics.median(spent[name] for spent in alone) for name in ("queue", "infer"))
     print(f"waited {queue:.0f} ms for an engine that took {infer:.0f} ms")
     assert queue < 2 * infer
+
+
+def test_a_runner_that_takes_one_image_at_a_time_serves_batches_too(tmp_path: Path, model_store: Path) -> None:
+    """BentoML refuses to batch by one, which stopped the start."""
+    settings = {"CLASSIFIER_MAX_BATCH_SIZE": "1", "CLASSIFIER_RUNNER": "service"}
+    with running(tmp_path / "it", model_store, **settings) as server:
+        key = server.create_key("one@example.org")["key"]
+        images = [as_base64(encoded(image.resize(SMALL), "JPEG")) for image in crops(3)]
+        with server.client(key) as client:
+            answer = client.post("/v2/classify/batch", json={"images": images})
+    assert [len(result["predictions"]) for result in answer.json()["results"]] == [5, 5, 5]

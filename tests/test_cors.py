@@ -190,13 +190,8 @@ def test_origins_are_read_as_browsers_write_them() -> None:
 )
 def test_what_is_no_origin_stops_the_start(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
     monkeypatch.setenv("CLASSIFIER_CORS_ORIGINS", wrong)
-    load_settings.cache_clear()
-    try:
-        with pytest.raises(SettingsError) as raised:
-            load_settings()
-    finally:
-        monkeypatch.undo()
-        load_settings.cache_clear()
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
     said = str(raised.value)
     assert said.startswith("CLASSIFIER_CORS_ORIGINS: ")
     assert "https://shop.example" in said

@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from auth.api_key import ApiKey
+from auth.client_address import client_of
 from auth.failed_logins import FailureLimit, WrongKey
+from runtime.forwarded import trusted_hosts
 from storage import keys
 from storage.clock import unix_us
 from storage.errors import StorageUnavailable
@@ -53,6 +57,8 @@ def test_a_trusted_proxy_tells_whom_it_speaks_for(tmp_path: Path, model_store: P
         # What stands left of the nearest stranger was written by that stranger.
         assert wrong(server, "192.0.2.7, 192.0.2.1, 10.1.2.3").status_code == 429
         assert wrong(server, "192.0.2.2").status_code == 401
+        over_tls = httpx.get(server.url + "/livez", headers={"X-Forwarded-Proto": "https"})
+        assert over_tls.headers["strict-transport-security"] == "max-age=31536000"
 
 
 def test_a_right_key_that_is_new_gets_in_behind_an_address_that_is_over_its_limit(
@@ -73,14 +79,27 @@ def scope(peer: str, *forwarded: str) -> dict[str, object]:
     return {"client": (peer, 1), "headers": [(b"x-forwarded-for", value.encode()) for value in forwarded]}
 
 
+def client(proxies: str, peer: str, *forwarded: str) -> str:
+    """What a request from that peer counts for, behind what a worker of uvicorn does with its headers."""
+    counted: list[str] = []
+
+    async def app(asked: Any, _receive: Any, _send: Any) -> None:
+        counted.append(client_of(asked))
+
+    trusting: Any = ProxyHeadersMiddleware(app, trusted_hosts(proxies))
+    asyncio.run(trusting({"type": "http", **scope(peer, *forwarded)}, None, None))
+    return counted[0]
+
+
 def test_addresses_are_told_from_the_nearest_hop_outwards() -> None:
-    nobody, ours = FailureLimit(Limit(1, 60)), FailureLimit(Limit(1, 60), "10.0.0.0/8, fd00::/8")
-    assert nobody.address(scope("10.0.0.1", "192.0.2.1")) == "10.0.0.1"
-    assert ours.address(scope("192.0.2.9", "192.0.2.1")) == "192.0.2.9"
-    assert ours.address(scope("10.0.0.1", "192.0.2.1, 10.0.0.2")) == "192.0.2.1"
-    assert ours.address(scope("fd00::1", "192.0.2.1", "10.0.0.2")) == "192.0.2.1"
-    assert ours.address(scope("10.0.0.1", "not an address")) == "not an address"
-    assert ours.address(scope("10.0.0.1")) == "10.0.0.1"
+    ours = "10.0.0.0/8, fd00::/8"
+    assert client("", "10.0.0.1", "192.0.2.1") == "10.0.0.1"
+    assert client("", "127.0.0.1", "192.0.2.1") == "127.0.0.1"
+    assert client(ours, "192.0.2.9", "192.0.2.1") == "192.0.2.9"
+    assert client(ours, "10.0.0.1", "192.0.2.1, 10.0.0.2") == "192.0.2.1"
+    assert client(ours, "fd00::1", "192.0.2.1", "10.0.0.2") == "192.0.2.1"
+    assert client(ours, "10.0.0.1", "not an address") == "not an address"
+    assert client(ours, "10.0.0.1") == "10.0.0.1"
 
 
 def test_the_window_slides_and_memory_is_bounded() -> None:
@@ -108,18 +127,16 @@ def test_the_window_slides_and_memory_is_bounded() -> None:
     ],
 )
 def test_an_ipv6_client_is_its_64(written: str, known_as: str) -> None:
-    failures = FailureLimit(Limit(1, 60), "10.0.0.0/8")
-    assert failures.address(scope(written)) == known_as
-    assert failures.address(scope("10.0.0.1", written)) == known_as
-    assert failures.address(scope("::ffff:10.0.0.1", written)) == known_as
+    assert client("10.0.0.0/8", written) == known_as
+    assert client("10.0.0.0/8", "10.0.0.1", written) == known_as
+    assert client("10.0.0.0/8", "::ffff:10.0.0.1", written) == known_as
 
 
 def test_a_port_that_a_proxy_names_is_no_other_client() -> None:
-    failures = FailureLimit(Limit(1, 60), "10.0.0.0/8")
     for port in (1, 65535):
-        assert failures.address(scope("10.0.0.1", f"192.0.2.1:{port}")) == "192.0.2.1"
-        assert failures.address(scope("10.0.0.1", f"[2001:db8::1]:{port}")) == "2001:db8::/64"
-    assert failures.address(scope("10.0.0.1", "[2001:db8::1]")) == "2001:db8::/64"
+        assert client("10.0.0.0/8", "10.0.0.1", f"192.0.2.1:{port}") == "192.0.2.1"
+        assert client("10.0.0.0/8", "10.0.0.1", f"[2001:db8::1]:{port}") == "2001:db8::/64"
+    assert client("10.0.0.0/8", "10.0.0.1", "[2001:db8::1]") == "2001:db8::/64"
 
 
 def test_the_addresses_of_one_64_share_a_limit() -> None:

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -32,7 +31,7 @@ def own_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def home(tmp_path: Path, own_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home of BentoML's whose models are those of the store, without what was measured for other tests."""
-    monkeypatch.setattr("model.choices.BentoMLContainer.bentoml_home", SimpleNamespace(get=lambda: str(tmp_path)))
+    monkeypatch.setattr("runtime.bentoml_config.home", lambda: tmp_path)
     return tmp_path
 
 

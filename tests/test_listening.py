@@ -73,7 +73,7 @@ def test_the_last_are_let_in_whatever_is_beside_them(good: socket.socket, case: 
     with ODD[case]() as odd, waiting:
 
         async def accept_late() -> None:
-            letting_in = asyncio.create_task(listening.let_in_the_last([odd, good, odd]))
+            letting_in = asyncio.create_task(listening.drain_accept_queue([odd, good, odd]))
             await asyncio.sleep(4 * listening.LOOKS_EVERY_S)
             # The option takes privileges that a sandbox may not give; then it does not wait.
             assert letting_in.done() is is_open(good)
@@ -86,7 +86,7 @@ def test_the_last_are_let_in_whatever_is_beside_them(good: socket.socket, case: 
 def test_a_port_may_go_while_it_is_looked_at(good: socket.socket) -> None:
     async def close_meanwhile() -> None:
         with socket.create_connection(good.getsockname()):
-            letting_in = asyncio.create_task(listening.let_in_the_last([good]))
+            letting_in = asyncio.create_task(listening.drain_accept_queue([good]))
             await asyncio.sleep(1.5 * listening.LOOKS_EVERY_S)
             good.close()
             await letting_in

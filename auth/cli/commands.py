@@ -11,22 +11,34 @@ from auth.api_key import ApiKey
 from auth.cli import reports
 from auth.cli.actor import actor
 from auth.identity import DEFAULT_SCOPES
-from configs.settings import load_settings
 from storage import audit as audit_log
 from storage import keys, rollup
-from storage import usage as ledger
+from storage import usage as usage_log
 from storage.audit import Entry
 from storage.backup import backup as write_backup
 from storage.clock import unix_us
 from storage.database import Database
 from storage.keys import KEY_MEMORY_S, KeyRecord, NewKey
-from storage.policy import Limit, parse_limits, write_limits
+from storage.policy import Limit, write_limits
 from storage.rollup import WIDTHS_S, Span, Tally
 
 FIRST_USER = "first-user@localhost"
 FIRST_LIMIT = (Limit(60, 60),)
 MICROSECONDS = 1_000_000
 BUCKETS_AT_ONCE = 1000
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the commands work on.
+
+    Attributes:
+        database: the database, with this version's tables.
+        default_limits: the limits of a new user for whom none are given.
+    """
+
+    database: Database
+    default_limits: tuple[Limit, ...]
 
 
 @dataclass(frozen=True)
@@ -38,7 +50,7 @@ class Answer:
 
 
 def create(
-    database: Database,
+    context: Context,
     *,
     email: str,
     limit: list[Limit] | None,
@@ -47,71 +59,71 @@ def create(
 ) -> Answer:
     """Create a key, and its user where there is none."""
     key, new = _new_key(
-        email, tuple(limit) if limit else None, frozenset(scope) if scope else DEFAULT_SCOPES, expires_in
+        context, email, tuple(limit) if limit else None, frozenset(scope) if scope else DEFAULT_SCOPES, expires_in
     )
-    record = _change(database, "create", lambda connection: keys.issue(connection, new), reports.given)
+    record = _change(context.database, "create", lambda connection: keys.issue(connection, new), reports.given)
     return _revealed(key, record)
 
 
-def init(database: Database) -> Answer:
+def init(context: Context) -> Answer:
     """Create a first user with a key where there is no user yet."""
-    key, new = _new_key(FIRST_USER, FIRST_LIMIT, DEFAULT_SCOPES, None)
-    record = _change(database, "create", lambda connection: keys.issue_first(connection, new), reports.given)
+    key, new = _new_key(context, FIRST_USER, FIRST_LIMIT, DEFAULT_SCOPES, None)
+    record = _change(context.database, "create", lambda connection: keys.issue_first(connection, new), reports.given)
     if record is None:
         return Answer({}, "The database is ready; its users and keys are kept.")
     return _revealed(key, record)
 
 
-def migrated(_database: Database) -> Answer:
+def migrated(_context: Context) -> Answer:
     """Nothing more than what precedes every command."""
     return Answer({"migrated": True}, "The database has this version's tables.")
 
 
-def backup(database: Database, *, file: Path) -> Answer:
+def backup(context: Context, *, file: Path) -> Answer:
     """Copy the database to a new file."""
-    size = write_backup(database.url, file)
+    size = write_backup(context.database.url, file)
     return Answer({"file": str(file), "bytes": size}, f"{file} holds the whole database, {size:,} bytes.")
 
 
-def list_keys(database: Database) -> Answer:
+def list_keys(context: Context) -> Answer:
     """Every key."""
     now_us = unix_us()
-    described = [reports.describe(record, now_us) for record in database.ask(keys.every)]
+    described = [reports.describe(record, now_us) for record in context.database.ask(keys.every)]
     return Answer({"keys": described}, reports.table(described))
 
 
-def show(database: Database, *, key_id: str) -> Answer:
+def show(context: Context, *, key_id: str) -> Answer:
     """One key."""
-    described = reports.describe(database.ask(lambda connection: keys.require(connection, key_id)), unix_us())
+    described = reports.describe(context.database.ask(lambda connection: keys.require(connection, key_id)), unix_us())
     return Answer(described, reports.lines(described))
 
 
-def rotate(database: Database, *, key_id: str, grace: int) -> Answer:
+def rotate(context: Context, *, key_id: str, grace: int) -> Answer:
     """Replace a key by a new one of its scopes and expiry; the old one works for the grace, seconds."""
-    old = database.ask(lambda connection: keys.require(connection, key_id))
-    key, new = _new_key(old.email, None, old.scopes, None, old.expires_us)
+    old = context.database.ask(lambda connection: keys.require(connection, key_id))
+    key, new = _new_key(context, old.email, None, old.scopes, None, old.expires_us)
 
     def replace(connection: Any) -> KeyRecord:
         keys.retire(connection, key_id, new.now_us, grace * MICROSECONDS)
         return keys.issue(connection, new)
 
     record = _change(
-        database, "rotate", replace, lambda made: {"replaces": key_id, "grace_s": grace, **reports.given(made)}
+        context.database, "rotate", replace, lambda made: {"replaces": key_id, "grace_s": grace, **reports.given(made)}
     )
     time.sleep(KEY_MEMORY_S)
     return _revealed(key, record)
 
 
-def revoke(database: Database, *, key_id: str) -> Answer:
+def revoke(context: Context, *, key_id: str) -> Answer:
     """Revoke a key."""
-    record = _change(database, "revoke", lambda connection: keys.revoke(connection, key_id, unix_us()))
+    record = _change(context.database, "revoke", lambda connection: keys.revoke(connection, key_id, unix_us()))
     # Workers remember a key for this long: when the command returns, none of them takes it any more.
     time.sleep(KEY_MEMORY_S)
     text = f"The key {record.key_id} of {record.email} is revoked, and refused everywhere."
     return Answer(reports.describe(record, unix_us()), text)
 
 
-def set_limit(database: Database, *, user_id: str, limit: list[Limit]) -> Answer:
+def set_limit(context: Context, *, user_id: str, limit: list[Limit]) -> Answer:
     """Give a user other limits."""
 
     def change(connection: Any) -> KeyRecord:
@@ -120,15 +132,15 @@ def set_limit(database: Database, *, user_id: str, limit: list[Limit]) -> Answer
         _audit(connection, "set-limit", after, None, detail)
         return after
 
-    record = database.change(change)
+    record = context.database.change(change)
     document = {"user_id": user_id, "email": record.email, "limits": list(map(str, record.limits))}
     return Answer(document, f"The limits of {record.email} are {', '.join(document['limits'])} now.")
 
 
-def usage(database: Database, *, user_id: str, since: int | None, until: int | None, bucket: str) -> Answer:
+def usage(context: Context, *, user_id: str, since: int | None, until: int | None, bucket: str) -> Answer:
     """What a user has used; `since` and `until` in Unix seconds."""
-    [owner, *_] = database.ask(lambda connection: keys.of_user(connection, user_id))
-    tally = database.ask(lambda connection: rollup.totals(connection, user_id))
+    [owner, *_] = context.database.ask(lambda connection: keys.of_user(connection, user_id))
+    tally = context.database.ask(lambda connection: rollup.totals(connection, user_id))
     width_s = WIDTHS_S[bucket]
     first_s = (since or 0) // width_s * width_s
     to_s = until if until is not None else unix_us() // MICROSECONDS + 1
@@ -136,23 +148,23 @@ def usage(database: Database, *, user_id: str, since: int | None, until: int | N
     after: int | None = first_s
     while after is not None:
         span = Span(width_s, after, to_s, None, BUCKETS_AT_ONCE)
-        page, after = database.ask(partial(rollup.buckets, user_id=user_id, span=span))
+        page, after = context.database.ask(partial(rollup.buckets, user_id=user_id, span=span))
         found += page
     document = reports.usage(owner, tally, bucket, found)
     return Answer(document, reports.usage_text(document))
 
 
-def audit(database: Database) -> Answer:
+def audit(context: Context) -> Answer:
     """Every change."""
-    entries = [reports.audit_entry(entry) for entry in database.ask(audit_log.every)]
+    entries = [reports.audit_entry(entry) for entry in context.database.ask(audit_log.every)]
     return Answer({"entries": entries}, "\n".join(reports.audit_line(entry) for entry in entries) or "No changes yet.")
 
 
-def prune(database: Database, *, older_than: int) -> Answer:
-    """Delete rows of the ledger that are older, seconds; some at a time, so that requests go on meanwhile."""
+def prune(context: Context, *, older_than: int) -> Answer:
+    """Delete rows of the usage log that are older, seconds; some at a time, so that requests go on meanwhile."""
     before_us = unix_us() - older_than * MICROSECONDS
     deleted = 0
-    while some := database.change(lambda connection: ledger.prune(connection, before_us)):
+    while some := context.database.change(lambda connection: usage_log.prune(connection, before_us)):
         deleted += some
 
     def finish(connection: Any) -> None:
@@ -160,11 +172,12 @@ def prune(database: Database, *, older_than: int) -> Answer:
         detail = {"older_than_s": older_than, "deleted": deleted}
         audit_log.record(connection, Entry(unix_us(), actor(), "prune", None, None, detail))
 
-    database.change(finish)
+    context.database.change(finish)
     return Answer({"deleted": deleted}, f"{deleted} rows of the usage log are deleted.")
 
 
 def _new_key(
+    context: Context,
     email: str,
     limits: tuple[Limit, ...] | None,
     scopes: frozenset[str],
@@ -174,9 +187,9 @@ def _new_key(
     now_us = unix_us()
     if expires_in_s is not None:
         expires_us = now_us + expires_in_s * MICROSECONDS
-    default = parse_limits(load_settings().default_limit)
     key = ApiKey.generate()
-    return key, NewKey(email, limits, default, key.key_id, key.secret_sha256(), scopes, now_us, expires_us)
+    default, secret = context.default_limits, key.secret_sha256()
+    return key, NewKey(email, limits, default, key.key_id, secret, scopes, now_us, expires_us)
 
 
 def _change(

@@ -15,13 +15,13 @@ from typing import Any
 
 from auth.api_key import PREFIX, ApiKey
 from auth.cli import commands
-from auth.cli.commands import Answer
+from auth.cli.commands import Answer, Context
 from auth.identity import SCOPES
 from configs.settings import SettingsError, load_settings
 from storage.database import Database
 from storage.errors import StorageError
 from storage.migrate import migrate
-from storage.policy import UNITS, Limit
+from storage.policy import UNITS, Limit, parse_limits
 from storage.rollup import WIDTHS_S
 
 DURATION_UNITS = {"s": 1, "m": UNITS["minute"], "h": UNITS["hour"], "d": UNITS["day"]}
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         migrate(settings.database_url)
         database = Database(settings.database_url)
         try:
-            answer: Answer = command(database, **parsed)
+            answer: Answer = command(Context(database, parse_limits(settings.default_limit)), **parsed)
         finally:
             database.close()
     except (StorageError, SettingsError) as error:

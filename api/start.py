@@ -1,0 +1,53 @@
+"""Prepares a start of the server, once, before any worker starts: the tables, the model, and how it is computed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from configs.settings import PREFIX, Settings
+from model.engine import check
+from model.errors import ModelError
+from model.prepare import source
+from model.store import PreparedModel
+from model.tune.tuning import measured_apart
+from runtime import bentoml_config
+from runtime.forwarded import trusted_hosts
+from runtime.processes import close_listeners_on_shutdown
+from storage.errors import StorageError
+from storage.migrate import migrate
+
+_PROJECT = Path(__file__).parent.parent
+
+
+def prepare_start(settings: Settings) -> None:
+    """Create or migrate the tables, prepare the model where there is none, and tell the workers what to serve.
+
+    Raises:
+        SystemExit: the server can't start; with one line that says why.
+    """
+    if bentoml_config.answers_cors():
+        sys.exit("ERROR: BentoML's http.cors would answer behind the gate, too late; set CLASSIFIER_CORS_ORIGINS.")
+    try:
+        migrate(settings.database_url)
+        prepared = _prepared_model(settings)
+        chosen = measured_apart(prepared, settings, _PROJECT)
+    except (StorageError, ModelError) as error:
+        sys.exit(f"ERROR: {error}")
+    # Workers serve what this start chose, also a worker that is restarted later.
+    os.environ[PREFIX + "PREPARED_MODEL"] = prepared.tag
+    os.environ[PREFIX + "TUNED"] = chosen.to_json()
+    # uvicorn reads the trusted proxies from here; by itself it would trust any proxy on this machine.
+    os.environ["FORWARDED_ALLOW_IPS"] = trusted_hosts(settings.trusted_proxies)
+    close_listeners_on_shutdown()
+
+
+def _prepared_model(settings: Settings) -> PreparedModel:
+    # Prepared in a process of its own: torch and transformers leave the memory with it.
+    preparing = [sys.executable, "-m", "model.prepare"]
+    if not source.is_settled(settings) and subprocess.run(preparing, check=False).returncode != 0:
+        sys.exit(1)
+    prepared = source.prepared(settings)
+    assert prepared is not None, "it has just been prepared"
+    check(prepared, settings)
+    return prepared

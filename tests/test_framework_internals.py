@@ -1,0 +1,134 @@
+"""What `runtime/` relies on in the insides of BentoML, uvicorn, Starlette and circus, one test for each.
+
+None of it is a public interface. When a new version changes one, its test says which module of `runtime/` to look at;
+the end-to-end tests would only say that something hangs. `ruff` lets no other room import private modules.
+"""
+
+import inspect
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn.config
+from _bentoml_impl.server import serving
+from _bentoml_sdk import method
+from bentoml import IODescriptor
+from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.marshal import dispatcher
+from bentoml._internal.server.http.traffic import MaxConcurrencyMiddleware, TimeoutMiddleware
+from circus.arbiter import Arbiter
+from circus.sighandler import SysHandler
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from uvicorn.protocols.http import httptools_impl
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from runtime import http_protocol, lingering_close
+from testing.servers import PROJECT
+
+
+def parameters(called: Callable[..., Any]) -> list[str]:
+    return [*inspect.signature(called).parameters]
+
+
+def sets(owner: type, *names: str) -> list[str]:
+    """The attributes that no method of the class sets."""
+    source = inspect.getsource(owner)
+    return [name for name in names if f"self.{name} =" not in source and f"self.{name}:" not in source]
+
+
+def test_bentoml_app_finds_the_time_limit() -> None:
+    assert parameters(TimeoutMiddleware) == ["app", "timeout"]
+    assert parameters(MaxConcurrencyMiddleware)[:2] == ["app", "max_concurrency"]
+
+
+def test_bentoml_app_changes_what_starlette_has_not_built_yet() -> None:
+    app = Starlette(middleware=[Middleware(TimeoutMiddleware, timeout=60)])
+    assert app.user_middleware[0].kwargs == {"timeout": 60}
+    assert app.middleware_stack is None
+    assert "self.user_middleware" in inspect.getsource(Starlette.build_middleware_stack)
+    assert isinstance(app.router.routes, list)
+
+
+def test_bentoml_config_finds_the_home_and_cors() -> None:
+    assert Path(BentoMLContainer.bentoml_home.get()).is_dir()
+    assert BentoMLContainer.http.cors.enabled.get() is False
+
+
+def test_dispatching_finds_the_learned_delay() -> None:
+    assert sets(dispatcher.Optimizer, "wait") == []
+    assert "self.optimizer.wait" in inspect.getsource(dispatcher.CorkDispatcher)
+
+
+def test_dispatching_finds_where_the_media_type_is_computed() -> None:
+    assert "output_spec" in inspect.signature(method.APIMethod).parameters
+    assert IODescriptor.media_type is None
+    assert "cls.media_type is not None" in inspect.getsource(IODescriptor.mime_type)
+
+
+def test_processes_finds_the_supervisors_signals() -> None:
+    assert parameters(SysHandler) == ["controller"]
+    assert parameters(SysHandler.quit) == ["self"]
+    assert sets(SysHandler, "controller", "_old") == []
+    assert "self.quit()" in inspect.getsource(SysHandler.handle_term)
+    assert "self.quit()" in inspect.getsource(SysHandler.handle_int)
+    assert sets(Arbiter, "sockets") == []
+
+
+def test_processes_finds_workers_by_the_name_of_their_service() -> None:
+    assert '"--service-name"' in inspect.getsource(serving)
+
+
+def test_http_protocol_is_the_one_that_uvicorn_picks() -> None:
+    assert "auto" in uvicorn.config.HTTP_PROTOCOLS
+    assert inspect.signature(uvicorn.Config).parameters["http"].default == "auto"
+
+
+@pytest.mark.parametrize("extended", [http_protocol.LimitedProtocol, lingering_close.LingeringProtocol])
+def test_every_method_that_a_protocol_replaces_is_there(extended: type[HttpToolsProtocol]) -> None:
+    marked = [
+        name
+        for name, method in vars(extended).items()
+        if callable(method) and (method.__doc__ or "").startswith(("See uvicorn", "See `asyncio"))
+    ]
+    assert len(marked) >= 4
+    for name in marked:
+        assert parameters(getattr(extended, name)) == parameters(getattr(HttpToolsProtocol, name)), name
+
+
+def test_the_protocols_find_uvicorns_state() -> None:
+    state = ("cycle", "expect_100_continue", "flow", "headers", "parser", "pipeline", "scope", "server_state")
+    assert sets(HttpToolsProtocol, *state, "timeout_keep_alive", "transport", "url") == []
+    assert sets(RequestResponseCycle, "disconnected", "keep_alive", "message_event", "response_complete") == []
+    assert sets(RequestResponseCycle, "response_started", "transport") == []
+    assert parameters(HttpToolsProtocol._start_asgi_task) == ["self", "cycle", "app"]
+    assert httptools_impl.STATUS_LINE[404].startswith(b"HTTP/1.1 404 ")
+    assert sets(ServerState, "connections", "default_headers", "total_requests") == []
+
+
+def test_http_protocol_replaces_the_flow_control() -> None:
+    assert parameters(FlowControl) == ["transport"]
+    assert parameters(FlowControl.resume_reading) == parameters(FlowControl.pause_reading) == ["self"]
+
+
+@pytest.mark.parametrize(("room", "is_allowed"), [("runtime", True), ("api", False), ("auth", False), ("model", False)])
+@pytest.mark.parametrize("line", ["from bentoml._internal import log\n\nlog\n", "import this\n\nthis._c\n"])
+def test_only_runtime_may_touch_private_names(room: str, is_allowed: bool, line: str) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "check",
+        "--select",
+        "PLC2701,SLF001",
+        "--stdin-filename",
+        f"{room}/x.py",
+        "-",
+    ]
+    done = subprocess.run(command, cwd=PROJECT, input=line, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) is is_allowed, done.stdout
