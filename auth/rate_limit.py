@@ -87,7 +87,7 @@ class _Admission:
 
     async def remember(self) -> None:
         """Where the user stood a moment ago, if that is known: what is refused for overload is to cost little."""
-        known = self._store.standing_of_late(self.caller.user_id)
+        known = self._store.cached_standing(self.caller.user_id)
         if known is None:
             await self.look(cost=0)
         else:

@@ -24,7 +24,7 @@ BATCH = 8
 
 
 class Limit:
-    """The prepared model, its decoder and the engine, with no HTTP, no keys and no ledger."""
+    """The prepared model, its decoder and the engine, with no HTTP, no keys and no usage log."""
 
     def __init__(self, folder: Path, precision: str, cores: int) -> None:
         self.prepared = open_folder(f"{folder.parent.name}:{folder.name}", folder)

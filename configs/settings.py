@@ -1,9 +1,13 @@
 """Every setting of the project, read from the environment and `.env` in this one place."""
 
+import os
 import re
+from collections.abc import Mapping
+from difflib import get_close_matches
 from ipaddress import ip_network
 from typing import Annotated, Literal
 
+from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -15,6 +19,10 @@ MOST_PORT = 65535
 # Names in other alphabets come as browsers send them ("xn--...").
 _ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>[a-z0-9_.-]+|\[[0-9a-f:.]+\])(:(?P<port>[0-9]{1,5}))?")
 _USUAL_PORTS = {"http": 80, "https": 443}
+# Kubernetes sets such variables in every container beside a Service whose name starts with "classifier".
+_KUBERNETES_NAME = re.compile(rf"{PREFIX}(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_.+)?)")
+_KUBERNETES_PORT = re.compile(r"(tcp|udp|sctp)://.+")
+_ENV_FILE, _ENV_FILE_ENCODING = ".env", "utf-8-sig"
 
 
 class SettingsError(ValueError):
@@ -25,7 +33,7 @@ class Settings(BaseSettings):
     """The settings of the contract's table; each is `CLASSIFIER_` and the field's name in capitals."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", env_file_encoding="utf-8-sig", extra="ignore", frozen=True
+        env_prefix=PREFIX, env_file=_ENV_FILE, env_file_encoding=_ENV_FILE_ENCODING, extra="ignore", frozen=True
     )
 
     model: Annotated[str, Field(min_length=1)] = "microsoft/resnet-18"
@@ -99,9 +107,11 @@ def load_settings() -> Settings:
     """Read the settings from the environment and `.env`.
 
     Raises:
-        SettingsError: a value is wrong; the message names the setting, never quotes the value (it may be a secret).
+        SettingsError: a value is wrong, or a name is no setting's. The message names the setting. It never quotes the
+            value, which may be a secret.
     """
     try:
+        _check_names({**dotenv_values(_ENV_FILE, encoding=_ENV_FILE_ENCODING), **os.environ})
         return Settings()
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
@@ -111,3 +121,19 @@ def load_settings() -> Settings:
         raise SettingsError("The file .env is not in UTF-8; save it in that encoding.") from None
     except OSError as error:
         raise SettingsError(f"The file .env can't be read: {error.strerror}.") from None
+
+
+def _check_names(variables: Mapping[str, str | None]) -> None:
+    """Raise where a variable looks like a setting and is none: a misspelt one would leave its default in force."""
+    known = [name.upper() for name in Settings.model_fields]
+    for name, value in variables.items():
+        written = name.upper().removeprefix(PREFIX)
+        if not name.upper().startswith(PREFIX) or written in known or _is_of_kubernetes(name.upper(), value or ""):
+            continue
+        close = get_close_matches(written, known, n=1)
+        hint = f"did you mean {PREFIX}{close[0]}?" if close else "the README lists all settings."
+        raise SettingsError(f"{name}: there is no such setting; {hint}")
+
+
+def _is_of_kubernetes(name: str, value: str) -> bool:
+    return bool(_KUBERNETES_NAME.fullmatch(name) or (name.endswith("_PORT") and _KUBERNETES_PORT.match(value)))

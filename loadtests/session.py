@@ -1,4 +1,4 @@
-"""What happens around a run: the ledger is looked at before it, and the verdict spoken after it."""
+"""What happens around a run: the usage log is looked at before it, and the verdict spoken after it."""
 
 import gc
 import json
@@ -62,7 +62,7 @@ class Session:
             return
         lines, mistakes = self._lines(environment), self._audit.mistakes(record.samples)
         print(f"{self._settings.mix}: {summary(record.samples)}", *lines, sep="\n  ")
-        print(f"  limits and ledger: {'; '.join(mistakes) or 'all adds up'}")
+        print(f"  limits and usage log: {'; '.join(mistakes) or 'all adds up'}")
         for failure in list(environment.stats.errors.values())[:FAILURES_SHOWN]:
             print(f"  {failure.occurrences} times {failure.name}: {failure.error}")
         environment.process_exit_code = MISSED if mistakes or not all(line.holds for line in lines) else PASSED

@@ -21,7 +21,7 @@ class LoadSettings(BaseSettings):
         url: a server that already runs; unset: one is started for the test.
         key: of the steady callers. Its limit must be above the load.
         noisy_key: of the noisy neighbour, with a limit that it will hammer at.
-        database_url: where the rows of the ledger can be counted; set for a server of the test's own.
+        database_url: where the rows of the usage log can be counted; set for a server of the test's own.
         mix: which callers come; see `mixes.py`.
         rate: requests a second; unset: a share of the knee, which is looked for first.
         share: of the knee; unset: what the mix says.

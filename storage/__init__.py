@@ -1,1 +1,1 @@
-"""Everything that is kept: users, keys, hits and the usage ledger. Knows SQL, and no HTTP."""
+"""Stores users, keys, hits, the usage log and the audit log. The only room that knows SQL; it knows no HTTP."""

@@ -1,6 +1,6 @@
-"""The logs that the database itself keeps from being rewritten: triggers refuse to change a row, or to delete one.
+"""The usage log and the audit log are append-only: database triggers refuse to change or delete a row.
 
-The ledger alone may grow shorter, by `python -m auth prune`. The triggers are made by migration 0003.
+Only `python -m auth prune` may delete rows, and only of the usage log. Migration 0003 makes the triggers.
 """
 
 from collections.abc import Iterator
@@ -8,19 +8,19 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, text
 
-_find = text("SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = 'usage_log_no_delete'")
+_select_trigger = text("SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = 'usage_log_no_delete'")
 
 
 @contextmanager
-def deletable_ledger(connection: Connection) -> Iterator[None]:
-    """Within this block, and this transaction alone, rows of the ledger may be deleted."""
+def usage_log_deletable(connection: Connection) -> Iterator[None]:
+    """Allows deleting rows of the usage log in this block, and in this transaction only."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SET LOCAL classifier.pruning = 'on'"))
         yield
         connection.execute(text("SET LOCAL classifier.pruning = 'off'"))
     else:
-        # SQLite takes a change of its tables back with the transaction, and nobody else sees it before the commit.
-        trigger = connection.scalar(_find)
+        # SQLite rolls schema changes back with the transaction, and other connections see them only after its commit.
+        trigger = connection.scalar(_select_trigger)
         connection.execute(text("DROP TRIGGER usage_log_no_delete"))
         yield
         connection.exec_driver_sql(trigger)

@@ -1,4 +1,4 @@
-"""The audit log: every change of users and keys, by whom and when. The database refuses to change or delete a row."""
+"""The audit log: who changed which user or key, and when. The database refuses to change or delete its rows."""
 
 import json
 from dataclasses import dataclass
@@ -11,7 +11,16 @@ from storage.models import audit_log
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One change. `actor` is who made it, `detail` what it was; neither ever holds a secret."""
+    """One change of a user or key. No attribute ever holds a secret.
+
+    Attributes:
+        at_us: the time of the change, Unix microseconds.
+        actor: who made the change; the database keeps the first 100 characters.
+        action: the name of the change, such as `create`.
+        user_id: the user it concerns; None: no user.
+        key_id: the key it concerns; None: no key.
+        detail: what changed; must be JSON.
+    """
 
     at_us: int
     actor: str
@@ -22,7 +31,7 @@ class Entry:
 
 
 def record(connection: Connection, entry: Entry) -> None:
-    """Add an entry, in the transaction of the change itself."""
+    """Adds an entry, in the transaction of the change itself."""
     values = {
         "at_us": entry.at_us,
         "actor": entry.actor[:100],
@@ -35,6 +44,6 @@ def record(connection: Connection, entry: Entry) -> None:
 
 
 def every(connection: Connection) -> list[Entry]:
-    """All entries, the oldest first."""
+    """Returns all entries, the oldest first."""
     rows = connection.execute(select(audit_log).order_by(audit_log.c.id))
     return [Entry(row.at_us, row.actor, row.action, row.user_id, row.key_id, json.loads(row.detail)) for row in rows]

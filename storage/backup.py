@@ -1,4 +1,4 @@
-"""A copy of the whole database while it serves: users, keys, hits, the ledger and the audit log."""
+"""Copies the whole SQLite database while the service runs: users, keys, hits, the usage log and the audit log."""
 
 import os
 import sqlite3
@@ -11,12 +11,15 @@ from storage.errors import Refused
 
 
 def backup(url: str, path: Path) -> int:
-    """Write the database of an SQLite URL to a new file, readable by its owner alone; its size in bytes.
+    """Copies an SQLite database to a new file that only its owner can read.
 
-    The copy is one moment of the database (SQLite's `VACUUM INTO`), whatever is written meanwhile.
+    The copy is a consistent snapshot (SQLite's `VACUUM INTO`), even if the database is written meanwhile.
+
+    Returns:
+        The size of the copy in bytes.
 
     Raises:
-        Refused: the file is there already or can't be written, or the database is a server, which has tools of its own.
+        Refused: the file exists already or can't be written, or the database is PostgreSQL, which has its own tools.
         StorageUnavailable: the database can't be read.
     """
     parsed = make_url(url)

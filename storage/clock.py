@@ -1,8 +1,8 @@
-"""The time, as it is kept."""
+"""The current time in the unit that storage uses."""
 
 import time
 
 
 def unix_us() -> int:
-    """The time, Unix microseconds."""
+    """Returns the Unix time in microseconds."""
     return time.time_ns() // 1000

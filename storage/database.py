@@ -1,21 +1,20 @@
-"""The connection to the database: reads on a few threads, writes by group commit, or at once where they are alone."""
+"""Runs reads on a few threads, and commits writes on the event loop (SQLite, no other queued) or by group commit."""
 
 import asyncio
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, make_url
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from storage import faults, postgresql
 from storage.group_commit import Begin, GroupCommit, Operation
-from storage.lone_commit import LoneCommit
-from storage.sqlite import AT_ONCE, BUSY_TIMEOUT_MS, WAITING, WRITES, SqliteTransactions, sqlite_engine
+from storage.inline_commit import InlineCommit
+from storage.sqlite import BUSY_TIMEOUT_MS, NON_BLOCKING, WAITING, WRITES, SqliteTransactions, sqlite_engine
 
 T = TypeVar("T")
 
@@ -23,70 +22,78 @@ READ_THREADS = 4
 
 
 class Database:
-    """One database, as one process sees it.
+    """One process's access to the database.
 
-    Nothing is opened before the first use, so that a process which only imports the service touches no file.
+    Opens nothing before the first use, so that a process which only imports the service touches no file.
+
+    Args:
+        url: the database's URL, as `storage.urls.database` returns it.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._engine = _engine(url)
-        self._writing = self._engine.execution_options(**{WRITES: True})
-        self._writer: GroupCommit | None = None
-        self._lone: LoneCommit | None = None
-        self._sqlite: list[SqliteTransactions] = []
-        self._begin: Begin = self._writing.begin
+        self._engine = _create_engine(url)
+        self._write_engine = self._engine.execution_options(**{WRITES: True})
+        self._readers = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="storage-read")
+        self._group_commit: GroupCommit | None = None
+        self._inline_commit: InlineCommit | None = None
+        self._sqlite_connections: list[SqliteTransactions] = []
+        self._begin: Begin = self._write_engine.begin
         if not self.has_server:
             waiting = SqliteTransactions(sqlite_engine(url, WAITING), BUSY_TIMEOUT_MS)
-            at_once = SqliteTransactions(sqlite_engine(url, AT_ONCE), 0)
-            self._sqlite = [waiting, at_once]
-            self._begin, self._lone = waiting.begin, LoneCommit(at_once.begin)
-        self._readers = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="storage-read")
+            non_blocking = SqliteTransactions(sqlite_engine(url, NON_BLOCKING), 0)
+            self._sqlite_connections = [waiting, non_blocking]
+            self._begin = waiting.begin
+            self._inline_commit = InlineCommit(non_blocking.begin)
 
     @property
     def has_server(self) -> bool:
-        """Whether the database is a server with a clock of its own."""
+        """Whether the database is a server with its own clock (PostgreSQL), not a file (SQLite)."""
         return self._engine.dialect.name == "postgresql"
 
-    async def read(self, question: Callable[[Connection], T]) -> T:
-        """What the question returns, asked in a transaction of its own.
+    async def read(self, query: Callable[[Connection], T]) -> T:
+        """Runs the query in a transaction of its own, on a reader thread, and returns its result.
 
         Raises:
             StorageUnavailable: the database does not answer.
         """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._readers, partial(self.ask, question))
+        return await loop.run_in_executor(self._readers, partial(self.ask, query))
 
     async def write(self, operation: Operation, change: Any) -> Any:
-        """What came of the change, once it is committed (see `GroupCommit`).
+        """Commits the change, and returns its result (see `GroupCommit` and `InlineCommit`).
 
         Raises:
-            StorageUnavailable: the database does not answer, so that the change may not have been made.
+            StorageUnavailable: the database does not answer, so the change may not have been made.
         """
-        if self._writer is None:
-            self._writer = GroupCommit(self._begin)
-        if self._lone is not None and not self._writer.waiting and self._lone.is_due():
-            # Whatever is in its way, the thread waits for it, or says what it is.
-            with suppress(OperationalError):
-                return self._lone.make(operation, change)
-        return await self._writer.submit(operation, change)
+        if self._group_commit is None:
+            self._group_commit = GroupCommit(self._begin)
+        if self._inline_commit is not None and self._group_commit.pending == 0:
+            committed = self._inline_commit.try_commit(operation, change)
+            if committed is not None:
+                return committed.result
+        return await self._group_commit.submit(operation, change)
 
-    def ask(self, question: Callable[[Connection], T]) -> T:
-        """`read`, for callers without an event loop."""
-        return _run(self._engine, question)
+    def ask(self, query: Callable[[Connection], T]) -> T:
+        """Does the same as `read`, for callers without an event loop."""
+        return _run(self._engine, query)
 
     def change(self, operation: Callable[[Connection], T]) -> T:
-        """`write`, for callers without an event loop: a transaction of its own, committed on return."""
-        return _run(self._writing, operation)
+        """Runs the operation in a write transaction of its own, for callers without an event loop; commits on return.
+
+        Raises:
+            StorageUnavailable: the database does not answer.
+        """
+        return _run(self._write_engine, operation)
 
     def close(self) -> None:
-        """Commit what waits, and let go of every connection."""
-        if self._writer is not None:
-            self._writer.close()
+        """Commits the queued changes, and closes every connection."""
+        if self._group_commit is not None:
+            self._group_commit.close()
         self._readers.shutdown()
         self._engine.dispose()
-        for transactions in self._sqlite:
-            transactions.close()
+        for connection in self._sqlite_connections:
+            connection.close()
 
 
 def _run(engine: Engine, work: Callable[[Connection], T]) -> T:
@@ -100,7 +107,7 @@ def _run(engine: Engine, work: Callable[[Connection], T]) -> T:
         raise fault.error() from error
 
 
-def _engine(url: str) -> Engine:
+def _create_engine(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         return sqlite_engine(url, WAITING)
@@ -108,10 +115,12 @@ def _engine(url: str) -> Engine:
 
 
 def create_sqlite_file(url: str) -> None:
-    """Make the file of an SQLite database, and its folder, readable by their owner alone; an existing file stays.
+    """Creates the file of an SQLite database and its folder, readable by their owner only; keeps an existing file.
+
+    Does nothing for a PostgreSQL URL.
 
     Raises:
-        StorageUnavailable: it can't be made there.
+        StorageUnavailable: the file can't be created at that path.
     """
     name = make_url(url).database
     if not url.startswith("sqlite") or not name or name == ":memory:":

@@ -1,15 +1,15 @@
-"""What can go wrong with storage, in the words of its callers."""
+"""The errors that storage raises to other rooms."""
 
 
 class StorageError(Exception):
-    """The base of every error of storage."""
+    """The base class of all errors of storage."""
 
 
 class StorageUnavailable(StorageError):
-    """A store does not answer, or not as it should, so nothing was promised and nothing may be answered.
+    """A store does not answer, or answers with a fault. Nothing was promised, and the request must not be answered.
 
     Args:
-        operator: what is wrong and what to do, in a sentence for the operator.
+        operator: one sentence for the operator: what is wrong, and what to do.
         caller: what callers are told.
     """
 
@@ -19,4 +19,4 @@ class StorageUnavailable(StorageError):
 
 
 class Refused(StorageError):
-    """The change was refused; the message says why and what to do instead."""
+    """The change was refused; the message says why, and what to do instead."""

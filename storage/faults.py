@@ -1,4 +1,4 @@
-"""Names what is wrong with a store, by the errors of its driver: for the operator, and for callers."""
+"""Translates errors of the database drivers into faults: one sentence for the operator, and one for callers."""
 
 import errno
 import sqlite3
@@ -11,23 +11,28 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from storage.errors import StorageUnavailable
 
 _SETTING = "CLASSIFIER_DATABASE_URL"
-_AGAIN = "send the request again shortly"
+_RETRY = "send the request again shortly"
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong: a sentence for the operator, and one for callers, who can only wait."""
+    """What is wrong with a store.
+
+    Attributes:
+        operator: what is wrong, and what to do about it.
+        caller: what callers are told, who can only retry.
+    """
 
     operator: str
-    caller: str = f"The service can't reach its database; {_AGAIN}."
+    caller: str = f"The service can't reach its database; {_RETRY}."
 
     def error(self) -> StorageUnavailable:
-        """The error that says so."""
+        """Returns a new exception of this fault."""
         return StorageUnavailable(self.operator, self.caller)
 
 
-_TAKES_NONE = f"The service's database takes no changes just now; {_AGAIN}."
-_BUSY = f"The service's database is busy; {_AGAIN}."
+_NOT_WRITABLE = f"The service's database accepts no changes at the moment; {_RETRY}."
+_BUSY = f"The service's database is busy; {_RETRY}."
 
 UNREACHABLE = Fault(f"The database can't be reached; check that it runs, and {_SETTING}.")
 UNKNOWN_HOST = Fault(f"The database's host is not known; check {_SETTING}.")
@@ -35,27 +40,26 @@ LOGIN = Fault(f"The database refuses the user or the password; check {_SETTING}.
 NO_DATABASE = Fault(f"The database server has no such database; create it, or check {_SETTING}.")
 CONNECTION = Fault(f"The database refuses how it is connected to, such as TLS or an option; check {_SETTING}.")
 TOO_MANY = Fault("The database has no connection left; allow more of them, or run fewer workers.", _BUSY)
-STARTING = Fault("The database is starting, or being stopped; wait for it.")
-SLOW = Fault("The database took too long over a question; look what keeps it busy.", _BUSY)
+STARTING = Fault("The database is starting or stopping; wait for it.")
+SLOW = Fault("The database took too long to answer a query; check what keeps it busy.", _BUSY)
 LOCKED = Fault(
     "The database is locked by another program; end what holds it open for writing.",
-    f"The service's database is locked by another program; {_AGAIN}.",
+    f"The service's database is locked by another program; {_RETRY}.",
 )
 PERMISSION = Fault(
-    f"The database's user, or this process, may not write there; check the rights and {_SETTING}.", _TAKES_NONE
+    f"The database's user, or this process, may not write there; check the permissions and {_SETTING}.", _NOT_WRITABLE
 )
 READ_ONLY = Fault(
-    f"The database can only be read: a replica, or a file without the right to write; check {_SETTING}.", _TAKES_NONE
+    f"The database can only be read: it is a replica, or a file without write permission; check {_SETTING}.",
+    _NOT_WRITABLE,
 )
-FULL = Fault("The database's disk is full; make room on it.", _TAKES_NONE)
-NOT_A_DATABASE = Fault(
-    f"The file that {_SETTING} names is no SQLite database, or a damaged one; put a backup in its place."
-)
-NO_FILE = Fault(f"The database's file can't be opened or made there; check the path in {_SETTING} and its rights.")
-NO_TABLES = Fault("The database lacks tables of this version; run 'python -m auth migrate'.", _TAKES_NONE)
-FAILING = Fault("The database's disk can't be read or written; look at the machine's log.", _TAKES_NONE)
+FULL = Fault("The database's disk is full; free some space.", _NOT_WRITABLE)
+NOT_A_DATABASE = Fault(f"The file that {_SETTING} names is no SQLite database, or is damaged; restore a backup.")
+NO_FILE = Fault(f"The database's file can't be opened or created; check the path in {_SETTING} and its permissions.")
+NO_TABLES = Fault("The database lacks tables of this version; run 'python -m auth migrate'.", _NOT_WRITABLE)
+FAILING = Fault("The database's disk can't be read or written; check the machine's log.", _NOT_WRITABLE)
 
-_OF_SQLITE = {
+_BY_SQLITE_ERROR = {
     "SQLITE_BUSY": LOCKED,
     "SQLITE_LOCKED": LOCKED,
     "SQLITE_READONLY": READ_ONLY,
@@ -68,8 +72,8 @@ _OF_SQLITE = {
     "SQLITE_CORRUPT": NOT_A_DATABASE,
     "SQLITE_NOMEM": FAILING,
 }
-# SQLSTATE, whole or by its class (https://www.postgresql.org/docs/current/errcodes-appendix.html).
-_OF_POSTGRESQL = {
+# By the whole SQLSTATE, or by its first two or three characters: two are its class (https://www.postgresql.org/docs/current/errcodes-appendix.html).
+_BY_SQLSTATE = {
     "28": LOGIN,
     "3D": NO_DATABASE,
     "3F": NO_TABLES,
@@ -87,8 +91,8 @@ _OF_POSTGRESQL = {
     "40": SLOW,
     "08": UNREACHABLE,
 }
-# A connection that fails has no SQLSTATE, only the server's or the driver's words.
-_IN_WORDS = (
+# By part of the message: an error while connecting has no SQLSTATE. The first match counts.
+_BY_MESSAGE = (
     ("too many", TOO_MANY),
     ("remaining connection slots", TOO_MANY),
     ("password", LOGIN),
@@ -107,37 +111,40 @@ _IN_WORDS = (
     ("configuration parameter", CONNECTION),
     ("invalid", CONNECTION),
 )
-_OF_SYSTEM = {errno.ENOSPC: FULL, errno.EROFS: READ_ONLY, errno.EACCES: PERMISSION, errno.EPERM: PERMISSION}
+_BY_ERRNO = {errno.ENOSPC: FULL, errno.EROFS: READ_ONLY, errno.EACCES: PERMISSION, errno.EPERM: PERMISSION}
 
 
 def of(error: Exception) -> Fault | None:
-    """What is wrong with the database; None where the error is one of the program."""
+    """Returns what is wrong with the database; None if the error is the program's."""
     if isinstance(error, PoolTimeout):
         return TOO_MANY
     if isinstance(error, OSError):
-        return _OF_SYSTEM.get(error.errno or 0, NO_FILE)
+        return _BY_ERRNO.get(error.errno or 0, NO_FILE)
     cause: Any = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, sqlite3.Error):
-        return _of_sqlite(cause)
-    known = _of_state(getattr(cause, "sqlstate", None) or "")
+        return _of_sqlite_error(cause)
+    known = _of_sqlstate(getattr(cause, "sqlstate", None) or "")
     if known is None and isinstance(error, (OperationalError, InterfaceError)):
-        return _in_words(str(cause))
+        return _of_message(str(cause))
     return known
 
 
-def _of_sqlite(cause: sqlite3.Error) -> Fault | None:
+def _of_sqlite_error(cause: sqlite3.Error) -> Fault | None:
     name = getattr(cause, "sqlite_errorname", None) or ""
-    # Of an extended name, such as SQLITE_IOERR_WRITE, the first two words count.
-    found = _OF_SQLITE.get("_".join(name.split("_")[:2]))
+    # The first two words of an extended name, such as SQLITE_IOERR_WRITE, are the name of the primary error.
+    found = _BY_SQLITE_ERROR.get("_".join(name.split("_")[:2]))
     if found is None and isinstance(cause, sqlite3.OperationalError):
         return NO_TABLES if "no such" in str(cause) else FAILING
     return found
 
 
-def _of_state(state: str) -> Fault | None:
-    return next((_OF_POSTGRESQL[state[:size]] for size in (5, 3, 2) if state[:size] in _OF_POSTGRESQL), None)
+def _of_sqlstate(state: str) -> Fault | None:
+    for length in (5, 3, 2):
+        if state[:length] in _BY_SQLSTATE:
+            return _BY_SQLSTATE[state[:length]]
+    return None
 
 
-def _in_words(words: str) -> Fault:
-    words = words.lower()
-    return next((fault for word, fault in _IN_WORDS if word in words), UNREACHABLE)
+def _of_message(message: str) -> Fault:
+    message = message.lower()
+    return next((fault for part, fault in _BY_MESSAGE if part in message), UNREACHABLE)

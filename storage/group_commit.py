@@ -1,122 +1,148 @@
-"""One thread that writes, and commits everything that waits as one transaction.
+"""Commits the queued changes of many requests as one transaction, on one writer thread (group commit).
 
-A commit costs far more than a statement. Under load, hits and ledger rows of many requests share one (group commit, as
-PostgreSQL and MySQL do for their own logs); at rest a single request is committed at once, since nothing waits for
-company. A change is done when its commit is: its future resolves afterwards, never before.
+A commit costs far more than a statement. Under load, the hits and usage rows of many requests therefore share one
+commit, as PostgreSQL and MySQL do for their own logs. Without load, the thread commits a single change at once: it does
+not wait for others. A change's future resolves only after its commit.
 """
 
 import asyncio
 import queue
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from prometheus_client import Histogram
 
 from storage import faults
 from storage.sqlite import Transaction
 
-# Makes many changes of one kind, and returns what came of each, in their order.
+# Makes many changes of one kind in a transaction, and returns the result of each in the same order.
 Operation = Callable[[Transaction, Sequence[Any]], Sequence[Any]]
+# Begins a transaction. Leaving the context commits it, or rolls it back after an exception.
 Begin = Callable[[], AbstractContextManager[Transaction]]
-Waiting = tuple[Operation, Any, asyncio.Future[Any]]
-# Who waits, what came of the change, or why nothing did.
-Outcome = tuple[asyncio.Future[Any], Any, Exception | None]
 
-MOST_IN_ONE_COMMIT = 256
+MAX_CHANGES_PER_COMMIT = 256
+# The buckets of the histograms of commit times, in seconds.
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
 commit_seconds = Histogram(
-    "classifier_commit_seconds", "A transaction of hits and ledger rows, to its commit.", buckets=SECONDS
+    "classifier_commit_seconds", "Duration of a transaction of hits and usage rows, with its commit.", buckets=SECONDS
 )
 
 
+class QueuedChange(NamedTuple):
+    """A change, and the future that holds its result after the commit."""
+
+    operation: Operation
+    change: Any
+    future: asyncio.Future[Any]
+
+
+class Outcome(NamedTuple):
+    """What a future is resolved with: a result, or an error if that is not None."""
+
+    future: asyncio.Future[Any]
+    result: Any
+    error: Exception | None
+
+
 class GroupCommit:
-    """Makes changes in the order of their submission, kind by kind, many to a transaction.
+    """Makes changes in the order of their submission, grouped by operation, many in one transaction.
 
     Args:
-        begin: begins a transaction, which is committed when it is left; called on the thread that writes.
+        begin: begins a transaction; called on the writer thread.
 
     Attributes:
-        waiting: changes whose callers have not yet been answered.
+        pending: the number of submitted changes whose futures are not resolved yet; read on the event loop.
     """
 
     def __init__(self, begin: Begin) -> None:
-        self.waiting = 0
+        self.pending = 0
         self._begin = begin
-        self._waiting: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="group-commit", daemon=True)
+        self._queue: queue.SimpleQueue[QueuedChange | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
         self._thread.start()
 
     def submit(self, operation: Operation, change: Any) -> asyncio.Future[Any]:
-        """Have the change made and committed; the future then holds what came of it.
+        """Queues the change, and returns a future of its result, which resolves after the commit.
 
-        Called on the event loop that awaits it. Who cancels the future does not take back the change.
+        Must be called on the event loop that awaits the future. Cancelling the future does not cancel the change.
+
+        Errors of the future:
+            StorageUnavailable: the database does not answer, so the change may not have been made.
+            Exception: any other error of the operation; this change was rolled back.
         """
         future = asyncio.get_running_loop().create_future()
-        self.waiting += 1
-        self._waiting.put((operation, change, future))
+        self.pending += 1
+        self._queue.put(QueuedChange(operation, change, future))
         return future
 
     def close(self) -> None:
-        """Commit what waits, then end the thread."""
-        self._waiting.put(None)
+        """Commits the queued changes, then ends the thread."""
+        self._queue.put(None)
         self._thread.join()
 
-    def _work(self) -> None:
-        while (first := self._waiting.get()) is not None:
-            batch, last = self._with_company(first)
-            self._settle(batch)
-            if last:
-                return
+    def _run(self) -> None:
+        is_closing = False
+        while not is_closing:
+            batch, is_closing = self._next_batch()
+            if batch:
+                self._process(batch)
 
-    def _with_company(self, first: Waiting) -> tuple[list[Waiting], bool]:
-        batch = [first]
-        while len(batch) < MOST_IN_ONE_COMMIT:
-            try:
-                item = self._waiting.get_nowait()
-            except queue.Empty:
-                break
-            if item is None:
-                return batch, True
+    def _next_batch(self) -> tuple[list[QueuedChange], bool]:
+        """Waits for a change, and returns it with those queued behind it, and whether `close` was called."""
+        batch: list[QueuedChange] = []
+        item = self._queue.get()
+        while item is not None:
             batch.append(item)
-        return batch, False
+            if len(batch) == MAX_CHANGES_PER_COMMIT or self._queue.empty():
+                return batch, False
+            # Does not block: no other thread takes from the queue.
+            item = self._queue.get()
+        return batch, True
 
-    def _settle(self, batch: list[Waiting]) -> None:
-        kinds: dict[Operation, list[Waiting]] = {}
-        for item in batch:
-            kinds.setdefault(item[0], []).append(item)
+    def _process(self, batch: list[QueuedChange]) -> None:
         try:
-            with commit_seconds.time(), self._begin() as connection:
-                results = [operation(connection, [item[1] for item in items]) for operation, items in kinds.items()]
+            outcomes = self._commit(batch)
         except Exception as error:
-            fault = faults.of(error)
-            if fault is not None:
-                self._answer((future, None, fault.error()) for *_, future in batch)
+            if len(batch) > 1 and faults.of(error) is None:
+                # The program's error in one change rolled back all of them. Only the change at fault may fail.
+                self._process_one_by_one(batch)
                 return
-            # One change spoilt the transaction of all: each gets one of its own, so that only that one fails.
-            if len(batch) == 1:
-                self._answer([(batch[0][2], None, error)])
-            else:
-                for item in batch:
-                    self._settle([item])
-        else:
-            self._answer(
-                (future, result, None)
-                for items, of_kind in zip(kinds.values(), results, strict=True)
-                for (*_, future), result in zip(items, of_kind, strict=True)
-            )
+            outcomes = _failures(batch, error)
+        self._resolve_on_loop(outcomes)
 
-    def _answer(self, outcomes: Iterable[Outcome]) -> None:
-        """Wake the event loop once for all of them: to wake a thread costs more than most changes do."""
-        done = list(outcomes)
-        # A loop that has been closed meanwhile has nobody left who waits.
+    def _process_one_by_one(self, batch: list[QueuedChange]) -> None:
+        for queued in batch:
+            try:
+                outcomes = self._commit([queued])
+            except Exception as error:
+                outcomes = _failures([queued], error)
+            self._resolve_on_loop(outcomes)
+
+    def _commit(self, batch: list[QueuedChange]) -> list[Outcome]:
+        """Commits all changes of the batch in one transaction; an error rolls all of them back."""
+        groups: dict[Operation, list[QueuedChange]] = {}
+        for queued in batch:
+            groups.setdefault(queued.operation, []).append(queued)
+        outcomes = []
+        with commit_seconds.time(), self._begin() as connection:
+            for operation, group in groups.items():
+                results = operation(connection, [queued.change for queued in group])
+                for queued, result in zip(group, results, strict=True):
+                    outcomes.append(Outcome(queued.future, result, None))
+        return outcomes
+
+    def _resolve_on_loop(self, outcomes: list[Outcome]) -> None:
+        """Wakes the event loop once for all outcomes, since waking a thread costs more than most changes."""
+        loop = outcomes[0].future.get_loop()
+        # RuntimeError: the loop is closed, so no caller is waiting any more.
         with suppress(RuntimeError):
-            done[0][0].get_loop().call_soon_threadsafe(self._resolve, done)
+            loop.call_soon_threadsafe(self._resolve, outcomes)
 
-    def _resolve(self, outcomes: Sequence[Outcome]) -> None:
-        self.waiting -= len(outcomes)
+    def _resolve(self, outcomes: list[Outcome]) -> None:
+        self.pending -= len(outcomes)
         for future, result, error in outcomes:
             if future.done():
                 continue
@@ -124,3 +150,9 @@ class GroupCommit:
                 future.set_exception(error)
             else:
                 future.set_result(result)
+
+
+def _failures(batch: list[QueuedChange], error: Exception) -> list[Outcome]:
+    """Fails each change with an exception of its own, since callers raise them independently of each other."""
+    fault = faults.of(error)
+    return [Outcome(queued.future, None, fault.error() if fault else error) for queued in batch]

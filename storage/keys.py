@@ -1,4 +1,4 @@
-"""Users and their keys. A key is known here by its public id and the hash of its secret alone."""
+"""Users and their keys. Only the public id of a key and the hash of its secret are stored."""
 
 import secrets
 from dataclasses import dataclass
@@ -10,16 +10,25 @@ from storage.errors import Refused
 from storage.models import api_keys, users
 from storage.policy import Limit, kept_s, parse_limits, write_limits
 
-# How long a worker may go by what it read of a key: the longest time for which a revoked key still opens anything.
+# How long a worker may use a key as it read it: the longest time for which a revoked key is still accepted.
 KEY_MEMORY_S = 0.5
-_MOST_WRITTEN = 500
+# The length of the column `users.limits`.
+_MAX_LIMITS_LENGTH = 500
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """A key with the user it speaks for. Times are Unix microseconds; None: never.
+    """A key and its user. Times are Unix microseconds; None: never.
 
-    `hits_kept_s` is how long the user's hits are kept: the longest window that the user has ever had, at least a day.
+    Attributes:
+        key_id: the public id of the key.
+        user_id: the user.
+        email: the user's address.
+        secret_sha256: the SHA-256 of the key's secret, hexadecimal.
+        scopes: what the key allows.
+        limits: the user's limits.
+        created_us, expires_us, revoked_us: when the key was created, expires, and was revoked.
+        hits_kept_s: how long hits are kept, seconds: the longest window that the user ever had, at least a day.
     """
 
     key_id: str
@@ -34,11 +43,11 @@ class KeyRecord:
     hits_kept_s: int
 
     def is_live(self, now_us: int) -> bool:
-        """Whether the key is neither revoked nor expired."""
+        """Returns whether the key is neither revoked nor expired."""
         return self.revoked_us is None and (self.expires_us is None or now_us < self.expires_us)
 
 
-_records = select(
+_select_records = select(
     api_keys.c.id,
     api_keys.c.user_id,
     users.c.email,
@@ -64,41 +73,43 @@ def _record(row: Row[*tuple[Any, ...]]) -> KeyRecord:
         row.created_us,
         row.expires_us,
         row.revoked_us,
-        # The version before sets limits without it.
+        # The previous version of this project sets limits without setting hits_kept_s.
         max(row.hits_kept_s, kept_s(limits)),
     )
 
 
 def find(connection: Connection, key_id: str) -> KeyRecord | None:
-    """The key of that public id."""
-    row = connection.execute(_records.where(api_keys.c.id == key_id)).one_or_none()
+    """Returns the key of that public id; None if there is none."""
+    row = connection.execute(_select_records.where(api_keys.c.id == key_id)).one_or_none()
     return _record(row) if row else None
 
 
 def every(connection: Connection) -> list[KeyRecord]:
-    """All keys, the oldest first."""
-    return [_record(row) for row in connection.execute(_records.order_by(api_keys.c.created_us))]
+    """Returns all keys, the oldest first."""
+    return [_record(row) for row in connection.execute(_select_records.order_by(api_keys.c.created_us))]
 
 
 def count_by_state(connection: Connection, now_us: int) -> dict[str, int]:
-    """How many keys are live, revoked and expired; one that is both is revoked."""
+    """Returns the number of keys that are `live`, `revoked` and `expired`; one that is both counts as revoked."""
     revoked, expired = api_keys.c.revoked_us.is_not(None), api_keys.c.expires_us <= now_us
     state = case((revoked, "revoked"), (expired, "expired"), else_="live")
     counted = connection.execute(select(state, func.count()).group_by(state))
     return {"live": 0, "revoked": 0, "expired": 0} | {name: int(number) for name, number in counted}
 
 
-# The number of PostgreSQL's advisory lock under which users are created; any, as long as it is ours.
-CREATING = 7_361_003
+# The id of the PostgreSQL advisory lock for creating users. Any number that nothing else in this database uses.
+CREATE_USERS_LOCK = 7_361_003
 
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key to be stored, and the user it is for.
+    """A key to store, and its user. The attributes that `KeyRecord` has too mean the same there.
 
     Attributes:
-        email: the user's address; a user is created where none has it.
-        limits: what was asked for; None: `default_limits` for a new user, and what an old one has.
+        email: the user's address; a user is created if none has it.
+        limits: the limits that the user must have; None: `default_limits` for a new user, any for an existing one.
+        default_limits: the limits of a new user if `limits` is None.
+        now_us: the time, Unix microseconds.
     """
 
     email: str
@@ -112,12 +123,12 @@ class NewKey:
 
 
 def issue(connection: Connection, new: NewKey) -> KeyRecord:
-    """Store the key, and its user where there is none yet.
+    """Stores the key, and its user if there is none yet.
 
     Raises:
-        Refused: the user exists with other limits than the ones asked for.
+        Refused: the user exists with other limits than `new.limits`, or there are too many limits.
     """
-    _alone(connection)
+    _lock_user_creation(connection)
     values = {
         "id": new.key_id,
         "user_id": _user_for(connection, new),
@@ -131,25 +142,30 @@ def issue(connection: Connection, new: NewKey) -> KeyRecord:
 
 
 def issue_first(connection: Connection, new: NewKey) -> KeyRecord | None:
-    """Store the key where there is no user at all; None where there is one."""
-    _alone(connection)
+    """Stores the key if there is no user yet; returns None if there is one.
+
+    Raises:
+        Refused: there are too many limits.
+    """
+    _lock_user_creation(connection)
     if connection.execute(select(users.c.id).limit(1)).first() is not None:
         return None
     return issue(connection, new)
 
 
-def _alone(connection: Connection) -> None:
-    """Let no other transaction create users beside this one; SQLite has one writer anyway."""
+def _lock_user_creation(connection: Connection) -> None:
+    """Keeps other transactions from creating users until this one ends. SQLite has only one writer anyway."""
     if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_advisory_xact_lock(CREATING)))
+        connection.execute(select(func.pg_advisory_xact_lock(CREATE_USERS_LOCK)))
 
 
 def _user_for(connection: Connection, new: NewKey) -> str:
+    """Returns the id of the key's user, who is created if there is none."""
     row = connection.execute(select(users.c.id, users.c.limits).where(users.c.email == new.email)).one_or_none()
     if row is None:
         limits = new.limits or new.default_limits
         user_id = "usr_" + secrets.token_hex(8)
-        values = {"id": user_id, "email": new.email, "created_us": new.now_us, **_limits(limits, kept_s(limits))}
+        values = {"id": user_id, "email": new.email, "created_us": new.now_us, **_limit_columns(limits, kept_s(limits))}
         connection.execute(insert(users).values(values))
         return user_id
     if new.limits is not None and new.limits != parse_limits(row.limits):
@@ -158,10 +174,10 @@ def _user_for(connection: Connection, new: NewKey) -> str:
 
 
 def require(connection: Connection, key_id: str) -> KeyRecord:
-    """The key of that public id.
+    """Returns the key of that public id.
 
     Raises:
-        Refused: there is none.
+        Refused: there is no such key.
     """
     record = find(connection, key_id)
     if record is None:
@@ -170,12 +186,12 @@ def require(connection: Connection, key_id: str) -> KeyRecord:
 
 
 def of_user(connection: Connection, user_id: str) -> list[KeyRecord]:
-    """All keys of the user, the oldest first.
+    """Returns all keys of the user, the oldest first.
 
     Raises:
         Refused: there is no such user.
     """
-    found = connection.execute(_records.where(users.c.id == user_id).order_by(api_keys.c.created_us))
+    found = connection.execute(_select_records.where(users.c.id == user_id).order_by(api_keys.c.created_us))
     records = [_record(row) for row in found]
     if not records:
         raise Refused(f"There is no user {user_id}; `python -m auth list` shows all.")
@@ -183,10 +199,10 @@ def of_user(connection: Connection, user_id: str) -> list[KeyRecord]:
 
 
 def retire(connection: Connection, key_id: str, now_us: int, grace_us: int) -> KeyRecord:
-    """Let the key end: at once, or after a grace, never later than it would have by itself.
+    """Ends the key at once, or after `grace_us` microseconds, but never later than it expires anyway. Returns the key.
 
     Raises:
-        Refused: there is no such key, or it is not live any more.
+        Refused: there is no such key, or it is revoked or expired.
     """
     record = require(connection, key_id)
     if not record.is_live(now_us):
@@ -199,7 +215,10 @@ def retire(connection: Connection, key_id: str, now_us: int, grace_us: int) -> K
 
 
 def set_limits(connection: Connection, user_id: str, limits: tuple[Limit, ...]) -> tuple[KeyRecord, KeyRecord]:
-    """Give the user these limits instead of its own; a key of the user as it was before, and as it is now.
+    """Replaces the user's limits.
+
+    Returns:
+        The user's oldest key as it was before, and as it is now.
 
     Raises:
         Refused: there is no such user, or there are too many limits.
@@ -207,19 +226,19 @@ def set_limits(connection: Connection, user_id: str, limits: tuple[Limit, ...]) 
     connection.execute(select(users.c.id).where(users.c.id == user_id).with_for_update())
     before = of_user(connection, user_id)[0]
     kept = max(before.hits_kept_s, kept_s(limits))
-    connection.execute(update(users).where(users.c.id == user_id).values(_limits(limits, kept)))
+    connection.execute(update(users).where(users.c.id == user_id).values(_limit_columns(limits, kept)))
     return before, require(connection, before.key_id)
 
 
-def _limits(limits: tuple[Limit, ...], hits_kept_s: int) -> dict[str, Any]:
+def _limit_columns(limits: tuple[Limit, ...], hits_kept_s: int) -> dict[str, Any]:
     written = write_limits(limits)
-    if len(written) > _MOST_WRITTEN:
+    if len(written) > _MAX_LIMITS_LENGTH:
         raise Refused(f"{len(limits)} limits are too many for one user; give fewer.")
     return {"limits": written, "hits_kept_s": hits_kept_s}
 
 
 def revoke(connection: Connection, key_id: str, now_us: int) -> KeyRecord:
-    """Mark the key as revoked.
+    """Revokes the key, and returns it.
 
     Raises:
         Refused: there is no such key, or it is revoked already.

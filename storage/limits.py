@@ -1,10 +1,10 @@
-"""The exact sliding-window log: every admitted image is a row, and a window is what lies in it.
+"""Exact sliding-window log: each admitted image is a row (a *hit*), and a limit counts the hits in its window.
 
-A user's hits are numbered without a gap in order of time, so the count in a window is the difference of two numbers:
-each hit costs a few look-ups in an index, whether the limit is 5 or 5 million.
+A user's hits are numbered in order of time, without a gap. The number of hits in a window is therefore the difference
+of two numbers: each request costs a few index look-ups, whether the limit is 5 or 5 million.
 
-A clock may be set back. A hit that lies in the future then counts as made now: no window holds more than its limit, and
-nobody waits longer than a window.
+A clock may be set back. A hit in the future then counts as made now: no window ever holds more hits than its limit, and
+no user waits longer than a window.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,47 +18,49 @@ from storage.policy import UNITS, Decision, Limit, Standing
 from storage.sqlite import Transaction
 
 MICROSECONDS = 1_000_000
-FORGET_EVERY = 16
-# Hits that are forgotten at a time, for each that is counted and at least: what is old is cleared away in small pieces.
-FORGOTTEN_FOR_EACH = 4
-FORGOTTEN_AT_ONCE = FORGET_EVERY * FORGOTTEN_FOR_EACH
+# A user's expired hits are deleted once in so many of its hits, in small pieces, so that no request waits for long.
+# More are deleted than were added, so that they become fewer. `limits_redis.lua` has the same numbers.
+_DELETE_EVERY = 16
+_DELETED_PER_HIT = 4
 
 _of_user = hits.c.user_id == bindparam("user")
 _now = bindparam("now", type_=BigInteger)
-_newest = select(hits.c.seq, hits.c.at_us).where(_of_user).order_by(hits.c.seq.desc()).limit(1)
-_first_since = (
+_select_newest = select(hits.c.seq, hits.c.at_us).where(_of_user).order_by(hits.c.seq.desc()).limit(1)
+_select_oldest_since = (
     select(hits.c.seq, hits.c.at_us)
     .where(_of_user, hits.c.at_us >= bindparam("since"))
     .order_by(hits.c.at_us, hits.c.seq)
     .limit(1)
 )
-_numbered = select(hits.c.at_us).where(_of_user, hits.c.seq == bindparam("number"))
-_add = insert(hits)
-_date_anew = update(hits).where(_of_user, hits.c.at_us > _now).values(at_us=_now)
-_oldest = (
+_select_time = select(hits.c.at_us).where(_of_user, hits.c.seq == bindparam("number"))
+_insert_hits = insert(hits)
+_move_future_to_now = update(hits).where(_of_user, hits.c.at_us > _now).values(at_us=_now)
+_select_expired = (
     select(hits.c.seq)
     .where(_of_user, hits.c.at_us < bindparam("since"))
     .order_by(hits.c.at_us, hits.c.seq)
     .limit(bindparam("most"))
 )
-_forget = delete(hits).where(_of_user, hits.c.seq.in_(_oldest))
+_delete_expired = delete(hits).where(_of_user, hits.c.seq.in_(_select_expired))
 
-# PostgreSQL: nobody else's hit of the user until this transaction ends; the ledger's foreign keys may pass.
-_lock = text("SELECT id FROM users WHERE id = :user FOR NO KEY UPDATE")
-_server_clock = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)")
+# PostgreSQL: blocks other requests of this user until the transaction ends. FOR NO KEY UPDATE does not block the
+# foreign key checks of usage rows.
+_lock_user = text("SELECT id FROM users WHERE id = :user FOR NO KEY UPDATE")
+_select_server_time = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)")
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
-    """A request to be admitted or refused.
+class HitRequest:
+    """A request to admit or refuse.
 
     Attributes:
-        user_id: whose it is.
+        user_id: the user who pays for the request.
         limits: all limits of the user.
-        cost: how many images it has.
-        clock_us: the time to go by, Unix microseconds; None: the server's own, which all replicas share. SQLite has no
-            server.
-        kept_s: how long the user's hits are kept at least, seconds: for limits that the user had, and may have again.
+        cost: the number of images.
+        clock_us: returns the time, Unix microseconds; None: use the clock of the server (PostgreSQL or Redis), which
+            all replicas share. SQLite has no server and needs a clock.
+        kept_s: the shortest time for which the user's hits are kept, seconds. It covers limits that the user had
+            before, and may have again.
     """
 
     user_id: str
@@ -68,114 +70,132 @@ class Hit:
     kept_s: int = UNITS["day"]
 
 
-def hit(connection: Transaction, asked: Sequence[Hit]) -> Sequence[Decision]:
-    """Admit each request that every limit of its user allows, and count it; a refusal counts nothing.
+def hit(connection: Transaction, requests: Sequence[HitRequest]) -> Sequence[Decision]:
+    """Admits and counts each request that all limits of its user allow. A refused request is not counted.
 
     Args:
-        connection: inside a transaction; on SQLite, one that holds the write lock.
-        asked: the requests, answered in their order.
+        connection: in a transaction; on SQLite, in one that holds the write lock.
+        requests: the requests, of any users.
+
+    Returns:
+        One decision for each request, in the same order.
     """
-    of_users: dict[str, list[int]] = {}
-    for number, one in enumerate(asked):
-        of_users.setdefault(one.user_id, []).append(number)
+    indexes_by_user: dict[str, list[int]] = {}
+    for index, request in enumerate(requests):
+        indexes_by_user.setdefault(request.user_id, []).append(index)
     decisions: dict[int, Decision] = {}
-    added: list[dict[str, Any]] = []
-    # User by user, in one order everywhere, so that two replicas never wait for each other in a circle.
-    for user_id in sorted(of_users):
+    new_rows: list[dict[str, Any]] = []
+    # All replicas lock users in the same order, which prevents a deadlock.
+    for user_id in sorted(indexes_by_user):
         if connection.dialect.name == "postgresql":
-            connection.execute(_lock, {"user": user_id})
-        log = _Log(connection, asked[of_users[user_id][0]])
-        log.date_anew()
-        for number in of_users[user_id]:
-            decisions[number] = log.hit(asked[number])
-        added += log.added()
-        log.forget()
-    if added:
-        connection.execute(_add, added)
-    return [decisions[number] for number in range(len(asked))]
+            connection.execute(_lock_user, {"user": user_id})
+        log = _UserLog(connection, requests[indexes_by_user[user_id][0]])
+        log.move_future_hits_to_now()
+        for index in indexes_by_user[user_id]:
+            decisions[index] = log.hit(requests[index])
+        new_rows += log.new_rows()
+        log.delete_expired()
+    if new_rows:
+        connection.execute(_insert_hits, new_rows)
+    return [decisions[index] for index in range(len(requests))]
 
 
-def test(connection: Transaction, asked: Hit) -> Decision:
-    """Where the user stands, without counting anything."""
-    log = _Log(connection, asked)
-    return Decision(tuple(log.standing(limit, asked.cost) for limit in asked.limits), log.clock_ran_back)
+def test(connection: Transaction, request: HitRequest) -> Decision:
+    """Returns the user's standing, and whether the request would be admitted. Writes nothing."""
+    log = _UserLog(connection, request)
+    return Decision(tuple(log.standing(limit, request.cost) for limit in request.limits), log.clock_ran_back)
 
 
-class _Log:
-    """A user's hits in one transaction: read once, however many requests of the user it settles, all at one time.
+class _UserLog:
+    """The hits of one user in one transaction.
+
+    They are read once, for all requests of the user in the transaction, which share one time. New hits are collected
+    here, and written by the caller.
 
     Attributes:
-        clock_ran_back: whether there are hits in the future. They are read as made now.
+        clock_ran_back: whether hits lie in the future. They are read as made now.
     """
 
-    def __init__(self, connection: Transaction, asked: Hit) -> None:
+    def __init__(self, connection: Transaction, request: HitRequest) -> None:
         self._connection = connection
-        self._user_id = asked.user_id
-        # Read under the lock, so that hits are in order of time.
-        self._now_us: int = asked.clock_us() if asked.clock_us else _server_now_us(connection)
-        newest = connection.execute(_newest, {"user": asked.user_id}).fetchone()
+        self._user_id = request.user_id
+        # The time is read under the lock, so that hits are numbered in order of time.
+        self._now_us: int = request.clock_us() if request.clock_us else _server_now_us(connection)
+        newest = connection.execute(_select_newest, {"user": request.user_id}).fetchone()
         self._newest: int = newest[0] if newest else 0
         self.clock_ran_back: bool = newest is not None and newest[1] > self._now_us
         self._windows: dict[int, tuple[int, int | None]] = {}
         self._kept_s = 0
-        self._cost = 0
+        self._added = 0
 
-    def date_anew(self) -> None:
-        """Have the hits that lie in the future made now: they are the last ones, and keep their order."""
+    def move_future_hits_to_now(self) -> None:
+        """Sets the time of hits in the future to now. They are the newest hits, so their numbers stay in order."""
         if self.clock_ran_back:
-            self._connection.execute(_date_anew, {"user": self._user_id, "now": self._now_us})
+            self._connection.execute(_move_future_to_now, {"user": self._user_id, "now": self._now_us})
 
-    def hit(self, asked: Hit) -> Decision:
-        self._kept_s = max(self._kept_s, asked.kept_s)
-        before = [self.standing(limit, asked.cost) for limit in asked.limits]
+    def hit(self, request: HitRequest) -> Decision:
+        """Admits the request, and adds its hits, if every limit allows it."""
+        self._kept_s = max(self._kept_s, request.kept_s)
+        before = [self.standing(limit, request.cost) for limit in request.limits]
         if any(standing.wait_s > 0 for standing in before):
             return Decision(tuple(before))
-        self._cost += asked.cost
-        return Decision(tuple(standing.after(asked.cost) for standing in before))
+        self._added += request.cost
+        return Decision(tuple(standing.after(request.cost) for standing in before))
 
     def standing(self, limit: Limit, cost: int) -> Standing:
-        used, oldest_us = self._window(limit.window_s)
-        if self._cost:
-            used, oldest_us = used + self._cost, self._now_us if oldest_us is None else oldest_us
-        blocking_us = None
-        if used + cost > limit.quota >= cost:
-            blocking_us = self._at_us(self._newest + self._cost - (limit.quota - cost))
+        """Returns the user's standing with the limit, before a request of `cost` images is counted."""
+        used, oldest_us = self._stored_window(limit.window_s)
+        used += self._added
+        if oldest_us is None and self._added > 0:
+            oldest_us = self._now_us
+        blocking_us = self._blocking_us(limit.quota, used, cost)
         return Standing.at(limit, self._now_us, used, oldest_us, cost, blocking_us)
 
-    def added(self) -> list[dict[str, Any]]:
-        numbers = range(self._newest + 1, self._newest + 1 + self._cost)
+    def new_rows(self) -> list[dict[str, Any]]:
+        """Returns the rows of the added hits."""
+        numbers = range(self._newest + 1, self._newest + 1 + self._added)
         return [{"user_id": self._user_id, "seq": number, "at_us": self._now_us} for number in numbers]
 
-    def forget(self) -> None:
-        """Delete some of what is not kept any longer, every so many hits: it is in nobody's way meanwhile."""
-        if self._newest // FORGET_EVERY != (self._newest + self._cost) // FORGET_EVERY:
-            since_us = self._now_us - max(self._kept_s, *self._windows) * MICROSECONDS
-            most = max(FORGOTTEN_AT_ONCE, FORGOTTEN_FOR_EACH * self._cost)
-            self._connection.execute(_forget, {"user": self._user_id, "since": since_us, "most": most})
+    def delete_expired(self) -> None:
+        """Deletes some of the hits that need not be kept, once in `_DELETE_EVERY` hits. Meanwhile they do no harm."""
+        if self._newest // _DELETE_EVERY == (self._newest + self._added) // _DELETE_EVERY:
+            return
+        since_us = self._now_us - max(self._kept_s, *self._windows) * MICROSECONDS
+        most = _DELETED_PER_HIT * max(_DELETE_EVERY, self._added)
+        self._connection.execute(_delete_expired, {"user": self._user_id, "since": since_us, "most": most})
 
-    def _window(self, window_s: int) -> tuple[int, int | None]:
-        """The hits in the window before this transaction's own, and the time of the oldest."""
-        if window_s not in self._windows:
-            since_us = self._now_us - window_s * MICROSECONDS
-            first = self._connection.execute(_first_since, {"user": self._user_id, "since": since_us}).fetchone()
-            self._windows[window_s] = (self._newest - first[0] + 1, self._past(first[1])) if first else (0, None)
-        return self._windows[window_s]
+    def _stored_window(self, window_s: int) -> tuple[int, int | None]:
+        """Returns the number of hits in the window, and the time of the oldest, without the added hits."""
+        if window_s in self._windows:
+            return self._windows[window_s]
+        since_us = self._now_us - window_s * MICROSECONDS
+        oldest = self._connection.execute(_select_oldest_since, {"user": self._user_id, "since": since_us}).fetchone()
+        used, oldest_us = 0, None
+        if oldest is not None:
+            number, at_us = oldest
+            used, oldest_us = self._newest - number + 1, min(at_us, self._now_us)
+        self._windows[window_s] = used, oldest_us
+        return used, oldest_us
 
-    def _at_us(self, number: int) -> int:
-        if number > self._newest:
+    def _blocking_us(self, quota: int, used: int, cost: int) -> int | None:
+        """Returns the time of the hit that must leave the window before the request fits.
+
+        None if the request fits now, or costs more than the whole quota.
+        """
+        if used + cost <= quota or cost > quota:
+            return None
+        # The request fits beside the newest `quota - cost` hits. The hit before those is the last that must leave.
+        blocking = self._newest + self._added - (quota - cost)
+        if blocking > self._newest:
             return self._now_us
-        return self._past(
-            _only(self._connection.execute(_numbered, {"user": self._user_id, "number": number}).fetchone())
-        )
-
-    def _past(self, at_us: int) -> int:
-        return min(at_us, self._now_us)
+        found = self._connection.execute(_select_time, {"user": self._user_id, "number": blocking}).fetchone()
+        return min(_single_value(found), self._now_us)
 
 
 def _server_now_us(connection: Transaction) -> int:
-    return _only(connection.execute(_server_clock, {}).fetchone())
+    return _single_value(connection.execute(_select_server_time, {}).fetchone())
 
 
-def _only(row: Sequence[Any] | None) -> int:
+def _single_value(row: Sequence[Any] | None) -> int:
     assert row is not None
     return int(row[0])

@@ -1,4 +1,4 @@
-"""Bring a database to this version's tables; safe to call at every start, and from several processes at once."""
+"""Migrates a database to this version's tables. Safe at every start, and from several processes at once."""
 
 from pathlib import Path
 
@@ -7,22 +7,22 @@ from sqlalchemy import Connection, inspect, text
 from storage.database import Database, create_sqlite_file
 from storage.errors import Refused
 
-# The number of PostgreSQL's advisory lock under which one start at a time migrates; any, as long as it is ours.
-MIGRATING = 7_361_002
+# The id of the PostgreSQL advisory lock for migrations. Any number that nothing else in this database uses.
+MIGRATION_LOCK = 7_361_002
 SCRIPTS = Path(__file__).parent / "migrations"
 
 
 def migrate(url: str) -> None:
-    """Create the database where there is none, and run the migrations it has not seen.
+    """Runs the missing migrations. Creates the file of an SQLite database first if there is none.
 
     Raises:
         StorageUnavailable: the database does not answer.
-        Refused: the database is of a later version.
+        Refused: a later version of this project has migrated the database.
     """
     create_sqlite_file(url)
     database = Database(url)
     try:
-        # One transaction that begins with the write lock: of two starts at once, the second finds the work done.
+        # One transaction that begins with the write lock: the second of two processes finds nothing left to do.
         database.change(_upgrade)
     finally:
         database.close()
@@ -30,18 +30,18 @@ def migrate(url: str) -> None:
 
 def _upgrade(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
-        connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATING})"))
-        # A migration may take longer than a request may wait.
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
+        # A migration may take longer than the timeout for requests.
         connection.execute(text("SET LOCAL statement_timeout = 0"))
-    if _versions(connection) == [_newest()]:
+    if _versions(connection) == [_newest_version()]:
         return
-    # Loading it takes a tenth of a start's time, and most starts have nothing to migrate.
+    # Imported here: it takes a tenth of the start time, and most starts have nothing to migrate.
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
 
     config = Config()
-    # (Alembic reads % as the start of a name.)
+    # Alembic interpolates %, as configparser does.
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     config.attributes["connection"] = connection
     try:
@@ -51,12 +51,12 @@ def _upgrade(connection: Connection) -> None:
 
 
 def _versions(connection: Connection) -> list[str]:
-    """Return what Alembic noted as the database's version; nothing where it has no tables yet."""
+    """Returns the versions that Alembic recorded in the database; an empty list if it has no tables yet."""
     if not inspect(connection).has_table("alembic_version"):
         return []
     return [str(version) for (version,) in connection.execute(text("SELECT version_num FROM alembic_version"))]
 
 
-def _newest() -> str:
-    """Return the newest version, by the names of the migrations' files, which begin with it."""
+def _newest_version() -> str:
+    """Returns the newest version. The names of the migration files begin with their version."""
     return max(path.name for path in (SCRIPTS / "versions").glob("*.py")).split("_")[0]

@@ -1,8 +1,8 @@
-"""The tables. Times are Unix times in microseconds, UTC, so that they mean the same on every database."""
+"""The database tables. Times are Unix times in microseconds, UTC, which have the same meaning on every database."""
 
 from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
-# Names of our own, so that a later migration can name what it changes on every database.
+# Explicit names of constraints and indexes, so that a later migration can refer to them on every database.
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(column_0_label)s",
@@ -12,7 +12,7 @@ metadata = MetaData(
     }
 )
 
-# SQLite counts rows by itself only for a column of the exact type INTEGER.
+# SQLite numbers rows automatically only in a column of the exact type INTEGER.
 _serial = BigInteger().with_variant(Integer(), "sqlite")
 
 users = Table(
@@ -38,8 +38,8 @@ api_keys = Table(
     Column("revoked_us", BigInteger),
 )
 
-# The sliding-window log. `seq` counts a user's hits without a gap, so that the number of hits in a window, and the hit
-# whose end frees the next place, are each one look-up, however large the limit is.
+# The sliding-window log. `seq` numbers a user's hits without a gap. The number of hits in a window, and the hit that
+# must leave it before the next request fits, are therefore one look-up each, however large the limit is.
 hits = Table(
     "hits",
     metadata,
@@ -49,8 +49,8 @@ hits = Table(
     Index("hits_by_time", "user_id", "at_us"),
 )
 
-# The usage ledger. Triggers refuse every change of a row, and every deletion but that of `prune`. `images` is what the
-# request cost the user's limit; it is 0 for everything but an admitted classification.
+# The usage log. Triggers refuse every change of a row, and every deletion except by `prune`. `images` is what the
+# request cost the user's limit: 0 for everything except an admitted classification.
 usage_log = Table(
     "usage_log",
     metadata,
@@ -67,8 +67,8 @@ usage_log = Table(
     Index("usage_by_user", "user_id", "at_us"),
 )
 
-# What the ledger says, added up as it is written: the same requests by the minute, the hour, the day, and all together
-# (`width_s` 0). `bin` is the logarithmic bin of the response time (see `rollup.py`), from which percentiles are told.
+# Sums over the usage log, updated with each row: the same requests by minute, by hour, by day, and in total (`width_s`
+# is 0). `bin` is the logarithmic bin of the response time (see `rollup.py`), from which percentiles are computed.
 usage_rollup = Table(
     "usage_rollup",
     metadata,
@@ -84,7 +84,7 @@ usage_rollup = Table(
     Column("total_ms", Float, nullable=False),
 )
 
-# Every change of users and keys: triggers refuse to change or delete a row.
+# The audit log: every change of users and keys. Triggers refuse to change or delete a row.
 audit_log = Table(
     "audit_log",
     metadata,

@@ -1,11 +1,12 @@
-"""What a limit is, and where a user stands with it. Pure values: the counting is in `limits.py`."""
+"""Limits, and a user's standing with them. Only values: `limits.py` and `limits_redis.py` count hits."""
 
 import re
 from dataclasses import dataclass
 from typing import Self
 
+# The window of each unit, seconds.
 UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
-_WRITTEN = re.compile(r"(?P<quota>[1-9]\d{0,8})/(?:(?P<unit>second|minute|hour|day)|(?P<seconds>[1-9]\d{0,7})s)")
+_PATTERN = re.compile(r"(?P<quota>[1-9]\d{0,8})/(?:(?P<unit>second|minute|hour|day)|(?P<seconds>[1-9]\d{0,7})s)")
 HOW_TO_WRITE = "write a limit like 60/minute (second, minute, hour, day) or 60/90s"
 
 
@@ -18,12 +19,12 @@ class Limit:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `60/minute` or `60/90s`.
+        """Parses a limit such as `60/minute` or `60/90s`.
 
         Raises:
-            ValueError: the text is no limit; the message says how to write one.
+            ValueError: the text is not a limit; the message says how to write one.
         """
-        match = _WRITTEN.fullmatch(text.strip())
+        match = _PATTERN.fullmatch(text.strip())
         if match is None:
             raise ValueError(HOW_TO_WRITE)
         return cls(int(match["quota"]), UNITS[match["unit"]] if match["unit"] else int(match["seconds"]))
@@ -34,32 +35,37 @@ class Limit:
 
 
 def parse_limits(text: str) -> tuple[Limit, ...]:
-    """The limits of a user as the database holds them, separated by commas."""
+    """Parses a user's limits as the database stores them: separated by commas.
+
+    Raises:
+        ValueError: one of them is not a limit.
+    """
     return tuple(Limit.parse(part) for part in text.split(","))
 
 
 def write_limits(limits: tuple[Limit, ...]) -> str:
-    """The inverse of `parse_limits`."""
+    """Formats limits for the database; the inverse of `parse_limits`."""
     return ",".join(map(str, limits))
 
 
 def kept_s(limits: tuple[Limit, ...]) -> int:
-    """How long the hits of a user with these limits are kept, seconds.
+    """Returns how long the hits of a user with these limits are kept, seconds.
 
-    At least a day, so that a change between limits by the second, minute, hour and day counts every hit from the start.
+    At least a day, so that after a change between limits per second, minute, hour and day, no hit is missing in the new
+    window.
     """
     return max(UNITS["day"], *(limit.window_s for limit in limits))
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a user stands with one limit.
+    """How much of one limit a user has used.
 
     Attributes:
         limit: the limit.
         remaining: how many more classifications the limit admits now.
-        reset_s: seconds until a place is freed; 0 where no place is taken.
-        wait_s: seconds until the request that asked would be admitted; 0 where it is admitted now.
+        reset_s: seconds until the oldest hit leaves the window; 0 if there is none.
+        wait_s: seconds until the request would be admitted; 0 if it is admitted now.
     """
 
     limit: Limit
@@ -71,42 +77,43 @@ class Standing:
     def at(
         cls, limit: Limit, now_us: int, used: int, oldest_us: int | None, cost: int, blocking_us: int | None
     ) -> Self:
-        """The standing of a request that costs `cost`, before it is counted.
+        """Computes the standing at a time, before a request is counted.
 
         Args:
             limit: the limit.
             now_us: the time, Unix microseconds.
-            used: the hits in the window that ends now.
-            oldest_us: the time of the oldest of them.
-            cost: the images of the request; 0 only to look.
-            blocking_us: where the request is refused for now, the time of the hit that must leave the window first.
+            used: the number of hits in the window that ends now.
+            oldest_us: the time of the oldest of them, Unix microseconds; None if there is none.
+            cost: the number of images of the request; 0 to read the standing only.
+            blocking_us: the time of the hit that must leave the window before the request fits, Unix microseconds; None
+                if it fits now, or never.
         """
 
-        def seconds_until_gone(at_us: int) -> float:
-            # One microsecond more, since a hit exactly as old as the window still lies in it.
+        def seconds_until_outside(at_us: int) -> float:
+            # One microsecond more, since a hit that is exactly as old as the window is still in it.
             return (at_us + limit.window_s * 1_000_000 - now_us + 1) / 1_000_000
 
         if blocking_us is not None:
-            wait_s = seconds_until_gone(blocking_us)
+            wait_s = seconds_until_outside(blocking_us)
         else:
-            # What costs more than the whole limit is never admitted.
+            # A request that costs more than the whole quota is never admitted.
             wait_s = float(limit.window_s) if cost > limit.quota else 0.0
-        reset_s = seconds_until_gone(oldest_us) if oldest_us is not None else 0.0
+        reset_s = seconds_until_outside(oldest_us) if oldest_us is not None else 0.0
         return cls(limit, max(0, limit.quota - used), reset_s, wait_s)
 
     def after(self, cost: int) -> "Standing":
-        """The standing once `cost` places are taken."""
+        """Returns the standing after an admitted request of `cost` images is counted."""
         reset_s = self.reset_s or float(self.limit.window_s)
         return Standing(self.limit, self.remaining - cost, reset_s, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether a request was admitted, and where its user stands afterwards, one standing for each limit.
+    """Whether a request was admitted, and the user's standing afterwards with each limit.
 
     Attributes:
-        standings: in the order of the limits.
-        clock_ran_back: whether hits lay in the future, and were only read as made now: nothing was written.
+        standings: one for each limit, in the order of the limits.
+        clock_ran_back: whether hits in the future were read as made now, without writing their new time.
     """
 
     standings: tuple[Standing, ...]
@@ -119,5 +126,5 @@ class Decision:
 
     @property
     def wait_s(self) -> float:
-        """Seconds until every limit would admit the request; 0 where it was admitted."""
+        """Seconds until every limit would admit the request; 0 if it was admitted."""
         return max((standing.wait_s for standing in self.standings), default=0)

@@ -1,24 +1,26 @@
-"""Names what is wrong with Redis, by the errors of its client: for the operator, and for callers."""
+"""Translates errors of the Redis client into faults: one sentence for the operator, and one for callers."""
 
 from redis import exceptions
 
 from storage.faults import Fault
 
 _SETTING = "CLASSIFIER_REDIS_URL"
-_AWAY = "The service can't reach its store of limits; send the request again shortly."
-_TAKES_NONE = "The service's store of limits takes no changes just now; send the request again shortly."
+_UNREACHABLE = "The service can't reach its store of limits; send the request again shortly."
+_NOT_WRITABLE = "The service's store of limits accepts no changes at the moment; send the request again shortly."
 
-UNREACHABLE = Fault(f"Redis can't be reached; check that it runs, and {_SETTING}.", _AWAY)
-LOGIN = Fault(f"Redis refuses the user or the password, or wants one; check {_SETTING}.", _AWAY)
-PERMISSION = Fault("Redis' user may not run scripts on keys 'classifier:*'; allow it to (ACL SETUSER).", _TAKES_NONE)
-READ_ONLY = Fault(f"This Redis is a replica that can only be read; name the primary in {_SETTING}.", _TAKES_NONE)
-FULL = Fault("Redis is out of memory; raise its maxmemory.", _TAKES_NONE)
-DISK = Fault("Redis can't write to its disk and so takes no changes; look at its log.", _TAKES_NONE)
-LOADING = Fault("Redis is loading its data; wait for it.", _AWAY)
-CLUSTER = Fault(f"This Redis is one of a cluster, which is not supported; name a single one in {_SETTING}.", _AWAY)
-FAILING = Fault("Redis answers with an error; look at its log.", _TAKES_NONE)
+UNREACHABLE = Fault(f"Redis can't be reached; check that it runs, and {_SETTING}.", _UNREACHABLE)
+LOGIN = Fault(f"Redis refuses the user or the password, or requires one; check {_SETTING}.", _UNREACHABLE)
+PERMISSION = Fault("Redis' user may not run scripts on keys 'classifier:*'; allow it to (ACL SETUSER).", _NOT_WRITABLE)
+READ_ONLY = Fault(f"This Redis is a replica that can only be read; give the primary in {_SETTING}.", _NOT_WRITABLE)
+FULL = Fault("Redis is out of memory; raise its maxmemory.", _NOT_WRITABLE)
+DISK = Fault("Redis can't write to its disk, and therefore accepts no changes; check its log.", _NOT_WRITABLE)
+LOADING = Fault("Redis is loading its data; wait for it.", _UNREACHABLE)
+CLUSTER = Fault(
+    f"This Redis belongs to a cluster, which is not supported; give a single Redis in {_SETTING}.", _UNREACHABLE
+)
+FAILING = Fault("Redis answers with an error; check its log.", _NOT_WRITABLE)
 
-_OF_CLASS = (
+_BY_CLASS = (
     (exceptions.AuthenticationError, LOGIN),
     (exceptions.AuthenticationWrongNumberOfArgsError, LOGIN),
     (exceptions.NoPermissionError, PERMISSION),
@@ -27,8 +29,8 @@ _OF_CLASS = (
     (exceptions.BusyLoadingError, LOADING),
     (exceptions.ClusterError, CLUSTER),
 )
-# The first word of an answer that is an error; in a script's error it stands further behind.
-_IN_WORDS = (
+# By the first word of an error answer. In the error of a script, this word comes later in the message.
+_BY_MESSAGE = (
     ("NOAUTH", LOGIN),
     ("WRONGPASS", LOGIN),
     ("NOPERM", PERMISSION),
@@ -43,15 +45,15 @@ _IN_WORDS = (
 
 
 def of(error: Exception) -> Fault:
-    """What is wrong."""
+    """Returns what is wrong with Redis."""
     cause = error.__cause__ or error.__context__
     if isinstance(cause, exceptions.RedisError):
-        # Why a connection could not be made is told by the error behind that.
+        # The cause says why a connection failed.
         error = cause
-    for kind, fault in _OF_CLASS:
+    for kind, fault in _BY_CLASS:
         if isinstance(error, kind):
             return fault
     if isinstance(error, exceptions.ResponseError):
-        words = str(error)
-        return next((fault for word, fault in _IN_WORDS if word in words), FAILING)
+        message = str(error)
+        return next((fault for part, fault in _BY_MESSAGE if part in message), FAILING)
     return UNREACHABLE

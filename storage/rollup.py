@@ -1,7 +1,7 @@
-"""The ledger added up as it is written, so that what a user has used is told quickly however long the ledger is.
+"""The roll-up: sums over the usage log, updated with each row, so that usage is read quickly from a log of any length.
 
-Response times are counted in logarithmic bins, each 5 % wider than the one before: a percentile told from them is
-within 2.5 % of the true one. Source: Masson, Rim, Lee, "DDSketch", VLDB 2019.
+Response times are counted in logarithmic bins, each 5 % wider than the one before. A percentile computed from the bins
+is within 2.5 % of the true one. Source: Masson, Rim, Lee, "DDSketch", VLDB 2019.
 """
 
 import math
@@ -16,8 +16,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from storage.models import usage_rollup
 from storage.sqlite import Transaction
 
+# The width of the one bucket that covers all time.
 ALL_TIME = 0
 WIDTHS_S = {"minute": 60, "hour": 3600, "day": 86400}
+# Upper bound of a bin, divided by that of the bin before.
 GAMMA = 1.05
 FIRST_BIN, LAST_BIN = -95, 330  # from about 0.01 ms to three hours
 
@@ -27,8 +29,8 @@ _COLUMNS = _DIMENSIONS + _SUMS
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
-    """What of a ledger row is added up. Times are Unix microseconds and milliseconds."""
+class RollupInput:
+    """The part of a usage row that the roll-up counts; see `UsageRow` for the attributes."""
 
     user_id: str
     endpoint: str
@@ -40,7 +42,15 @@ class Counted:
 
 @dataclass(slots=True)
 class Tally:
-    """Requests added up: how many, of which status, and how long they took."""
+    """Sums over requests.
+
+    Attributes:
+        requests: the number of requests.
+        images: the number of images in admitted classifications.
+        total_ms: the sum of the response times, milliseconds.
+        statuses: the number of requests by HTTP status.
+        bins: the number of requests by bin of the response time (see `bin_of`).
+    """
 
     requests: int = 0
     images: int = 0
@@ -48,10 +58,10 @@ class Tally:
     statuses: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     bins: dict[int, int] = field(default_factory=lambda: defaultdict(int))
 
-    def take(self, row: Sequence[Any]) -> None:
-        """Add a row of the roll-up: status, bin, requests, images, total_ms."""
+    def add(self, row: Sequence[Any]) -> None:
+        """Adds a row of the roll-up: status, bin, requests, images, total_ms."""
         status, bin_, requests, images, total_ms = row
-        # PostgreSQL sums whole numbers to decimals.
+        # PostgreSQL returns sums of integers as Decimal.
         requests = int(requests)
         self.requests += requests
         self.images += int(images)
@@ -61,11 +71,15 @@ class Tally:
 
     @property
     def mean_ms(self) -> float:
-        """The mean response time."""
+        """The mean response time, milliseconds; 0 without requests."""
         return self.total_ms / self.requests if self.requests else 0.0
 
     def percentile_ms(self, share: float) -> float:
-        """The response time that this share of the requests did not exceed (nearest rank, within 2.5 %)."""
+        """Returns a percentile of the response time, milliseconds, within 2.5 %; 0 without requests.
+
+        Args:
+            share: the share of requests that took at most the returned time (nearest rank), from 0 to 1.
+        """
         rank, seen = math.ceil(share * self.requests), 0
         for bin_ in sorted(self.bins):
             seen += self.bins[bin_]
@@ -75,19 +89,19 @@ class Tally:
 
 
 def bin_of(response_ms: float) -> int:
-    """The bin that a response time is counted in."""
+    """Returns the bin that counts a response time."""
     if response_ms <= 0:
         return FIRST_BIN
     return min(LAST_BIN, max(FIRST_BIN, math.ceil(math.log(response_ms, GAMMA))))
 
 
 def middle_ms(bin_: int) -> float:
-    """The response time that stands for a bin: at most 2.5 % from any in it."""
+    """Returns the response time that represents a bin: within 2.5 % of every time in it, milliseconds."""
     return 2 * GAMMA**bin_ / (GAMMA + 1)
 
 
-def add(connection: Transaction, rows: Iterable[Counted]) -> None:
-    """Add rows that are being written to the ledger in this transaction."""
+def add(connection: Transaction, rows: Iterable[RollupInput]) -> None:
+    """Adds rows that this transaction writes to the usage log."""
     sums: dict[tuple[str | int, ...], list[float]] = defaultdict(lambda: [0, 0, 0.0])
     for row in rows:
         at_s, admitted, bin_ = row.at_us // 1_000_000, int(row.images > 0), bin_of(row.response_ms)
@@ -97,28 +111,29 @@ def add(connection: Transaction, rows: Iterable[Counted]) -> None:
             entry[0] += 1
             entry[1] += row.images
             entry[2] += row.response_ms
-    # In one order everywhere, so that two replicas never wait for each other in a circle.
+    # All replicas lock rows in the same order, which prevents a deadlock.
     values = [dict(zip(_COLUMNS, (*key, *sums[key]), strict=True)) for key in sorted(sums)]
     connection.execute(_upserts[connection.dialect.name], values)
 
 
 def totals(connection: Connection, user_id: str) -> Tally:
-    """All admitted classifications of the user, since ever."""
+    """Returns the sums over all admitted classifications of the user, at any time."""
     tally = Tally()
-    for row in connection.execute(_summed(user_id, ALL_TIME).where(usage_rollup.c.admitted == 1)):
-        tally.take(row)
+    for row in connection.execute(_select_sums(user_id, ALL_TIME).where(usage_rollup.c.admitted == 1)):
+        tally.add(row)
     return tally
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Which buckets are asked for.
+    """Selects buckets.
 
     Attributes:
-        width_s: of a bucket, one of `WIDTHS_S`.
-        from_s, to_s: those that begin in this span, Unix seconds, its end excluded.
-        endpoint: what was asked of this one alone.
-        most: the most buckets at a time.
+        width_s: the width of a bucket, seconds; one of `WIDTHS_S`.
+        from_s: the earliest start of a bucket, Unix seconds.
+        to_s: the end of the span, Unix seconds; a bucket that starts at it is not selected.
+        endpoint: only requests to this endpoint; None: to all.
+        most: the largest number of buckets to return.
     """
 
     width_s: int
@@ -129,10 +144,11 @@ class Span:
 
 
 def buckets(connection: Connection, user_id: str, span: Span) -> tuple[list[tuple[int, Tally]], int | None]:
-    """The user's requests in buckets of time, the oldest first; empty ones are left out.
+    """Returns the user's requests in buckets of time, the oldest first, without empty buckets.
 
     Returns:
-        Each bucket's start and tally, and the start of the first that was left out for `span.most`.
+        The start (Unix seconds) and the sums of each bucket, and the start of the first bucket beyond `span.most`;
+        None if there is none.
     """
     start = usage_rollup.c.start_s
     wanted = [
@@ -145,23 +161,24 @@ def buckets(connection: Connection, user_id: str, span: Span) -> tuple[list[tupl
         wanted.append(usage_rollup.c.endpoint == span.endpoint)
     one_more = select(start).where(*wanted).distinct().order_by(start).limit(span.most + 1)
     starts: Sequence[int] = connection.scalars(one_more).all()
-    shown, after = starts[: span.most], starts[span.most] if len(starts) > span.most else None
+    shown = starts[: span.most]
+    after = starts[span.most] if len(starts) > span.most else None
     if not shown:
         return [], None
     tallies = {start_s: Tally() for start_s in shown}
-    question = _summed(user_id, span.width_s).add_columns(start).where(*wanted, start <= shown[-1]).group_by(start)
-    for *counted, start_s in connection.execute(question):
-        tallies[start_s].take(counted)
+    query = _select_sums(user_id, span.width_s).add_columns(start).where(*wanted, start <= shown[-1]).group_by(start)
+    for *counted, start_s in connection.execute(query):
+        tallies[start_s].add(counted)
     return list(tallies.items()), after
 
 
 def forget_minutes_before(connection: Connection, at_s: int) -> None:
-    """Drop the buckets by the minute that began before; the coarser ones stay."""
+    """Deletes the minute buckets that start before `at_s`, Unix seconds. The wider ones stay."""
     old = usage_rollup.c.start_s < at_s
     connection.execute(delete(usage_rollup).where(usage_rollup.c.width_s == WIDTHS_S["minute"], old))
 
 
-def _summed(user_id: str, width_s: int) -> Select[*tuple[int, int, int, int, float]]:
+def _select_sums(user_id: str, width_s: int) -> Select[*tuple[int, int, int, int, float]]:
     table = usage_rollup.c
     sums = [func.sum(table[name]) for name in _SUMS]
     return (

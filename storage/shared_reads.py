@@ -1,4 +1,4 @@
-"""One read for all who ask the same thing at the same time."""
+"""Lets concurrent callers who ask for the same thing share one read."""
 
 import asyncio
 import time
@@ -9,33 +9,37 @@ T = TypeVar("T")
 
 
 class SharedReads(Generic[T]):
-    """Reads that are under way, by name. Who asks for the same meanwhile waits for the same result.
+    """The reads in progress, by key. A caller who asks for the same key meanwhile waits for the same result.
 
     Args:
-        seconds: a read that began longer ago is too old for who asks now: that one reads again.
+        max_age_s: a read that began longer ago is too old for a new caller, who must begin another, seconds.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._under_way: dict[str, tuple[float, asyncio.Task[T]]] = {}
+    def __init__(self, max_age_s: float) -> None:
+        self._max_age_s = max_age_s
+        self._in_progress: dict[str, tuple[float, asyncio.Task[T]]] = {}
 
-    def join(self, name: str) -> asyncio.Future[T] | None:
-        """The result of the read of that name; None where none is under way that is young enough."""
-        began_s, task = self._under_way.get(name, (float("-inf"), None))
-        if task is None or time.monotonic() - began_s >= self._seconds:
+    def join(self, key: str) -> asyncio.Future[T] | None:
+        """Returns the future of the read of that key; None if none is in progress, or it is too old."""
+        entry = self._in_progress.get(key)
+        if entry is None:
+            return None
+        began_s, task = entry
+        if time.monotonic() - began_s >= self._max_age_s:
             return None
         return asyncio.shield(task)
 
-    def begin(self, name: str, read: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
-        """Begin a read that others may join; it goes on for them where the first who asked goes away."""
+    def begin(self, key: str, read: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
+        """Begins a read that other callers may join. It continues for them if the first caller is cancelled."""
         task = asyncio.create_task(read)
-        entry = self._under_way[name] = (time.monotonic(), task)
+        entry = self._in_progress[key] = (time.monotonic(), task)
 
         def end(done: asyncio.Task[T]) -> None:
-            if self._under_way.get(name) is entry:
-                del self._under_way[name]
+            # A newer read may have replaced this one.
+            if self._in_progress.get(key) is entry:
+                del self._in_progress[key]
             if not done.cancelled():
-                # Marks an error as seen, where all who asked have gone away.
+                # Marks an error as retrieved, for the case that all callers were cancelled.
                 done.exception()
 
         task.add_done_callback(end)

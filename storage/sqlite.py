@@ -1,7 +1,8 @@
-"""SQLite: how its connections are set up, and how the changes of the hot path are made to it.
+"""Sets up connections to SQLite, and runs the statements of the hot path on them.
 
-SQLAlchemy writes each statement once, and Python's own driver runs it ever after. SQLite takes 5 µs for one of these,
-and SQLAlchemy's execution of it 25 more: three times that where a model has just emptied the processor's caches.
+On the hot path, SQLAlchemy compiles each statement once, and Python's `sqlite3` runs it from then on. SQLite takes 5 µs
+for such a statement. Running it by SQLAlchemy takes 25 µs more, and three times that after a model has replaced the
+contents of the processor's caches.
 """
 
 import sqlite3
@@ -15,18 +16,25 @@ from sqlalchemy.exc import OperationalError
 
 BUSY_TIMEOUT_MS = 5000
 CACHE_KIB = 32 * 1024
-# WAL lets readers go on beside the writer. NORMAL survives the death of the process, which is what is promised.
+# WAL: readers and the writer do not block each other. NORMAL: a commit survives a crash of the process, as promised.
 _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"cache_size=-{CACHE_KIB}")
+# Pragmas of connections that wait for a lock.
 WAITING = (f"busy_timeout={BUSY_TIMEOUT_MS}",)
-# Once another program has held the lock for so long, nobody is kept waiting as long again.
-_IMPATIENT_MS = 250
-# For who must not be kept waiting: neither by another process's lock nor by a checkpoint of the write-ahead log.
-AT_ONCE = ("busy_timeout=0", "wal_autocheckpoint=0")
+# The timeout after a transaction waited for so long in vain: the next ones wait less, until one gets the lock.
+_SHORT_BUSY_TIMEOUT_MS = 250
+# Pragmas of connections that wait neither for another process's lock nor for a checkpoint of the write-ahead log.
+NON_BLOCKING = ("busy_timeout=0", "wal_autocheckpoint=0")
+# The execution option of connections whose transactions take the write lock when they begin.
 WRITES = "storage_writes"
 
 
 def sqlite_engine(url: str, pragmas: Sequence[str]) -> Engine:
-    """An engine whose connections begin transactions themselves; those with the option `WRITES` take the lock first."""
+    """Creates an engine that begins transactions explicitly, those with the option `WRITES` by taking the write lock.
+
+    Args:
+        url: the URL of the database.
+        pragmas: SQLite pragmas of each connection, besides those that all connections have.
+    """
 
     def set_up(connection, _record) -> None:  # type: ignore[no-untyped-def]
         connection.isolation_level = None
@@ -40,83 +48,92 @@ def sqlite_engine(url: str, pragmas: Sequence[str]) -> Engine:
 
 
 def _begin(connection: Connection) -> None:
-    # A write that began as a read could find its snapshot stale; one that begins with the lock cannot.
+    # A transaction that begins as a read fails at its first write if another process has written meanwhile.
     writes = connection.get_execution_options().get(WRITES)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 class SqliteTransactions:
-    """One connection that makes changes, used by one thread, and opened when that first needs it.
+    """Write transactions on one connection, which is opened at its first use. Used by one thread.
 
-    Inside of a transaction it stands in for SQLAlchemy's connection: the same statements, the same rows.
+    In a transaction it replaces SQLAlchemy's connection: it takes the same statements, and returns the same rows.
 
     Args:
-        engine: of SQLite; the connection is one of its own.
-        waits_ms: how long it waits for a lock that another program holds.
+        engine: an SQLite engine of its own, which `close` disposes of.
+        busy_timeout_ms: how long a transaction waits for a lock that another program holds; 0: not at all. Must be the
+            value that the engine's pragmas set.
     """
 
-    def __init__(self, engine: Engine, waits_ms: int) -> None:
+    def __init__(self, engine: Engine, busy_timeout_ms: int) -> None:
         self.dialect = sqlite.dialect(paramstyle="named")
         self._engine = engine
-        self._lent: PoolProxiedConnection | None = None
-        self._waits_ms = waits_ms
-        self._is_locked = False
-        # Of each statement, its SQL and the values that are always the same.
-        self._written: dict[Executable, tuple[str, dict[str, Any]]] = {}
+        self._connection: PoolProxiedConnection | None = None
+        self._busy_timeout_ms = busy_timeout_ms
+        self._current_busy_timeout_ms = busy_timeout_ms
+        # The SQL of each statement, and those of its values that are always the same.
+        self._compiled: dict[Executable, tuple[str, dict[str, Any]]] = {}
 
     @contextmanager
     def begin(self) -> Iterator[Self]:
-        """A transaction that holds the write lock; committed at the end, or rolled back where anything is raised.
+        """Begins a transaction that holds the write lock. Commits it at the end, or rolls it back after an exception.
 
         Raises:
-            OperationalError: another process holds the lock, or the file can't be written; nothing was changed.
+            OperationalError: another process holds the lock, or the file can't be written. Nothing was changed.
         """
         try:
             with self._driver() as driver:
-                self._lock(driver)
+                self._take_write_lock(driver)
                 yield self
         except sqlite3.DatabaseError as error:
-            # (Others of its kind are errors of the program.)
+            # Its other subclasses, such as IntegrityError, are errors of the program.
             if type(error) not in (sqlite3.DatabaseError, sqlite3.OperationalError):
                 raise
             raise OperationalError(None, None, error) from error
 
-    def _lock(self, driver: sqlite3.Connection) -> None:
+    def _take_write_lock(self, driver: sqlite3.Connection) -> None:
         try:
             driver.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY and not self._is_locked and self._waits_ms:
-                self._is_locked = True
-                driver.execute(f"PRAGMA busy_timeout={_IMPATIENT_MS}")
+            # The low byte of an extended error code is the primary one (https://www.sqlite.org/rescode.html).
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+                self._set_busy_timeout(driver, min(self._busy_timeout_ms, _SHORT_BUSY_TIMEOUT_MS))
             raise
-        if self._is_locked:
-            self._is_locked = False
-            driver.execute(f"PRAGMA busy_timeout={self._waits_ms}")
+        self._set_busy_timeout(driver, self._busy_timeout_ms)
+
+    def _set_busy_timeout(self, driver: sqlite3.Connection, timeout_ms: int) -> None:
+        if timeout_ms != self._current_busy_timeout_ms:
+            driver.execute(f"PRAGMA busy_timeout={timeout_ms}")
+            self._current_busy_timeout_ms = timeout_ms
 
     def execute(self, statement: Executable, values: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> sqlite3.Cursor:
-        """Run a statement, which must be one of a few that are made once; a sequence of values runs it for each."""
-        written = self._written.get(statement)
-        if written is None:
-            written = self._written[statement] = self._write(statement, values)
-        sql, fixed = written
+        """Runs a statement.
+
+        Args:
+            statement: must be a module's constant, since its compiled SQL is kept for good.
+            values: its values; a sequence runs it once for each.
+        """
+        compiled = self._compiled.get(statement)
+        if compiled is None:
+            compiled = self._compiled[statement] = self._compile(statement, values)
+        sql, fixed = compiled
         if isinstance(values, Mapping):
             return self._driver().execute(sql, {**fixed, **values})
         return self._driver().executemany(sql, values)
 
     def close(self) -> None:
-        """Let go of the connection."""
-        if self._lent is not None:
-            self._lent.close()
-            self._lent = None
+        """Closes the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
         self._engine.dispose()
 
     def _driver(self) -> sqlite3.Connection:
-        if self._lent is None:
-            self._lent = self._engine.raw_connection()
-        driver: sqlite3.Connection = self._lent.driver_connection  # type: ignore[assignment]
+        if self._connection is None:
+            self._connection = self._engine.raw_connection()
+        driver: sqlite3.Connection = self._connection.driver_connection  # type: ignore[assignment]
         return driver
 
-    def _write(
+    def _compile(
         self, statement: Executable, values: Mapping[str, Any] | Sequence[Mapping[str, Any]]
     ) -> tuple[str, dict[str, Any]]:
         names = list(values if isinstance(values, Mapping) else values[0])
@@ -124,5 +141,5 @@ class SqliteTransactions:
         return str(compiled), {name: value for name, value in compiled.params.items() if value is not None}
 
 
-# What changes are made on: SQLAlchemy's own connection, or SQLite's in its stead.
+# The connection that an operation gets: SQLAlchemy's own for PostgreSQL, or its replacement for SQLite.
 Transaction = Connection | SqliteTransactions

@@ -1,4 +1,4 @@
-"""What the gate asks of storage, in one object: asynchronous, and in the words of its callers."""
+"""The one object through which the service uses storage: asynchronous, and without SQL."""
 
 import logging
 import time
@@ -13,21 +13,21 @@ from storage import keys, limits, rollup, usage
 from storage.clock import unix_us
 from storage.database import Database
 from storage.errors import StorageUnavailable
+from storage.expiring_cache import ExpiringCache
 from storage.group_commit import SECONDS
 from storage.keys import KEY_MEMORY_S, KeyRecord
-from storage.limits import Hit
-from storage.memory import Memory
+from storage.limits import HitRequest
 from storage.policy import UNITS, Decision, Limit
 from storage.rollup import Span, Tally
 from storage.shared_reads import SharedReads
 from storage.usage import UsageRow
 
-STANDING_MEMORY_S = 1.0
-TOLD_EVERY_S = 10.0
+DECISION_CACHE_S = 1.0
+WARN_EVERY_S = 10.0
 
 logger = logging.getLogger("bentoml.classifier")
-# When each fault was last told, on the monotonic clock.
-_told_s: dict[str, float] = {}
+# When each fault was last logged, on `time.monotonic`, seconds.
+_last_warned_s: dict[str, float] = {}
 
 if TYPE_CHECKING:
     from storage.limits_redis import RedisLimits
@@ -37,137 +37,146 @@ T = TypeVar("T")
 unavailable_total = Counter(
     "classifier_storage_unavailable", "Requests that were refused because a store did not answer.", ["store"]
 )
-# From zero on: Prometheus sees no increase in a count whose first value is one.
+# Starts at zero, since Prometheus sees no increase in a counter whose first value is one.
 for _store in ("database", "redis"):
     unavailable_total.labels(_store)
-ledger_seconds = Histogram(
-    "classifier_ledger_seconds", "From the end of a request to the commit of its row on the ledger.", buckets=SECONDS
+usage_commit_seconds = Histogram(
+    "classifier_ledger_seconds", "Time from the end of a request to the commit of its usage row.", buckets=SECONDS
 )
 
 
 class Store:
-    """Keys, limits and the ledger, for one process.
+    """Keys, limits and the usage log, for one process.
 
-    Every method raises `StorageUnavailable` where what it needs does not answer.
+    Every method raises `StorageUnavailable` if a store that it needs does not answer.
 
     Args:
-        url: of the database.
-        redis_url: where set, limits are counted there.
-        clock_us: the time, Unix microseconds.
+        url: the URL of the database.
+        redis_url: the URL of the Redis that counts hits; None: the database counts them.
+        clock_us: returns the Unix time in microseconds.
     """
 
     def __init__(self, url: str, redis_url: str | None = None, clock_us: Callable[[], int] = unix_us) -> None:
         self.database = Database(url)
         self.now_us = clock_us
-        self._redis = _in_redis(redis_url) if redis_url else None
-        # Replicas' clocks differ: where they share a server, limits go by its clock.
+        self._redis = _redis_limits(redis_url) if redis_url else None
+        # Replicas' clocks differ. Replicas that share a server count hits by the server's clock.
         self._limit_clock = None if redis_url or self.database.has_server else clock_us
-        self._keys: Memory[KeyRecord] = Memory(KEY_MEMORY_S)
+        self._keys: ExpiringCache[KeyRecord] = ExpiringCache(KEY_MEMORY_S)
         self._key_reads: SharedReads[KeyRecord | None] = SharedReads(KEY_MEMORY_S)
-        self._standings: Memory[Decision] = Memory(STANDING_MEMORY_S)
+        self._decisions: ExpiringCache[Decision] = ExpiringCache(DECISION_CACHE_S)
 
     async def find_key(self, key_id: str) -> KeyRecord | None:
-        """The key of that public id, as it was at most `KEY_MEMORY_S` ago."""
-        remembered = self._keys.get(key_id)
-        if remembered is not None:
-            return remembered
-        joined = self._key_reads.join(key_id)
-        # A key that was not found may have been made since that read began.
-        if joined is not None and (record := await _counted("database", joined)) is not None:
-            return record
-        return await _counted("database", self._key_reads.begin(key_id, self._read_key(key_id)))
+        """Returns the key of that public id as it was at most `KEY_MEMORY_S` ago; None if there is none."""
+        cached = self._keys.get(key_id)
+        if cached is not None:
+            return cached
+        shared = self._key_reads.join(key_id)
+        if shared is not None:
+            record = await _counting_failures("database", shared)
+            # A key that was not found may have been created since that read began.
+            if record is not None:
+                return record
+        return await _counting_failures("database", self._key_reads.begin(key_id, self._read_key(key_id)))
 
     async def _read_key(self, key_id: str) -> KeyRecord | None:
-        read_at = time.monotonic()
+        read_at_s = time.monotonic()
         record = await self.database.read(lambda connection: keys.find(connection, key_id))
         if record is not None:
-            self._keys.put(key_id, record, read_at)
+            self._keys.put(key_id, record, read_at_s)
         return record
 
     async def hit(
-        self, user_id: str, of_user: tuple[Limit, ...], cost: int = 1, kept_s: int = UNITS["day"]
+        self, user_id: str, user_limits: tuple[Limit, ...], cost: int = 1, kept_s: int = UNITS["day"]
     ) -> Decision:
-        """Admit or refuse `cost` classifications of the user; what is admitted is committed.
+        """Admits or refuses `cost` classifications of the user. Admitted ones are counted and committed.
 
-        `kept_s` is the key's `hits_kept_s`: how long the user's hits are kept.
+        Args:
+            user_id: the user.
+            user_limits: all limits of the user.
+            cost: the number of images.
+            kept_s: how long the user's hits are kept, seconds: `hits_kept_s` of the key.
         """
-        asked = Hit(user_id, of_user, cost, self._limit_clock, kept_s)
+        request = HitRequest(user_id, user_limits, cost, self._limit_clock, kept_s)
         if self._redis is not None:
-            decision = await _counted("redis", self._redis.hit(asked))
+            decision = await _counting_failures("redis", self._redis.hit(request))
         else:
-            decision = await _counted("database", self.database.write(limits.hit, asked))
-        self._standings.put(user_id, decision)
+            decision = await _counting_failures("database", self.database.write(limits.hit, request))
+        self._decisions.put(user_id, decision)
         return decision
 
-    async def standing(self, user_id: str, of_user: tuple[Limit, ...], cost: int = 0) -> Decision:
-        """Where the user stands, and whether `cost` classifications would be admitted; nothing is counted."""
-        asked = Hit(user_id, of_user, cost, self._limit_clock)
+    async def standing(self, user_id: str, user_limits: tuple[Limit, ...], cost: int = 0) -> Decision:
+        """Returns the user's standing, and whether `cost` classifications would be admitted. Counts nothing."""
+        request = HitRequest(user_id, user_limits, cost, self._limit_clock)
         if self._redis is not None:
-            decision = await _counted("redis", self._redis.test(asked))
+            decision = await _counting_failures("redis", self._redis.test(request))
         else:
-            question = partial(limits.test, asked=asked)
-            decision = await _counted("database", self.database.read(question))
+            query = partial(limits.test, request=request)
+            decision = await _counting_failures("database", self.database.read(query))
         if decision.clock_ran_back:
-            # Read as made now with every look, hits would never leave their window; a hit of no cost dates them anew.
-            await self.hit(user_id, of_user, cost=0)
-        self._standings.put(user_id, decision)
+            # If every read took hits of the future as made now, they would never leave their window. A hit without cost
+            # writes their new time.
+            await self.hit(user_id, user_limits, cost=0)
+        self._decisions.put(user_id, decision)
         return decision
 
-    def standing_of_late(self, user_id: str) -> Decision | None:
-        """Where the user stood when last asked, at most `STANDING_MEMORY_S` ago; None where that is not known."""
-        return self._standings.get(user_id)
+    def cached_standing(self, user_id: str) -> Decision | None:
+        """Returns the user's last decision, at most `DECISION_CACHE_S` old; None if there is none."""
+        return self._decisions.get(user_id)
 
     async def record(self, row: UsageRow) -> None:
-        """Add a row to the ledger; it is committed when this returns."""
-        with ledger_seconds.time():
-            await _counted("database", self.database.write(usage.record, row))
+        """Adds a row to the usage log. The row is committed when this returns."""
+        with usage_commit_seconds.time():
+            await _counting_failures("database", self.database.write(usage.record, row))
 
     async def usage_totals(self, user_id: str) -> Tally:
-        """The user's own admitted classifications, all together."""
-        return await _counted("database", self.database.read(lambda connection: rollup.totals(connection, user_id)))
+        """Returns the sums over all admitted classifications of the user."""
+        query = partial(rollup.totals, user_id=user_id)
+        return await _counting_failures("database", self.database.read(query))
 
     async def usage_buckets(self, user_id: str, span: Span) -> tuple[list[tuple[int, Tally]], int | None]:
-        """The user's requests in buckets of time; see `rollup.buckets`."""
-        question = partial(rollup.buckets, user_id=user_id, span=span)
-        return await _counted("database", self.database.read(question))
+        """Returns the user's requests in buckets of time; see `rollup.buckets`."""
+        query = partial(rollup.buckets, user_id=user_id, span=span)
+        return await _counting_failures("database", self.database.read(query))
 
     async def keys_by_state(self) -> dict[str, int]:
-        """How many keys are live, revoked and expired."""
-        question = partial(keys.count_by_state, now_us=self.now_us())
-        return await _counted("database", self.database.read(question))
+        """Returns the number of keys that are `live`, `revoked` and `expired`."""
+        query = partial(keys.count_by_state, now_us=self.now_us())
+        return await _counting_failures("database", self.database.read(query))
 
     async def ping(self) -> None:
-        """Return where everything that a request needs answers."""
+        """Returns if all stores that a request needs answer."""
         await self.database.read(lambda connection: connection.execute(text("SELECT 1")))
         if self._redis is not None:
             await self._redis.ping()
 
     async def close(self) -> None:
-        """Commit what waits, and let go of every connection."""
+        """Commits the queued changes, and closes every connection."""
         self.database.close()
         if self._redis is not None:
             await self._redis.close()
 
 
-def _in_redis(url: str) -> "RedisLimits":
-    # Imported where it is used: most processes have no Redis.
+def _redis_limits(url: str) -> "RedisLimits":
+    # Imported here, since most processes have no Redis.
     from storage.limits_redis import RedisLimits
 
     return RedisLimits(url)
 
 
-def _tell(fault: str) -> None:
-    """Say what is wrong with a store, now and then."""
+def _warn(fault: str) -> None:
+    """Logs what is wrong with a store, at most once in `WARN_EVERY_S` for each fault."""
     now_s = time.monotonic()
-    if now_s > _told_s.get(fault, float("-inf")) + TOLD_EVERY_S:
-        _told_s[fault] = now_s
+    if now_s > _last_warned_s.get(fault, float("-inf")) + WARN_EVERY_S:
+        _last_warned_s[fault] = now_s
         logger.warning("Requests are refused: %s", fault)
 
 
-async def _counted(store: str, answer: Awaitable[T]) -> T:
+async def _counting_failures(store: str, answer: Awaitable[T]) -> T:
+    """Returns the answer. Counts and logs a store that does not answer."""
     try:
         return await answer
     except StorageUnavailable as error:
         unavailable_total.labels(store).inc()
-        _tell(str(error))
+        _warn(str(error))
         raise

@@ -1,6 +1,7 @@
-"""Checks the URLs of the stores before anything connects: each error is one sentence, and tells nothing of the URL.
+"""Checks the URLs of the stores before anything connects.
 
-A URL may hold a password, and a URL that can't be taken apart may hold it anywhere.
+Each error is one sentence, and quotes no part of the URL: a URL may contain a password, and a URL that can't be parsed
+may contain it anywhere. The names of options are quoted if they are plain words.
 """
 
 import re
@@ -15,10 +16,10 @@ _REDIS_FORM = "give a URL like redis://host:6379/0"
 
 
 def database(url: str) -> str:
-    """Check the database's URL; it is returned as SQLAlchemy has it.
+    """Checks the URL of the database, and returns it as SQLAlchemy expects it.
 
     Raises:
-        ValueError: it can't be used; the message says why, without any part of the URL that may be secret.
+        ValueError: the URL can't be used. The message says why, without any part of the URL that may be secret.
     """
     url = url.strip()
     if url.startswith("postgres://"):
@@ -33,10 +34,10 @@ def database(url: str) -> str:
 
 
 def redis(url: str | None) -> str | None:
-    """Check Redis' URL, or that there is none; likewise.
+    """Checks the URL of Redis, and returns it without surrounding spaces; None if there is no URL.
 
     Raises:
-        ValueError: it can't be used.
+        ValueError: the URL can't be used. The message says why, without any part of the URL that may be secret.
     """
     url = (url or "").strip()
     if not url:
@@ -49,7 +50,7 @@ def redis(url: str | None) -> str | None:
     except ValueError:
         raise ValueError(f"its port is no number from 1 to 65535, or its password is not escaped: {_ESCAPED}") from None
     if parts.fragment:
-        raise ValueError(f"it holds a #: {_ESCAPED}")
+        raise ValueError(f"it contains a #: {_ESCAPED}")
     if parts.scheme == "unix":
         if not parts.path or parts.path == "/":
             raise ValueError("name a socket, like unix:///run/redis.sock")
@@ -64,11 +65,11 @@ def redis(url: str | None) -> str | None:
 
 
 def _check_redis_options(url: str) -> None:
-    # Imported where it is used: most processes have no Redis.
+    # Imported here, since most processes have no Redis.
     from redis.asyncio import Redis
 
     try:
-        # What a connection does not take is told when one is made, long before it connects.
+        # A connection object refuses unknown options when it is created, before it connects.
         Redis.from_url(url).connection_pool.make_connection()  # type: ignore[no-untyped-call]
     except (TypeError, ValueError, AttributeError):
         raise ValueError(f"it has an option that Redis does not know: {_REDIS_FORM}") from None
@@ -82,9 +83,11 @@ def _check_sqlite(url: str) -> None:
     except Exception:
         raise ValueError("give a URL like sqlite:///var/classifier.db") from None
     if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
-        raise ValueError("name a file: sqlite:///var/classifier.db, or sqlite:////data/classifier.db for a whole path")
+        raise ValueError(
+            "name a file: sqlite:///var/classifier.db, or sqlite:////data/classifier.db for an absolute path"
+        )
     if parsed.query or "?" in url:
-        raise ValueError("an SQLite database takes no options: leave out what stands behind the ?")
+        raise ValueError("an SQLite database takes no options: remove the part after the ?")
     if "\0" in parsed.database:
         raise ValueError("name a file without control characters")
 
@@ -103,12 +106,12 @@ def _check_postgresql(url: str) -> None:
     if parsed.port is not None and not 1 <= parsed.port <= 65535:
         raise ValueError("its port must be from 1 to 65535")
     if "#" in (parsed.database or ""):
-        raise ValueError(f"it holds a #: {_ESCAPED}")
+        raise ValueError(f"it contains a #: {_ESCAPED}")
     _check_postgresql_options(parsed)
 
 
 def _check_postgresql_options(parsed: URL) -> None:
-    # Imported where it is used: most processes have no PostgreSQL.
+    # Imported here, since most processes have no PostgreSQL.
     from psycopg import ProgrammingError
     from psycopg.conninfo import make_conninfo
 

@@ -1,4 +1,4 @@
-"""The usage ledger: what was asked, by whom, and how it was answered. The database refuses to change its rows."""
+"""The usage log: who requested what, and how it was answered. The database refuses to change its rows."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,16 +6,29 @@ from typing import NamedTuple
 from sqlalchemy import Connection, delete, func, insert, select
 
 from storage import rollup
-from storage.append_only import deletable_ledger
+from storage.append_only import usage_log_deletable
 from storage.models import usage_log
-from storage.rollup import Counted
+from storage.rollup import RollupInput
 from storage.sqlite import Transaction
 
+# Rows that are deleted in one transaction, so that requests are not blocked for long meanwhile.
 PRUNED_AT_ONCE = 10_000
 
 
 class UsageRow(NamedTuple):
-    """One authenticated request. `at_us` is when it arrived; `images` what it cost the user's limit."""
+    """One authenticated request.
+
+    Attributes:
+        request_id: the id of the request, unique.
+        user_id: the user of the key.
+        key_id: the key that the request was sent with.
+        endpoint: the path of the route.
+        method: the HTTP method.
+        status: the HTTP status of the answer.
+        response_ms: the time until the answer, milliseconds.
+        at_us: when the request arrived, Unix microseconds.
+        images: what the request cost the user's limit; 0 for everything but an admitted classification.
+    """
 
     request_id: str
     user_id: str
@@ -32,24 +45,28 @@ _insert = insert(usage_log)
 
 
 def record(connection: Transaction, rows: Sequence[UsageRow]) -> Sequence[None]:
-    """Add rows to the ledger and to its roll-up, in the same transaction."""
+    """Adds rows to the usage log and to its roll-up, in the same transaction. Has no results."""
     connection.execute(_insert, [row._asdict() for row in rows])
-    rollup.add(connection, map(_counted, rows))
+    rollup.add(connection, map(_rollup_input, rows))
     return [None] * len(rows)
 
 
-def _counted(row: UsageRow) -> Counted:
-    return Counted(row.user_id, row.endpoint, row.status, row.response_ms, row.at_us, row.images)
+def _rollup_input(row: UsageRow) -> RollupInput:
+    return RollupInput(row.user_id, row.endpoint, row.status, row.response_ms, row.at_us, row.images)
 
 
 def prune(connection: Connection, before_us: int) -> int:
-    """Delete some of the rows that are older, and say how many; 0: none is left. What was added up of them stays."""
+    """Deletes up to `PRUNED_AT_ONCE` rows that are older than `before_us`, Unix microseconds. The roll-up stays.
+
+    Returns:
+        The number of deleted rows; 0 if none is left.
+    """
     oldest = select(usage_log.c.id).where(usage_log.c.at_us < before_us).order_by(usage_log.c.id).limit(PRUNED_AT_ONCE)
-    with deletable_ledger(connection):
+    with usage_log_deletable(connection):
         deleted = connection.execute(delete(usage_log).where(usage_log.c.id.in_(oldest.scalar_subquery())))
     return int(deleted.rowcount)
 
 
 def count(connection: Connection) -> int:
-    """How many rows the ledger has."""
+    """Returns the number of rows in the usage log."""
     return connection.scalar(select(func.count()).select_from(usage_log)) or 0

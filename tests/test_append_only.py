@@ -1,4 +1,4 @@
-"""The audit log and the usage log, which the database itself keeps from being rewritten: tried with plain SQL."""
+"""The database refuses to change or delete rows of the audit log and the usage log: tried with plain SQL."""
 
 import json
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ OLD, NEW = 500, 20
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def operator(request: pytest.FixtureRequest, tmp_path: Path) -> Server:
-    """Somebody with a database, and no server running."""
+    """An operator with a database, without a running server."""
     settings = {}
     if request.param == "postgresql":
         settings["CLASSIFIER_DATABASE_URL"] = request.getfixturevalue("postgres").new_database()
@@ -25,7 +25,7 @@ def operator(request: pytest.FixtureRequest, tmp_path: Path) -> Server:
 
 @pytest.fixture
 def raw(operator: Server) -> Iterator[RawSql]:
-    """The database, with a user, some rows of the ledger that are a week old, and some of today."""
+    """The database, with a user, with rows of the usage log from a week ago and from today."""
     made = operator.create_key("ada@example.org", "--limit", "60/minute")
     with RawSql(operator.environment["CLASSIFIER_DATABASE_URL"]) as raw:
         rows = [
@@ -98,7 +98,7 @@ def test_a_backup_is_kept_from_being_rewritten_too(operator: Server, raw: RawSql
 
 
 def test_a_prune_that_fails_half_way_leaves_the_guard_where_it_was(operator: Server, raw: RawSql) -> None:
-    """Of another kind: a row that is referred to can't be deleted, so that the deletion fails after it was allowed."""
+    """The deletion is allowed, and then fails: another table refers to one of the rows."""
     raw.change("CREATE TABLE held (id integer PRIMARY KEY, request text REFERENCES usage_log (request_id))")
     raw.change("INSERT INTO held VALUES (1, 'req_3')")
     assert operator.auth_process("prune", "--older-than", "1d").returncode != 0

@@ -1,4 +1,4 @@
-"""Keys and ledger are copied while the service serves, and put back."""
+"""A backup of keys and usage log is made while the service runs, and restored."""
 
 import json
 import threading

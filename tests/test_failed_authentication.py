@@ -57,6 +57,8 @@ def test_a_trusted_proxy_tells_whom_it_speaks_for(tmp_path: Path, model_store: P
         # What stands left of the nearest stranger was written by that stranger.
         assert wrong(server, "192.0.2.7, 192.0.2.1, 10.1.2.3").status_code == 429
         assert wrong(server, "192.0.2.2").status_code == 401
+        over_tls = httpx.get(server.url + "/livez", headers={"X-Forwarded-Proto": "https"})
+        assert over_tls.headers["strict-transport-security"] == "max-age=31536000"
 
 
 def test_a_right_key_that_is_new_gets_in_behind_an_address_that_is_over_its_limit(

@@ -1,4 +1,4 @@
-"""The sliding-window log itself, with a clock of the test's own."""
+"""The sliding-window log, tested with a clock that the test sets."""
 
 import asyncio
 import random
@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from storage import keys, limits
 from storage.database import Database
 from storage.keys import NewKey
-from storage.limits import Hit
+from storage.limits import HitRequest
 from storage.limits_redis import RedisLimits
 from storage.migrate import migrate
 from storage.models import hits
@@ -39,12 +39,12 @@ class Sql:
         self.user = self.database.change(lambda connection: keys.issue(connection, new)).user_id
 
     def hit(self, of_user: tuple[Limit, ...], at_us: int, cost: int = 1, kept_s: int = DAY_S) -> Decision:
-        asked = Hit(self.user, of_user, cost, lambda: at_us, kept_s)
+        asked = HitRequest(self.user, of_user, cost, lambda: at_us, kept_s)
         decision: Decision = self._loop.run_until_complete(self.database.write(limits.hit, asked))
         return decision
 
     def look(self, of_user: tuple[Limit, ...], at_us: int) -> Decision:
-        asked = Hit(self.user, of_user, 0, lambda: at_us)
+        asked = HitRequest(self.user, of_user, 0, lambda: at_us)
         return self.database.ask(lambda connection: limits.test(connection, asked))
 
     def kept(self) -> int:
@@ -65,11 +65,11 @@ class InRedis:
         self.user = f"usr_{uuid.uuid4().hex}"
 
     def hit(self, of_user: tuple[Limit, ...], at_us: int, cost: int = 1, kept_s: int = DAY_S) -> Decision:
-        asked = Hit(self.user, of_user, cost, lambda: at_us, kept_s)
+        asked = HitRequest(self.user, of_user, cost, lambda: at_us, kept_s)
         return self._loop.run_until_complete(self._limits.hit(asked))
 
     def look(self, of_user: tuple[Limit, ...], at_us: int) -> Decision:
-        return self._loop.run_until_complete(self._limits.test(Hit(self.user, of_user, 0, lambda: at_us)))
+        return self._loop.run_until_complete(self._limits.test(HitRequest(self.user, of_user, 0, lambda: at_us)))
 
     def kept(self) -> int:
         with Redis.from_url(self._url) as client:
@@ -240,12 +240,13 @@ def test_requests_settled_together_are_settled_as_one_after_another(tmp_path: Pa
         group = [(chance.random() < 0.5, chance.choice([1, 1, 2, 5])) for _ in range(chance.randint(1, 6))]
         asked = {
             place: [
-                Hit(place.user if mine else others[place], of_user, cost, partial(int, now)) for mine, cost in group
+                HitRequest(place.user if mine else others[place], of_user, cost, partial(int, now))
+                for mine, cost in group
             ]
             for place in (together, apart)
         }
-        at_once = together.database.change(partial(limits.hit, asked=asked[together]))
-        in_turn = [apart.database.change(partial(limits.hit, asked=[one]))[0] for one in asked[apart]]
+        at_once = together.database.change(partial(limits.hit, requests=asked[together]))
+        in_turn = [apart.database.change(partial(limits.hit, requests=[one]))[0] for one in asked[apart]]
         assert at_once == in_turn
     together.close()
     apart.close()
@@ -356,7 +357,7 @@ def test_who_only_looks_before_paying_is_not_locked_out_either(
     async def come_back() -> list[bool]:
         store = Store(url, redis_url)
         ahead_us = store.now_us() + DAY_S * SECOND
-        ahead = Hit(place.user, one, 1, lambda: ahead_us)
+        ahead = HitRequest(place.user, one, 1, lambda: ahead_us)
         if redis_url:
             redis_limits = RedisLimits(redis_url)
             await redis_limits.hit(ahead)

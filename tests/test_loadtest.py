@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from loadtests import knee, neighbours
-from loadtests.audit import IMAGES, ledger, ledger_size, overfull
+from loadtests.audit import IMAGES, missing_rows, overfull, usage_log_size
 from loadtests.kinds import KINDS
 from loadtests.mixes import MIXES
 from loadtests.record import Outcome, Sample, outcome
@@ -184,17 +184,17 @@ def test_a_missing_row_a_spare_one_and_a_wrong_charge_are_found() -> None:
     asked = [sample(), sample(1), sample(2, kind="bad", status=400), sample(3, kind="limits")]
     classify = "/v1/classify"
     rows = Counter({(classify, "2xx"): 2, (classify, "4xx"): 1, (classify, IMAGES): 3, ("/v2/limits", "2xx"): 1})
-    assert ledger(asked, rows) == []
+    assert missing_rows(asked, rows) == []
     for place, by in (
         ((classify, "2xx"), -1),
         ((classify, "5xx"), 1),
         ((classify, IMAGES), 1),
         ((classify, IMAGES), -1),
     ):
-        assert len(ledger(asked, rows + Counter({place: by}) if by > 0 else rows - Counter({place: 1}))) == 1
-    assert ledger_size(asked, 4) == []
-    assert ledger_size(asked, 3) != []
-    assert ledger_size(asked, 5) != []
+        assert len(missing_rows(asked, rows + Counter({place: by}) if by > 0 else rows - Counter({place: 1}))) == 1
+    assert usage_log_size(asked, 4) == []
+    assert usage_log_size(asked, 3) != []
+    assert usage_log_size(asked, 5) != []
 
 
 def test_the_neighbour_is_judged_by_what_steady_callers_saw_in_both_spells(slo: Slo) -> None:

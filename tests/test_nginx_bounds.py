@@ -226,10 +226,16 @@ def test_an_ipv6_network_is_a_64(tmp_path: Path) -> None:
         nginx.wait()
 
 
+def answer_over_tls(connection: socket.socket) -> None:
+    """Answers as a replica does that trusts this proxy, and so knows that its caller speaks TLS."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nStrict-Transport-Security: max-age=31536000\r\nContent-Length: 0\r\n\r\n")
+    connection.close()
+
+
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here")
 def test_over_tls_browsers_are_told_to_stay_there(tmp_path: Path) -> None:
     folder = copied_with_certificate(tmp_path / "nginx")
-    tls, plain, replica = free_port(), free_port(), ListeningReplica(answer)
+    tls, plain, replica = free_port(), free_port(), ListeningReplica(answer_over_tls)
     conf = (folder / "nginx.conf").read_text()
     conf = conf.replace("listen 8443", f"listen 127.0.0.1:{tls}").replace("listen 8080", f"listen 127.0.0.1:{plain}")
     conf = re.sub(r"172\.30\.83\.\d+:3000", f"127.0.0.1:{replica.port}", conf)

@@ -17,7 +17,7 @@ from sqlalchemy import create_engine, make_url, text
 from storage import faults
 from storage.database import Database
 from storage.errors import StorageUnavailable
-from storage.limits import Hit
+from storage.limits import HitRequest
 from storage.limits_redis import RedisLimits
 from storage.migrate import migrate
 from storage.policy import Limit
@@ -160,7 +160,7 @@ def test_redis_is_told_by_what_it_says(redis: RedisServer) -> None:
         async def ask() -> str:
             limits = RedisLimits(url)
             try:
-                await limits.hit(Hit("usr_it", (Limit(5, 60),), 1, None))
+                await limits.hit(HitRequest("usr_it", (Limit(5, 60),), 1, None))
             except StorageUnavailable as error:
                 return str(error)
             finally:

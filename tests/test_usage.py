@@ -44,7 +44,7 @@ def test_usage_and_keys_outlive_a_restart(tmp_path: Path, model_store: Path) -> 
             assert client.post("/v1/classify", json=BODY).status_code == 429
 
 
-def test_the_ledger_has_a_row_for_each_authenticated_request(
+def test_the_usage_log_has_a_row_for_each_authenticated_request(
     server: Server, new_user: Callable[..., dict[str, Any]]
 ) -> None:
     made = new_user("--limit", "1/minute")
@@ -53,12 +53,12 @@ def test_the_ledger_has_a_row_for_each_authenticated_request(
         client.post("/v1/classify", json=BODY, headers={"X-Request-ID": "same"})
         client.get("/v1/model/info")
         client.get("/nothing")
-    with sqlite3.connect(server.folder / "classifier.db") as ledger:
-        rows = ledger.execute(
+    with sqlite3.connect(server.folder / "classifier.db") as database:
+        rows = database.execute(
             "SELECT endpoint, method, status, images, key_id FROM usage_log WHERE user_id = ? ORDER BY id",
             [made["user_id"]],
         ).fetchall()
-    ledger.close()
+    database.close()
     assert rows == [
         ("/v1/classify", "POST", 200, 1, made["key_id"]),
         ("/v1/classify", "POST", 429, 0, made["key_id"]),

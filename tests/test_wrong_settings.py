@@ -118,6 +118,43 @@ def test_a_right_value_is_taken(name: str, value: str) -> None:
     assert loaded(name, value) is None
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("CLASSIFIER_REDIS_URI", "CLASSIFIER_REDIS_URL"),
+        ("CLASSIFIER_DATABASE_URI", "CLASSIFIER_DATABASE_URL"),
+        ("CLASSIFIER_MAX_BODY_SIZE", "CLASSIFIER_MAX_BODY_BYTES"),
+        ("CLASSIFIER_TRUSTED_PROXY", "CLASSIFIER_TRUSTED_PROXIES"),
+        ("classifier_offline", "CLASSIFIER_OFFLINE_MODEL"),
+        ("CLASSIFIER_PORT", "README"),
+        ("CLASSIFIER_COLOUR_OF_THE_SKY", "README"),
+    ],
+)
+def test_a_name_that_is_no_settings_is_told_with_the_nearest(tmp_path: Path, name: str, meant: str) -> None:
+    value = f"redis://:{SECRET}@host/0"
+    (tmp_path / "file").mkdir()
+    (tmp_path / "file" / ".env").write_text(f"{name}={value}\n")
+    for done in (run("-c", SAY, folder=tmp_path, **{name: value}), run("-c", SAY, folder=tmp_path / "file")):
+        [line] = done.stdout.splitlines()
+        assert line.startswith(f"{name}: there is no such setting; ")
+        assert meant in line
+        assert SECRET not in line
+
+
+def test_what_kubernetes_sets_beside_a_service_of_that_name_is_no_setting(tmp_path: Path) -> None:
+    set_by_it = {
+        "CLASSIFIER_SERVICE_HOST": "10.0.0.1",
+        "CLASSIFIER_SERVICE_PORT": "3000",
+        "CLASSIFIER_SERVICE_PORT_HTTP": "3000",
+        "CLASSIFIER_PORT": "tcp://10.0.0.1:3000",
+        "CLASSIFIER_PORT_3000_TCP": "tcp://10.0.0.1:3000",
+        "CLASSIFIER_PORT_3000_TCP_ADDR": "10.0.0.1",
+        "CLASSIFIER_API_SERVICE_HOST": "10.0.0.1",
+        "CLASSIFIER_API_PORT": "tcp://10.0.0.1:3000",
+    }
+    assert run("-c", SAY, folder=tmp_path, **set_by_it).stdout == "5/minute\n"
+
+
 def run(*arguments: str, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CLASSIFIER_", "HF_"))}
     environment = {**kept, "PYTHONPATH": str(PROJECT), "BENTOML_HOME": str(folder / "bentoml"), **settings}

@@ -1,4 +1,4 @@
-"""How Alembic runs here: on the connection that `storage.migrate` hands it, or on the settings' database."""
+"""Runs Alembic on the connection that `storage.migrate` passes in its configuration."""
 
 from alembic import context
 

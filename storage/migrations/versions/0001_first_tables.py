@@ -1,4 +1,4 @@
-"""users, keys, hits and the usage ledger."""
+"""Creates the tables of users, keys and hits, and the usage log."""
 
 import sqlalchemy as sa
 from alembic import op

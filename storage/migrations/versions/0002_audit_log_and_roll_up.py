@@ -1,4 +1,4 @@
-"""The audit log, and the ledger added up."""
+"""Creates the audit log, and the roll-up of the usage log."""
 
 import math
 from collections import defaultdict
@@ -41,11 +41,14 @@ def upgrade() -> None:
             "user_id", "width_s", "start_s", "endpoint", "status", "admitted", "bin", name=op.f("pk_usage_rollup")
         ),
     )
-    _add_up_what_is_there()
+    _roll_up_existing_rows()
 
 
-def _add_up_what_is_there() -> None:
-    """Written out here, whatever becomes of `storage/rollup.py`: a migration stays what it was."""
+def _roll_up_existing_rows() -> None:
+    """Adds the rows of the usage log to the roll-up.
+
+    Does not use `storage/rollup.py`, since a migration must not change when that does.
+    """
     connection = op.get_bind()
     names = ("user_id", "endpoint", "status", "response_ms", "at_us", "images")
     sums: dict[tuple[str | int, ...], list[float]] = defaultdict(lambda: [0, 0, 0.0])

@@ -1,4 +1,4 @@
-"""Logs that the database itself keeps from being rewritten, details of any length, and how long hits are kept."""
+"""Makes the logs append-only, allows audit details of any length, and adds how long hits are kept."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -36,7 +36,7 @@ def _window_s(limit: str) -> int:
     return UNITS_S[window] if window in UNITS_S else int(window.removesuffix("s"))
 
 
-# `prune` may delete from the ledger: on SQLite it takes the trigger away for its own transaction, on PostgreSQL it sets
+# `prune` may delete rows of the usage log: on SQLite it drops the trigger in its own transaction, on PostgreSQL it sets
 # a parameter of its transaction.
 _SQLITE = [
     f"""
@@ -46,7 +46,7 @@ _SQLITE = [
     for table in LOGS
     for action in ("UPDATE", "DELETE")
 ] + [
-    # REPLACE deletes without asking the trigger on DELETE.
+    # REPLACE deletes rows without firing the trigger on DELETE.
     f"""
     CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table}
     WHEN {" OR ".join(f"EXISTS (SELECT 1 FROM {table} WHERE {column} = NEW.{column})" for column in unique)}

@@ -1,6 +1,6 @@
-"""What a long ledger costs: reading usage from it, and adding to it, with ten million rows and with none.
+"""What a long usage log costs: reading usage from it, and adding to it, with ten million rows and with none.
 
-`python -m benchmarks.ledger [--rows 10000000] [--database sqlite|postgresql|both]`. Half of the rows are one user's.
+`python -m benchmarks.usage_log [--rows 10000000] [--database sqlite|postgresql|both]`. Half of the rows are one user's.
 """
 
 import argparse
@@ -111,7 +111,7 @@ def add_users(store: Store) -> None:
 
 
 async def cost_of_a_change(store: Store) -> tuple[float, float]:
-    """Median ms of one hit, and of one row on the ledger, each committed by itself."""
+    """Median ms of one hit, and of one row on the usage log, each committed by itself."""
 
     async def each(change: Callable[[], Awaitable[object]]) -> float:
         took = []

@@ -1,4 +1,4 @@
-"""One caller alone: its hits and rows are committed at once, and nobody waits where that can't be."""
+"""Commits of one change on the event loop: they never block it, and every change is committed or reported."""
 
 import asyncio
 import sqlite3
@@ -57,7 +57,7 @@ def test_the_service_goes_on_while_another_process_writes(path: Path) -> None:
     assert longest < HELD_S / 2
 
 
-def test_the_log_that_lone_changes_write_is_folded_into_the_database(path: Path) -> None:
+def test_inline_commits_leave_checkpoints_to_the_writer_thread(path: Path) -> None:
     store, user = _store(path)
     log = path.with_name("it.db-wal")
 
