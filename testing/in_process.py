@@ -1,7 +1,7 @@
 """The gateway in the test's own process, over ASGI: no server, no model file, and a clock that the test moves.
 
 The middlewares, their order and their options are those that `service.build` gives to BentoML, and the endpoints are
-those of `service.ClassificationRoutes`. Stood in for are the runner, the clock, and BentoML around them: `/livez`,
+those of `api.classification_routes`. Stood in for are the runner, the clock, and BentoML around them: `/livez`,
 `/readyz`, `/metrics` and `/schema.json` are BentoML's and are missing here.
 """
 
@@ -24,6 +24,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp
 
 from api import reads
+from api.classification_routes import ClassificationRoutes
 from api.draining import Draining
 from api.openapi import Document
 from api.routes import ROUTES
@@ -183,7 +184,7 @@ class InProcessGateway:
         return Matching(app, ROUTES)
 
     def _routes(self, most_images: int) -> ASGIApp:
-        worker = self._wiring.endpoints()
+        worker = ClassificationRoutes()
         worker.classification, worker.most_images = self.classification, most_images
         routes: list[BaseRoute] = [_route(worker, api) for api in self._wiring.apis.values()]
         # Making the document takes a tenth of a second; it is the same for every store.
@@ -208,7 +209,6 @@ class _Wiring:
 
     middlewares: list[tuple[Any, dict[str, Any]]]
     apis: dict[str, Any]
-    endpoints: Any
     document: Document
 
 
@@ -216,9 +216,9 @@ class _Wiring:
 def _wiring(settings: Settings) -> _Wiring:
     """Read the wiring from `service.py`; nothing else in this module depends on how it is written."""
     with _no_settings_of_the_developer():
-        from service import ClassificationRoutes, build  # noqa: TID251 - the wiring under test is the one that ships
+        from service import build  # noqa: TID251 - the wiring under test is the one that ships
     gateway = build(settings).gateway
-    return _Wiring(gateway.middlewares, gateway.apis, ClassificationRoutes, gateway.document)
+    return _Wiring(gateway.middlewares, gateway.apis, gateway.document)
 
 
 def _settings(**values: Any) -> Settings:
