@@ -28,9 +28,10 @@ from inference.classification import Classification
 from inference.runner import EmbeddedRunner, Runner, batch_sizes, predict_timed
 from model import choices
 from model.devices import chosen_engine
-from model.engine import Description, Engine, load_engine
+from model.engine import Description, Engine
 from model.errors import ModelError
-from model.prepare import source
+from model.loading import load_engine
+from model.prepared import find_prepared
 from model.store import PreparedModel
 from runtime import dispatching, logs
 from runtime.machine import memory_bytes
@@ -99,7 +100,7 @@ def build(settings: Settings, load: Load = load_engine, stand_ins: StandIns | No
         ModelError: the settings name a model that can't be served.
     """
     logs.use(settings.log_format)
-    prepared = source.prepared(settings)
+    prepared = find_prepared(settings)
     # On a GPU the runner is a service of its own, which several gateways feed. On a CPU that costs more than it gives.
     is_embedded = settings.runner == "embedded" or (settings.runner == "auto" and chosen_engine(settings) == "openvino")
     # The start measures the best size of batches; workers start after that, and find it in their settings.

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from configs.settings import PREFIX, Settings
-from model.engine import check
 from model.errors import ModelError
-from model.prepare import source
+from model.loading import check
+from model.prepared import find_prepared, is_ready_to_serve
 from model.store import PreparedModel
 from model.tune.tuning import measured_apart
 from runtime import bentoml_config
@@ -45,9 +45,9 @@ def prepare_start(settings: Settings) -> None:
 def _prepared_model(settings: Settings) -> PreparedModel:
     # Prepared in a process of its own: torch and transformers leave the memory with it.
     preparing = [sys.executable, "-m", "model.prepare"]
-    if not source.is_settled(settings) and subprocess.run(preparing, check=False).returncode != 0:
+    if not is_ready_to_serve(settings) and subprocess.run(preparing, check=False).returncode != 0:
         sys.exit(1)
-    prepared = source.prepared(settings)
+    prepared = find_prepared(settings)
     assert prepared is not None, "it has just been prepared"
     check(prepared, settings)
     return prepared

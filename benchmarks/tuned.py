@@ -17,7 +17,7 @@ from configs.settings import Settings
 from model import choices, openvino_engine
 from model.configuration import Choice, Configuration
 from model.devices import chosen_engine
-from model.engine import load
+from model.loading import load
 from model.store import PreparedModel, open_folder
 from model.tune.speed import Load, blank
 from runtime.machine import cores

@@ -31,7 +31,7 @@ class Manifest:
     """What a prepared model is.
 
     Attributes:
-        origin: what was asked for and led to this model (see `source.py`).
+        origin: what was asked for and led to this model (see `checkpoint/location.py`).
         name: the model's name, as answers show it.
         revision: the commit on the hub, or a digest of the checkpoint's files.
         stand_in: whether it stands in for a model that could not be had.

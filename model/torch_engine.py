@@ -39,7 +39,7 @@ class TorchEngine:
         """
         import torch
 
-        from model.prepare.reference import load_classifier
+        from model.checkpoint.torch_loading import load_classifier
 
         self._torch = torch
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

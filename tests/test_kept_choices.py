@@ -174,8 +174,8 @@ def test_with_no_place_at_all_the_workers_still_hear_of_it(
 def test_looking_costs_a_start_next_to_nothing(own_store: Path) -> None:
     program = (
         "import sys, time; from configs.settings import Settings;"
-        "from model import choices; from model.prepare import source;"
-        "settings = Settings(_env_file=None, offline_model='only'); prepared = source.prepared(settings);"
+        "from model import choices; from model.prepared import find_prepared;"
+        "settings = Settings(_env_file=None, offline_model='only'); prepared = find_prepared(settings);"
         "import model.tune.tuning; started = time.perf_counter(); found = choices.find(prepared, settings);"
         "print(found is not None, time.perf_counter() - started, {'torch', 'openvino'} & sys.modules.keys() or 'none')"
     )

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageChops
 
 from model.errors import NotAnImage
-from model.images.samples import SIGNED, UNSIGNED, Samples
+from model.images.formats.samples import SIGNED, UNSIGNED, Samples
 
 # Where more than one step is needed, so many pixels are taken at a time: copies of an image are as large as itself.
 BAND_PIXELS = 250_000

@@ -15,8 +15,8 @@ from model.images.colours import without_alpha
 from model.images.formats import png, read_header, tiff
 from model.images.formats.header import Header
 from model.images.formats.orientation import UPRIGHT
+from model.images.formats.samples import Samples
 from model.images.resize import fit, fit_quickly, resized
-from model.images.samples import Samples
 from model.recipe import Recipe
 
 # How many times the size that is needed a JPEG is decoded at, at least, where it need not be exact.

@@ -10,9 +10,9 @@ from model.errors import NotAnImage
 from model.images.colours import without_alpha
 from model.images.formats import tiff
 from model.images.formats.header import Header
+from model.images.formats.samples import Samples
 from model.images.formats.tiff import Tags
 from model.images.formats.tiff_directory import rewritten, whole_numbers
-from model.images.samples import Samples
 
 # Where the strips or tiles of all planes lie, plane by plane, and how long they are.
 _PLACES = (273, 279, 324, 325)

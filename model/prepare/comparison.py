@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from model.checkpoint.files import CONFIG
+from model.checkpoint.torch_loading import CHOOSE_ANOTHER, as_unsupported
 from model.errors import UnsupportedModel
 from model.images.resize import fit
 from model.openvino_engine import OpenVinoEngine
-from model.prepare.checkpoint import CONFIG
 from model.prepare.processors import recipe_of
-from model.prepare.reference import Reference, told
+from model.prepare.reference import Reference
 from model.recipe import Recipe
 
 # How far OpenVINO's float32 may be from torch's, in probability (the contract's bar).
@@ -24,7 +25,6 @@ MOST_DIFFERENCE = 1e-4
 MOST_PIXEL_DIFFERENCE = 1e-3
 # Widths and heights of what is compared: both ways round, square, long and thin, larger and smaller than any input.
 SIZES = ((500, 375), (375, 500), (224, 224), (97, 301), (640, 640), (1000, 80), (61, 900), (33, 47))
-_OTHER = "choose another CLASSIFIER_MODEL"
 
 
 @cache
@@ -43,16 +43,16 @@ def compared_recipe(loaded: Reference, file: str) -> Recipe:
     Raises:
         UnsupportedModel: no recipe does what the processor does.
     """
-    with told(f"{file}: it can't be understood"):
+    with as_unsupported(f"{file}: it can't be understood"):
         recipe = recipe_of(loaded.processor, file)
-    with told(f"{file}: the image processor fails on ordinary images"):
+    with as_unsupported(f"{file}: the image processor fails on ordinary images"):
         theirs = loaded.pixels(pictures())
     for picture, planes in zip(pictures(), theirs, strict=True):
         ours = _normalised(fit(picture, recipe), recipe)
         # (NaN is within nothing.)
         if planes.shape != ours.shape or not np.abs(planes - ours).max() <= MOST_PIXEL_DIFFERENCE:
             name = type(loaded.processor).__name__
-            raise UnsupportedModel(f"{file}: what {name} does to images can't be reproduced exactly; {_OTHER}.")
+            raise UnsupportedModel(f"{file}: what {name} does to images can't be reproduced exactly; {CHOOSE_ANOTHER}.")
     return recipe
 
 
@@ -62,7 +62,9 @@ def expected_answers(loaded: Reference, recipe: Recipe) -> NDArray[np.float32]:
     Raises:
         UnsupportedModel: it gives none, or others than `id2label` names.
     """
-    with told(f"{CONFIG}: the model fails on images of {recipe.width} x {recipe.height}, which its processor makes"):
+    with as_unsupported(
+        f"{CONFIG}: the model fails on images of {recipe.width} x {recipe.height}, which its processor makes"
+    ):
         answers = loaded.probabilities(pictures())
     if answers.shape[1:] != (len(loaded.labels),):
         given = answers.shape[-1]
@@ -70,7 +72,7 @@ def expected_answers(loaded: Reference, recipe: Recipe) -> NDArray[np.float32]:
             f"{CONFIG}: id2label names {len(loaded.labels)} labels, and the model has {given} classes; make them agree."
         )
     if not np.isfinite(answers).all():
-        raise UnsupportedModel(f"model.safetensors: the model's answers are no finite numbers; {_OTHER}.")
+        raise UnsupportedModel(f"model.safetensors: the model's answers are no finite numbers; {CHOOSE_ANOTHER}.")
     return answers
 
 
@@ -84,13 +86,13 @@ def largest_difference(graph: Path, recipe: Recipe, expected: NDArray[np.float32
         UnsupportedModel: it is larger than `MOST_DIFFERENCE`.
     """
     batch = np.stack([fit(picture, recipe) for picture in pictures()])
-    with told("The model that OpenVINO made of the checkpoint fails"):
+    with as_unsupported("The model that OpenVINO made of the checkpoint fails"):
         # For one thread it is compiled once; for several it would be twice.
         engine = OpenVinoEngine(graph, "f32", threads=1)
         together, alone = engine.predict(batch), engine.predict(batch[:1])
     difference = max(_difference(expected, together), _difference(expected[:1], alone))
     if not difference <= MOST_DIFFERENCE:
-        raise UnsupportedModel(f"OpenVINO's answers are {difference:.1e} off transformers' own; {_OTHER}.")
+        raise UnsupportedModel(f"OpenVINO's answers are {difference:.1e} off transformers' own; {CHOOSE_ANOTHER}.")
     return difference
 
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from configs.settings import Settings, SettingsError, load_settings
 from model import store
-from model.errors import ModelError, SourceUnavailable
-from model.prepare import source
-from model.prepare.checkpoint import FILES, check, processor_file
-from model.prepare.source import Checkpoint, HubUnreachable
+from model.checkpoint.files import FILES, check, processor_file
+from model.errors import HubUnreachable, ModelError, SourceUnavailable
+from model.prepare.source import Checkpoint, fetch_checkpoint
+from model.prepared import STAND_IN_NAME, STAND_IN_ORIGIN, find_prepared, find_stand_in, is_ready_to_serve
 from model.recipe import Recipe
 from model.store import CHECKPOINT, GRAPH, Manifest, PreparedModel
 from model.tune import tuning
@@ -36,30 +36,31 @@ def ensure(settings: Settings, anew: bool = False) -> PreparedModel:
     Raises:
         ModelError: it can't be had or can't be served; the message says what to do.
     """
-    if not anew and source.is_settled(settings):
-        found = source.prepared(settings)
+    if not anew and is_ready_to_serve(settings):
+        found = find_prepared(settings)
         assert found is not None
         return found
     if settings.offline_model == "only":
         return _prepare_stand_in()
     try:
-        checkpoint = source.checkpoint(settings)
+        checkpoint = fetch_checkpoint(settings)
     except HubUnreachable as error:
         if settings.offline_model == "deny":
             raise SourceUnavailable(
                 f"{error} Connect to it, set CLASSIFIER_MODEL to a local checkpoint directory, "
                 "or set CLASSIFIER_OFFLINE_MODEL=allow to serve the offline stand-in."
             ) from None
-        _say(f"WARNING: {error} Serving the offline stand-in {source.STAND_IN_NAME} instead of {settings.model}.")
-        return (None if anew else source.stand_in()) or _prepare_stand_in()
+        _say(f"WARNING: {error} Serving the offline stand-in {STAND_IN_NAME} instead of {settings.model}.")
+        return (None if anew else find_stand_in()) or _prepare_stand_in()
     return _prepare_checkpoint(checkpoint)
 
 
 def _prepare_checkpoint(checkpoint: Checkpoint) -> PreparedModel:
     _say(f"Preparing {checkpoint.name} ({checkpoint.revision[:12]}): loading it in transformers ...")
     check(checkpoint.folder)
+    from model.checkpoint.classifier import Classifier, TransformersLogits
     from model.prepare import comparison, reference
-    from model.prepare.graph import Classifier, TransformersLogits, make_convertible
+    from model.prepare.conversion import make_convertible
 
     loaded = reference.load(checkpoint.folder)
     recipe = comparison.compared_recipe(loaded, processor_file(checkpoint.folder))
@@ -81,37 +82,37 @@ def _prepare_checkpoint(checkpoint: Checkpoint) -> PreparedModel:
 
 
 def _prepare_stand_in() -> PreparedModel:
-    _say(f"Preparing the offline stand-in {source.STAND_IN_NAME} ...")
+    _say(f"Preparing the offline stand-in {STAND_IN_NAME} ...")
     import torch
 
+    from model.checkpoint import squeezenet
+    from model.checkpoint.classifier import Classifier
     from model.images.resize import fit
-    from model.prepare import comparison, reference, standin
-    from model.prepare.graph import Classifier
+    from model.prepare import comparison, standin
 
     network, labels = standin.load()
-    manifest = Manifest(
-        source.STAND_IN_ORIGIN, source.STAND_IN_NAME, standin.REVISION, True, labels, standin.RECIPE.to_dict()
-    )
+    manifest = Manifest(STAND_IN_ORIGIN, STAND_IN_NAME, standin.REVISION, True, labels, standin.RECIPE.to_dict())
     classifier = Classifier(network, standin.RECIPE).eval()
     batch = np.stack([fit(picture, standin.RECIPE) for picture in comparison.pictures()])
     with torch.inference_mode():
         expected = classifier(torch.from_numpy(batch)).numpy()
     return _convert_and_store(
-        classifier, manifest, standin.RECIPE, expected, lambda folder: reference.save_stand_in(network, folder)
+        classifier, manifest, standin.RECIPE, expected, lambda folder: squeezenet.save(network, folder)
     )
 
 
 def _convert_and_store(
     classifier: Any, manifest: Manifest, recipe: Recipe, expected: NDArray[np.float32], keep_checkpoint: Any
 ) -> PreparedModel:
+    from model.checkpoint.torch_loading import as_unsupported
     from model.prepare.comparison import largest_difference
-    from model.prepare.reference import told
+    from model.prepare.conversion import convert
 
     with tempfile.TemporaryDirectory(prefix="classifier-") as name:
         folder = Path(name)
         _say("Converting it to OpenVINO ...")
-        with told("OpenVINO can't convert the model"):
-            _convert(classifier, recipe, folder / GRAPH)
+        with as_unsupported("OpenVINO can't convert the model"):
+            convert(classifier, recipe, folder / GRAPH)
         _say("Comparing it with the reference ...")
         difference = largest_difference(folder / GRAPH, recipe, expected)
         manifest.fidelity["f32_largest_difference"] = difference
@@ -119,19 +120,6 @@ def _convert_and_store(
         prepared = store.save(manifest, folder)
     _say(f"Prepared {prepared.tag}: at most {difference:.1e} from torch in float32.")
     return prepared
-
-
-def _convert(classifier: Any, recipe: Recipe, path: Path) -> None:
-    # OpenVINO's converter would report its use to its maker; without this package it has a stub that doesn't.
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-    import openvino
-    import torch
-
-    example = torch.zeros(2, recipe.height, recipe.width, 3, dtype=torch.uint8)
-    graph = openvino.convert_model(
-        classifier, example_input=example, input=[([-1, recipe.height, recipe.width, 3], openvino.Type.u8)]
-    )
-    openvino.save_model(graph, path, compress_to_fp16=False)
 
 
 def _copy_checkpoint(come_from: Path, folder: Path) -> None:

@@ -24,7 +24,7 @@ from model.errors import ImageError, ModelError, QuantizationRefused
 from model.images.decode import decode
 from model.openvino_engine import OpenVinoEngine
 from model.photographs import photographs
-from model.prepare import source
+from model.prepared import find_prepared
 from model.store import GRAPH, GRAPH_INT8, PreparedModel
 from model.tune.fidelity import REPORT_BAR, Report
 
@@ -45,7 +45,7 @@ def quantize(settings: Settings, folder: Path) -> PreparedModel:
         QuantizationRefused: there are too few images, or int8 would miss the bar.
         ModelError: there is no prepared model.
     """
-    prepared = source.prepared(settings)
+    prepared = find_prepared(settings)
     if prepared is None:
         raise ModelError("There is no prepared model to quantise; run 'make model' first.")
     images = _read(folder, prepared, settings.max_image_pixels)

@@ -20,11 +20,11 @@ from configs.settings import Settings, SettingsError, load_settings
 from model import choices, openvino_engine, torch_engine
 from model.configuration import Choice, choice_from_json, default_choice
 from model.devices import chosen_engine, has_cuda
-from model.engine import check, load
 from model.errors import ImageError, ModelError
 from model.images.decode import decode
+from model.loading import check, load
 from model.photographs import photographs
-from model.prepare import source
+from model.prepared import find_prepared
 from model.store import PreparedModel
 from model.tune.precision_choice import Sample, choose_precision, made_sample
 from model.tune.shape_choice import choose_shape
@@ -163,7 +163,7 @@ def _device(prepared: PreparedModel, settings: Settings) -> Device:
 
 
 def _prepared(settings: Settings) -> PreparedModel:
-    prepared = source.prepared(settings)
+    prepared = find_prepared(settings)
     if prepared is None:
         raise ModelError("There is no prepared model to measure; run 'make model' first.")
     return prepared

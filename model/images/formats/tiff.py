@@ -8,8 +8,8 @@ import struct
 from dataclasses import dataclass, field
 
 from model.images.formats.header import Header, Unusual
+from model.images.formats.samples import FLOATING, SIGNED, UNSIGNED, Samples
 from model.images.formats.tiff_directory import entries, order_of, rewritten
-from model.images.samples import FLOATING, SIGNED, UNSIGNED, Samples
 
 FORMAT = "TIFF"
 # As Pillow has them: two programs write the number the wrong way round.
