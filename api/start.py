@@ -10,7 +10,7 @@ from model.errors import ModelError
 from model.loading import check
 from model.prepared import find_prepared, is_ready_to_serve
 from model.store import PreparedModel
-from model.tune.tuning import measured_apart
+from model.tune.tuning import measure_in_subprocess
 from runtime import bentoml_config
 from runtime.forwarded import trusted_hosts
 from runtime.processes import close_listeners_on_shutdown
@@ -31,7 +31,7 @@ def prepare_start(settings: Settings) -> None:
     try:
         migrate(settings.database_url)
         prepared = _prepared_model(settings)
-        chosen = measured_apart(prepared, settings, _PROJECT)
+        chosen = measure_in_subprocess(prepared, settings, _PROJECT)
     except (StorageError, ModelError) as error:
         sys.exit(f"ERROR: {error}")
     # Workers serve what this start chose, also a worker that is restarted later.

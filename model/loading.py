@@ -52,7 +52,7 @@ def load_engine(prepared: PreparedModel, settings: Settings) -> tuple[Engine, De
     engine = load(prepared, chosen_engine(settings), choice.configuration)
     images_per_s = _warm_up(engine, prepared.recipe, choice.configuration.batch_size)
     resize = choice.configuration.resize
-    chosen = {**choice.described(), "precision": engine.precision}
+    chosen = {**choice.to_dict(), "precision": engine.precision}
     description = Description(engine.name, engine.precision, images_per_s, resize, chosen)
     if prepared.manifest.stand_in:
         logger.warning("%s answers: a stand-in for the model that was asked for.", prepared.manifest.name)

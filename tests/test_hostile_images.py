@@ -168,7 +168,7 @@ from model.prepared import find_prepared
 settings = load_settings()
 # In the home of this server, beside no model that other tests serve.
 apart = replace(find_prepared(settings), folder=Path("/proc/self"))
-choices.keep(apart, settings, Choice(Configuration("bf16", "quick", 2, 2, 8), "a test"))
+choices.save(apart, settings, Choice(Configuration("bf16", "quick", 2, 2, 8), "a test"))
 """
 
 

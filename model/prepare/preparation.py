@@ -1,4 +1,7 @@
-"""Prepare a model: fetch, convert, compare with the reference, store. `python -m model.prepare` does it if need be."""
+"""Prepares a model unless it is prepared already: fetches, converts, compares with the reference, and stores it.
+
+torch and transformers are imported inside functions: they take seconds, and most starts need no preparation.
+"""
 
 import argparse
 import os
@@ -23,18 +26,18 @@ from model.recipe import Recipe
 from model.store import CHECKPOINT, GRAPH, Manifest, PreparedModel
 from model.tune import tuning
 
-_WHEN_UNKNOWN = "check that the disk has room and CLASSIFIER_MODEL names a whole checkpoint, or choose another one."
+_ADVICE = "check that the disk has room and CLASSIFIER_MODEL names a whole checkpoint, or choose another one."
 
 
-def ensure(settings: Settings, anew: bool = False) -> PreparedModel:
-    """The prepared model that the settings ask for, prepared where there is none yet.
+def ensure_prepared(settings: Settings, anew: bool = False) -> PreparedModel:
+    """Return the prepared model that the settings name, after preparing it where there is none yet.
 
     Args:
-        settings: which model.
+        settings: name the model.
         anew: prepare it again although there is one.
 
     Raises:
-        ModelError: it can't be had or can't be served; the message says what to do.
+        ModelError: the model is not available or can't be served; the message says what to do.
     """
     if not anew and is_ready_to_serve(settings):
         found = find_prepared(settings)
@@ -102,7 +105,7 @@ def _prepare_stand_in() -> PreparedModel:
 
 
 def _convert_and_store(
-    classifier: Any, manifest: Manifest, recipe: Recipe, expected: NDArray[np.float32], keep_checkpoint: Any
+    classifier: Any, manifest: Manifest, recipe: Recipe, expected: NDArray[np.float32], save_checkpoint: Any
 ) -> PreparedModel:
     from model.checkpoint.torch_loading import as_unsupported
     from model.prepare.comparison import largest_difference
@@ -116,16 +119,16 @@ def _convert_and_store(
         _say("Comparing it with the reference ...")
         difference = largest_difference(folder / GRAPH, recipe, expected)
         manifest.fidelity["f32_largest_difference"] = difference
-        keep_checkpoint(folder / CHECKPOINT)
+        save_checkpoint(folder / CHECKPOINT)
         prepared = store.save(manifest, folder)
     _say(f"Prepared {prepared.tag}: at most {difference:.1e} from torch in float32.")
     return prepared
 
 
-def _copy_checkpoint(come_from: Path, folder: Path) -> None:
+def _copy_checkpoint(source: Path, folder: Path) -> None:
     folder.mkdir()
     for pattern in FILES:
-        for path in come_from.glob(pattern):
+        for path in source.glob(pattern):
             shutil.copyfile(path, folder / path.name)
 
 
@@ -134,25 +137,25 @@ def _say(line: str) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; 0: there is a prepared model now, 1: there can't be, with one line that says why."""
+    """Run the command line. Returns 0 where a prepared model exists now, else 1, after one line with the reason."""
     parser = argparse.ArgumentParser(prog="python -m model.prepare", description=__doc__)
     parser.add_argument("--anew", action="store_true", help="prepare the model again although there is one")
     anew = parser.parse_args(arguments).anew
-    began = time.monotonic()
-    # What the libraries think of a checkpoint's code is nothing that an operator could mend.
+    started = time.monotonic()
+    # Warnings of the libraries about a checkpoint's code are nothing that an operator can fix.
     warnings.filterwarnings("ignore")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         settings = load_settings()
-        prepared = ensure(settings, anew)
+        prepared = ensure_prepared(settings, anew)
     except (ModelError, SettingsError) as error:
         _say(f"ERROR: {error}")
         return 1
     except Exception as error:
-        # What nobody has thought of is told without a traceback, which would name paths.
-        _say(f"ERROR: Preparing the model fails ({type(error).__name__}); {_WHEN_UNKNOWN}")
+        # Other errors are shown without a traceback, since it would name paths.
+        _say(f"ERROR: Preparing the model fails ({type(error).__name__}); {_ADVICE}")
         return 1
-    tuning.ensure(prepared, settings, _say)
-    _say(f"Ready: {prepared.tag} ({time.monotonic() - began:.1f} s).")
+    tuning.ensure_measured(prepared, settings, _say)
+    _say(f"Ready: {prepared.tag} ({time.monotonic() - started:.1f} s).")
     return 0
