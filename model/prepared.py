@@ -1,4 +1,4 @@
-"""Finds the prepared model that the settings name. Neither imports torch nor asks the Hugging Face hub."""
+"""Finds the prepared model that the settings name, without importing torch or asking the Hugging Face hub."""
 
 from pathlib import Path
 
@@ -28,9 +28,9 @@ def find_prepared(settings: Settings) -> PreparedModel | None:
         return found
     if settings.offline_model == "only":
         return find_stand_in()
-    found_model = store.find(location.model_name(settings), location.origin(settings))
+    prepared = store.find(location.model_name(settings), location.origin(settings))
     may_be_stand_in = settings.offline_model == "allow" and not location.is_directory(settings)
-    return find_stand_in() if found_model is None and may_be_stand_in else found_model
+    return find_stand_in() if prepared is None and may_be_stand_in else prepared
 
 
 def is_ready_to_serve(settings: Settings) -> bool:
