@@ -1,7 +1,7 @@
-"""The operator's command line for keys and users: what is typed, and what is printed.
+"""Parses the arguments of `python -m auth`, runs the command, and prints its answer.
 
-With `--json` a command prints one JSON document on standard output, and nothing else there. Exit status: 0 done,
-1 refused (the reason on standard error), 2 bad arguments.
+With `--json` a command prints one JSON document to standard output, and nothing else. Exit status: 0 for success, 1 if
+the command failed (the reason is on standard error), 2 for wrong arguments.
 """
 
 import argparse
@@ -29,7 +29,17 @@ LONGEST_S = 36500 * UNITS["day"]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; its exit status."""
+    """Run one command.
+
+    Args:
+        arguments: the command line arguments; None for those of the process.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        SystemExit: status 2, the arguments are wrong.
+    """
     parsed = vars(_parser().parse_args(arguments))
     command, as_json = parsed.pop("command"), parsed.pop("json")
     try:
@@ -41,14 +51,10 @@ def main(arguments: list[str] | None = None) -> int:
         finally:
             database.close()
     except (StorageError, SettingsError) as error:
-        return _refuse(str(error))
+        print(f"ERROR: {error}", file=sys.stderr)
+        return 1
     print(json.dumps(answer.document) if as_json else answer.text)
     return 0
-
-
-def _refuse(why: str) -> int:
-    print(f"ERROR: {why}", file=sys.stderr)
-    return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,9 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m auth", description="Keys and users of the API.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name: str, does: Callable[..., Answer], about: str) -> argparse.ArgumentParser:
-        command = subparsers.add_parser(name, help=about, description=about, parents=[shared])
-        command.set_defaults(command=does)
+    def add(name: str, run: Callable[..., Answer], description: str) -> argparse.ArgumentParser:
+        command = subparsers.add_parser(name, help=description, description=description, parents=[shared])
+        command.set_defaults(command=run)
         return command
 
     limit: dict[str, Any] = {"type": _checked(Limit.parse), "metavar": "N/PERIOD"}
@@ -92,13 +98,13 @@ def _parser() -> argparse.ArgumentParser:
     prune.add_argument("--older-than", required=True, help="such as 400d", **time)
     backup = add("backup", commands.backup, "Copy an SQLite database, while it serves, to a new file.")
     backup.add_argument("file", type=Path, metavar="FILE", help="where to; it must not be there yet")
-    add("migrate", commands.migrated, "Bring the database to this version's tables, once for all replicas.")
+    add("migrate", commands.report_migrated, "Bring the database to this version's tables, once for all replicas.")
     add("init", commands.init, "Create the tables, and a first user with a key where there is no user yet.")
     return parser
 
 
 def _checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Have argparse print what the parser says of a wrong value."""
+    """Return a parser whose errors argparse prints: it hides the text of a `ValueError`."""
 
     def parsed(text: str) -> Any:
         try:
@@ -110,7 +116,7 @@ def _checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 def _key_id(text: str) -> str:
-    """The id; of a whole key, its id alone, so that no secret is told back in an error."""
+    """Return the key id. If the operator gives a whole key, return only its id, so that no error repeats the secret."""
     if not text.startswith(PREFIX):
         return text
     key = ApiKey.parse(text)
@@ -136,7 +142,7 @@ def _seconds(text: str) -> int:
 
 
 def _moment(text: str) -> int:
-    """Unix seconds."""
+    """Return a time in ISO 8601 as Unix seconds; UTC if it names no zone."""
     try:
         moment = datetime.fromisoformat(text)
         return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
