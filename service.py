@@ -18,7 +18,7 @@ from starlette.responses import Response
 from api import reads, v1, v2
 from api.body_limits import BodyLimits
 from api.draining import Draining
-from api.endpoint import answered
+from api.endpoint import classification_endpoint
 from api.gateway import Gateway
 from api.schemas import BatchAnswer, BatchUpload, ClassifyAnswer, ClassifyAnswerV2, ClassifyRequest, ClassifyUpload
 from auth.authentication import Authentication
@@ -27,7 +27,7 @@ from auth.rate_limit import RateLimit
 from auth.usage_log import UsageLog
 from configs.settings import Settings, SettingsError, load_settings
 from inference import gauges
-from inference.classification import Classification
+from inference.classifier import Classifier
 from inference.runner import EmbeddedRunner, Runner, batch_sizes, predict_timed
 from model import choices
 from model.devices import chosen_engine
@@ -93,26 +93,26 @@ class _Plan:
 class ClassificationRoutes:
     """The routes that classify; those that only read are in `api/reads.py`."""
 
-    classification: Classification
+    classifier: Classifier
     most_images: int
 
     @bentoml.api(route="/v1/classify", input_spec=ClassifyRequest, output_spec=ClassifyAnswer)
-    @answered
+    @classification_endpoint
     async def classify(self, request: Request) -> Response:
         """Classify one image: its five most probable labels."""
-        return await v1.classify(request, self.classification)
+        return await v1.classify(request, self.classifier)
 
     @bentoml.api(route="/v2/classify", input_spec=ClassifyUpload, output_spec=ClassifyAnswerV2)
-    @answered
+    @classification_endpoint
     async def classify_v2(self, request: Request) -> Response:
         """Classify one image: its most probable labels, and what was seen."""
-        return await v2.classify(request, self.classification)
+        return await v2.classify(request, self.classifier)
 
     @bentoml.api(route="/v2/classify/batch", input_spec=BatchUpload, output_spec=BatchAnswer)
-    @answered
+    @classification_endpoint
     async def classify_batch(self, request: Request) -> Response:
         """Classify several images: one entry for each, in order."""
-        return await v2.classify_batch(request, self.classification, self.most_images)
+        return await v2.classify_batch(request, self.classifier, self.most_images)
 
 
 def build(settings: Settings, load: Load = load_engine, stand_ins: StandIns | None = None) -> Services:
@@ -136,7 +136,7 @@ def build(settings: Settings, load: Load = load_engine, stand_ins: StandIns | No
     store, draining = Store(settings.database_url, settings.redis_url), Draining(settings.drain_seconds)
     runner = _runner_service(plan)
     gateway = _gateway_service(plan, runner, store, draining)
-    read_routes = reads.build(store, _classification)
+    read_routes = reads.build(store, _classifier)
     gateway.document = reads.document_of(read_routes)
     gateway.mount_asgi_app(read_routes, path="/")
     for middleware, options in _middlewares(settings, store, draining):
@@ -194,7 +194,7 @@ def _gateway_service(plan: _Plan, runner_service: bentoml.Service[Any], store: S
         def __init__(self) -> None:
             end_with_parent()
             runner = plan.embedded_runner() if plan.is_embedded else plan.remote_runner(lambda: self.runner)
-            self.classification = Classification(runner, plan.model(), plan.settings)
+            self.classifier = Classifier(runner, plan.model(), plan.settings)
             self.most_images = plan.settings.max_batch_images
 
         @bentoml.on_deployment
@@ -209,8 +209,8 @@ def _gateway_service(plan: _Plan, runner_service: bentoml.Service[Any], store: S
         async def warm_up(self) -> None:
             """Have the runner answer an image as soon as it is up, not when the first caller asks."""
             self._tasks = [
-                asyncio.create_task(self.classification.warm_up()),
-                asyncio.create_task(gauges.keep_telling(store, self.classification)),
+                asyncio.create_task(self.classifier.warm_up()),
+                asyncio.create_task(gauges.keep_reporting(store, self.classifier)),
             ]
             on_sigterm(draining.begin)
             freeze_gc()
@@ -220,7 +220,7 @@ def _gateway_service(plan: _Plan, runner_service: bentoml.Service[Any], store: S
             """Write the rows that wait for the usage log."""
             for task in self._tasks:
                 task.cancel()
-            self.classification.close()
+            self.classifier.close()
             await store.close()
 
         async def __is_ready__(self) -> bool:
@@ -228,19 +228,19 @@ def _gateway_service(plan: _Plan, runner_service: bentoml.Service[Any], store: S
                 await store.ping()
             except StorageUnavailable:
                 return False
-            return await self.classification.is_ready()
+            return await self.classifier.is_ready()
 
     made: Any = ImageClassifier
     assert isinstance(made, Gateway)
     return made
 
 
-def _classification() -> Classification:
-    return bentoml.get_current_service().classification
+def _classifier() -> Classifier:
+    return bentoml.get_current_service().classifier
 
 
 def _overload(user: str) -> Problem | None:
-    return _classification().overload(user)
+    return _classifier().queue.overload(user)
 
 
 def _middlewares(settings: Settings, store: Store, draining: Draining) -> list[tuple[type, dict[str, Any]]]:

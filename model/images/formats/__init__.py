@@ -3,7 +3,7 @@
 Each format has a module of its own, which walks over the parts of a file as its standard orders them, within bounds.
 A file is *plain* where that walk found everything as ordinary programs write it: its pixels are then decoded from the
 parts that pixels are made of alone, so that nothing else in the file can cost or spoil anything. Whatever else a file
-may be is left to the decoder as it came, in a process with limits (see `inference/isolated.py`).
+may be is left to the decoder as it came, in a process with limits (see `inference/decoder_process.py`).
 """
 
 from model.errors import NotAnImage, TooManyPixels
