@@ -15,7 +15,8 @@ from web.problem import Problem
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-# The parser is slow (byte by byte) after a boundary inside of a part's data. A real file does not hold the boundary.
+# The parser reads byte by byte where data looks like the end of a part and is not, which is slow. A real file has no
+# such data.
 MOST_DELIMITERS = 1_000
 
 

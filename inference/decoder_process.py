@@ -122,7 +122,7 @@ def main() -> None:
 
 
 def end_with(parent: int, by: signal.Signals) -> None:
-    """Have the kernel send this process a signal when its parent dies. Does nothing where the system is not Linux.
+    """Have the kernel send this process a signal when its parent dies. Only Linux can do this.
 
     Args:
         parent: the process id of the parent; if it is dead already, the signal is sent at once.

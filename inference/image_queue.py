@@ -51,7 +51,7 @@ class ImageQueue:
 
     @contextmanager
     def places(self, user: str, images: int) -> Iterator[None]:
-        """Hold places for so many images while the block runs.
+        """Hold a place for each image while the block runs.
 
         Raises:
             Problem: 503, too many images wait already.

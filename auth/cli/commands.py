@@ -169,7 +169,7 @@ def audit(context: Context) -> Answer:
 
 
 def prune(context: Context, *, older_than: int) -> Answer:
-    """Delete the usage rows that are older than so many seconds.
+    """Delete the usage rows that are older than `older_than` seconds.
 
     Each transaction deletes only some rows, so that the service can write in between.
     """
