@@ -24,4 +24,5 @@ def top_k(probabilities: NDArray[np.float32], labels: Sequence[str], k: int) -> 
         k: how many; all if there are fewer.
     """
     best = np.argsort(-probabilities, kind="stable")[:k]
-    return [RankedLabel(int(number), labels[number], round(float(probabilities[number]), 4)) for number in best]
+    ranked = zip(best.tolist(), probabilities[best].tolist(), strict=True)
+    return [RankedLabel(class_id, labels[class_id], round(probability, 4)) for class_id, probability in ranked]
