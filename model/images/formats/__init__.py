@@ -3,7 +3,7 @@
 Each format has its own module, which reads the parts of a file in the order of its standard, up to a maximum number.
 A file is *plain* where all its parts are as common programs write them. Its pixels are then decoded only from the parts
 that they depend on, so that no other part of the file can cause work or errors. Any other file is decoded unchanged, in
-a process with limits (see `inference/isolated.py`).
+a process with limits (see `inference/decoder_process.py`).
 """
 
 from model.errors import NotAnImage, TooManyPixels
