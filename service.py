@@ -24,13 +24,14 @@ from auth.rate_limit import RateLimit
 from auth.usage_log import UsageLog
 from configs.settings import Settings, SettingsError, load_settings
 from inference import gauges
-from inference.classification import Classification
+from inference.classifier import Classifier
 from inference.runner import EmbeddedRunner, Runner, batch_sizes, predict_timed
 from model import choices
 from model.devices import chosen_engine
-from model.engine import Description, Engine, load_engine
+from model.engine import Description, Engine
 from model.errors import ModelError
-from model.prepare import source
+from model.loading import load_engine
+from model.prepared import find_prepared
 from model.store import PreparedModel
 from runtime import dispatching, logs
 from runtime.machine import memory_bytes
@@ -99,7 +100,7 @@ def build(settings: Settings, load: Load = load_engine, stand_ins: StandIns | No
         ModelError: the settings name a model that can't be served.
     """
     logs.use(settings.log_format)
-    prepared = source.prepared(settings)
+    prepared = find_prepared(settings)
     # On a GPU the runner is a service of its own, which several gateways feed. On a CPU that costs more than it gives.
     is_embedded = settings.runner == "embedded" or (settings.runner == "auto" and chosen_engine(settings) == "openvino")
     # The start measures the best size of batches; workers start after that, and find it in their settings.
@@ -108,7 +109,7 @@ def build(settings: Settings, load: Load = load_engine, stand_ins: StandIns | No
     store, draining = Store(settings.database_url, settings.redis_url), Draining(settings.drain_seconds)
     runner = _runner_service(plan)
     gateway = _gateway_service(plan, runner, store, draining)
-    read_routes = reads.build(store, _classification)
+    read_routes = reads.build(store, _classifier)
     gateway.document = reads.document_of(read_routes)
     gateway.mount_asgi_app(read_routes, path="/")
     for middleware, options in _middlewares(settings, store, draining):
@@ -166,7 +167,7 @@ def _gateway_service(plan: _Plan, runner_service: bentoml.Service[Any], store: S
         def __init__(self) -> None:
             end_with_parent()
             runner = plan.embedded_runner() if plan.is_embedded else plan.remote_runner(lambda: self.runner)
-            self.classification = Classification(runner, plan.model(), plan.settings)
+            self.classifier = Classifier(runner, plan.model(), plan.settings)
             self.most_images = plan.settings.max_batch_images
 
         @bentoml.on_deployment
@@ -181,8 +182,8 @@ def _gateway_service(plan: _Plan, runner_service: bentoml.Service[Any], store: S
         async def warm_up(self) -> None:
             """Have the runner answer an image as soon as it is up, not when the first caller asks."""
             self._tasks = [
-                asyncio.create_task(self.classification.warm_up()),
-                asyncio.create_task(gauges.keep_telling(store, self.classification)),
+                asyncio.create_task(self.classifier.warm_up()),
+                asyncio.create_task(gauges.keep_reporting(store, self.classifier)),
             ]
             on_sigterm(draining.begin)
             freeze_gc()
@@ -192,7 +193,7 @@ def _gateway_service(plan: _Plan, runner_service: bentoml.Service[Any], store: S
             """Write the rows that wait for the usage log."""
             for task in self._tasks:
                 task.cancel()
-            self.classification.close()
+            self.classifier.close()
             await store.close()
 
         async def __is_ready__(self) -> bool:
@@ -200,19 +201,19 @@ def _gateway_service(plan: _Plan, runner_service: bentoml.Service[Any], store: S
                 await store.ping()
             except StorageUnavailable:
                 return False
-            return await self.classification.is_ready()
+            return await self.classifier.is_ready()
 
     made: Any = ImageClassifier
     assert isinstance(made, Gateway)
     return made
 
 
-def _classification() -> Classification:
-    return bentoml.get_current_service().classification
+def _classifier() -> Classifier:
+    return bentoml.get_current_service().classifier
 
 
 def _overload(user: str) -> Problem | None:
-    return _classification().overload(user)
+    return _classifier().queue.overload(user)
 
 
 def _middlewares(settings: Settings, store: Store, draining: Draining) -> list[tuple[type, dict[str, Any]]]:

@@ -1,1 +1,1 @@
-"""The routes of the API: what requests and answers look like."""
+"""The routes of the API, and what their requests and answers look like."""

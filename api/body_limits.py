@@ -5,8 +5,8 @@ import asyncio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.draining import Draining
-from api.requests import cut_off
-from inference.fair_queue import Room
+from api.requests import connection_closed
+from inference.fair_shares import FairShares
 from runtime.memory import FreedMemory
 from web import context
 from web.problem import Problem, unavailable
@@ -41,7 +41,7 @@ class BodyLimits:
         self.max_bytes_at_once = max_bytes_at_once
         self.draining = draining
         self.time_limit_s = time_limit_s
-        self.room = Room()
+        self.shares = FairShares()
         self.freed = FreedMemory()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,11 +65,11 @@ class BodyLimits:
                 return
             if started or not limit.expired():
                 raise
-            await context.refuse(self._reason(body), scope, receive, send)
+            await context.send_problem(self._reason(body), scope, receive, send)
         except Problem as problem:
             if started:
                 raise
-            await context.refuse(problem, scope, receive, send)
+            await context.send_problem(problem, scope, receive, send)
         finally:
             body.close()
 
@@ -85,7 +85,7 @@ class BodyLimits:
     def _reason(self, body: "_Body") -> Problem:
         """Return the problem that says why the time of a request was up."""
         if body.is_abandoned:
-            return cut_off()
+            return connection_closed()
         if self.draining.has_begun:
             return unavailable(_ENDING, kind="not_ready")
         if body.is_slow:
@@ -148,17 +148,17 @@ class _Body:
         if self._watch is not None:
             self._watch.cancel()
         if self._size:
-            self._limits.room.give_back(self._user, self._size)
+            self._limits.shares.give_back(self._user, self._size)
             self._limits.freed.note(self._size)
 
     def _take(self, size: int) -> None:
-        room, total = self._limits.room, self._limits.max_bytes_at_once
+        shares, total = self._limits.shares, self._limits.max_bytes_at_once
         # Content-Length may be wrong or missing.
         if self._size + size > self._limits.max_bytes:
             raise self._limits.too_large()
-        if not room.has(self._user, size, total):
+        if not shares.can_take(self._user, size, total):
             raise unavailable(_TOO_MANY, kind="uploads")
-        room.take(self._user, size)
+        shares.take(self._user, size)
         self._size += size
         self._request.has_body = self._size > 0
 

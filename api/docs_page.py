@@ -1,4 +1,4 @@
-"""The page that shows every route and lets people try them: Swagger UI, out of what BentoML brings along."""
+"""The page that shows all routes and lets people try them: Swagger UI, from the files that BentoML includes."""
 
 import base64
 import hashlib
@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse
 from api.openapi import TITLE
 from api.routes import ASSETS
 
-# A key that is typed in is forgotten with the page.
+# `persistAuthorization`: a key that somebody types in is not stored.
 _SETTINGS = {
     "url": "./openapi.json",
     "dom_id": "#swagger-ui",
@@ -22,12 +22,12 @@ _SCRIPT = f"SwaggerUIBundle({json.dumps(_SETTINGS)});"
 
 
 def build() -> HTMLResponse:
-    """The page, with a policy that lets a browser run its one script and what lies on this server, and nothing else."""
+    """Return the page. Its policy lets the browser run its inline script and scripts of this server, nothing else."""
     digest = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
     policy = [
         "default-src 'none'",
         f"script-src 'self' 'sha256-{digest}'",
-        # Swagger UI gives its elements styles as it draws them.
+        # Swagger UI sets inline styles.
         "style-src 'self' 'unsafe-inline'",
         "img-src 'self' data:",
         "connect-src 'self'",

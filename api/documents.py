@@ -1,4 +1,4 @@
-"""What describes the service, for people and for clients: worked out once, and sent as it is to whoever asks."""
+"""The routes of the documents that describe the service. Each document is built once."""
 
 from typing import Any
 
@@ -7,29 +7,29 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from api import docs_page
-from api.openapi import Document
+from api.openapi import OpenApiDocument
 
 
-def routes(document: Document) -> list[Route]:
-    """The routes of the OpenAPI document, and of the page that shows it.
+def routes(document: OpenApiDocument) -> list[Route]:
+    """Return the routes of the OpenAPI document, and of the page that shows it.
 
-    BentoML's own page at "/" loads a tracker of somebody else's.
+    They replace BentoML's own page at "/", which loads a tracker of a third party.
     """
     page = docs_page.build()
-    described = JSONResponse(document)
+    openapi = JSONResponse(document)
     return [
-        *(_ready(path, page) for path in ("/", "/docs")),
-        *(_ready(path, described) for path in ("/openapi.json", "/docs.json")),
+        *(_constant_route(path, page) for path in ("/", "/docs")),
+        *(_constant_route(path, openapi) for path in ("/openapi.json", "/docs.json")),
     ]
 
 
-def schema(of_service: dict[str, Any]) -> Route:
-    """The route of what BentoML's own client asks for first."""
-    return _ready("/schema.json", JSONResponse(of_service))
+def schema_route(schema: dict[str, Any]) -> Route:
+    """Return the route of the service's schema, which BentoML's own client requests first."""
+    return _constant_route("/schema.json", JSONResponse(schema))
 
 
-def _ready(path: str, made: Response) -> Route:
+def _constant_route(path: str, response: Response) -> Route:
     async def send(_request: Request) -> Response:
-        return made
+        return response
 
     return Route(path, send)

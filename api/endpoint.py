@@ -1,4 +1,4 @@
-"""What every classification endpoint has in common, whatever it answers."""
+"""The decorator of all classification endpoints: adds `Server-Timing`, and turns exceptions into problems."""
 
 import functools
 from collections.abc import Awaitable, Callable
@@ -8,13 +8,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from web import context
-from web.problem import Problem, bug
+from web.problem import Problem, internal_error
 
 Endpoint = Callable[[Any, Request], Awaitable[Response]]
 
 
-def answered(endpoint: Endpoint) -> Endpoint:
-    """Have a BentoML endpoint say where its time went, and what it raises, which BentoML would put in its own shape."""
+def classification_endpoint(endpoint: Endpoint) -> Endpoint:
+    """Add `Server-Timing` to the answers of a BentoML endpoint, and answer its exceptions with problems.
+
+    BentoML would answer an exception in a format of its own.
+    """
 
     @functools.wraps(endpoint)
     async def answer(service: Any, request: Request) -> Response:
@@ -23,11 +26,11 @@ def answered(endpoint: Endpoint) -> Endpoint:
         except Problem as problem:
             response = context.of(request.scope).response(problem)
         except Exception as error:
-            response = context.of(request.scope).response(bug(error))
-        spent = context.of(request.scope).timing
-        response.headers["Server-Timing"] = spent.header()
+            response = context.of(request.scope).response(internal_error(error))
+        timing = context.of(request.scope).timing
+        response.headers["Server-Timing"] = timing.header()
         if response.status_code == 200:
-            spent.observe()
+            timing.observe()
         return response
 
     return answer

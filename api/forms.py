@@ -1,4 +1,4 @@
-"""Reads a `multipart/form-data` body, part by part, within bounds. What the parts mean is known to `uploads.py`."""
+"""Reads a `multipart/form-data` body, part by part, within limits. `uploads.py` interprets the parts."""
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -9,13 +9,14 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
-from api.requests import cut_off
+from api.requests import connection_closed
 from web.problem import Problem
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-# The parser reads byte by byte what looks like the end of a part and is none; a real file holds no such thing.
+# The parser reads byte by byte where data looks like the end of a part and is not, which is slow. A real file has no
+# such data.
 MOST_DELIMITERS = 1_000
 
 
@@ -24,10 +25,10 @@ class Part:
     """One part of a form.
 
     Attributes:
-        name: its name, as it came.
-        file_name: how its file is called, as it came; None where it does not say so.
-        is_base64: whether it says that its data is base64.
-        chunks: its data, where it is kept.
+        name: the name of the part, as received.
+        file_name: the name of its file, as received; None if it has none.
+        is_base64: whether its header Content-Transfer-Encoding says base64.
+        chunks: its data; empty for a part whose data is not kept.
     """
 
     name: bytes = b""
@@ -37,20 +38,20 @@ class Part:
 
     @property
     def data(self) -> bytes:
-        """Its data."""
+        """The data of the part."""
         return b"".join(self.chunks)
 
 
 async def read_parts(request: Request, kept: frozenset[bytes], check: Callable[[list[Part]], None]) -> list[Part]:
-    """All parts of a form, in order.
+    """Return all parts of a form, in order.
 
     Args:
-        request: its body is the form.
-        kept: the names of parts whose data is kept.
-        check: gets the parts so far, after each of them, and raises the problem where there are too many.
+        request: the request whose body is the form.
+        kept: the names of the parts whose data is kept.
+        check: called after each part with all parts so far; raises the problem if there are too many.
 
     Raises:
-        Problem: 400, 413, or what `check` raises.
+        Problem: 400, the form is malformed; 413, it is too large; or what `check` raises.
     """
     _, parameters = parse_options_header(request.headers.get("content-type"))
     boundary = parameters.get(b"boundary")
@@ -66,7 +67,7 @@ async def read_parts(request: Request, kept: frozenset[bytes], check: Callable[[
                 raise _malformed()
             parser.write(chunk)
     except ClientDisconnect:
-        raise cut_off() from None
+        raise connection_closed() from None
     except FormParserError:
         raise _malformed() from None
     if not form.is_complete:
@@ -75,7 +76,7 @@ async def read_parts(request: Request, kept: frozenset[bytes], check: Callable[[
 
 
 class _Form:
-    """Puts together what the parser finds."""
+    """Collects the parts of a form through the callbacks of the parser."""
 
     def __init__(self, kept: frozenset[bytes], check: Callable[[list[Part]], None]) -> None:
         self.parts: list[Part] = []
@@ -85,7 +86,7 @@ class _Form:
         self._header, self._value, self._has_name = b"", b"", False
 
     def callbacks(self) -> "MultipartCallbacks":
-        """What the parser calls."""
+        """Return the functions that the parser calls."""
         return {
             "on_part_begin": self._begin,
             "on_header_field": self._add_to_header,
@@ -134,20 +135,21 @@ class _Form:
 
 
 async def _without_preamble(chunks: AsyncIterator[bytes], delimiter: bytes) -> AsyncIterator[bytes]:
-    """The body from its first delimiter on; what stands before it is for people (RFC 2046, 5.1.1)."""
-    # Found at the start of a line, the first one included.
-    before, looked = bytearray(b"\r\n"), 0
+    """Yield the body from its first delimiter on, without the text that may precede it (RFC 2046, 5.1.1)."""
+    # A delimiter is at the start of a line. The added line break makes this true for the first line, too.
+    received, searched = bytearray(b"\r\n"), 0
     async for chunk in chunks:
-        before += chunk
-        start = before.find(b"\r\n" + delimiter, looked)
-        looked = max(0, len(before) - len(delimiter) - 1)
+        received += chunk
+        start = received.find(b"\r\n" + delimiter, searched)
+        # The end of what was received may be the first part of a delimiter.
+        searched = max(0, len(received) - len(delimiter) - 1)
         if start >= 0:
-            yield bytes(before[start + 2 :])
+            yield bytes(received[start + 2 :])
             break
     async for chunk in chunks:
         yield chunk
 
 
 def _malformed() -> Problem:
-    asked = "its boundary, CRLF line ends, a name in each part, and the boundary with '--' at the end"
-    return Problem(400, f"The multipart body is malformed; let an HTTP library write it, with {asked}.")
+    needed = "its boundary, CRLF line ends, a name in each part, and the boundary with '--' at the end"
+    return Problem(400, f"The multipart body is malformed; let an HTTP library write it, with {needed}.")

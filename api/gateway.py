@@ -4,10 +4,10 @@ import bentoml
 
 from api import documents
 from api.body_limits import BodyLimits
-from api.openapi import Document
+from api.openapi import OpenApiDocument
 from api.routes import ROUTES
 from runtime import bentoml_app, http_protocol
-from web.matching import Matching
+from web.matching import RouteMatching
 
 
 class Gateway(bentoml.Service):
@@ -17,21 +17,21 @@ class Gateway(bentoml.Service):
         document: the OpenAPI document, in place of BentoML's.
     """
 
-    document: Document
+    document: OpenApiDocument
 
-    def to_asgi(self, is_main: bool = True) -> Matching:
+    def to_asgi(self, is_main: bool = True) -> RouteMatching:
         """Build the ASGI app that a worker serves; called once, before its HTTP server starts."""
         http_protocol.use()
         app = super().to_asgi(is_main)
-        # BentoML's limits answer outside of the usage log, and not with a problem. `BodyLimits` takes over the time
-        # limit; the bound on the queue stands in for the limit of concurrency.
+        # BentoML's own limits answer outside of the usage log, and not with a problem. `BodyLimits` applies the time
+        # limit instead, and the limit of the queue replaces the limit of concurrency.
         bentoml_app.hand_time_limit_to(BodyLimits, app)
         bentoml_app.call_endpoints_directly(app, self.apis)
-        # Put first, or BentoML would work it out for every stranger who asks.
-        app.router.routes.insert(0, documents.schema(self.schema()))
-        return Matching(app, ROUTES)
+        # Before BentoML's own route, which would build the schema again for each request.
+        app.router.routes.insert(0, documents.schema_route(self.schema()))
+        return RouteMatching(app, ROUTES)
 
     @property
-    def openapi_spec(self) -> Document:
+    def openapi_spec(self) -> OpenApiDocument:
         """The OpenAPI document, for `bentoml build`."""
         return self.document

@@ -1,4 +1,4 @@
-"""The routes that tell which model answers."""
+"""The routes that describe the served model."""
 
 from collections.abc import Callable
 
@@ -6,25 +6,29 @@ from starlette.requests import Request
 
 from api.read_route import ReadRoute
 from api.read_schemas import Chosen, InputSize, Model, ModelInfo, Models
-from inference.classification import Classification
+from inference.classifier import Classifier
 from web.problem import Problem
 
 
-def routes(classification: Callable[[], Classification]) -> list[ReadRoute]:
-    """The routes; `classification` gives the worker's way to the model, once the worker is up."""
+def routes(classifier: Callable[[], Classifier]) -> list[ReadRoute]:
+    """Return the routes.
+
+    Args:
+        classifier: returns the worker's classifier, which exists once the worker has started.
+    """
 
     async def model_info(_request: Request) -> ModelInfo:
-        """Which model answers, and whether it is ready to."""
-        manifest = classification().manifest
-        return ModelInfo(name=manifest.name, status=_status(classification()), num_labels=len(manifest.labels))
+        """The served model, and whether it is loaded."""
+        manifest = classifier().manifest
+        return ModelInfo(name=manifest.name, status=_status(classifier()), num_labels=len(manifest.labels))
 
     async def models(_request: Request) -> Models:
-        """Every model that the service has: the one that it serves."""
-        return Models(models=[_served(classification())])
+        """All models of the service: the one that it serves."""
+        return Models(models=[_served_model(classifier())])
 
     async def model(request: Request) -> Model:
-        """One model, by its name, which may have a slash in it."""
-        served = _served(classification())
+        """One model, by its name, which may contain a slash."""
+        served = _served_model(classifier())
         if request.path_params["name"] != served.name:
             raise Problem(404, "There is no model of this name; /v2/models lists those there are.")
         return served
@@ -36,21 +40,21 @@ def routes(classification: Callable[[], Classification]) -> list[ReadRoute]:
     ]
 
 
-def _status(classification: Classification) -> str:
-    return "loaded" if classification.is_loaded else "not_loaded"
+def _status(classifier: Classifier) -> str:
+    return "loaded" if classifier.is_loaded else "not_loaded"
 
 
-def _served(classification: Classification) -> Model:
-    manifest, engine = classification.manifest, classification.engine
+def _served_model(classifier: Classifier) -> Model:
+    manifest, engine = classifier.manifest, classifier.engine
     return Model(
         name=manifest.name,
         revision=manifest.revision,
-        status=_status(classification),
+        status=_status(classifier),
         stand_in=manifest.stand_in,
         engine=engine.engine if engine else None,
         precision=engine.precision if engine else None,
         chosen=Chosen(**engine.chosen) if engine and engine.chosen else None,
-        input=InputSize(width=classification.recipe.width, height=classification.recipe.height),
+        input=InputSize(width=classifier.recipe.width, height=classifier.recipe.height),
         function=manifest.function,
         num_labels=len(manifest.labels),
         labels=manifest.labels,

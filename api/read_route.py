@@ -1,20 +1,20 @@
-"""A route that only reads: how Starlette serves it, and what the OpenAPI document says of it."""
+"""A route that only reads: how Starlette serves it, and how the OpenAPI document describes it."""
 
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from api.openapi_parts import Json, query_parameter, reference
 from web.problem import Problem
 
-Json = dict[str, Any]
 Query = TypeVar("Query", bound=BaseModel)
-_ZONE_BEHIND_A_SPACE = re.compile(r"T[0-9:.]{2,20} [0-9]{2}(:?[0-9]{2})?$", re.IGNORECASE)
+_SPACE_BEFORE_ZONE = re.compile(r"T[0-9:.]{2,20} [0-9]{2}(:?[0-9]{2})?$", re.IGNORECASE)
 _PARAMETER = re.compile(r"\{(\w+)(?::path)?\}")
 
 
@@ -23,10 +23,10 @@ class ReadRoute:
     """A GET route that answers JSON.
 
     Args:
-        path: its path, as the table of routes has it.
-        endpoint: makes the answer; its name and docstring are the operation's in the OpenAPI document.
-        answer: the shape of the answer.
-        query: the shape of the query, where the route takes one.
+        path: the path, as the table of routes has it.
+        endpoint: makes the answer. Its name and docstring describe the operation in the OpenAPI document.
+        answer: the model of the answer.
+        query: the model of the query; None if the route takes none.
     """
 
     path: str
@@ -34,8 +34,13 @@ class ReadRoute:
     answer: type[BaseModel]
     query: type[BaseModel] | None = None
 
-    def served(self) -> Route:
-        """The route, for Starlette."""
+    @property
+    def name(self) -> str:
+        """The name of the path in the table of routes."""
+        return self.path.replace(":path}", "}")
+
+    def starlette_route(self) -> Route:
+        """Return the route for Starlette."""
 
         async def respond(request: Request) -> Response:
             answer = await self.endpoint(request)
@@ -46,50 +51,43 @@ class ReadRoute:
         route.methods = {"GET"}
         return route
 
-    def operation(self, reference: Callable[[str], str]) -> Json:
-        """The operation, for the OpenAPI document.
-
-        Args:
-            reference: gives the `$ref` of a shape by its name.
-        """
-        shape = {"schema": {"$ref": reference(self.answer.__name__)}}
-        parameters = self._in_path() + self._in_query()
-        return {
+    def operation(self) -> Json:
+        """Return the operation for the OpenAPI document."""
+        content = {"application/json": {"schema": {"$ref": reference(self.answer.__name__)}}}
+        operation: Json = {
             "operationId": self.endpoint.__name__,
             "description": self.endpoint.__doc__,
-            **({"parameters": parameters} if parameters else {}),
-            "responses": {"200": {"description": self.answer.__doc__, "content": {"application/json": shape}}},
+            "responses": {"200": {"description": self.answer.__doc__, "content": content}},
         }
+        parameters = self._path_parameters() + self._query_parameters()
+        if parameters:
+            operation["parameters"] = parameters
+        return operation
 
-    def _in_path(self) -> list[Json]:
+    def _path_parameters(self) -> list[Json]:
         return [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
             for name in _PARAMETER.findall(self.path)
         ]
 
-    def _in_query(self) -> list[Json]:
+    def _query_parameters(self) -> list[Json]:
         if self.query is None:
             return []
-        parameters = []
-        for name, schema in self.query.model_json_schema()["properties"].items():
-            said = {key: schema.pop(key) for key in ("description",) if key in schema}
-            schema.pop("title", None)
-            parameters.append({"name": name, "in": "query", "required": False, **said, "schema": schema})
-        return parameters
+        return [query_parameter(name, schema) for name, schema in self.query.model_json_schema()["properties"].items()]
 
 
-def parsed(request: Request, shape: type[Query]) -> Query:
-    """The query of a request, in that shape; of a name that comes twice, the last counts.
+def read_query(request: Request, model: type[Query]) -> Query:
+    """Return the query of a request. If a name comes twice, the last value counts.
 
     Raises:
-        Problem: 422, with the first field that is wrong.
+        Problem: 422, names the first field that is wrong.
     """
     try:
-        return shape.model_validate(dict(request.query_params))
+        return model.model_validate(dict(request.query_params))
     except ValidationError as error:
         first = error.errors()[0]
     field = str(first["loc"][-1])
     detail = f"The field '{field}' is wrong: {first['msg']}."
-    if _ZONE_BEHIND_A_SPACE.search(str(first["input"])):
+    if _SPACE_BEFORE_ZONE.search(str(first["input"])):
         detail = f"The field '{field}' is wrong: a '+' in a query means a space; write the one before the zone as %2B."
     raise Problem(422, detail, field=field)

@@ -1,4 +1,4 @@
-"""What the routes that only read take and answer: the served model, a caller's usage, a caller's limits."""
+"""The queries and answers of the routes that only read: the served model, a caller's usage, a caller's limits."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -9,7 +9,7 @@ LAST_SECOND = 253_402_300_799  # of the year 9999, in Unix time
 
 
 class ModelInfo(BaseModel):
-    """v1: which model answers."""
+    """v1: the served model."""
 
     name: str
     status: str
@@ -17,7 +17,7 @@ class ModelInfo(BaseModel):
 
 
 class UsageTotals(BaseModel):
-    """v1: the caller's own classification requests that passed the limit; rate in percent, time in ms."""
+    """v1: the caller's classification requests that passed the limit; the rate in percent, the time in ms."""
 
     total_requests: int
     successful_requests: int
@@ -26,19 +26,23 @@ class UsageTotals(BaseModel):
 
 
 class UsageQuery(BaseModel):
-    """v2: which of the caller's requests to count."""
+    """v2: selects the requests of the caller that are counted."""
 
-    since: datetime | None = Field(None, alias="from", description="The start; without it, some buckets before `to`.")
-    until: datetime | None = Field(None, alias="to", description="The end, itself left out; without it, now.")
+    since: datetime | None = Field(
+        None, alias="from", description="The start. The default is some buckets before `to`."
+    )
+    until: datetime | None = Field(None, alias="to", description="The end, exclusive. The default is now.")
     bucket: Literal["minute", "hour", "day"] = Field("day", description="The width of a bucket.")
-    endpoint: Annotated[str, Field(max_length=200)] | None = Field(None, description="Only requests to this path.")
+    endpoint: Annotated[str, Field(max_length=200)] | None = Field(
+        None, description="Count only requests to this path."
+    )
     cursor: Annotated[int, Field(ge=0, le=LAST_SECOND)] | None = Field(
-        None, description="`next_cursor` of the page before, for what follows it."
+        None, description="`next_cursor` of the previous page, to get the next one."
     )
 
 
 class ResponseTime(BaseModel):
-    """v2: response times in ms; the percentiles are within 2.5 % of the exact ones."""
+    """v2: response times in ms. The percentiles are within 2.5 % of the exact values."""
 
     mean: float
     p50: float
@@ -51,8 +55,8 @@ class UsageBucket(BaseModel):
 
     start: datetime
     requests: int
-    images: int = Field(description="What the requests cost the limit, in images.")
-    status: dict[str, int] = Field(description="Requests by status class: 2xx, 3xx, 4xx, 5xx.")
+    images: int = Field(description="The hits that the requests cost, one for each image.")
+    status: dict[str, int] = Field(description="The number of requests by status class: 2xx, 3xx, 4xx, 5xx.")
     response_time_ms: ResponseTime
 
 
@@ -64,65 +68,65 @@ class Usage(BaseModel):
     end: datetime = Field(serialization_alias="to")
     endpoint: str | None
     data: list[UsageBucket]
-    next_cursor: str | None = Field(description="Send it as `cursor` for what follows; null: there is no more.")
+    next_cursor: str | None = Field(description="Send it as `cursor` to get the next page; null on the last page.")
 
 
 class Policy(BaseModel):
-    """v2: one limit of the caller, and where it stands. Times in seconds."""
+    """v2: one limit of the caller, and what is left of it. Times are in seconds."""
 
     name: str
     limit: str
     quota: int
     window: int
     remaining: int
-    reset: int = Field(description="Seconds until a place is freed; 0 where none is taken.")
+    reset: int = Field(description="Seconds until the oldest hit leaves the window; 0 if there is no hit.")
 
 
 class Limits(BaseModel):
-    """v2: every limit of the caller."""
+    """v2: all limits of the caller."""
 
     policies: list[Policy]
 
 
 class InputSize(BaseModel):
-    """v2: the size that every image is brought to, in pixels."""
+    """v2: the size to which each image is resized, in pixels."""
 
     width: int
     height: int
 
 
 class Chosen(BaseModel):
-    """v2: how the model is computed on this machine, and why so."""
+    """v2: how the model is computed on this machine, and why."""
 
     precision: str = Field(description="`f32`, `bf16` or `int8`.")
-    resize: str = Field(description="`exact`: as the reference resizes, to the pixel; `quick`: to a rounding.")
-    threads: int = Field(description="Threads that compute, all streams together.")
-    streams: int = Field(description="How many batches are computed beside each other, at most.")
+    resize: str = Field(description="`exact`: the same pixels as the reference; `quick`: equal except for rounding.")
+    threads: int = Field(description="The number of threads that compute, of all streams together.")
+    streams: int = Field(description="The most batches that are computed at the same time.")
     batch_size: int = Field(description="The most images in a batch.")
     why: str = Field(description="What was measured: `float32: 88 images/s; bf16: 48`.")
-    measured_at: datetime | None = Field(description="When; null: nothing was measured.")
+    measured_at: datetime | None = Field(description="When it was measured; null if it was not.")
 
 
 class Model(BaseModel):
-    """v2: a model that the service has."""
+    """v2: a model of the service."""
 
     name: str
     revision: str = Field(description="The commit on the hub, or a digest of the checkpoint's files.")
     status: str = Field(description="`loaded`, or `not_loaded` while the runner starts.")
-    stand_in: bool = Field(description="Whether it stands in for a model that could not be had.")
+    stand_in: bool = Field(description="Whether it replaces a model that could not be downloaded.")
     engine: str | None = Field(description="`openvino` or `torch`; null until the model is loaded.")
-    precision: str | None = Field(description="What it computes in: `f32`, `bf16` or `int8`; null until it is loaded.")
+    precision: str | None = Field(description="`f32`, `bf16` or `int8`; null until it is loaded.")
     chosen: Chosen | None = Field(description="How it is computed on this machine, and why; null until it is loaded.")
     input: InputSize
     function: str = Field(
-        description="What makes confidences of the model's answers: `softmax`, or `sigmoid` where several labels may "
-        "be right at once."
+        description="The function that turns the model's outputs into confidences: `softmax`, or `sigmoid` if several "
+        "labels can be right for one image."
     )
     num_labels: int
     labels: list[str] = Field(description="The label of each class, in the order of `class_id`.")
 
 
 class Models(BaseModel):
-    """v2: every model that the service has."""
+    """v2: all models of the service."""
 
     models: list[Model]

@@ -1,4 +1,4 @@
-"""The app of the routes that only read. It is mounted beside BentoML's own, which are all POST."""
+"""The Starlette app of the routes that only read. It is mounted beside BentoML's routes, which are all POST."""
 
 from collections.abc import Callable
 
@@ -7,43 +7,43 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api import documents, model_reads, usage_reads
-from api.openapi import Document, document
-from inference.classification import Classification
+from api.openapi import OpenApiDocument, build_document
+from inference.classifier import Classifier
 from storage.errors import StorageUnavailable
 from storage.store import Store
 from web import context
-from web.problem import Problem, store_away
+from web.problem import Problem, storage_unavailable
 
 
-def build(store: Store, classification: Callable[[], Classification]) -> Starlette:
-    """The app.
+def build(store: Store, classifier: Callable[[], Classifier]) -> Starlette:
+    """Build the app.
 
     Args:
-        store: where the usage log is.
-        classification: gives the worker's way to the model, once the worker is up.
+        store: holds the usage log and the limits.
+        classifier: returns the worker's classifier, which exists once the worker has started.
     """
-    reads = [*model_reads.routes(classification), *usage_reads.routes(store)]
-    described = document(reads)
+    reads = [*model_reads.routes(classifier), *usage_reads.routes(store)]
+    document = build_document(reads)
     app = Starlette(
-        routes=[*(read.served() for read in reads), *documents.routes(described)],
-        exception_handlers={StorageUnavailable: _away, Problem: _said},
+        routes=[*(read.starlette_route() for read in reads), *documents.routes(document)],
+        exception_handlers={StorageUnavailable: _answer_storage_unavailable, Problem: _answer_problem},
     )
-    app.state.document = described
+    app.state.document = document
     return app
 
 
-def document_of(app: Starlette) -> Document:
-    """The OpenAPI document that the app shows."""
-    made = app.state.document
-    assert isinstance(made, Document)
-    return made
+def document_of(app: Starlette) -> OpenApiDocument:
+    """Return the OpenAPI document that the app serves."""
+    document = app.state.document
+    assert isinstance(document, OpenApiDocument)
+    return document
 
 
-async def _away(request: Request, error: Exception) -> Response:
+async def _answer_storage_unavailable(request: Request, error: Exception) -> Response:
     assert isinstance(error, StorageUnavailable)
-    return context.of(request.scope).response(store_away(error.caller))
+    return context.of(request.scope).response(storage_unavailable(error.caller))
 
 
-async def _said(request: Request, error: Exception) -> Response:
+async def _answer_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
     return context.of(request.scope).response(error)

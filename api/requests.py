@@ -1,4 +1,4 @@
-"""Reads what callers send, with errors that say what to mend. `body_limits.py` bounds its size."""
+"""Reads request bodies and queries. Its errors say what to correct. `body_limits.py` limits the size."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -8,24 +8,24 @@ from starlette.requests import ClientDisconnect, Request
 
 from web.problem import Problem
 
-Shape = TypeVar("Shape", bound=BaseModel)
+Model = TypeVar("Model", bound=BaseModel)
 
 JSON = "application/json"
 
-# What a JSON body holds at most beside its strings. A parser makes an object of each value, all of them at once, and
-# nothing else runs meanwhile.
+# The most values, and the most objects and arrays, of a JSON body. The parser makes a Python object of each, without a
+# pause, so all other requests wait meanwhile.
 MOST_VALUES, MOST_CONTAINERS = 10_000, 1_000
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# Compressed, a small body could cost as much as a large one.
+# Not taken: a small compressed body could be as much work as a large one.
 _COMPRESSED = frozenset(("gzip", "x-gzip", "deflate", "br", "zstd", "compress"))
 
 
 def content_type(request: Request, *taken: str) -> str:
-    """The content type of the body, in small letters and without parameters; JSON where none is named.
+    """Return the content type of the body, in lower case and without parameters; JSON if there is no such header.
 
     Raises:
-        Problem: 415, it is none of `taken`, or the body is compressed.
+        Problem: 415, the type is none of `taken`, or the body is compressed.
     """
     codings = request.headers.get("content-encoding", "").lower().replace(" ", "").split(",")
     if not _COMPRESSED.isdisjoint(codings):
@@ -38,62 +38,67 @@ def content_type(request: Request, *taken: str) -> str:
     return named
 
 
-async def read_json(request: Request, shape: type[Shape]) -> Shape:
-    """The JSON body of the request, checked against its shape.
+async def read_json(request: Request, model: type[Model]) -> Model:
+    """Return the JSON body of the request, validated.
 
     Raises:
-        Problem: 413 (too large), 400 (no JSON), 422 (a field is missing or wrong).
+        Problem: 413 (too large), 400 (not JSON), 422 (a field is missing or wrong).
     """
     body = (await read_body(request)).removeprefix(BYTE_ORDER_MARK)
-    _check_cost(body, shape)
+    _check_cost(body, model)
     try:
-        return shape.model_validate_json(body, strict=True)
+        return model.model_validate_json(body, strict=True)
     except ValidationError as error:
-        if not _breaks_a_line_in_a_string(error):
+        if not _has_line_break_in_string(error):
             raise _invalid(error, body) from None
-    # A shell does it to base64 in lines: '{"image": "'"$(base64 photo.jpg)"'"}'. Between values they mean nothing.
+    # A shell puts line breaks in the string: '{"image": "'"$(base64 photo.jpg)"'"}'. Others in JSON have no meaning, so
+    # all can be removed.
     try:
-        return shape.model_validate_json(body.translate(None, b"\r\n"), strict=True)
+        return model.model_validate_json(body.translate(None, b"\r\n"), strict=True)
     except ValidationError as error:
         raise _invalid(error, body) from None
 
 
 async def read_body(request: Request) -> bytes:
-    """The body of the request.
+    """Return the body of the request.
 
     Raises:
-        Problem: 413 (too large), 400 (the caller went away).
+        Problem: 413 (too large), 400 (the connection closed).
     """
     try:
-        # (Starlette's own `body` would keep it for as long as the request lives.)
+        # Starlette's `Request.body` would keep the bytes in memory until the request ends.
         return b"".join([chunk async for chunk in request.stream()])
     except ClientDisconnect:
-        raise cut_off() from None
+        raise connection_closed() from None
 
 
-def read_values(values: Mapping[str, object], shape: type[Shape]) -> Shape:
-    """What came in a query or a form, as its shape; names that the shape does not know are left out.
+def read_values(values: Mapping[str, object], model: type[Model]) -> Model:
+    """Return the values of a query or a form, validated. Names that the model does not have are ignored.
 
     Raises:
-        Problem: 422, naming the field.
+        Problem: 422, names the field.
     """
     try:
-        return shape.model_validate({name: value for name, value in values.items() if name in shape.model_fields})
+        return model.model_validate({name: value for name, value in values.items() if name in model.model_fields})
     except ValidationError as error:
         raise _invalid(error) from None
 
 
-def cut_off() -> Problem:
-    """400: the caller went away before its body was whole."""
+def connection_closed() -> Problem:
+    """Return a 400: the caller closed the connection before its whole body had arrived."""
     return Problem(400, "The connection closed before the whole body had arrived; send it again.")
 
 
-def _check_cost(body: bytes, shape: type[BaseModel]) -> None:
-    """Raise where a JSON body has so many values that to parse it would keep everybody waiting."""
+def _check_cost(body: bytes, model: type[BaseModel]) -> None:
+    """Check the number of values of a JSON body before it is parsed.
+
+    Raises:
+        Problem: 400 or 422, so many that all other requests would wait for the parser.
+    """
     if body.count(b"[") + body.count(b"{") > MOST_CONTAINERS:
         raise _not_json()
     if body.count(b",") > MOST_VALUES:
-        field = "images" if "images" in shape.model_fields else "body"
+        field = "images" if "images" in model.model_fields else "body"
         raise Problem(422, f"The field '{field}' holds too many values; send fewer.", field=field)
 
 
@@ -105,7 +110,7 @@ def _not_utf_8() -> Problem:
     return Problem(400, "The body is not JSON in UTF-8, but in another encoding; send it in UTF-8.")
 
 
-def _breaks_a_line_in_a_string(error: ValidationError) -> bool:
+def _has_line_break_in_string(error: ValidationError) -> bool:
     return "control character" in error.errors(include_url=False, include_input=False)[0]["msg"]
 
 
@@ -113,7 +118,7 @@ def _invalid(error: ValidationError, body: bytes = b"") -> Problem:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     field = ".".join(str(part) for part in first["loc"])
     if first["type"] == "json_invalid":
-        # In UTF-16 and UTF-32 every sign of JSON has a zero beside it.
+        # In UTF-16 and UTF-32 each ASCII character comes with a zero byte.
         return _not_utf_8() if b"\0" in body[:4] else _not_json()
     if not field:
         return Problem(422, 'The body must be a JSON object like {"image": "<base64>"}.', field="body")

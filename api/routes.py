@@ -1,6 +1,6 @@
-"""The table of routes: each is declared here, BentoML's own among them, and what is not is unknown.
+"""The table of routes. All routes are declared here, BentoML's own too; any other path is unknown.
 
-The gate, the limit, the names of paths in metrics, log and ledger, and the documentation read it.
+Authentication, the rate limit, the documentation, and the path names in metrics, access log and usage log follow it.
 """
 
 from web.routes import Cost, Route, Routes
@@ -18,7 +18,7 @@ def _read(path: str, version: str, summary: str, scope: str | None = None) -> Ro
 
 
 def _service(path: str, summary: str | None = None, scope: str | None = None) -> Route:
-    """A route of the service itself, open to all but where it needs a scope."""
+    """Return a route of the service itself. It needs a key only if it needs a scope."""
     return Route(
         methods=("GET", "HEAD"), path=path, version="service", summary=summary, scope=scope, is_public=scope is None
     )

@@ -1,4 +1,4 @@
-"""What the routes of classification take and answer. `/schema.json`, clients and the documents are made from it."""
+"""The inputs and answers of the classification routes. `/schema.json`, clients and the documents follow from them."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,32 +8,32 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
 
-class _Unread(bentoml.IODescriptor):
-    """A BentoML input that hands the endpoint the request itself.
+class _UnreadBody(bentoml.IODescriptor):
+    """A BentoML input that passes the request itself to the endpoint, with its body unread.
 
-    BentoML would read a body of any size, and give errors over it a shape of its own; the project reads it (see
-    `requests.py`). The fields still say what the body holds, which is what clients and documents are made from.
+    BentoML would read a body of any size, and answer its errors in a format of its own. So the endpoint reads the body
+    (see `requests.py`). The fields still describe the body: clients and documents follow from them.
     """
 
     __root_input__ = True
 
     @classmethod
-    async def from_http_request(cls, request: Request, serde: Any) -> Any:  # noqa: ARG003 - BentoML names it
+    async def from_http_request(cls, request: Request, serde: Any) -> Any:  # noqa: ARG003 - BentoML passes it by name
         return request
 
     @classmethod
     def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
         schema = super().model_json_schema(*args, **kwargs)
-        # The fields go by their names, as they stand in the JSON, though the endpoint takes one argument.
+        # Clients must send the fields by their names in JSON, though the endpoint takes one argument.
         schema.pop("root_input", None)
         return schema
 
 
-class ClassifyRequest(_Unread):
+class ClassifyRequest(_UnreadBody):
     """v1: one image, as base64."""
 
     image: str = Field(description="The image file in base64, or as a data: URL.")
-    filename: str | None = Field(None, description="What the caller calls the image.")
+    filename: str | None = Field(None, description="The caller's name for the image.")
 
 
 class Prediction(BaseModel):
@@ -44,7 +44,7 @@ class Prediction(BaseModel):
 
 
 class ClassifyAnswer(bentoml.IODescriptor):
-    """v1: the five most probable labels, the highest first, and the model that says so."""
+    """v1: the five most probable labels, the most probable first, and the name of the model."""
 
     predictions: list[Prediction]
     model: str
@@ -54,8 +54,8 @@ TopK = Annotated[
     int,
     Field(
         ge=1,
-        description="How many predictions to give; at most the number of labels. Where it is not given: 5, or all of "
-        "a model of fewer labels.",
+        description="How many predictions to return; at most the number of labels. The default is 5, or all labels if "
+        "the model has fewer.",
     ),
 ]
 MinConfidence = Annotated[float, Field(ge=0, le=1, description="Leave out predictions that are less probable.")]
@@ -69,7 +69,7 @@ class Options(BaseModel):
 
     @property
     def asks_for_top_k(self) -> bool:
-        """Whether the caller said how many, rather than the default."""
+        """Whether the caller gave `top_k`."""
         return "top_k" in self.model_fields_set
 
 
@@ -78,7 +78,7 @@ class _JsonWithOptions(BaseModel):
     min_confidence: float | None = None
 
     def given(self) -> dict[str, Any]:
-        """The options that the body names."""
+        """Return the options that the body gives."""
         return self.model_dump(include={"top_k", "min_confidence"}, exclude_none=True)
 
 
@@ -86,19 +86,19 @@ class ClassifyJson(_JsonWithOptions):
     """v2: one image, as base64: v1's body, with v2's options."""
 
     image: str = Field(description="The image file in base64, or as a data: URL.")
-    filename: str | None = Field(None, description="What the caller calls the image.")
+    filename: str | None = Field(None, description="The caller's name for the image.")
 
 
 class BatchJson(_JsonWithOptions):
     """v2: several images, as base64."""
 
-    # An error for each wrong item would take longer than the image that it is not.
+    # Stop at the first wrong item: an error for each of many items would take longer than classifying images.
     images: Annotated[
         list[str], Field(min_length=1, fail_fast=True, description="Image files in base64, or as data: URLs.")
     ]
 
 
-class ClassifyUpload(_Unread):
+class ClassifyUpload(_UnreadBody):
     """v2: one image, as a file."""
 
     image: Path = Field(description="The image file.")
@@ -106,7 +106,7 @@ class ClassifyUpload(_Unread):
     min_confidence: MinConfidence = 0.0
 
 
-class BatchUpload(_Unread):
+class BatchUpload(_UnreadBody):
     """v2: several images, as files."""
 
     images: list[Path] = Field(description="The image files.")
@@ -132,7 +132,7 @@ class NumberedPrediction(BaseModel):
 
 
 class ImageSeen(BaseModel):
-    """v2: the image as it was seen: its size in pixels after EXIF orientation, and the format of its file."""
+    """v2: the size of the decoded image, in pixels, after EXIF orientation, and the format of its file."""
 
     width: int
     height: int
@@ -140,16 +140,16 @@ class ImageSeen(BaseModel):
 
 
 class ClassifyAnswerV2(bentoml.IODescriptor):
-    """v2: the most probable labels of an image, the highest first."""
+    """v2: the most probable labels of an image, the most probable first."""
 
-    id: str = Field(description="The id under which the request is in the usage log.")
+    id: str = Field(description="The id of the request in the usage log.")
     model: ServedBy
     predictions: list[NumberedPrediction]
     image: ImageSeen
 
 
 class EntryProblem(BaseModel):
-    """v2: what is wrong with one image of a batch."""
+    """v2: the error of one image of a batch."""
 
     type: str
     title: str
@@ -171,6 +171,6 @@ class BatchEntry(BaseModel):
 class BatchAnswer(bentoml.IODescriptor):
     """v2: one entry for each image of the batch, in order."""
 
-    id: str = Field(description="The id under which the request is in the usage log.")
+    id: str = Field(description="The id of the request in the usage log.")
     model: ServedBy
     results: list[BatchEntry]

@@ -1,4 +1,4 @@
-"""Prepares a start of the server, once, before any worker starts: the tables, the model, and how it is computed."""
+"""Prepares the start of the server, once, before any worker starts: the tables, the model, and how it is computed."""
 
 import os
 import subprocess
@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 from configs.settings import PREFIX, Settings
-from model.engine import check
 from model.errors import ModelError
-from model.prepare import source
+from model.loading import check
+from model.prepared import find_prepared, is_ready_to_serve
 from model.store import PreparedModel
-from model.tune.tuning import measured_apart
+from model.tune.tuning import measure_in_subprocess
 from runtime import bentoml_config
 from runtime.forwarded import trusted_hosts
 from runtime.processes import close_listeners_on_shutdown
@@ -21,33 +21,35 @@ _PROJECT = Path(__file__).parent.parent
 
 
 def prepare_start(settings: Settings) -> None:
-    """Create or migrate the tables, prepare the model where there is none, and tell the workers what to serve.
+    """Create or migrate the tables, prepare the model if there is none, and set what the workers serve.
+
+    The workers get it in environment variables.
 
     Raises:
-        SystemExit: the server can't start; with one line that says why.
+        SystemExit: the server can't start; one line says why.
     """
     if bentoml_config.answers_cors():
         sys.exit("ERROR: BentoML's http.cors would answer behind the gate, too late; set CLASSIFIER_CORS_ORIGINS.")
     try:
         migrate(settings.database_url)
         prepared = _prepared_model(settings)
-        chosen = measured_apart(prepared, settings, _PROJECT)
+        chosen = measure_in_subprocess(prepared, settings, _PROJECT)
     except (StorageError, ModelError) as error:
         sys.exit(f"ERROR: {error}")
-    # Workers serve what this start chose, also a worker that is restarted later.
+    # All workers serve what this start chose, also a worker that is restarted later.
     os.environ[PREFIX + "PREPARED_MODEL"] = prepared.tag
     os.environ[PREFIX + "TUNED"] = chosen.to_json()
-    # uvicorn reads the trusted proxies from here; by itself it would trust any proxy on this machine.
+    # uvicorn reads the trusted proxies from this variable. By default it trusts any proxy on this machine.
     os.environ["FORWARDED_ALLOW_IPS"] = trusted_hosts(settings.trusted_proxies)
     close_listeners_on_shutdown()
 
 
 def _prepared_model(settings: Settings) -> PreparedModel:
-    # Prepared in a process of its own: torch and transformers leave the memory with it.
+    # In a separate process, so that the memory of torch and transformers is freed when it ends.
     preparing = [sys.executable, "-m", "model.prepare"]
-    if not source.is_settled(settings) and subprocess.run(preparing, check=False).returncode != 0:
+    if not is_ready_to_serve(settings) and subprocess.run(preparing, check=False).returncode != 0:
         sys.exit(1)
-    prepared = source.prepared(settings)
+    prepared = find_prepared(settings)
     assert prepared is not None, "it has just been prepared"
     check(prepared, settings)
     return prepared

@@ -1,4 +1,4 @@
-"""Images in v2's three ways: `multipart/form-data`, the image file itself as the body, or base64 in JSON."""
+"""Reads the images of v2: from `multipart/form-data`, from a body that is the image file, or from base64 in JSON."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from starlette.requests import Request
 from api.forms import Part, read_parts
 from api.requests import BYTE_ORDER_MARK, JSON, content_type, read_body, read_json, read_values
 from api.schemas import BatchJson, ClassifyJson, Options
-from inference.encoded import Encoded, FormText
+from inference.encoded_image import EncodedImage, TextPart
 from web.problem import Problem
 
 MULTIPART = "multipart/form-data"
@@ -23,49 +23,49 @@ IMAGE_TYPES = (
     "image/tiff",
     "application/octet-stream",
 )
-# BentoML's client names the parts of a list by its argument, `images`.
+# BentoML's client names the parts of a list after its argument, `images`.
 _IMAGE_NAMES = frozenset((b"image", b"images"))
 _OPTIONS = frozenset(name.encode() for name in Options.model_fields)
 _KEPT = _IMAGE_NAMES | _OPTIONS
-# Parts of a form beside its images.
+# The most parts of a form that are not images.
 MOST_FIELDS = 20
-# Every file of an image has a byte among its first that no text has.
-_TELLING_BYTES, _TEXT = 64, bytes((*b"\t\n\r", *range(32, 127)))
+# The first bytes of every image file include one that no ASCII text has.
+_FIRST_BYTES, _TEXT_BYTES = 64, bytes((*b"\t\n\r", *range(32, 127)))
 
 
 @dataclass(frozen=True)
 class Upload:
-    """What a caller wants classified: the images in order, and how."""
+    """The images of a request, in order, and how to answer."""
 
-    images: list[Encoded]
+    images: list[EncodedImage]
     options: Options
 
 
 async def read_one(request: Request) -> Upload:
-    """One image.
+    """Read a request with one image.
 
     Raises:
         Problem: 400, 413, 415, 422.
     """
-    kind = content_type(request, MULTIPART, JSON, *IMAGE_TYPES)
-    if kind == JSON:
+    media_type = content_type(request, MULTIPART, JSON, *IMAGE_TYPES)
+    if media_type == JSON:
         body = await read_json(request, ClassifyJson)
         return Upload([body.image], _options(request, body.given()))
-    if kind != MULTIPART:
+    if media_type != MULTIPART:
         return Upload([await read_body(request)], _options(request, {}))
     form = await _read_form(request, "image", 1)
     return Upload(form.images, _options(request, form.options))
 
 
 async def read_many(request: Request, most: int) -> Upload:
-    """Several images, at most so many.
+    """Read a request with several images, at most `most`.
 
     Raises:
         Problem: 400, 413, 415, 422.
     """
     if content_type(request, MULTIPART, JSON) == JSON:
         body = await read_json(request, BatchJson)
-        images: list[Encoded] = [*body.images]
+        images: list[EncodedImage] = [*body.images]
         options = _options(request, body.given())
     else:
         form = await _read_form(request, "images", most)
@@ -76,14 +76,14 @@ async def read_many(request: Request, most: int) -> Upload:
 
 
 def _options(request: Request, in_body: Mapping[str, object]) -> Options:
-    """From the query or the body, whose word goes before."""
+    """Return the options from the query and the body. If both name an option, the body counts."""
     in_query = read_values(request.query_params, Options)
     return read_values({**in_query.model_dump(exclude_unset=True), **in_body}, Options)
 
 
 @dataclass(frozen=True)
 class _Form:
-    images: list[Encoded]
+    images: list[EncodedImage]
     options: dict[str, str]
 
 
@@ -100,28 +100,28 @@ async def _read_form(request: Request, field: str, most_images: int) -> _Form:
     if not images:
         raise _no_image(field, parts)
     options = ((part.name, part.data) for part in parts if part.name in _OPTIONS)
-    # Of several the last one counts, as in a query.
+    # If a name comes twice, the last value counts, as in a query.
     return _Form(images, {name.decode(): value.decode(errors="replace") for name, value in options})
 
 
 def _is_image(part: Part) -> bool:
-    """Whether there is an image in that part; browsers send an empty one where no file was chosen."""
+    """Return whether the part holds an image. Browsers send an empty part if the user chose no file."""
     return part.name in _IMAGE_NAMES and (part.file_name != b"" or any(part.chunks))
 
 
-def _image_in(part: Part) -> Encoded:
-    """The file itself or, where there is text in the part, its base64."""
+def _image_in(part: Part) -> EncodedImage:
+    """Return the data of the part: text, which should be base64, or the image file itself."""
     text = part.data.removeprefix(BYTE_ORDER_MARK)
-    if part.is_base64 or not text[:_TELLING_BYTES].translate(None, _TEXT):
-        return FormText(text, is_file=part.file_name is not None)
+    if part.is_base64 or not text[:_FIRST_BYTES].translate(None, _TEXT_BYTES):
+        return TextPart(text, is_file=part.file_name is not None)
     return part.data
 
 
 def _no_image(field: str, parts: list[Part]) -> Problem:
-    told = "The field 'image' is missing"
+    missing = "The field 'image' is missing"
     if any(part.file_name and part.name not in _KEPT for part in parts):
-        told = "The field 'image' is missing, and a file came under another name"
-    return Problem(422, f"{told}; send the file in the part 'image', with curl as -F image=@photo.jpg.", field=field)
+        missing = "The field 'image' is missing, and a file came under another name"
+    return Problem(422, f"{missing}; send the file in the part 'image', with curl as -F image=@photo.jpg.", field=field)
 
 
 def _too_many(field: str, most: int) -> Problem:

@@ -1,11 +1,11 @@
-"""The routes that tell a caller what it has used, and what is left of its limits."""
+"""The routes that show a caller its usage, and what is left of its limits."""
 
 import math
 from datetime import UTC, datetime
 
 from starlette.requests import Request
 
-from api.read_route import ReadRoute, parsed
+from api.read_route import ReadRoute, read_query
 from api.read_schemas import LAST_SECOND, Limits, Policy, ResponseTime, Usage, UsageBucket, UsageQuery, UsageTotals
 from auth import identity
 from auth.rate_limit import policy_names
@@ -13,14 +13,18 @@ from storage.rollup import WIDTHS_S, Span, Tally
 from storage.store import Store
 from web.problem import Problem
 
-BUCKETS_ON_A_PAGE = 100
-# How far back one looks who does not say.
-USUAL_SPAN_S = {"minute": 3600, "hour": 86400, "day": 30 * 86400}
+BUCKETS_PER_PAGE = 100
+# How far back usage is shown if the query has no `from`, seconds, by the width of a bucket.
+DEFAULT_SPAN_S = {"minute": 3600, "hour": 86400, "day": 30 * 86400}
 PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
 
 def routes(store: Store) -> list[ReadRoute]:
-    """The routes; the usage log is in that store."""
+    """Return the routes.
+
+    Args:
+        store: holds the usage log and the limits.
+    """
 
     async def usage_totals(request: Request) -> UsageTotals:
         """The caller's own classification requests that passed the limit."""
@@ -34,16 +38,16 @@ def routes(store: Store) -> list[ReadRoute]:
         )
 
     async def usage(request: Request) -> Usage:
-        """The caller's requests in buckets of time; `from` and `to` in ISO 8601, UTC where no zone is given."""
-        query = parsed(request, UsageQuery)
+        """The caller's requests in buckets of time. `from` and `to` are in ISO 8601, in UTC if they name no zone."""
+        query = read_query(request, UsageQuery)
         to_s = _unix_s(query.until) if query.until else int(store.now_us() // 1_000_000) + 1
-        from_s = _unix_s(query.since) if query.since else to_s - USUAL_SPAN_S[query.bucket]
+        from_s = _unix_s(query.since) if query.since else to_s - DEFAULT_SPAN_S[query.bucket]
         if from_s >= to_s:
             raise Problem(422, "The field 'from' must be before 'to'.", field="from")
         width_s = WIDTHS_S[query.bucket]
-        # A bucket is told whole where any of it lies in the span.
+        # A bucket that begins before the span is shown whole.
         first_s = from_s // width_s * width_s if query.cursor is None else query.cursor
-        span = Span(width_s, first_s, to_s, query.endpoint, BUCKETS_ON_A_PAGE)
+        span = Span(width_s, first_s, to_s, query.endpoint, BUCKETS_PER_PAGE)
         found, after = await store.usage_buckets(identity.caller(request.scope).user_id, span)
         return Usage(
             bucket=query.bucket,
@@ -55,7 +59,7 @@ def routes(store: Store) -> list[ReadRoute]:
         )
 
     async def limits(request: Request) -> Limits:
-        """Each limit of the caller, and where it stands; asking costs nothing."""
+        """Each limit of the caller, and what is left of it. This request costs no hit."""
         caller = identity.caller(request.scope)
         decision = await store.standing(caller.user_id, caller.limits)
         return Limits(

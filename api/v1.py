@@ -5,18 +5,23 @@ from starlette.responses import JSONResponse, Response
 
 from api.requests import JSON, content_type, read_json
 from api.schemas import ClassifyRequest
-from inference.classification import Classification
+from inference.classifier import Classifier
+from inference.ranking import top_k
 from web import context
 
 PREDICTIONS = 5
 
 
-async def classify(request: Request, classification: Classification) -> Response:
-    """Classify one image."""
+async def classify(request: Request, classifier: Classifier) -> Response:
+    """Classify one image.
+
+    Raises:
+        Problem: 400, 413, 415, 422, 503.
+    """
     content_type(request, JSON)
     body = await read_json(request, ClassifyRequest)
-    known = context.of(request.scope)
-    _, probabilities = await classification.classify(known.user_id, body.image, known.timing)
-    best = classification.top(probabilities, PREDICTIONS)
-    predictions = [{"label": label, "confidence": confidence} for _, label, confidence in best]
-    return JSONResponse({"predictions": predictions, "model": classification.manifest.name})
+    request_context = context.of(request.scope)
+    _, probabilities = await classifier.classify(request_context.user_id, body.image, request_context.timing)
+    best = top_k(probabilities, classifier.manifest.labels, PREDICTIONS)
+    predictions = [{"label": label, "confidence": probability} for _, label, probability in best]
+    return JSONResponse({"predictions": predictions, "model": classifier.manifest.name})

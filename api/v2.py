@@ -1,4 +1,4 @@
-"""The classification routes of v2: one image or several, sent in whichever way suits the caller."""
+"""The classification routes of v2: one image or several, in any of the three formats that `uploads.py` reads."""
 
 from typing import Any
 
@@ -7,53 +7,60 @@ from starlette.responses import JSONResponse, Response
 
 from api.schemas import Options
 from api.uploads import read_many, read_one
-from inference.classification import Classification, Probabilities
+from inference.classifier import Classifier, Probabilities
+from inference.ranking import top_k
 from model.images.decode import Decoded
 from web import context
 from web.problem import Problem
 
 
-async def classify(request: Request, classification: Classification) -> Response:
-    """Classify one image."""
-    model = classification.served_by()
+async def classify(request: Request, classifier: Classifier) -> Response:
+    """Classify one image.
+
+    Raises:
+        Problem: 400, 413, 415, 422, 503.
+    """
+    model = classifier.served_model()
     upload = await read_one(request)
-    _check(upload.options, classification)
-    known = context.of(request.scope)
-    decoded, probabilities = await classification.classify(known.user_id, upload.images[0], known.timing)
-    entry = _entry(decoded, probabilities, upload.options, classification)
-    return JSONResponse({"id": known.usage_id, "model": model, **entry})
+    _check_top_k(upload.options, classifier)
+    request_context = context.of(request.scope)
+    image, user = upload.images[0], request_context.user_id
+    decoded, probabilities = await classifier.classify(user, image, request_context.timing)
+    entry = _entry(decoded, probabilities, upload.options, classifier)
+    return JSONResponse({"id": request_context.usage_id, "model": model, **entry})
 
 
-async def classify_batch(request: Request, classification: Classification, most_images: int) -> Response:
-    """Classify several images, each with predictions or an error of its own; it costs as many hits as images."""
-    model = classification.served_by()
+async def classify_batch(request: Request, classifier: Classifier, most_images: int) -> Response:
+    """Classify several images: one entry for each, with its predictions or its error. Costs one hit for each image.
+
+    Raises:
+        Problem: 400, 413, 415, 422, 429, 503.
+    """
+    model = classifier.served_model()
     upload = await read_many(request, most_images)
-    _check(upload.options, classification)
-    known = context.of(request.scope)
-    assert known.pay is not None, "the limit stands before every route that costs as many hits as images"
-    await known.pay(len(upload.images))
-    results = await classification.classify_all(known.user_id, upload.images, known.timing)
+    _check_top_k(upload.options, classifier)
+    request_context = context.of(request.scope)
+    assert request_context.pay is not None, "the rate limit is outside of each route that costs a hit for each image"
+    await request_context.pay(len(upload.images))
+    results = await classifier.classify_all(request_context.user_id, upload.images, request_context.timing)
     entries = [
-        {"error": result.body()} if isinstance(result, Problem) else _entry(*result, upload.options, classification)
+        {"error": result.body()} if isinstance(result, Problem) else _entry(*result, upload.options, classifier)
         for result in results
     ]
-    return JSONResponse({"id": known.usage_id, "model": model, "results": entries})
+    return JSONResponse({"id": request_context.usage_id, "model": model, "results": entries})
 
 
-def _check(options: Options, classification: Classification) -> None:
-    labels = len(classification.manifest.labels)
+def _check_top_k(options: Options, classifier: Classifier) -> None:
+    labels = len(classifier.manifest.labels)
     if options.asks_for_top_k and options.top_k > labels:
         raise Problem(422, f"The field 'top_k' is wrong: the model has {labels} labels; ask for fewer.", field="top_k")
 
 
-def _entry(
-    decoded: Decoded, probabilities: Probabilities, options: Options, classification: Classification
-) -> dict[str, Any]:
-    best = classification.top(probabilities, options.top_k)
+def _entry(decoded: Decoded, probabilities: Probabilities, options: Options, classifier: Classifier) -> dict[str, Any]:
     predictions = [
-        {"label": label, "class_id": number, "confidence": confidence}
-        for number, label, confidence in best
-        if confidence >= options.min_confidence
+        {"label": label, "class_id": class_id, "confidence": probability}
+        for class_id, label, probability in top_k(probabilities, classifier.manifest.labels, options.top_k)
+        if probability >= options.min_confidence
     ]
     image = {"width": decoded.width, "height": decoded.height, "format": decoded.format}
     return {"predictions": predictions, "image": image}

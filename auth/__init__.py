@@ -1,1 +1,1 @@
-"""The gate: who calls, whether they may, and the record of it. Knows ASGI, and no SQL."""
+"""Authentication, rate limit and usage log: who calls, whether they may, and the record of it. No SQL here."""

@@ -1,4 +1,4 @@
-"""`python -m auth`: keys and users, from the command line."""
+"""Runs the command line of operators, `python -m auth`: keys and users."""
 
 import sys
 

@@ -1,8 +1,8 @@
-"""API keys: made, read, hashed. Pure: nothing here knows where keys are kept.
+"""Generates, parses and hashes API keys. Nothing here knows where keys are stored.
 
-A key is `imc_<id>_<secret><checksum>`, all of it base 62: a public id of 12 characters, a secret of 32 (190 random
-bits), and a CRC-32 of what stands before it in 6, by which a typo is told without a database (GitHub's token format has
-the same parts). The prefix lets secret scanners find leaked keys.
+A key is `imc_<id>_<secret><checksum>`, in base 62: a public id of 12 characters, a secret of 32 characters (190 random
+bits), and in 6 characters the CRC-32 of all that precedes it. The checksum detects a typing error without the database
+(GitHub's token format has the same parts). The prefix lets secret scanners find leaked keys.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ SECRET_CHARS = 32
 CHECKSUM_CHARS = 6
 
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
-_WRITTEN = re.compile(
+_PATTERN = re.compile(
     rf"{PREFIX}(?P<id>[0-9A-Za-z]{{{ID_CHARS}}})_"
     rf"(?P<secret>[0-9A-Za-z]{{{SECRET_CHARS}}})(?P<checksum>[0-9A-Za-z]{{{CHECKSUM_CHARS}}})"
 )
@@ -28,38 +28,39 @@ _WRITTEN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key in clear. It exists while it is made or checked, and is never stored."""
+    """A key in clear text. It exists only while it is made or checked, and is never stored."""
 
     key_id: str
     secret: str = field(repr=False)
 
     @classmethod
     def generate(cls) -> Self:
-        """A new key, from the system's random numbers."""
+        """Return a new key, from the system's random numbers."""
         return cls(_random(ID_CHARS), _random(SECRET_CHARS))
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """The key that is written so; None where the form or the checksum is wrong."""
-        match = _WRITTEN.fullmatch(text)
+        """Parse a key; return None if its format or its checksum is wrong."""
+        match = _PATTERN.fullmatch(text)
         if match is None:
             return None
         key = cls(match["id"], match["secret"])
-        return key if _checksum(key._checked()) == match["checksum"] else None
+        return key if _checksum(key._without_checksum()) == match["checksum"] else None
 
     def reveal(self) -> str:
-        """The key as its owner writes it."""
-        return self._checked() + _checksum(self._checked())
+        """Return the key as text, with its secret and checksum."""
+        text = self._without_checksum()
+        return text + _checksum(text)
 
     def secret_sha256(self) -> str:
-        """What is stored of the secret. It is long and random, so that a fast hash is as good as a slow one."""
+        """Return the hash that is stored. The secret is long and random, so a fast hash is as safe as a slow one."""
         return hashlib.sha256(self.secret.encode()).hexdigest()
 
     def matches(self, secret_sha256: str) -> bool:
-        """Whether the stored hash is the hash of this secret, told in constant time."""
+        """Return whether this is the hash of the secret. The comparison takes constant time."""
         return hmac.compare_digest(self.secret_sha256(), secret_sha256)
 
-    def _checked(self) -> str:
+    def _without_checksum(self) -> str:
         return f"{PREFIX}{self.key_id}_{self.secret}"
 
 

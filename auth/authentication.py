@@ -1,4 +1,4 @@
-"""Bearer keys (RFC 6750): who calls, and whether the key's scopes cover what is asked."""
+"""Checks the API key of each request (a bearer token, RFC 6750) and its scopes."""
 
 import math
 
@@ -10,17 +10,17 @@ from storage.errors import StorageUnavailable
 from storage.keys import KeyRecord
 from storage.store import Store
 from web import context
-from web.problem import Problem, store_away
+from web.problem import Problem, storage_unavailable
 from web.routes import Cost, Route
 
 
 class Authentication:
-    """Lets through what asks for a route that is public, or comes with a live key whose scopes suffice for it.
+    """Passes on requests for public routes, and requests with a live key that has the scope of the route.
 
     Args:
-        app: what lies behind the gate.
-        store: where keys are found.
-        failures: how often an address may send a wrong key.
+        app: the app behind authentication.
+        store: holds the keys.
+        failures: limits how often an address may send a wrong key.
     """
 
     def __init__(self, app: ASGIApp, store: Store, failures: FailureLimit) -> None:
@@ -34,23 +34,23 @@ class Authentication:
         if scope["type"] == "websocket":
             return await send({"type": "websocket.close", "code": 1008})
         try:
-            await self._admit(scope)
+            await self._check(scope)
         except StorageUnavailable as error:
-            return await context.refuse(store_away(error.caller), scope, receive, send)
+            return await context.send_problem(storage_unavailable(error.caller), scope, receive, send)
         except Problem as problem:
-            return await context.refuse(problem, scope, receive, send)
+            return await context.send_problem(problem, scope, receive, send)
         await self.app(scope, receive, send)
 
-    async def _admit(self, scope: Scope) -> None:
+    async def _check(self, scope: Scope) -> None:
         request = context.of(scope)
         match = request.match
         if match.is_public:
-            match.required()
+            match.require_route()
             return
         record = await self._identify(scope)
         request.caller = record
-        route = match.required()
-        # Where a route costs something, the limit refuses the key, and says where its user stands.
+        route = match.require_route()
+        # For a route that costs hits, the rate limit checks the scope: its error also says what is left of the limits.
         missing = scope_missing(route, record) if route.cost is Cost.NOTHING else None
         if missing is not None:
             raise missing
@@ -82,7 +82,7 @@ def _wrong_key(wait_s: float) -> Problem:
 
 
 def scope_missing(route: Route, record: KeyRecord) -> Problem | None:
-    """403 where the key, good as it is, does not cover the route."""
+    """Return the 403 for a valid key that lacks the scope of the route; None if it has it."""
     needed = route.scope
     if needed is None or needed in record.scopes:
         return None

@@ -1,4 +1,4 @@
-"""Who calls: the scopes of API keys, and the key of a request once authentication has checked it."""
+"""The scopes of API keys, and the key of a request after authentication has checked it."""
 
 from starlette.types import Scope
 
@@ -10,7 +10,7 @@ DEFAULT_SCOPES = frozenset({"classify", "usage"})
 
 
 def caller(scope: Scope) -> KeyRecord:
-    """The key that the request came with; for what stands behind authentication."""
+    """Return the API key of the request; only for code behind authentication."""
     record = context.of(scope).caller
-    assert isinstance(record, KeyRecord), "authentication stands before whatever asks for the caller"
+    assert isinstance(record, KeyRecord), "the caller is known only behind authentication"
     return record

@@ -1,4 +1,4 @@
-"""The limit of each user: an exact sliding window, told to the caller in every answer of a classification route."""
+"""Limits the hits of each user by an exact sliding window. All answers of classification routes show what is left."""
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,20 +13,20 @@ from storage.errors import StorageUnavailable
 from storage.policy import Decision, Limit
 from storage.store import Store
 from web import context
-from web.problem import Problem, store_away
+from web.problem import Problem, storage_unavailable
 from web.routes import Cost, Route
 
 
 class RateLimit:
-    """Admits a request whose route costs something, for one hit for each image, or refuses it at no cost.
+    """Admits a request to a route that costs hits, and counts one hit for each image; or refuses it, and counts none.
 
-    Where it costs as many as the body holds, the route counts them by `RequestContext.pay`; a body that can't be read
-    costs one.
+    For a route that costs one hit for each image in the body, the route itself counts them, by `RequestContext.pay`. If
+    it can't read the body, the request costs one hit.
 
     Args:
-        app: what lies behind the limit.
-        store: where hits are counted.
-        overload: the reason why nothing of a user can be taken just now; it is asked before a hit is spent.
+        app: the app behind the limit.
+        store: counts the hits.
+        overload: returns the problem if no image of a user can be taken now. It is called before a hit is counted.
     """
 
     def __init__(self, app: ASGIApp, store: Store, overload: Callable[[str], Problem | None]) -> None:
@@ -38,75 +38,92 @@ class RateLimit:
         route = context.of(scope).match.route if scope["type"] == "http" else None
         if route is None or route.cost is Cost.NOTHING:
             return await self.app(scope, receive, send)
-        admission = _Admission(self.store, scope)
+        limit_check = _LimitCheck(self.store, scope)
         try:
-            await self._admit(admission, route)
+            await self._admit(limit_check, route)
         except Problem as problem:
-            return await context.refuse(problem, scope, receive, admission.telling(send))
+            return await context.send_problem(problem, scope, receive, limit_check.with_headers(send))
         if route.cost is Cost.ONE_IMAGE:
-            return await self.app(scope, receive, admission.telling(send))
-        context.of(scope).pay = admission.hit
+            return await self.app(scope, receive, limit_check.with_headers(send))
+        context.of(scope).pay = limit_check.hit
 
         async def send_paid(message: Message) -> None:
-            if message["type"] == "http.response.start" and admission.is_due(message["status"]):
+            if message["type"] == "http.response.start" and limit_check.owes_hit(message["status"]):
                 with suppress(Problem):
-                    await admission.hit(1)
-            await admission.telling(send)(message)
+                    await limit_check.hit(1)
+            await limit_check.with_headers(send)(message)
 
         await self.app(scope, receive, send_paid)
 
-    async def _admit(self, admission: "_Admission", route: Route) -> None:
-        missing = scope_missing(route, admission.caller)
+    async def _admit(self, limit_check: "_LimitCheck", route: Route) -> None:
+        missing = scope_missing(route, limit_check.caller)
         if missing is not None:
-            await admission.look(cost=0)
+            await limit_check.check(cost=0)
             raise missing
-        overload = self.overload(admission.caller.user_id)
+        overload = self.overload(limit_check.caller.user_id)
         if overload is not None:
-            await admission.remember()
+            await limit_check.use_cached()
             raise overload
         if route.cost is Cost.ONE_IMAGE:
-            await admission.hit(1)
+            await limit_check.hit(1)
         else:
-            await admission.look(cost=1)
+            await limit_check.check(cost=1)
 
 
-class _Admission:
-    """What one request has asked of its user's limits, and what it was told."""
+class _LimitCheck:
+    """Checks one request against the limits of its user, and keeps the headers that show the result.
+
+    Attributes:
+        caller: the API key of the request.
+        was_asked_to_pay: whether hits of the request were counted, or refused.
+    """
 
     def __init__(self, store: Store, scope: Scope) -> None:
         self.caller = identity.caller(scope)
         self.was_asked_to_pay = False
         self._store = store
         self._request = context.of(scope)
-        # Until a limit could be asked, nobody can tell what is left; what the limits are is known.
+        # What is left is unknown until the limits have been checked; the limits themselves are known.
         self._headers = {"RateLimit-Policy": _policies(self.caller.limits)}
 
-    async def look(self, cost: int) -> None:
-        """Refuse what would be refused, and count nothing."""
-        self._heed(await self._asked(self._store.standing(self.caller.user_id, self.caller.limits, cost)), cost)
+    async def check(self, cost: int) -> None:
+        """Check the limits without counting a hit.
 
-    async def remember(self) -> None:
-        """Where the user stood a moment ago, if that is known: what is refused for overload is to cost little."""
+        Raises:
+            Problem: 429, `cost` hits would be refused; 503, the database does not answer.
+        """
+        self._apply(await self._decision(self._store.standing(self.caller.user_id, self.caller.limits, cost)), cost)
+
+    async def use_cached(self) -> None:
+        """Show what was left a moment ago, if that is known, since refusing a request for overload must be cheap.
+
+        Raises:
+            Problem: 503, it is not known, and the database does not answer.
+        """
         known = self._store.cached_standing(self.caller.user_id)
         if known is None:
-            await self.look(cost=0)
+            await self.check(cost=0)
         else:
-            self._heed(known, 0)
+            self._apply(known, 0)
 
     async def hit(self, cost: int) -> None:
-        """Count so many images, or refuse them."""
+        """Count `cost` hits.
+
+        Raises:
+            Problem: 429, the hits exceed a limit, and none is counted; 503, the database does not answer.
+        """
         self.was_asked_to_pay = True
         asked = self._store.hit(self.caller.user_id, self.caller.limits, cost, self.caller.hits_kept_s)
-        self._heed(await self._asked(asked), cost)
+        self._apply(await self._decision(asked), cost)
         self._request.images = cost
 
-    def is_due(self, status: int) -> bool:
-        """Whether an answer of that status costs a hit: it is the caller's fault, or a body was read for it."""
-        is_of_body = status >= 500 and self._request.has_body
-        return not self.was_asked_to_pay and (400 <= status < 500 or is_of_body)
+    def owes_hit(self, status: int) -> bool:
+        """Return whether an error costs a hit: it is the caller's fault, or the service has read a body for it."""
+        is_after_body = status >= 500 and self._request.has_body
+        return not self.was_asked_to_pay and (400 <= status < 500 or is_after_body)
 
-    def telling(self, send: Send) -> Send:
-        """`send`, with where the user stands in the answer's headers."""
+    def with_headers(self, send: Send) -> Send:
+        """Return a `send` that adds the rate limit headers to the answer."""
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -116,15 +133,15 @@ class _Admission:
 
         return send_with_headers
 
-    async def _asked(self, answer: Awaitable[Decision]) -> Decision:
+    async def _decision(self, answer: Awaitable[Decision]) -> Decision:
         try:
             return await answer
         except StorageUnavailable as error:
-            raise store_away(error.caller) from None
+            raise storage_unavailable(error.caller) from None
 
-    def _heed(self, decision: Decision, cost: int) -> None:
+    def _apply(self, decision: Decision, cost: int) -> None:
         self._headers = rate_limit_headers(decision)
-        # A limit that was lowered may be overdrawn: that refuses nobody who only looks.
+        # After a limit was lowered, a user's hits may exceed it. A check of no hits must pass all the same.
         if cost and not decision.admitted:
             raise _limit_reached(decision, cost)
 
@@ -132,21 +149,21 @@ class _Admission:
 def _limit_reached(decision: Decision, cost: int) -> Problem:
     wait_s = math.ceil(decision.wait_s)
     reached = [standing.limit for standing in decision.standings if standing.wait_s > 0]
-    written, smallest = ", ".join(map(str, reached)), min(limit.quota for limit in reached)
+    names, smallest = ", ".join(map(str, reached)), min(limit.quota for limit in reached)
     if cost > smallest:
-        detail = f"The batch of {cost} images is more than your limit of {written}; send at most {smallest} at once."
+        detail = f"The batch of {cost} images is more than your limit of {names}; send at most {smallest} at once."
     else:
-        detail = f"Your limit of {written} is reached; send the request again in {wait_s} s."
+        detail = f"Your limit of {names} is reached; send the request again in {wait_s} s."
     return Problem(429, detail, {"Retry-After": str(wait_s)})
 
 
 def policy_names(limits: Sequence[Limit]) -> list[str]:
-    """The name of each limit's policy: the first is "default", others go by how they are written, such as "20/10s"."""
+    """Return the policy name of each limit: "default" for the first, for others the limit as text, such as "20/10s"."""
     return ["default", *map(str, limits[1:])]
 
 
 def rate_limit_headers(decision: Decision) -> dict[str, str]:
-    """`RateLimit-Policy` and `RateLimit` in the syntax of draft-ietf-httpapi-ratelimit-headers-10."""
+    """Return `RateLimit-Policy` and `RateLimit`, in the syntax of draft-ietf-httpapi-ratelimit-headers-10."""
     limits = [standing.limit for standing in decision.standings]
     standings = [
         f'"{name}";r={standing.remaining};t={math.ceil(standing.reset_s)}'

@@ -1,4 +1,4 @@
-"""The usage log: one row for each authenticated request, committed before the answer leaves."""
+"""Writes the usage log: one row for each authenticated request, committed before its answer is sent."""
 
 import time
 
@@ -9,18 +9,18 @@ from storage.store import Store
 from storage.usage import UsageRow
 from web import context
 from web.context import RequestContext
-from web.problem import store_away
+from web.problem import storage_unavailable
 
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 UNKNOWN_METHOD = "(other)"
 
 
 class UsageLog:
-    """Holds an answer back until its row is committed; an answer whose row can't be is not given.
+    """Holds each answer back until its usage row is committed. If that fails, the caller gets a 503 instead.
 
     Args:
-        app: what is logged.
-        store: where the ledger is.
+        app: the app whose requests are logged.
+        store: holds the usage log.
     """
 
     def __init__(self, app: ASGIApp, store: Store) -> None:
@@ -32,25 +32,25 @@ class UsageLog:
             return await self.app(scope, receive, send)
         arrived_us, started = self.store.now_us(), time.perf_counter()
         request = context.of(scope)
-        held = _Held(request, send)
+        answer = _HeldAnswer(request, send)
         try:
-            await self.app(scope, receive, held)
+            await self.app(scope, receive, answer)
         finally:
-            # In `finally`: what was raised below, or cancelled by a time limit, was asked all the same.
+            # In `finally`: a request that raised an exception, or was cancelled by a time limit, is logged too.
             if request.caller is not None:
-                row = _row(scope, arrived_us, (time.perf_counter() - started) * 1000, held.status)
-                fault = await self._commit(row)
+                row = _row(scope, arrived_us, (time.perf_counter() - started) * 1000, answer.status)
+                error = await self._commit(row)
         if request.caller is None:
             return
-        if fault is None:
-            await held.release()
+        if error is None:
+            await answer.release()
         else:
-            refusal = store_away(fault.caller)
-            refusal.headers.update(held.standing())
-            await context.refuse(refusal, scope, receive, send)
+            problem = storage_unavailable(error.caller)
+            problem.headers.update(answer.rate_limit_headers())
+            await context.send_problem(problem, scope, receive, send)
 
     async def _commit(self, row: UsageRow) -> StorageUnavailable | None:
-        """Put the row on the ledger; what was in the way, where anything was."""
+        """Commit the row; return the error if the database can't."""
         try:
             await self.store.record(row)
         except StorageUnavailable as error:
@@ -58,14 +58,18 @@ class UsageLog:
         return None
 
 
-class _Held:
-    """Keeps the messages of an answer to a known caller; lets any other pass."""
+class _HeldAnswer:
+    """Keeps the messages of an answer if the caller is authenticated; otherwise sends them at once.
+
+    Attributes:
+        status: the HTTP status of the answer.
+    """
 
     def __init__(self, request: RequestContext, send: Send) -> None:
         self._request = request
         self._send = send
         self._messages: list[Message] = []
-        # What the caller gets where nothing was said: the envelope's answer to an error nobody foresaw.
+        # If the app raises an exception and sends nothing, the envelope answers with this status.
         self.status = 500
 
     async def __call__(self, message: Message) -> None:
@@ -75,12 +79,13 @@ class _Held:
             self.status = message["status"]
         self._messages.append(message)
 
-    def standing(self) -> dict[str, str]:
-        """What the answer says of the caller's limit, which holds whatever becomes of the answer."""
+    def rate_limit_headers(self) -> dict[str, str]:
+        """Return the rate limit headers of the answer. They stay true if another answer is sent instead."""
         headers = self._messages[0]["headers"] if self._messages else []
         return {name.decode(): value.decode() for name, value in headers if name.startswith(b"ratelimit")}
 
     async def release(self) -> None:
+        """Send the messages that were kept."""
         for message in self._messages:
             await self._send(message)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from openvino import properties
 
 from configs.settings import Settings
-from inference.encoded import image_bytes
+from inference.encoded_image import image_bytes
 from model import choices
 from model.images.decode import decode
 from model.openvino_engine import OpenVinoEngine

@@ -8,7 +8,7 @@ from auth import identity
 from storage.clock import unix_us
 from storage.keys import KeyRecord
 from web import context
-from web.matching import restore
+from web.matching import restore_path
 
 CALLER = KeyRecord(
     key_id="bench",
@@ -44,6 +44,6 @@ class SameId:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            scope = restore(scope)
+            scope = restore_path(scope)
             context.of(scope).request_id = context.of(scope).usage_id = "req_0"
         await self.app(scope, receive, send)

@@ -17,9 +17,9 @@ from configs.settings import Settings
 from model import choices, openvino_engine
 from model.configuration import Choice, Configuration
 from model.devices import chosen_engine
-from model.engine import load
+from model.loading import load
 from model.store import PreparedModel, open_folder
-from model.tune.speed import Load, blank
+from model.tune.speed import Load, noise
 from runtime.machine import cores
 from testing.checkpoints import save_resnet18, save_vit
 from testing.servers import run_prepare
@@ -61,7 +61,7 @@ def _compare(name: str, folder: Path, rounds: int) -> None:
             engines[shape] = load(prepared, chosen_engine(settings), one)
     recipe = prepared.recipe
     loads = {
-        one: Load(engines[replace(one, batch_size=1)], blank(one.batch_size, recipe.height, recipe.width))
+        one: Load(engines[replace(one, batch_size=1)], noise(one.batch_size, recipe.height, recipe.width))
         for one in grid
     }
     best = dict.fromkeys(grid, 0.0)

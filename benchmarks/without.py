@@ -22,8 +22,8 @@ from benchmarks.peers.null_route import CONSTANT
 from benchmarks.stand_ins import KnownCaller, SameId
 from configs.settings import load_settings
 from inference.batcher import Predicted
-from inference.classification import Classification
-from inference.decode_pool import Decoders, Done
+from inference.classifier import Classifier
+from inference.decode_pool import DecodePool, DecodeResult
 from inference.runner import EmbeddedRunner
 from model.images.decode import Decoded
 from web.envelope import Envelope
@@ -35,25 +35,25 @@ def _is_gone(layer: layers.Layer) -> bool:
     return layer.name in taken_away
 
 
-async def _v1_constant(request: Request, classification: Classification) -> Response:  # noqa: ARG001
+async def _v1_constant(request: Request, classifier: Classifier) -> Response:  # noqa: ARG001
     await (read_body(request) if _is_gone(layers.READING) else read_json(request, ClassifyRequest))
     return Response(CONSTANT, media_type=JSON)
 
 
-async def _v2_constant(request: Request, classification: Classification) -> Response:  # noqa: ARG001
+async def _v2_constant(request: Request, classifier: Classifier) -> Response:  # noqa: ARG001
     await (read_body(request) if _is_gone(layers.READING) else read_one(request))
     return Response(CONSTANT, media_type=JSON)
 
 
 def _plain(endpoint: Endpoint) -> Endpoint:
-    """For `answered`."""
+    """For `classification_endpoint`."""
     return endpoint
 
 
-async def _decode(self: Decoders, *_arguments: object) -> Done:
+async def _decode(self: DecodePool, *_arguments: object) -> DecodeResult:
     recipe = self._recipe
     blank = np.zeros((recipe.height, recipe.width, 3), np.uint8)
-    return Done(Decoded(blank, recipe.width, recipe.height, "JPEG"), 0.0)
+    return DecodeResult(Decoded(blank, recipe.width, recipe.height, "JPEG"), 0.0)
 
 
 async def _predict(self: EmbeddedRunner, images: Any, user: str) -> Predicted:  # noqa: ARG001
@@ -62,10 +62,10 @@ async def _predict(self: EmbeddedRunner, images: Any, user: str) -> Predicted:  
 
 
 if _is_gone(layers.ANSWER):
-    api.endpoint.answered = _plain
+    api.endpoint.classification_endpoint = _plain
     v1.classify, v2.classify = _v1_constant, _v2_constant
 if _is_gone(layers.DECODE):
-    Decoders.decode = _decode  # type: ignore[method-assign,assignment]
+    DecodePool.decode = _decode  # type: ignore[method-assign,assignment]
 if _is_gone(layers.RUNNER):
     EmbeddedRunner.predict = _predict  # type: ignore[method-assign]
 

@@ -1,1 +1,1 @@
-"""From the bytes that a caller sent to probabilities: the queue, decoding, batches, the runner. Knows no routes."""
+"""Computes probabilities from the image bytes that a caller sent: queue, decoding, batches, runner. Knows no routes."""

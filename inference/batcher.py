@@ -1,4 +1,4 @@
-"""Adaptive batching in process: whenever the engine is free it takes what waits, and waits for nothing more."""
+"""Batches images adaptively, in process: an engine that becomes free takes all that waits, and never waits for more."""
 
 import asyncio
 import math
@@ -7,116 +7,141 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
 from inference.fair_queue import FairQueue
 from model.engine import Engine, Images, Probabilities
 
-Waiting = tuple[Images, asyncio.Future["Predicted"]]
-# The rows of a batch, and how many milliseconds they took.
-Timed = tuple[Probabilities, float]
+# The probabilities of a batch, float32, n x labels, and the milliseconds that the engine took.
+TimedProbabilities = tuple[Probabilities, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """What the model made of some images.
+    """The model's answer for some images.
 
     Attributes:
         probabilities: float32, n x labels.
-        infer_ms: how long the model took over the batch they were in.
+        infer_ms: milliseconds that the model took for the whole batch that the images were part of.
     """
 
     probabilities: Probabilities
     infer_ms: float
 
 
-class Batcher:
-    """One engine, fed by many callers. A batch is as large as what came while those before it were computed.
+class _Waiting(NamedTuple):
+    """The images of one call of `predict`, and the future of its answer."""
 
-    Where fewer images wait than the engine has streams, all its threads compute them together, so that a lone caller
-    waits least. Where there are more, each stream has a batch of its own: its threads then wait for no others, and one
-    that has to leave its core for a moment holds up nobody.
+    images: Images
+    answer: asyncio.Future[Predicted]
+
+
+class Batcher:
+    """Feeds one engine with the images of many callers. A batch holds what arrived while earlier ones were computed.
+
+    If fewer images wait than the engine has streams, one batch uses all threads of the engine: that is the shortest
+    time for a single caller. If more wait, each stream computes a batch of its own: the threads of a stream then never
+    wait for those of another, so a thread that loses its core for a moment delays no other stream.
 
     Args:
-        engine: what computes.
-        max_batch: images in a batch; more do not make an engine faster, and make everyone in it wait.
-        observe: told the size of every batch.
+        engine: computes the batches.
+        max_batch: the most images in a batch. Larger batches make an engine no faster, and all their callers wait.
+        observe: called with the size of each batch.
     """
 
     def __init__(self, engine: Engine, max_batch: int, observe: Callable[[int], None]) -> None:
         self._engine = engine
         self._max_batch = max_batch
         self._observe = observe
-        self._waiting: FairQueue[Waiting] = FairQueue()
+        self._queue: FairQueue[_Waiting] = FairQueue()
         self._waiting_images = 0
-        self._free = engine.streams
-        self._is_due = False
+        self._free_streams = engine.streams
+        self._is_scheduled = False
         self._threads = ThreadPoolExecutor(engine.streams, "engine")
 
     async def predict(self, images: Images, user: str = "") -> Predicted:
-        """uint8, n x height x width x 3, with n at most `max_batch`, for a user, who takes turns with others.
+        """Compute the probabilities of some images. Users take turns.
+
+        Args:
+            images: uint8, n x height x width x 3, with n at most `max_batch`.
+            user: whose turn the images take.
 
         Raises:
-            Exception: whatever the engine raises over the batch.
+            Exception: whatever the engine raises for the batch.
         """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Predicted] = loop.create_future()
-        self._waiting.put(user, (images, answer))
+        self._queue.put(user, _Waiting(images, answer))
         self._waiting_images += len(images)
-        if not self._is_due:
-            # Not at once: what comes in the same turn of the event loop is company.
-            self._is_due = True
+        if not self._is_scheduled:
+            # Not at once: images that arrive in the same turn of the event loop join the batch.
+            self._is_scheduled = True
             loop.call_soon(self._dispatch)
         return await answer
 
     def _dispatch(self) -> None:
-        """Have what waits computed, as far as there are free streams."""
-        self._is_due = False
-        loop, streams = asyncio.get_running_loop(), self._engine.streams
-        while self._free and (waiting := self._waiting_images):
-            together = self._free == streams and (waiting < streams or streams == 1)
-            taken = streams if together else 1
-            # Each stream's share, also where only one is free: the next will be soon.
-            batch = self._take(waiting if together else math.ceil(waiting / streams))
-            if not batch:
-                return
-            self._free -= taken
-            computed = loop.run_in_executor(self._threads, self._predict, [one for one, _ in batch], together)
-            computed.add_done_callback(partial(self._answer, batch, taken))
+        """Start batches as long as images wait and streams are free."""
+        self._is_scheduled = False
+        streams = self._engine.streams
+        while self._free_streams and self._waiting_images:
+            on_all_threads = self._free_streams == streams and (self._waiting_images < streams or streams == 1)
+            if on_all_threads:
+                batch = self._take_batch(self._waiting_images)
+            else:
+                # An equal share for each stream, even if only one is free now: the others are free soon.
+                batch = self._take_batch(math.ceil(self._waiting_images / streams))
+            if batch:
+                self._start(batch, on_all_threads)
 
-    def _take(self, share: int) -> list[Waiting]:
-        batch: list[Waiting] = []
+    def _take_batch(self, share: int) -> list[_Waiting]:
+        """Take from the queue about `share` images, at most `max_batch`, and at least one caller's."""
+        batch: list[_Waiting] = []
         size, most = 0, min(share, self._max_batch)
-        while self._waiting and (not batch or size + len(self._waiting.peek()[0]) <= most):
-            images, answer = self._waiting.get()
-            self._waiting_images -= len(images)
-            # A caller whose time was up does not wait any more.
-            if not answer.done():
-                batch.append((images, answer))
-                size += len(images)
+        while self._queue and (not batch or size + len(self._queue.peek().images) <= most):
+            waiting = self._queue.get()
+            self._waiting_images -= len(waiting.images)
+            # A caller that was cancelled, for example by its time limit, does not wait any more.
+            if not waiting.answer.done():
+                batch.append(waiting)
+                size += len(waiting.images)
         if batch:
             self._observe(size)
         return batch
 
-    def _answer(self, batch: Sequence[Waiting], taken: int, computed: asyncio.Future[Timed]) -> None:
-        # The engine's next batch first: the answers' callers have time.
-        self._free += taken
+    def _start(self, batch: Sequence[_Waiting], on_all_threads: bool) -> None:
+        streams = self._engine.streams if on_all_threads else 1
+        self._free_streams -= streams
+        images = [waiting.images for waiting in batch]
+        computed = asyncio.get_running_loop().run_in_executor(self._threads, self._compute, images, on_all_threads)
+        computed.add_done_callback(partial(self._finish, batch, streams))
+
+    def _finish(self, batch: Sequence[_Waiting], streams: int, computed: asyncio.Future[TimedProbabilities]) -> None:
+        self._free_streams += streams
+        # Before the answers are given out, so that the engine does not idle meanwhile.
         self._dispatch()
         error = computed.exception()
-        if error is not None:
-            for _, answer in batch:
-                if not answer.done():
-                    answer.set_exception(error)
+        if error is None:
+            _give_out(batch, *computed.result())
             return
-        rows, infer_ms = computed.result()
-        first = 0
-        for images, answer in batch:
-            if not answer.done():
-                answer.set_result(Predicted(rows[first : first + len(images)], infer_ms))
-            first += len(images)
+        for waiting in batch:
+            if not waiting.answer.done():
+                waiting.answer.set_exception(error)
 
-    def _predict(self, parts: list[Images], together: bool) -> Timed:
+    def _compute(self, images: list[Images], on_all_threads: bool) -> TimedProbabilities:
+        """Compute one batch; runs in a thread."""
         started = time.perf_counter()
-        rows = self._engine.predict(parts[0] if len(parts) == 1 else np.concatenate(parts), together)
-        return rows, (time.perf_counter() - started) * 1000
+        joined = images[0] if len(images) == 1 else np.concatenate(images)
+        probabilities = self._engine.predict(joined, on_all_threads)
+        return probabilities, (time.perf_counter() - started) * 1000
+
+
+def _give_out(batch: Sequence[_Waiting], probabilities: Probabilities, infer_ms: float) -> None:
+    """Give each caller the rows of its own images."""
+    first = 0
+    for images, answer in batch:
+        end = first + len(images)
+        if not answer.done():
+            answer.set_result(Predicted(probabilities[first:end], infer_ms))
+        first = end

@@ -1,19 +1,20 @@
-"""Decodes images beside the event loop: small ones in threads, large ones in threads that step back, others isolated.
+"""Decodes images outside the event loop: in threads, or, if unusual, in a process of its own. Users take turns.
 
-How much work an image is, its headers say (see `formats/`). What an ordinary program wrote takes a thread a third of a
-second at most. Anything else has a process of its own, which can be stopped (see `isolation.py`). Users take turns.
+The headers of an image say how much work it is (see `model/images/formats/`). An ordinary image takes a thread a third
+of a second at most. Small ones have threads of their own; large ones have threads of lower priority. Any other image is
+decoded in a process of its own, which can be stopped (see `isolated_decoder.py`).
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 from inference.fair_queue import FairSlots
-from inference.isolation import Isolation
+from inference.isolated_decoder import IsolatedDecoder
 from model.errors import ImageError, TooCostly
 from model.images.decode import Decoded, decode_file
 from model.images.formats import read_header
@@ -22,138 +23,143 @@ from model.recipe import Recipe
 from runtime.machine import cores, memory_bytes
 from runtime.processes import lower_priority
 
-# Work, in pixels of a baseline JPEG: what a thread is kept busy with for some 20 ms, and for some 200 ms.
+# Work, in pixels of a baseline JPEG: what keeps a thread busy for about 20 ms, and for about 200 ms.
 QUICK_WORK, LARGE_WORK = 2_000_000, 16_000_000
-# What the images of one request may take together, beyond the first: as much as the largest image by itself.
+# The most work of all ordinary images of one request after the first: as much as the largest image alone.
 WORK_TOGETHER = 50_000_000
-# Seconds of processor time that decoding may take in one request, less what the model takes for each image after it.
+# Processor time for decoding the images of one request, seconds, and how much less for each image: the model takes it.
 CPU_S, CPU_OF_EACH_S = 1.35, 0.01
 LEAST_CPU_S = 0.05
 QUICK_NICE, LARGE_NICE = 5, 15
-# Memory for each file that is decoded in a process of its own: what it may take at most, and as much to spare.
+# Memory for each image in a process of its own. Twice as much must be there: half of it stays free.
 ISOLATED_BYTES = 1024**3
 
-# Gives the file; what it raises is the image's result.
+# Returns the bytes of an image file. An exception that it raises becomes the result of that image.
 Source = Callable[[], bytes]
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """What came of one image, and the milliseconds that its decoder was busy with it."""
+class DecodeResult:
+    """A decoded image, or the error, and the milliseconds that its decoder was busy."""
 
     result: Decoded | Exception
     busy_ms: float
 
 
-class Decoders:
-    """Every decoder of one gateway worker.
+class DecodePool:
+    """All decoders of one gateway worker.
 
     Args:
         recipe: how the model takes images.
-        max_pixels: the most that an image may have.
-        threads: how many decode at a time.
+        max_pixels: the most pixels that an image may have.
+        threads: how many images of each kind are decoded in threads at the same time.
     """
 
     def __init__(self, recipe: Recipe, max_pixels: int, threads: int) -> None:
         self.threads = threads
         self._recipe = recipe
         self._max_pixels = max_pixels
-        # Each thread finds its next image ready, so that none waits for the event loop.
-        self._quick = _Lane("decode", threads, 2 * threads, QUICK_NICE)
-        self._large = _Lane("decode-large", threads, threads, LARGE_NICE)
-        self._isolation = Isolation(recipe, max_pixels)
-        self._isolated = FairSlots(max(1, min(cores(), memory_bytes() // (2 * ISOLATED_BYTES))))
+        # Two slots for each thread: its next image is already in its queue, so it never waits for the event loop.
+        self._quick = _FairThreads("decode", threads, 2 * threads, QUICK_NICE)
+        self._large = _FairThreads("decode-large", threads, threads, LARGE_NICE)
+        self._isolated_decoder = IsolatedDecoder(recipe, max_pixels)
+        self._isolated_slots = FairSlots(max(1, min(cores(), memory_bytes() // (2 * ISOLATED_BYTES))))
 
     def start(self) -> None:
-        """Start what takes a moment to start."""
-        self._isolation.start()
+        """Start the process for unusual images now, since that takes a moment."""
+        self._isolated_decoder.start()
 
     def close(self) -> None:
-        """End what is under way."""
-        self._isolation.close()
+        """Stop that process, with whatever it is decoding."""
+        self._isolated_decoder.close()
 
-    async def decode(self, user: str, source: Source, exact: bool) -> Done:
-        """Decode one image; cancelled, it stops within a third of a second."""
-        result, busy_ms = await self._quick.run(user, self._look, source, exact, QUICK_WORK)
+    async def decode(self, user: str, source: Source, exact: bool) -> DecodeResult:
+        """Decode one image. If this is cancelled, the work stops within a third of a second.
+
+        Args:
+            user: whose turn the image takes.
+            source: returns the file.
+            exact: whether to resize exactly as the reference does, or faster.
+        """
+        result, busy_ms = await self._quick.run(user, self._read, source, exact, QUICK_WORK)
         if not isinstance(result, Header):
-            return Done(result, busy_ms)
+            return DecodeResult(result, busy_ms)
         return await self._decode(user, result, exact, CPU_S)
 
-    async def decode_all(self, user: str, sources: Sequence[Source], exact: bool) -> list[Done]:
-        """Decode several images of one request; where they would cost too much together, the largest are refused.
+    async def decode_all(self, user: str, sources: Sequence[Source], exact: bool) -> list[DecodeResult]:
+        """Decode several images of one request, and refuse the largest if all are too much work together.
 
-        Ordinary images come first, so that none of them pays for a neighbour that is out of the ordinary.
+        Ordinary images come first, so that none of them is refused because of an unusual image beside it.
+
+        Args:
+            user: whose turn the images take.
+            sources: each returns one file.
+            exact: see `decode`.
         """
-        done: list[Done | None] = [None] * len(sources)
-        looked = await self._quick.run(user, self._look_at_all, sources)
-        ordinary: list[tuple[int, Header]] = []
-        others: list[tuple[int, Header]] = []
-        for number, (header, busy_ms) in enumerate(looked):
-            if not isinstance(header, Header):
-                done[number] = Done(header, busy_ms)
+        headers: dict[int, Header] = {}
+        results: dict[int, DecodeResult] = {}
+        for number, (read, busy_ms) in enumerate(await self._quick.run(user, self._read_headers, sources)):
+            if isinstance(read, Header):
+                headers[number] = read
             else:
-                (ordinary if _is_ordinary(header) else others).append((number, header))
-        # The smallest first: one that is large spoils none of its neighbours.
-        ordinary.sort(key=lambda one: one[1].work)
-        work = 0.0
-        for place, (number, header) in enumerate(ordinary):
-            work += header.work
-            if place and work > WORK_TOGETHER:
-                done[number] = Done(_too_much_together(), 0.0)
-        ordinary = [(number, header) for number, header in ordinary if done[number] is None]
+                results[number] = DecodeResult(read, busy_ms)
         left_s = CPU_S - CPU_OF_EACH_S * len(sources)
-        decoding = [self._decode(user, header, exact, left_s) for _, header in ordinary]
-        for (number, _), one_done in zip(ordinary, await asyncio.gather(*decoding), strict=True):
-            done[number] = one_done
-            left_s -= one_done.busy_ms / 1000
-        for number, header in others:
-            if left_s < LEAST_CPU_S:
-                done[number] = Done(_too_much_together(), 0.0)
-            else:
-                done[number] = one_done = await self._decode_isolated(user, header, exact, left_s)
-                left_s -= one_done.busy_ms / 1000
-        return [one for one in done if one is not None]
 
-    async def _decode(self, user: str, header: Header, exact: bool, cpu_s: float) -> Done:
+        ordinary = _cheapest_together({number: one for number, one in headers.items() if _is_ordinary(one)})
+        decoded = await asyncio.gather(*(self._decode(user, headers[number], exact, left_s) for number in ordinary))
+        results.update(zip(ordinary, decoded, strict=True))
+        left_s -= sum(one.busy_ms for one in decoded) / 1000
+
+        for number, header in headers.items():
+            if not _is_ordinary(header) and left_s >= LEAST_CPU_S:
+                results[number] = await self._decode_isolated(user, header, exact, left_s)
+                left_s -= results[number].busy_ms / 1000
+        return [results.get(number) or _refused() for number in range(len(sources))]
+
+    async def _decode(self, user: str, header: Header, exact: bool, cpu_s: float) -> DecodeResult:
         if not _is_ordinary(header) or header.work > LARGE_WORK:
             return await self._decode_isolated(user, header, exact, cpu_s)
-        lane = self._quick if header.work <= QUICK_WORK else self._large
-        return await lane.run(user, self._decode_here, header, exact)
+        threads = self._quick if header.work <= QUICK_WORK else self._large
+        return await threads.run(user, self._decode_in_thread, header, exact)
 
-    async def _decode_isolated(self, user: str, header: Header, exact: bool, cpu_s: float) -> Done:
-        await self._isolated.acquire(user)
+    async def _decode_isolated(self, user: str, header: Header, exact: bool, cpu_s: float) -> DecodeResult:
+        await self._isolated_slots.acquire(user)
         try:
-            isolated = await self._isolation.decode(header.file, exact, cpu_s)
+            isolated = await self._isolated_decoder.decode(header.file, exact, cpu_s)
         finally:
-            self._isolated.release()
-        return Done(isolated.result, isolated.cpu_s * 1000)
+            self._isolated_slots.release()
+        return DecodeResult(isolated.result, isolated.cpu_s * 1000)
 
-    def _look(self, source: Source, exact: bool, most_work: float) -> tuple[Header | Decoded | Exception, float]:
-        """Read an image's headers, and decode it at once where it is so little work; and the milliseconds it took."""
+    def _read(self, source: Source, exact: bool, max_work: float) -> tuple[Header | Decoded | Exception, float]:
+        """Read the headers of an image, and decode it at once if it is ordinary and of at most `max_work`.
+
+        Returns:
+            The decoded image, or the headers of one that is still to be decoded, or the error; and the milliseconds.
+        """
         started = time.perf_counter()
         result: Header | Decoded
         try:
             result = read_header(source(), self._max_pixels)
-            if _is_ordinary(result) and result.work <= most_work:
+            if _is_ordinary(result) and result.work <= max_work:
                 result = decode_file(result, self._recipe, self._max_pixels, exact)
         except Exception as error:
             return error, _ms_since(started)
         return result, _ms_since(started)
 
-    def _look_at_all(self, sources: Sequence[Source]) -> list[tuple[Header | Decoded | Exception, float]]:
-        return [self._look(source, False, 0) for source in sources]
+    def _read_headers(self, sources: Sequence[Source]) -> list[tuple[Header | Decoded | Exception, float]]:
+        return [self._read(source, False, 0) for source in sources]
 
-    def _decode_here(self, header: Header, exact: bool) -> Done:
+    def _decode_in_thread(self, header: Header, exact: bool) -> DecodeResult:
         started = time.perf_counter()
         try:
-            return Done(decode_file(header, self._recipe, self._max_pixels, exact), _ms_since(started))
+            return DecodeResult(decode_file(header, self._recipe, self._max_pixels, exact), _ms_since(started))
         except Exception as error:
-            return Done(error, _ms_since(started))
+            return DecodeResult(error, _ms_since(started))
 
 
-class _Lane:
-    """Threads of one priority, and whose turn it is."""
+class _FairThreads:
+    """Threads of one priority that users use in turns."""
 
     def __init__(self, name: str, threads: int, slots: int, nice: int) -> None:
         self._threads = ThreadPoolExecutor(threads, name, initializer=partial(lower_priority, nice))
@@ -172,9 +178,27 @@ def _ms_since(started: float) -> float:
 
 
 def _is_ordinary(header: Header) -> bool:
-    """Whether its headers say how long an image takes to decode."""
+    """Return whether the headers tell how long the image takes to decode."""
     return header.is_plain and header.is_bounded
 
 
-def _too_much_together() -> ImageError:
-    return TooCostly("The images of this request take too much work together; send this one in a request of its own.")
+def _cheapest_together(headers: Mapping[int, Header]) -> list[int]:
+    """Return the numbers of the images that are decoded: the cheapest first, as many as `WORK_TOGETHER` allows.
+
+    The first is always among them. The order by work keeps a large image from pushing out the small ones beside it.
+    """
+    chosen: list[int] = []
+    work = 0.0
+    for number in sorted(headers, key=lambda number: headers[number].work):
+        work += headers[number].work
+        if chosen and work > WORK_TOGETHER:
+            break
+        chosen.append(number)
+    return chosen
+
+
+def _refused() -> DecodeResult:
+    error: ImageError = TooCostly(
+        "The images of this request take too much work together; send this one in a request of its own."
+    )
+    return DecodeResult(error, 0.0)

@@ -1,62 +1,59 @@
-"""Shares what there is too little of among users: places to wait in, and turns to be served.
+"""Serves users in turns: a queue and slots that give one item to each user before anyone gets a second.
 
-Work is done by turns: the next of one user, then the next of another, so that who sends many requests at once delays
-the others by one of them. Room is given by what is left: a user may hold no more than `OF_WHAT_IS_FREE` times of it, so
-that a newcomer always finds some, whatever one user does.
-Source of the rule: Choudhury, Hahne, "Dynamic queue length thresholds for shared-memory packet switches", 1998.
+So a user who sends many requests at once delays each other user by one request only.
 """
 
 import asyncio
-import math
-from collections import defaultdict, deque
+from collections import deque
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-OF_WHAT_IS_FREE = 3
-
-
-def whole_of(most: int) -> int:
-    """How much there has to be in all, so that a user who is alone can hold `most` of it."""
-    return most + math.ceil(most / OF_WHAT_IS_FREE)
-
 
 class FairQueue(Generic[T]):
-    """A queue that gives out one item of each user by turns; of one user, in their order."""
+    """A queue that returns one item of each user in turn (round-robin). Items of one user keep their order."""
 
     def __init__(self) -> None:
-        self._of_users: dict[str, deque[T]] = {}
+        self._items_by_user: dict[str, deque[T]] = {}
         self._length = 0
 
     def __len__(self) -> int:
         return self._length
 
     def put(self, user: str, item: T) -> None:
-        """Add an item of that user."""
-        self._of_users.setdefault(user, deque()).append(item)
+        """Add an item of this user."""
+        self._items_by_user.setdefault(user, deque()).append(item)
         self._length += 1
 
     def peek(self) -> T:
-        """Return the item whose turn is next, and leave it."""
-        return self._of_users[next(iter(self._of_users))][0]
+        """Return the next item without removing it.
+
+        Raises:
+            StopIteration: the queue is empty.
+        """
+        return self._items_by_user[next(iter(self._items_by_user))][0]
 
     def get(self) -> T:
-        """Take the item whose turn is next."""
-        user = next(iter(self._of_users))
-        items = self._of_users.pop(user)
+        """Remove and return the next item.
+
+        Raises:
+            StopIteration: the queue is empty.
+        """
+        user = next(iter(self._items_by_user))
+        items = self._items_by_user.pop(user)
         item = items.popleft()
         self._length -= 1
         if items:
-            # Behind all others: a dictionary keeps the order in which its keys came.
-            self._of_users[user] = items
+            # A dictionary keeps the order of insertion, so this puts the user behind all others.
+            self._items_by_user[user] = items
         return item
 
 
 class FairSlots:
-    """So many that work at a time; who waits for a slot gets it by turns.
+    """A semaphore that users acquire in turns.
 
     Args:
-        slots: how many.
+        slots: how many may be held at the same time.
     """
 
     def __init__(self, slots: int) -> None:
@@ -64,55 +61,26 @@ class FairSlots:
         self._waiting: FairQueue[asyncio.Future[None]] = FairQueue()
 
     async def acquire(self, user: str) -> None:
-        """Return when a slot is the user's; it must then be released."""
+        """Wait until the user gets a slot. The caller must call `release` afterwards."""
         if self._free:
             self._free -= 1
             return
-        given: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.put(user, given)
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.put(user, granted)
         try:
-            await given
+            await granted
         except asyncio.CancelledError:
-            if given.done() and not given.cancelled():
+            # The slot was granted just before the cancellation.
+            if granted.done() and not granted.cancelled():
                 self.release()
             raise
 
     def release(self) -> None:
-        """Give the slot to whose turn is next."""
+        """Give the slot to the next waiting user, or make it free."""
         while self._waiting:
-            given = self._waiting.get()
-            # Who was cancelled does not wait any more.
-            if not given.done():
-                given.set_result(None)
+            granted = self._waiting.get()
+            # A cancelled task does not wait any more.
+            if not granted.done():
+                granted.set_result(None)
                 return
         self._free += 1
-
-
-class Room:
-    """How much of something each user holds: images that wait, bytes that arrive.
-
-    Attributes:
-        used: how much is held by all together.
-    """
-
-    def __init__(self) -> None:
-        self.used = 0
-        self._held: dict[str, int] = defaultdict(int)
-
-    def has(self, user: str, amount: int, total: int) -> bool:
-        """Tell whether the user may take so much more, where there is so much in all."""
-        left, held = total - self.used - amount, self._held.get(user, 0)
-        # The last place of all is for who has none.
-        return left >= 0 and (held + amount <= OF_WHAT_IS_FREE * left or (held == 0 and amount == 1))
-
-    def take(self, user: str, amount: int) -> None:
-        """Note that the user holds so much more."""
-        self.used += amount
-        self._held[user] += amount
-
-    def give_back(self, user: str, amount: int) -> None:
-        """Note that the user holds so much less."""
-        self.used -= amount
-        self._held[user] -= amount
-        if not self._held[user]:
-            del self._held[user]

@@ -1,4 +1,4 @@
-"""What is true of a worker just now, told to Prometheus every second."""
+"""Reports the current state of a worker to Prometheus, every second: queue, model, API keys."""
 
 import asyncio
 import os
@@ -9,14 +9,14 @@ from pathlib import Path
 import psutil
 from prometheus_client import Gauge, multiprocess
 
-from inference.classification import Classification
+from inference.classifier import Classifier
 from storage.errors import StorageUnavailable
 from storage.store import Store
 
-TOLD_EVERY_S = 1.0
+REPORTED_EVERY_S = 1.0
 KEYS_COUNTED_EVERY_S = 5.0
 
-# "live": of workers that run. A worker that was killed leaves no count behind.
+# "live" modes take only workers that run: the values of a killed worker must not stay in the sum.
 queue_images = Gauge("classifier_queue_images", "Images that wait for their answer.", multiprocess_mode="livesum")
 queue_limit = Gauge(
     "classifier_queue_limit", "Images that may wait before new ones are refused.", multiprocess_mode="livesum"
@@ -30,25 +30,30 @@ model_info = Gauge(
 )
 
 
-async def keep_telling(store: Store, classification: Classification) -> None:
-    """Tell for as long as the worker runs; what can't be asked just now stays as it was told last."""
-    _forget_the_dead()
+async def keep_reporting(store: Store, classifier: Classifier) -> None:
+    """Report for as long as the worker runs. While the database is away, the count of keys stays as it was.
+
+    Args:
+        store: where the keys are counted.
+        classifier: the worker's, whose queue and model are reported.
+    """
+    _remove_gauges_of_killed_workers()
     count_keys_at = 0.0
     while True:
-        queue_images.set(classification.waiting)
-        queue_limit.set(classification.max_queue)
-        if classification.is_loaded:
-            model_info.labels(**classification.served_by()).set(1)
+        queue_images.set(classifier.queue.waiting)
+        queue_limit.set(classifier.queue.limit)
+        if classifier.is_loaded:
+            model_info.labels(**classifier.served_model()).set(1)
         if time.monotonic() >= count_keys_at:
             count_keys_at = time.monotonic() + KEYS_COUNTED_EVERY_S
             with suppress(StorageUnavailable):
                 for state, number in (await store.keys_by_state()).items():
                     keys.labels(state).set(number)
-        await asyncio.sleep(TOLD_EVERY_S)
+        await asyncio.sleep(REPORTED_EVERY_S)
 
 
-def _forget_the_dead() -> None:
-    """Take out of the sums what workers told that were killed; only one that ends by itself does so."""
+def _remove_gauges_of_killed_workers() -> None:
+    """Remove the gauges of workers that were killed from the sums. A worker that ends normally removes its own."""
     for path in Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR", "nowhere")).glob("gauge_live*_*.db"):
         worker = int(path.stem.rpartition("_")[2])
         if not psutil.pid_exists(worker):

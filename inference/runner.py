@@ -1,4 +1,4 @@
-"""The gateway's side of the runner: images there, probabilities back, and errors that a caller understands."""
+"""The interface of a runner, and the runner that is embedded in the gateway's process."""
 
 import asyncio
 import time
@@ -15,17 +15,21 @@ from model.engine import Description, Engine
 
 
 class Runner(Protocol):
-    """Where the model runs."""
+    """Runs the model: in this process, or as a separate service."""
 
     async def predict(self, images: NDArray[np.uint8], user: str) -> Predicted:
-        """Predict uint8, n x height x width x 3, for a user, who takes turns with others.
+        """Compute the probabilities of some images. Users take turns.
+
+        Args:
+            images: uint8, n x height x width x 3.
+            user: whose turn the images take.
 
         Raises:
             Problem: 503, the runner is gone, or can't take more.
         """
 
     async def describe(self) -> Description:
-        """What the model runs on there.
+        """Return what the model runs on.
 
         Raises:
             Problem: 503, the runner is gone.
@@ -33,10 +37,17 @@ class Runner(Protocol):
 
 
 def predict_timed(engine: Engine, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """One batch on the engine; float32, n x (labels + 1).
+    """Compute one batch, and add a column with the milliseconds that it took.
 
-    A batchable method of BentoML's answers with one array, of which each caller gets its rows: how long the batch took
-    stands in a column of its own, after the labels.
+    A batchable method of BentoML returns one array, and each caller gets its own rows of it. So the time of the batch
+    goes with every row, in a column after the labels.
+
+    Args:
+        engine: computes the batch.
+        images: uint8, n x height x width x 3.
+
+    Returns:
+        float32, n x (labels + 1).
     """
     started = time.perf_counter()
     probabilities = engine.predict(images)
@@ -45,7 +56,14 @@ def predict_timed(engine: Engine, images: NDArray[np.uint8]) -> NDArray[np.float
 
 
 class EmbeddedRunner:
-    """The model in the gateway's own process: no hop, and nothing sent twice."""
+    """Runs the model in the gateway's own process, so images are not sent to another one.
+
+    Args:
+        engine: computes the batches.
+        description: what the engine runs on.
+        max_batch: the most images in a batch.
+        observe: called with the size of each batch.
+    """
 
     def __init__(
         self, engine: Engine, description: Description, max_batch: int, observe: Callable[[int], None]
@@ -58,7 +76,7 @@ class EmbeddedRunner:
         """See `Runner`."""
         if len(images) <= self._max_batch:
             return await self._batcher.predict(images, user)
-        done = await asyncio.gather(*(self._batcher.predict(part, user) for part in parts(images, self._max_batch)))
+        done = await asyncio.gather(*(self._batcher.predict(part, user) for part in split(images, self._max_batch)))
         return Predicted(np.concatenate([one.probabilities for one in done]), max(one.infer_ms for one in done))
 
     async def describe(self) -> Description:
@@ -67,7 +85,7 @@ class EmbeddedRunner:
 
 
 def batch_sizes(max_batch: int) -> Callable[[int], None]:
-    """Return a function that counts the size of a batch, in the histogram that BentoML has for a runner service."""
+    """Return a function that records the size of a batch in the histogram that BentoML has for a runner service."""
     powers = [2**power for power in range(max_batch.bit_length()) if 2**power < max_batch]
     histogram = Histogram(
         "bentoml_service_adaptive_batch_size",
@@ -86,6 +104,6 @@ def batch_sizes(max_batch: int) -> Callable[[int], None]:
     return observe
 
 
-def parts(images: NDArray[np.uint8], most: int) -> list[NDArray[np.uint8]]:
-    """Split images into batches of at most so many."""
+def split(images: NDArray[np.uint8], most: int) -> list[NDArray[np.uint8]]:
+    """Split images into batches of at most `most` images."""
     return [images[first : first + most] for first in range(0, len(images), most)]

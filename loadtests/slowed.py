@@ -3,7 +3,8 @@
 import time
 
 from configs.settings import Settings, load_settings
-from model.engine import Description, Engine, Images, Probabilities, load_engine
+from model.engine import Description, Engine, Images, Probabilities
+from model.loading import load_engine
 from model.store import PreparedModel
 from service import build  # noqa: TID251 - the service itself, with that engine
 

@@ -1,1 +1,1 @@
-"""The classifier: from a checkpoint to probabilities. Knows no HTTP, and no SQL."""
+"""Prepares a model from a checkpoint, and computes probabilities from images. Uses neither HTTP nor SQL."""

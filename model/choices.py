@@ -1,6 +1,6 @@
-"""Choices that were measured, kept with what they hold for: this model, this processor, this version of OpenVINO.
+"""Saves and finds measured choices. A choice is valid for one model, processor and version of the engine.
 
-They lie beside the model, or, where its folder can't be written to, as in a container, in BentoML's home.
+The file lies beside the model or, where that folder is not writable, as in a container, in BentoML's home.
 """
 
 import hashlib
@@ -24,17 +24,17 @@ from runtime.machine import cores
 
 logger = logging.getLogger("bentoml.classifier")
 
-# Raised whenever what is measured, or how it is decided, changes: what was chosen before is then measured anew.
+# Increase it when the measurement, or the decision based on it, changes: older choices are then measured again.
 FORMAT = 1
 PATTERN = "tuned-*.json"
 _FOLDER = "tuned"
 _CPUINFO = Path("/proc/cpuinfo")
-# Of what a processor can do, that on which the speed and the sums of a network depend.
-_FLAGS = ("avx", "amx", "fma", "f16c", "sse4", "asimd", "sve", "bf16", "i8mm")
+# The instruction sets that affect the speed or the rounding of a network: prefixes of the processor's flags.
+_FLAG_PREFIXES = ("avx", "amx", "fma", "f16c", "sse4", "asimd", "sve", "bf16", "i8mm")
 
 
 def fingerprint(prepared: PreparedModel, settings: Settings) -> dict[str, Any]:
-    """What a choice holds for."""
+    """Return what a choice depends on: the choice is valid where all of it is the same."""
     engine = chosen_engine(settings)
     return {
         "format": FORMAT,
@@ -49,14 +49,18 @@ def fingerprint(prepared: PreparedModel, settings: Settings) -> dict[str, Any]:
 
 
 def find(prepared: PreparedModel, settings: Settings) -> Choice | None:
-    """What was chosen last for this model on this machine; None where that was not measured yet."""
+    """Find the newest choice for this model on this machine; None where there is none."""
     made_for = fingerprint(prepared, settings)
     found = [choice for path in _places(prepared, made_for) if (choice := _read(path, made_for))]
     return max(found, key=lambda choice: choice.measured_at or "", default=None)
 
 
-def keep(prepared: PreparedModel, settings: Settings, choice: Choice) -> Path | None:
-    """Keep what was measured; where. None: there is no place that can be written to."""
+def save(prepared: PreparedModel, settings: Settings, choice: Choice) -> Path | None:
+    """Save a measured choice.
+
+    Returns:
+        the file; None where neither place is writable.
+    """
     made_for = fingerprint(prepared, settings)
     text = json.dumps({"fingerprint": made_for, "choice": json.loads(choice.to_json())}, indent=1)
     for path in _places(prepared, made_for):
@@ -67,13 +71,18 @@ def keep(prepared: PreparedModel, settings: Settings, choice: Choice) -> Path | 
 
 
 def current(prepared: PreparedModel | None, settings: Settings) -> Choice:
-    """What to serve with: what the start told its workers, else what is kept, else what needs no measuring."""
+    """Return the choice to serve with: the one that the start passed to its workers, the saved one, or the default.
+
+    Args:
+        prepared: the model; None: no saved choice is looked for.
+        settings: of this process; `tuned` is what the start passed.
+    """
     choice = choice_from_json(settings.tuned) if settings.tuned else None
     if choice is None and prepared is not None and settings.tune == "auto":
         choice = find(prepared, settings)
     if choice is None:
         return default_choice(settings, chosen_engine(settings) == "torch" and has_cuda())
-    return choice.as_asked(settings)
+    return choice.with_max_batch_size(settings)
 
 
 def _places(prepared: PreparedModel, made_for: dict[str, Any]) -> Iterator[Path]:
@@ -84,14 +93,14 @@ def _places(prepared: PreparedModel, made_for: dict[str, Any]) -> Iterator[Path]
 
 def _read(path: Path, made_for: dict[str, Any]) -> Choice | None:
     with suppress(OSError, ValueError):
-        kept = json.loads(path.read_bytes())
-        if isinstance(kept, dict) and kept.get("fingerprint") == made_for:
-            return choice_from_json(json.dumps(kept.get("choice")))
+        saved = json.loads(path.read_bytes())
+        if isinstance(saved, dict) and saved.get("fingerprint") == made_for:
+            return choice_from_json(json.dumps(saved.get("choice")))
     return None
 
 
 def _write(path: Path, text: str) -> None:
-    """Write the file as a whole or not at all, also where another start writes it just now."""
+    """Write the whole file or nothing, even while another start writes the same file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
     try:
@@ -105,15 +114,16 @@ def _write(path: Path, text: str) -> None:
 
 
 def _processor() -> dict[str, str]:
-    """Its name, and what it can do."""
-    told = {"name": platform.processor() or platform.machine(), "flags": ""}
+    """Return the processor's name, and those of its flags that matter here."""
+    processor = {"name": platform.processor() or platform.machine(), "flags": ""}
     with suppress(OSError):
         lines = (line.partition(":") for line in _CPUINFO.read_text("utf-8", "replace").split("\n\n")[0].splitlines())
-        said = {name.strip().lower(): value.strip() for name, _, value in lines}
-        told["name"] = said.get("model name", told["name"])
-        flags = said.get("flags", said.get("features", "")).split()
-        told["flags"] = " ".join(sorted(flag for flag in flags if flag.startswith(_FLAGS)))
-    return told
+        fields = {name.strip().lower(): value.strip() for name, _, value in lines}
+        processor["name"] = fields.get("model name", processor["name"])
+        # x86 lists "flags", Arm "Features".
+        flags = fields.get("flags", fields.get("features", "")).split()
+        processor["flags"] = " ".join(sorted(flag for flag in flags if flag.startswith(_FLAG_PREFIXES)))
+    return processor
 
 
 def _version(package: str) -> str:

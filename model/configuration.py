@@ -1,4 +1,4 @@
-"""How an engine computes, and why so: what `tune/` measures, and what an engine is loaded with."""
+"""Defines how an engine computes: the configurations that `tune/` measures, and the one that it chooses."""
 
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
@@ -8,9 +8,10 @@ from pydantic import Field, TypeAdapter, ValidationError
 from configs.settings import Settings
 from runtime.machine import cores
 
-# Where nothing was measured. On a CPU more images make a batch hardly faster, and those in it wait; a GPU wants many.
+# Sizes of batches where nothing was measured. On a CPU a larger batch is hardly faster per image, and every image in it
+# waits for the whole batch. A GPU needs many images at once.
 CPU_BATCH, GPU_BATCH = 8, 64
-# Each stream takes memory for a batch of its own; where there are more threads, a stream has several.
+# Each stream needs memory for a batch of its own. With more threads than this, a stream has several threads.
 MOST_STREAMS = 8
 
 Precision = Literal["f32", "bf16", "int8"]
@@ -23,11 +24,11 @@ class Configuration:
     """How an engine computes.
 
     Attributes:
-        precision: what its weights and sums are kept in.
-        resize: how images are brought to the model's size: as the reference does to the pixel, or to a rounding.
-        threads: that it computes on, all its streams together.
-        streams: how many batches it computes beside each other, at most.
-        batch_size: the most images in a batch.
+        precision: the type of the weights and of the arithmetic.
+        resize: `exact`: pixels equal those of the reference; `quick`: faster, with rounding differences.
+        threads: number of threads, for all streams together.
+        streams: the largest number of batches computed at the same time.
+        batch_size: the largest number of images in a batch.
     """
 
     precision: Precision
@@ -39,15 +40,15 @@ class Configuration:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table of what was measured.
+    """One row of the table of measurements.
 
     Attributes:
         configuration: what was measured.
-        images_per_s: by the engine alone, with all its streams busy.
-        alone_per_s: by the engine alone, one image at a time; None: not measured.
-        same_top1: the share of images that keep float32's first label; None: not measured.
-        largest: how far the most different confidence was from float32's; None: not measured.
-        verdict: why it is chosen, or why not; may be empty.
+        images_per_s: images per second of the engine without decoding, all streams busy.
+        alone_per_s: images per second of the engine without decoding, one image at a time; None: not measured.
+        same_top1: share of images with the same first label as in float32, 0 to 1; None: not measured.
+        largest: largest difference of a confidence from float32's; None: not measured.
+        verdict: why it was chosen or rejected; may be empty.
     """
 
     configuration: Configuration
@@ -64,9 +65,9 @@ class Choice:
 
     Attributes:
         configuration: what was chosen.
-        why: in one line, with what was measured.
-        measured_at: when, in ISO 8601, UTC; None: nothing was measured.
-        table: what was measured.
+        why: the reason in one line, with the measurements.
+        measured_at: time in ISO 8601, UTC; None: nothing was measured.
+        table: all measurements.
     """
 
     configuration: Configuration
@@ -74,17 +75,17 @@ class Choice:
     measured_at: str | None = None
     table: tuple[Row, ...] = ()
 
-    def described(self) -> dict[str, Any]:
-        """As `/v2/models` shows it."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields that `/v2/models` shows: all but the table."""
         return {**asdict(self.configuration), "why": self.why, "measured_at": self.measured_at}
 
-    def as_asked(self, settings: Settings) -> "Choice":
-        """With the size of batches that a setting asks for, which changes nothing else."""
+    def with_max_batch_size(self, settings: Settings) -> "Choice":
+        """Apply CLASSIFIER_MAX_BATCH_SIZE where it is set; it changes nothing else."""
         size = settings.max_batch_size
         return replace(self, configuration=replace(self.configuration, batch_size=size)) if size else self
 
     def to_json(self) -> str:
-        """The inverse of `choice_from_json`."""
+        """Return the choice as JSON; `choice_from_json` reads it."""
         return _CHOICE.dump_json(self).decode()
 
 
@@ -92,7 +93,7 @@ _CHOICE = TypeAdapter(Choice)
 
 
 def choice_from_json(text: str | bytes) -> Choice | None:
-    """The choice that the text holds; None where it holds none."""
+    """Parse the JSON of a choice; None where the text is not one."""
     try:
         return _CHOICE.validate_json(text)
     except ValidationError:
@@ -100,8 +101,9 @@ def choice_from_json(text: str | bytes) -> Choice | None:
 
 
 def default_choice(settings: Settings, on_gpu: bool) -> Choice:
-    """What is served where nothing was measured: float32 unless a setting asks for another precision."""
+    """Return the choice where nothing was measured: float32 unless a setting names another precision."""
     threads = settings.threads or cores()
     precision: Precision = "f32" if settings.precision == "auto" else settings.precision
     streams, batch = (1, GPU_BATCH) if on_gpu else (min(threads, MOST_STREAMS), CPU_BATCH)
-    return Choice(Configuration(precision, "exact", threads, streams, batch), "not measured").as_asked(settings)
+    choice = Choice(Configuration(precision, "exact", threads, streams, batch), "not measured")
+    return choice.with_max_batch_size(settings)

@@ -1,4 +1,4 @@
-"""What there is to compute on, told without importing torch where there is no GPU."""
+"""Finds out what this machine can compute on. Imports torch only where there is an NVIDIA GPU."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,14 +9,14 @@ _GPUS = Path("/proc/driver/nvidia/gpus")
 
 
 def chosen_engine(settings: Settings) -> str:
-    """`openvino` or `torch`: what the settings ask for, or the machine suggests."""
+    """Return `openvino` or `torch`: what the settings name, otherwise torch where CUDA is available."""
     if settings.engine != "auto":
         return settings.engine
     return "torch" if has_cuda() else "openvino"
 
 
 def has_cuda() -> bool:
-    """Whether there is an NVIDIA GPU and a torch to use it."""
+    """Tell whether there is an NVIDIA GPU that the installed torch can use."""
     if not Path("/dev/nvidiactl").exists() or find_spec("torch") is None:
         return False
     import torch
@@ -25,9 +25,9 @@ def has_cuda() -> bool:
 
 
 def gpus() -> list[str]:
-    """The names of NVIDIA's GPUs, as their driver tells them."""
-    told = []
+    """Return the names of the NVIDIA GPUs, from their driver."""
+    names = []
     for path in sorted(_GPUS.glob("*/information")):
         lines = path.read_text("utf-8", "replace").splitlines()
-        told += [line.partition(":")[2].strip() for line in lines if line.startswith("Model:")]
-    return told
+        names += [line.partition(":")[2].strip() for line in lines if line.startswith("Model:")]
+    return names

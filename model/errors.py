@@ -1,33 +1,37 @@
-"""What can go wrong with the model, in words for whoever has to mend it."""
+"""Defines the errors of the model's room. Each message tells an operator or a caller what to do."""
 
 
 class ModelError(Exception):
-    """The base of every error of the model's room; the message is one line that says what to do."""
+    """The base of every error about the model; the message is one line that tells an operator what to do."""
 
 
 class SourceUnavailable(ModelError):
-    """The checkpoint can't be had: the hub does not answer, or there is no such checkpoint."""
+    """The checkpoint can't be fetched: it does not exist, it lacks files, or the hub refuses it."""
+
+
+class HubUnreachable(SourceUnavailable):
+    """The hub does not answer, and its cache on this machine lacks the checkpoint."""
 
 
 class UnsupportedModel(ModelError):
-    """The checkpoint can be had and can't be served as it is."""
+    """The checkpoint is available, but this service can't serve it."""
 
 
 class QuantizationRefused(ModelError):
-    """An int8 model can't be made of these images, or would not answer well enough; none was stored."""
+    """No int8 model was stored: these images are too few, or its answers would be too inaccurate."""
 
 
 class ImageError(Exception):
-    """The base of what can be wrong with a caller's image; the message is for the caller."""
+    """The base of every error about a caller's image; the message is for the caller."""
 
 
 class NotAnImage(ImageError):
-    """The bytes are no image of a known format, or a damaged one."""
+    """The bytes are not an image of a known format, or the image is damaged."""
 
 
 class TooManyPixels(ImageError):
-    """The image is larger than the setting allows; it was not decoded."""
+    """The image has more pixels than the setting allows; it was not decoded."""
 
 
 class TooCostly(ImageError):
-    """Decoding the image takes more time or memory than a request may cost."""
+    """Decoding the image would take more time or memory than one request may use."""

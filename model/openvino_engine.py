@@ -1,4 +1,4 @@
-"""The engine on a CPU: the graph compiled by OpenVINO for this processor."""
+"""Computes on a CPU: OpenVINO compiles the graph for this processor."""
 
 from pathlib import Path
 from queue import SimpleQueue
@@ -12,19 +12,19 @@ from runtime.machine import cores
 
 
 def precisions() -> tuple[Precision, ...]:
-    """What this processor computes in, the most exact first."""
+    """Return the precisions that this processor supports, the most exact first."""
     import openvino
     from openvino import properties
 
-    can = openvino.Core().get_property("CPU", properties.device.capabilities)
-    return ("f32", "bf16") if "BF16" in can else ("f32",)
+    capabilities = openvino.Core().get_property("CPU", properties.device.capabilities)
+    return ("f32", "bf16") if "BF16" in capabilities else ("f32",)
 
 
 class OpenVinoEngine:
-    """The graph compiled twice: for all threads together, and for a few streams beside each other.
+    """Compiles the graph twice: with one stream that uses all threads, and with several streams.
 
     Attributes:
-        precision: what it computes in, which is not what it is told to where the processor has no bf16.
+        precision: the precision in use: `f32` where bf16 is asked for and the processor has none.
     """
 
     name = "openvino"
@@ -33,10 +33,10 @@ class OpenVinoEngine:
         """
         Args:
             graph: the file of the OpenVINO graph.
-            precision: `f32` or `bf16`; `int8` where the graph is a quantised one, which says so layer by layer. The
-                rest of it is computed in float32, so that what was found when it was made holds on other processors.
-            threads: to compute on; None: one for each core that this process may use.
-            streams: how many batches it can compute beside each other; None: one for each thread, and at most 8.
+            precision: `f32` or `bf16`; `int8` for a quantised graph, which marks its int8 layers itself. Its other
+                layers are computed in float32, so that its measured accuracy holds on other processors too.
+            threads: number of threads; None: one for each core that this process may use.
+            streams: the largest number of batches computed at the same time; None: one per thread, at most 8.
         """
         import openvino
         from openvino import properties
@@ -47,7 +47,7 @@ class OpenVinoEngine:
         self.streams = streams or min(threads, MOST_STREAMS)
         self.precision = precision
 
-        def requests(streams: int) -> SimpleQueue[Any]:
+        def compile_graph(streams: int) -> SimpleQueue[Any]:
             compiled = core.compile_model(
                 graph,
                 "CPU",
@@ -55,27 +55,27 @@ class OpenVinoEngine:
                     properties.hint.inference_precision: openvino.Type.bf16 if is_bf16 else openvino.Type.f32,
                     properties.num_streams: streams,
                     properties.inference_num_threads: threads,
-                    # Pinned threads of several processes would share the first core.
+                    # With pinning, the threads of several processes would all run on the same first cores.
                     properties.hint.enable_cpu_pinning: False,
                 },
             )
             computes_in = compiled.get_property(properties.hint.inference_precision)
             if is_bf16 and computes_in != openvino.Type.bf16:
                 self.precision = "f32"
-            free: SimpleQueue[Any] = SimpleQueue()
+            requests: SimpleQueue[Any] = SimpleQueue()
             for _ in range(streams):
-                free.put(compiled.create_infer_request())
-            return free
+                requests.put(compiled.create_infer_request())
+            return requests
 
-        self._together = requests(1)
-        self._beside = requests(self.streams) if self.streams > 1 else self._together
+        self._full_requests = compile_graph(1)
+        self._stream_requests = compile_graph(self.streams) if self.streams > 1 else self._full_requests
 
     def predict(self, images: Images, together: bool = True) -> Probabilities:
-        # BentoML's development server, which makes no batches, calls from more threads than there are requests.
-        free = self._together if together else self._beside
-        request = free.get()
+        # BentoML's development server makes no batches: it calls from more threads than there are requests, which wait.
+        requests = self._full_requests if together else self._stream_requests
+        request = requests.get()
         try:
             outputs = request.infer({0: images}, share_inputs=True)
             return np.array(outputs[0], dtype=np.float32)
         finally:
-            free.put(request)
+            requests.put(request)

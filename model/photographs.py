@@ -1,4 +1,4 @@
-"""A folder of the owner's photographs."""
+"""Lists the photographs in a folder that an operator names."""
 
 from pathlib import Path
 
@@ -7,11 +7,18 @@ from model.errors import ModelError
 ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 
 
-def photographs(folder: Path, most: int) -> list[Path]:
-    """The image files in the folder and below, by their names' endings, in order; at most so many.
+def find_photographs(folder: Path, most: int) -> list[Path]:
+    """List the image files in the folder and its subfolders, by the ending of their names.
+
+    Args:
+        folder: where to look.
+        most: the largest number of files to return.
+
+    Returns:
+        the files, sorted.
 
     Raises:
-        ModelError: there is no such folder.
+        ModelError: the folder does not exist.
     """
     if not folder.is_dir():
         raise ModelError("There is no such folder of photographs; name one that exists.")

@@ -1,7 +1,7 @@
-"""How an image becomes the model's input: the checkpoint's own image processor, boiled down to plain numbers.
+"""Defines the recipe: how an image becomes the model's input, as numbers.
 
-The processor's configuration decides every figure (see `processors.py`). What can't be said here is refused when the
-model is prepared, never served wrongly.
+The configuration of the checkpoint's own image processor gives every number (see `prepare/processors.py`). A processor
+that no recipe can describe is refused when the model is prepared.
 """
 
 from dataclasses import asdict, dataclass
@@ -13,18 +13,20 @@ _TUPLES = ("mean", "std", "squeeze", "keep")
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Resize, crop, rescale, normalise.
+    """Describes the steps: crop, resize, crop, rescale, normalise.
 
     Attributes:
-        resize_shortest: the length that the shorter edge is resized to, in pixels, keeping the proportions; None: the
-            whole image is resized to `squeeze`, whatever its proportions.
-        resample: Pillow's number of the interpolation.
-        height, width: the size of the result, cropped from the centre after resizing; black where the image is smaller.
-        scale: what a pixel's value, 0 to 255, is multiplied by.
-        mean, std: what is then subtracted and divided by, for each of red, green, blue.
-        squeeze: height and width, in pixels, that the whole image is resized to; None: `height` and `width`.
-        multiple: both edges are rounded up to a multiple of so many pixels after `resize_shortest`.
-        keep: before resizing, the centre is cropped to so much of the shorter edge: down and across, up to 1.
+        resize_shortest: the shorter edge is resized to this number of pixels, keeping the proportions; None: the whole
+            image is resized to `squeeze`, without keeping the proportions.
+        resample: the interpolation, as Pillow numbers it (`Image.Resampling`).
+        height, width: size of the result in pixels, cropped from the centre after resizing; where the resized image is
+            smaller, the rest is black.
+        scale: factor for a pixel's value, 0 to 255.
+        mean, std: subtracted from the scaled value, which is then divided by `std`; one of each for red, green, blue.
+        squeeze: height and width in pixels to which the whole image is resized; None: `height` and `width`.
+        multiple: after `resize_shortest`, both edges are rounded up to a multiple of this number of pixels.
+        keep: before resizing, the image is cropped from its centre to this height and width, as shares of its shorter
+            edge, up to 1; None: no crop.
         is_bgr: whether the model takes the planes in the order blue, green, red.
     """
 
@@ -42,10 +44,10 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Recipe":
-        """The inverse of `to_dict`."""
+        """Make a recipe from what `to_dict` returned."""
         tuples = {name: tuple(values[name]) for name in _TUPLES if values.get(name) is not None}
         return cls(**{**values, **tuples})
 
     def to_dict(self) -> dict[str, Any]:
-        """The recipe as JSON can hold it."""
+        """Return the recipe as values that JSON can represent."""
         return asdict(self)

@@ -1,6 +1,6 @@
-"""Prepared models in the BentoML model store: what a start finds there, and what it serves.
+"""Saves prepared models in the BentoML model store, and finds them there.
 
-A prepared model is all that serving needs: the OpenVINO graph, the checkpoint for the torch engine, and a manifest.
+A prepared model has all that serving needs: the OpenVINO graph, the checkpoint for the torch engine, and a manifest.
 """
 
 import json
@@ -17,7 +17,7 @@ from bentoml.exceptions import NotFound
 from model.errors import ModelError
 from model.recipe import Recipe
 
-# Raised whenever what lies in a prepared model changes: older ones are then prepared anew.
+# Increase it when the content of a prepared model changes: older models are then prepared again.
 FORMAT = 1
 
 GRAPH = "openvino.xml"
@@ -28,17 +28,17 @@ _MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a prepared model is.
+    """Describes a prepared model.
 
     Attributes:
-        origin: what was asked for and led to this model (see `source.py`).
+        origin: identifies the source that the model was prepared from (see `checkpoint/location.py`).
         name: the model's name, as answers show it.
         revision: the commit on the hub, or a digest of the checkpoint's files.
-        stand_in: whether it stands in for a model that could not be had.
+        stand_in: whether it is the offline stand-in, served in place of a model that was not available.
         labels: the label of each class, in order.
-        recipe: how an image becomes its input.
-        fidelity: how far its answers were from the reference's when it was prepared.
-        function: what makes probabilities of logits: `softmax` or `sigmoid`.
+        recipe: how an image becomes the model's input (`Recipe.to_dict`).
+        fidelity: how much its answers differed from the reference's when it was prepared.
+        function: turns logits into probabilities: `softmax` or `sigmoid`.
     """
 
     origin: str
@@ -53,7 +53,7 @@ class Manifest:
 
 @dataclass(frozen=True)
 class PreparedModel:
-    """A model ready to be served: where it lies, and what it is."""
+    """A prepared model: its tag in the store, its folder, and its manifest."""
 
     tag: str
     folder: Path
@@ -61,40 +61,40 @@ class PreparedModel:
 
     @property
     def recipe(self) -> Recipe:
-        """How an image becomes the model's input."""
+        """Return how an image becomes the model's input."""
         return Recipe.from_dict(self.manifest.recipe)
 
 
 def find(name: str, origin: str) -> PreparedModel | None:
-    """The newest prepared model of that origin; None where there is none."""
+    """Find the newest prepared model of that name and origin; None where there is none."""
     try:
         stored = bentoml.models.list(_slug(name))
     except NotFound:
         return None
-    wanted = [model for model in stored if _is(model, origin)]
-    return _opened(max(wanted, key=lambda model: model.creation_time)) if wanted else None
+    wanted = [model for model in stored if _has_origin(model, origin)]
+    return _open(max(wanted, key=lambda model: model.creation_time)) if wanted else None
 
 
 def get(tag: str) -> PreparedModel:
-    """The prepared model of that tag.
+    """Return the prepared model with that tag.
 
     Raises:
         ModelError: there is none.
     """
     try:
-        return _opened(bentoml.models.get(tag))
+        return _open(bentoml.models.get(tag))
     except NotFound:
         raise ModelError(f"The prepared model {tag} is gone; run 'make model' and start again.") from None
 
 
 def open_folder(tag: str, folder: Path) -> PreparedModel:
-    """The prepared model that lies in the folder."""
+    """Return the prepared model in that folder."""
     manifest = Manifest(**json.loads((folder / _MANIFEST).read_text("utf-8")))
     return PreparedModel(tag, folder, manifest)
 
 
 def save(manifest: Manifest, folder: Path) -> PreparedModel:
-    """Move what lies in `folder` into the store, with its manifest; it is there as a whole, or not at all."""
+    """Copy the folder and its manifest to the store, as a new model; the store has the whole model or nothing."""
     tag = f"{_slug(manifest.name)}:{manifest.revision[:12]}-{time.strftime('%Y%m%d%H%M%S', time.gmtime())}"
     (folder / _MANIFEST).write_text(json.dumps(asdict(manifest), indent=1), "utf-8")
     with bentoml.models.create(tag, metadata={"origin": manifest.origin, "format": FORMAT}) as model:
@@ -102,15 +102,15 @@ def save(manifest: Manifest, folder: Path) -> PreparedModel:
     return get(str(model.tag))
 
 
-def _is(model: Any, origin: str) -> bool:
+def _has_origin(model: Any, origin: str) -> bool:
     metadata = model.info.metadata
     return metadata.get("origin") == origin and metadata.get("format") == FORMAT
 
 
-def _opened(model: Any) -> PreparedModel:
+def _open(model: Any) -> PreparedModel:
     return open_folder(str(model.tag), Path(model.path))
 
 
 def _slug(name: str) -> str:
-    """The name as BentoML's tags allow it: lower case, digits, `-`, `_` and `.`."""
+    """Return the name with only the characters of BentoML's tags: lower case, digits, `-`, `_` and `.`."""
     return re.sub(r"[^a-z0-9._-]+", "-", name.lower().replace("/", "--")).strip("-_.") or "model"

@@ -1,4 +1,4 @@
-"""The engine on CUDA: the checkpoint in torch. On a CPU the same is the reference."""
+"""Computes on CUDA: the checkpoint in torch. On a CPU the same code is the reference."""
 
 import threading
 from typing import Any
@@ -13,7 +13,10 @@ WARM_UPS = 3
 
 
 def precisions(bf16_is_asked_for: bool) -> tuple[Precision, ...]:
-    """What is worth trying here, the most exact first. On a CPU torch is the reference: float32 unless asked."""
+    """Return the precisions to measure here, the most exact first.
+
+    On a CPU torch is the reference, so that bf16 is measured only where a setting asks for it.
+    """
     import torch
 
     is_native = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
@@ -21,10 +24,10 @@ def precisions(bf16_is_asked_for: bool) -> tuple[Precision, ...]:
 
 
 class TorchEngine:
-    """A classifier in torch: channels last, in half precision where that is chosen, a recorded run for each batch size.
+    """Runs the classifier in torch, in channels-last layout.
 
-    On CUDA images go through pinned memory, so that copying them needs no other copy, and each size of batch is
-    recorded once as a CUDA graph, so that a batch costs one launch instead of one for each layer.
+    On CUDA, images are copied from pinned memory, which saves the driver a copy. Each size of batch is captured once as
+    a CUDA graph, so that a batch needs one launch instead of one for each layer.
     """
 
     name = "torch"
@@ -35,11 +38,11 @@ class TorchEngine:
         Args:
             prepared: the model.
             precision: `f32` or `bf16`.
-            max_batch: images that are computed at a time.
+            max_batch: the largest number of images computed at a time.
         """
         import torch
 
-        from model.prepare.reference import load_classifier
+        from model.checkpoint.torch_loading import load_classifier
 
         self._torch = torch
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -50,15 +53,15 @@ class TorchEngine:
         manifest = prepared.manifest
         classifier = load_classifier(prepared.folder / CHECKPOINT, recipe, manifest.function, manifest.stand_in)
         self._classifier = classifier.to(self._device, element, memory_format=torch.channels_last)
-        # Batches are filled up to one of these: a GPU is prepared for a few shapes, not for all.
+        # A batch is padded to the next of these sizes, so that only a few CUDA graphs are needed.
         self._sizes = [*(2**power for power in range((max_batch - 1).bit_length())), max_batch]
         shape = (max_batch, recipe.height, recipe.width, 3)
-        # Where images are put before they go to the device, and where they are there.
-        self._staged = torch.zeros(shape, dtype=torch.uint8, pin_memory=self._is_cuda)
-        self._pixels = self._staged.to(self._device) if self._is_cuda else self._staged
-        # BentoML's development server, which makes no batches, calls from many threads.
-        self._one_at_a_time = threading.Lock()
-        self._recorded = {size: self._record(size) for size in self._sizes} if self._is_cuda else {}
+        # Images are copied to `_host_batch`, and from there to `_device_batch`.
+        self._host_batch = torch.zeros(shape, dtype=torch.uint8, pin_memory=self._is_cuda)
+        self._device_batch = self._host_batch.to(self._device) if self._is_cuda else self._host_batch
+        # BentoML's development server makes no batches and calls from many threads.
+        self._lock = threading.Lock()
+        self._graphs = {size: self._capture(size) for size in self._sizes} if self._is_cuda else {}
 
     def predict(self, images: Images, together: bool = True) -> Probabilities:  # noqa: ARG002 - it has one stream
         most = self._sizes[-1]
@@ -68,25 +71,28 @@ class TorchEngine:
     def _predict(self, images: Images) -> Probabilities:
         torch, number = self._torch, len(images)
         size = next(size for size in self._sizes if size >= number)
-        with self._one_at_a_time, torch.inference_mode():
-            self._staged[:number].copy_(torch.from_numpy(np.ascontiguousarray(images)))
+        with self._lock, torch.inference_mode():
+            self._host_batch[:number].copy_(torch.from_numpy(np.ascontiguousarray(images)))
             if self._is_cuda:
-                self._pixels[:size].copy_(self._staged[:size], non_blocking=True)
-                graph, rows = self._recorded[size]
+                self._device_batch[:size].copy_(self._host_batch[:size], non_blocking=True)
+                graph, rows = self._graphs[size]
                 graph.replay()
             else:
-                rows = self._classifier(self._pixels[:number]).float()
-            # Copying to the CPU waits for all that was launched before.
+                rows = self._classifier(self._device_batch[:number]).float()
+            # Copying to the CPU waits for everything launched before.
             probabilities: Probabilities = rows[:number].cpu().numpy().copy()
         return probabilities
 
-    def _record(self, size: int) -> tuple[Any, Any]:
-        """A CUDA graph of one batch of that size, and the tensor in which it leaves its probabilities.
+    def _capture(self, size: int) -> tuple[Any, Any]:
+        """Capture the computation of one batch of that size as a CUDA graph.
 
-        As https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs has it: some runs on a side stream first.
+        The first runs are on a side stream, as https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs says.
+
+        Returns:
+            the graph, and the tensor to which it writes the probabilities.
         """
         torch = self._torch
-        pixels, side = self._pixels[:size], torch.cuda.Stream()
+        pixels, side = self._device_batch[:size], torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.inference_mode():
             with torch.cuda.stream(side):

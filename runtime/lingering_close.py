@@ -176,7 +176,7 @@ class LingeringProtocol(HttpToolsProtocol):
         headers = [
             *self.server_state.default_headers,
             *response.raw_headers,
-            *security_headers.OF_DATA,
+            *security_headers.DATA_HEADERS,
             (b"x-request-id", shown.encode()),
             (b"connection", b"close"),
         ]

@@ -12,10 +12,10 @@ import pytest
 from filelock import FileLock
 
 from model import store
+from model.checkpoint.files import check
 from model.errors import UnsupportedModel
 from model.images.resize import fit
 from model.openvino_engine import OpenVinoEngine
-from model.prepare.checkpoint import check
 from model.store import GRAPH
 from testing.photographs import crops
 from testing.servers import Server, run_prepare

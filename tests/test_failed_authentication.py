@@ -110,7 +110,7 @@ def test_the_window_slides_and_memory_is_bounded() -> None:
     assert failures.fail(scope("192.0.2.1")) == 0.0
     for number in range(20_000):
         failures.fail(scope(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"))
-    assert len(failures._failures) <= 10_000
+    assert len(failures._addresses) <= 10_000
 
 
 @pytest.mark.parametrize(

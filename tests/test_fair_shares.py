@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from api.body_limits import PACE_GRACE_S
-from inference.fair_queue import FairQueue, FairSlots, Room, whole_of
+from inference.fair_queue import FairQueue, FairSlots
+from inference.fair_shares import FairShares, total_for
 from testing.callers import BODY
 from testing.photographs import COFFEE
 from testing.servers import Server
@@ -181,17 +182,17 @@ def test_slots_go_round_by_user_and_none_is_lost() -> None:
 
 @pytest.mark.parametrize("most", [1, 2, 3, 4, 5, 7, 8, 64, 100, 1000])
 def test_who_is_alone_can_hold_what_is_promised_and_newcomers_always_find_room(most: int) -> None:
-    room, total = Room(), whole_of(most)
+    shares, total = FairShares(), total_for(most)
     for newcomer in range(6):
         user, held = f"user {newcomer}", 0
-        while room.has(user, 1, total):
-            room.take(user, 1)
+        while shares.can_take(user, 1, total):
+            shares.take(user, 1)
             held += 1
         if newcomer == 0:
             assert held == most
         elif newcomer == 1:
             assert held >= 1
-    assert room.used <= total
+    assert shares.used <= total
     for newcomer in range(6):
-        room.give_back(f"user {newcomer}", room._held.get(f"user {newcomer}", 0))
-    assert (room.used, dict(room._held)) == (0, {})
+        shares.give_back(f"user {newcomer}", shares._held.get(f"user {newcomer}", 0))
+    assert (shares.used, dict(shares._held)) == (0, {})

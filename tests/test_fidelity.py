@@ -14,8 +14,9 @@ from PIL import Image
 
 from configs.settings import Settings
 from model import store
-from model.engine import Engine, load_engine
+from model.engine import Engine
 from model.images.decode import decode
+from model.loading import load_engine
 from model.store import PreparedModel
 from testing.checkpoints import reference_probabilities, save_resnet18
 from testing.photographs import as_base64, crops, encoded

@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 import httpx
 import pytest
 
-from api.openapi import A_PIXEL
+from api.classify_operations import A_PIXEL
 from api.routes import ROUTES
 from auth.identity import SCOPES
 from testing.servers import Server, running

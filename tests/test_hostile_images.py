@@ -161,13 +161,14 @@ KEEP_QUICK = """
 from dataclasses import replace
 from pathlib import Path
 from configs.settings import load_settings
-from model import choices, source
+from model import choices
 from model.configuration import Choice, Configuration
+from model.prepared import find_prepared
 
 settings = load_settings()
 # In the home of this server, beside no model that other tests serve.
-apart = replace(source.prepared(settings), folder=Path("/proc/self"))
-choices.keep(apart, settings, Choice(Configuration("bf16", "quick", 2, 2, 8), "a test"))
+apart = replace(find_prepared(settings), folder=Path("/proc/self"))
+choices.save(apart, settings, Choice(Configuration("bf16", "quick", 2, 2, 8), "a test"))
 """
 
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from inference.isolation import Isolated, Isolation
+from inference.isolated_decoder import IsolatedDecoder, IsolatedResult
 from model.errors import NotAnImage, TooCostly, TooManyPixels
 from model.images.decode import Decoded, decode
 from model.recipe import Recipe
@@ -38,26 +38,26 @@ ENDLESS_BMP = (
 
 def run(act: Any) -> Any:
     async def acting() -> Any:
-        isolation = Isolation(RECIPE, MAX_PIXELS)
+        decoder = IsolatedDecoder(RECIPE, MAX_PIXELS)
         try:
-            return await act(isolation)
+            return await act(decoder)
         finally:
-            isolation.close()
+            decoder.close()
 
     return asyncio.run(acting())
 
 
-def decoded(data: bytes, cpu_s: float = 5.0, exact: bool = True) -> Isolated:
-    def act(isolation: Isolation) -> Coroutine[Any, Any, Isolated]:
-        return isolation.decode(data, exact, cpu_s)
+def decoded(data: bytes, cpu_s: float = 5.0, exact: bool = True) -> IsolatedResult:
+    def act(decoder: IsolatedDecoder) -> Coroutine[Any, Any, IsolatedResult]:
+        return decoder.decode(data, exact, cpu_s)
 
-    result: Isolated = run(act)
+    result: IsolatedResult = run(act)
     return result
 
 
-def children(isolation: Isolation) -> list[psutil.Process]:
-    assert isolation._process is not None
-    return psutil.Process(isolation._process.pid).children()
+def children(decoder: IsolatedDecoder) -> list[psutil.Process]:
+    assert decoder._process is not None
+    return psutil.Process(decoder._process.pid).children()
 
 
 @pytest.mark.parametrize("exact", [True, False])
@@ -96,18 +96,18 @@ def test_what_takes_too_much_memory_is_refused() -> None:
 
 
 def test_who_goes_away_takes_the_process_along() -> None:
-    async def act(isolation: Isolation) -> None:
-        asked = asyncio.create_task(isolation.decode(ENDLESS_BMP, exact=True, cpu_s=60.0))
-        while not asked.done() and not (isolation._process and children(isolation)):
+    async def act(decoder: IsolatedDecoder) -> None:
+        asked = asyncio.create_task(decoder.decode(ENDLESS_BMP, exact=True, cpu_s=60.0))
+        while not asked.done() and not (decoder._process and children(decoder)):
             await asyncio.sleep(0.05)
         assert not asked.done()
         asked.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asked
         give_up = time.monotonic() + 1
-        while children(isolation) and time.monotonic() < give_up:
+        while children(decoder) and time.monotonic() < give_up:
             await asyncio.sleep(0.05)
-        assert children(isolation) == []
+        assert children(decoder) == []
 
     run(act)
 
@@ -115,8 +115,8 @@ def test_who_goes_away_takes_the_process_along() -> None:
 def test_several_are_decoded_at_a_time_and_one_that_is_ended_harms_no_other() -> None:
     photos = [encoded(photo, "TIFF") for photo in crops(6)]
 
-    async def act(isolation: Isolation) -> list[Isolated]:
-        asked = [isolation.decode(file, True, cpu_s) for file in photos for cpu_s in (5.0, 0.001)]
+    async def act(decoder: IsolatedDecoder) -> list[IsolatedResult]:
+        asked = [decoder.decode(file, True, cpu_s) for file in photos for cpu_s in (5.0, 0.001)]
         return list(await asyncio.gather(*asked))
 
     results = run(act)
@@ -125,12 +125,12 @@ def test_several_are_decoded_at_a_time_and_one_that_is_ended_harms_no_other() ->
 
 
 def test_when_it_dies_another_takes_its_place() -> None:
-    async def act(isolation: Isolation) -> None:
-        first = await isolation.decode(COFFEE.read_bytes(), True, 5.0)
-        assert isolation._process is not None
-        isolation._process.kill()
-        isolation._process.wait()
-        second = await isolation.decode(COFFEE.read_bytes(), True, 5.0)
+    async def act(decoder: IsolatedDecoder) -> None:
+        first = await decoder.decode(COFFEE.read_bytes(), True, 5.0)
+        assert decoder._process is not None
+        decoder._process.kill()
+        decoder._process.wait()
+        second = await decoder.decode(COFFEE.read_bytes(), True, 5.0)
         assert isinstance(first.result, Decoded)
         assert isinstance(second.result, Decoded)
 
@@ -140,15 +140,15 @@ def test_when_it_dies_another_takes_its_place() -> None:
 def test_it_is_given_no_secret_and_ends_with_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLASSIFIER_DATABASE_URL", "postgresql://user:secret@host/database")
 
-    async def act(isolation: Isolation) -> int:
-        isolation.start()
-        assert isolation._process is not None
-        pid = isolation._process.pid
-        await isolation.decode(COFFEE.read_bytes(), True, 5.0)
+    async def act(decoder: IsolatedDecoder) -> int:
+        decoder.start()
+        assert decoder._process is not None
+        pid = decoder._process.pid
+        await decoder.decode(COFFEE.read_bytes(), True, 5.0)
         assert b"secret" not in Path(f"/proc/{pid}/environ").read_bytes()
-        assert isolation._control is not None
-        isolation._control.shutdown(2)
-        isolation._process.wait(5)
+        assert decoder._control is not None
+        decoder._control.shutdown(2)
+        decoder._process.wait(5)
         return pid
 
     pid = run(act)

@@ -81,7 +81,7 @@ def test_a_damaged_file_is_measured_anew(tmp_path: Path, own_store: Path, ready:
 def test_what_was_measured_elsewhere_is_not_taken(
     ready: PreparedModel, home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    choices.keep(ready, settings(), CHOICE)
+    choices.save(ready, settings(), CHOICE)
     assert choices.find(ready, settings()) == CHOICE
     assert choices.find(ready, settings(threads=1)) is None
     assert choices.find(ready, settings(precision="f32")) is None
@@ -101,7 +101,7 @@ def test_what_was_measured_elsewhere_is_not_taken(
 
 
 def test_a_file_for_another_machine_under_this_ones_name_is_not_taken(ready: PreparedModel, home: Path) -> None:
-    path = choices.keep(ready, settings(), CHOICE)
+    path = choices.save(ready, settings(), CHOICE)
     assert path is not None
     kept = json.loads(path.read_text())
     for spoilt in (
@@ -118,7 +118,7 @@ def test_a_file_for_another_machine_under_this_ones_name_is_not_taken(ready: Pre
 
 
 def test_a_size_of_batches_needs_no_other_measuring(ready: PreparedModel, home: Path) -> None:
-    choices.keep(ready, settings(), CHOICE)
+    choices.save(ready, settings(), CHOICE)
     asked = choices.current(ready, settings(max_batch_size=3))
     assert asked.configuration == replace(CHOICE.configuration, batch_size=3)
 
@@ -133,7 +133,7 @@ def test_workers_take_what_the_start_says(ready: PreparedModel, home: Path) -> N
 def test_a_store_that_can_not_be_written_to_costs_nothing_but_the_place(ready: PreparedModel, home: Path) -> None:
     # (A folder of another's would not stop root.)
     sealed = replace(ready, folder=Path("/proc/self"))
-    path = choices.keep(sealed, settings(), CHOICE)
+    path = choices.save(sealed, settings(), CHOICE)
     assert path is not None
     assert path.is_relative_to(home / "tuned")
     assert choices.find(sealed, settings()) == CHOICE
@@ -141,9 +141,9 @@ def test_a_store_that_can_not_be_written_to_costs_nothing_but_the_place(ready: P
 
 def test_what_was_measured_last_counts(ready: PreparedModel, home: Path) -> None:
     """An image brings what was measured where it was built; its container can write only elsewhere."""
-    choices.keep(ready, settings(), CHOICE)
+    choices.save(ready, settings(), CHOICE)
     again = replace(CHOICE, measured_at="2026-12-24T18:00:00+00:00")
-    choices.keep(replace(ready, folder=Path("/proc/self")), settings(), again)
+    choices.save(replace(ready, folder=Path("/proc/self")), settings(), again)
     assert choices.find(ready, settings()) == again
 
 
@@ -174,8 +174,8 @@ def test_with_no_place_at_all_the_workers_still_hear_of_it(
 def test_looking_costs_a_start_next_to_nothing(own_store: Path) -> None:
     program = (
         "import sys, time; from configs.settings import Settings;"
-        "from model import choices; from model.prepare import source;"
-        "settings = Settings(_env_file=None, offline_model='only'); prepared = source.prepared(settings);"
+        "from model import choices; from model.prepared import find_prepared;"
+        "settings = Settings(_env_file=None, offline_model='only'); prepared = find_prepared(settings);"
         "import model.tune.tuning; started = time.perf_counter(); found = choices.find(prepared, settings);"
         "print(found is not None, time.perf_counter() - started, {'torch', 'openvino'} & sys.modules.keys() or 'none')"
     )

@@ -13,8 +13,9 @@ from model.engine import Images, Probabilities
 from model.tune import fidelity
 from model.tune.fidelity import Report
 from model.tune.precision_choice import Sample
+from model.tune.report import summary, table
 from model.tune.trial import SECONDS
-from model.tune.tuning import choose, summary, table
+from model.tune.tuning import choose
 from tests.tuning import EDGE, Answers, Machine, float32, not_a_number, off_by, turned
 
 EXACT_S, QUICK_S = 0.004, 0.001
@@ -33,7 +34,7 @@ def decoding(monkeypatch: pytest.MonkeyPatch) -> dict[str, Machine]:
         pixels[:, 0, 0, 1] = 0 if exact else 1
         return pixels
 
-    monkeypatch.setattr(fidelity, "decoded", decoded)
+    monkeypatch.setattr(fidelity, "decode_files", decoded)
     return named
 
 

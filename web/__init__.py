@@ -1,1 +1,1 @@
-"""HTTP as every part of the service speaks it: problems (RFC 9457), request ids, the access log, CORS, routes."""
+"""HTTP code that every part of the service shares: problems (RFC 9457), request ids, the access log, CORS, routes."""

@@ -1,4 +1,4 @@
-"""One line in the log for each request: what was asked, what was answered, how long it took, and under which id."""
+"""Writes one log line for each request: method, path, status, duration and request id."""
 
 import logging
 import time
@@ -9,15 +9,15 @@ from web import context
 
 logger = logging.getLogger("bentoml.access")
 
-# Asked every few seconds by machines, and of no interest to anyone.
+# Probes and scrapers call these every few seconds, and nobody needs to see that.
 _UNLOGGED = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 
 
-class AccessLine:
-    """The line of one request.
+class AccessLogLine:
+    """The log line of one request. Its duration is measured from when this object is made.
 
     Args:
-        scope: the request's, with its id.
+        scope: the request's ASGI scope, with its context.
     """
 
     def __init__(self, scope: Scope) -> None:
@@ -25,12 +25,16 @@ class AccessLine:
         self._started = time.perf_counter()
 
     def write(self, start: Message) -> None:
-        """Write it, as the answer starts."""
+        """Write the line.
+
+        Args:
+            start: the ASGI message that starts the answer.
+        """
         request = context.of(self._scope)
         name = request.match.name
         if name in _UNLOGGED:
             return
-        took_ms = (time.perf_counter() - self._started) * 1000
-        shown = request.request_id
-        fields = {"method": self._scope["method"], "path": name, "status": start["status"], "ms": round(took_ms, 1)}
-        logger.info("%s %s %s %.1f ms %s", *fields.values(), shown, extra={"fields": {**fields, "request_id": shown}})
+        elapsed_ms = (time.perf_counter() - self._started) * 1000
+        fields = {"method": self._scope["method"], "path": name, "status": start["status"], "ms": round(elapsed_ms, 1)}
+        extra = {"fields": {**fields, "request_id": request.request_id}}
+        logger.info("%s %s %s %.1f ms %s", *fields.values(), request.request_id, extra=extra)

@@ -1,4 +1,4 @@
-"""What is known of a request, kept in its ASGI scope for every part of the service that handles it."""
+"""Keeps what is known of a request in its ASGI scope, for every part of the service that handles the request."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -19,28 +19,28 @@ class Caller(Protocol):
 
     @property
     def user_id(self) -> str:
-        """Whose key it is."""
+        """The id of the user who owns the key."""
 
     @property
     def key_id(self) -> str:
-        """Which key it is."""
+        """The id of the key."""
 
 
 @dataclass(slots=True)
 class RequestContext:
-    """What is known of one request. Each field is set by one middleware, and read by those inside of it.
+    """What is known of one request. One middleware sets each field; the middlewares inside of it read it.
 
     Attributes:
-        path: the path that was asked for, decoded.
-        match: the route that the request asks for.
-        request_id: the id in the answer and in errors: the caller's own where it sent a valid one.
+        path: the requested path, decoded.
+        match: the route that the path and method match.
+        request_id: the id in the answer and in errors: the caller's own id if it sent a valid one.
         usage_id: the id in the usage log, `req_…`: unique, whatever callers send.
-        caller: the key, once it was checked.
+        caller: the API key, once it has been checked.
         has_body: whether bytes of a body have arrived.
-        images: what the request cost its user's limit, in images.
-        pay: counts so many images against the limit of the user, or raises the problem; for routes whose cost only they
-            can count.
-        timing: where the time went.
+        images: the hits that the request cost, one for each image.
+        pay: counts this many hits against the user's limit, or raises the problem. For routes that learn the number of
+            images only from the body.
+        timing: how long the stages of the classification took.
     """
 
     path: str
@@ -55,27 +55,27 @@ class RequestContext:
 
     @property
     def user_id(self) -> str:
-        """The id of the user who calls; for what stands behind authentication."""
-        assert self.caller is not None, "authentication stands before whatever asks for the user"
+        """The id of the calling user; only for code behind authentication."""
+        assert self.caller is not None, "the user is known only behind authentication"
         return self.caller.user_id
 
     def response(self, problem: Problem) -> Response:
-        """The answer that tells a problem."""
+        """Return the response for a problem, with the id of this request."""
         return problem.response(self.request_id)
 
 
-def begin(scope: Scope, context: RequestContext) -> Scope:
-    """The scope with a context in it; called once, by the outermost wrapper."""
+def attach(scope: Scope, context: RequestContext) -> Scope:
+    """Return the scope with this context in it; the outermost wrapper calls it once."""
     return {**scope, "state": {**scope.get("state", {}), _KEY: context}}
 
 
 def of(scope: Scope) -> RequestContext:
-    """The context of a request."""
+    """Return the context of a request."""
     context = scope["state"][_KEY]
     assert isinstance(context, RequestContext)
     return context
 
 
-async def refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a request with a problem."""
+async def send_problem(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer the request with a problem."""
     await of(scope).response(problem)(scope, receive, send)

@@ -1,6 +1,8 @@
-"""What web pages of other origins need to call the API (CORS): browsers ask first, and read only what they are shown.
+"""Lets web pages of other origins call the API (CORS, as the Fetch standard defines it).
 
-A key travels in a header that pages set themselves; there are no cookies that another page could make use of.
+A browser first asks whether a page may send its request (a preflight request). It shows the page only the headers that
+the answer names. Pages send the API key in a header that they set themselves. There are no cookies, so no page can use
+another page's login.
 """
 
 from collections.abc import Iterable
@@ -11,18 +13,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web import context
 
-SHOWN = ("RateLimit", "RateLimit-Policy", "Retry-After", "Server-Timing", "X-Request-ID", "WWW-Authenticate")
-TAKEN = ("Authorization", "Content-Type", "X-Request-ID", "Idempotency-Key", "Accept")
-# As long as the most widespread browser keeps an answer at most.
-KEPT_S = 7200
+EXPOSED_HEADERS = ("RateLimit", "RateLimit-Policy", "Retry-After", "Server-Timing", "X-Request-ID", "WWW-Authenticate")
+ALLOWED_HEADERS = ("Authorization", "Content-Type", "X-Request-ID", "Idempotency-Key", "Accept")
+# The longest time that the most common browser caches the answer to a preflight request.
+MAX_AGE_S = 7200
 
 
 class CrossOrigin:
-    """Has every answer say whether the page that asked may read it; the outermost middleware.
+    """Adds headers to each answer that say whether the calling page may read it. The outermost middleware.
 
     Args:
-        app: what answers.
-        origins: of the pages that may.
+        app: the app that answers.
+        origins: the origins of the pages that may read answers.
     """
 
     def __init__(self, app: ASGIApp, origins: Iterable[str]) -> None:
@@ -34,28 +36,28 @@ class CrossOrigin:
             return await self.app(scope, receive, send)
         origin = Headers(scope=scope).get("origin")
 
-        async def send_shown(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message = {**message, "headers": [*message["headers"]]}
                 headers = MutableHeaders(scope=message)
-                # What is kept for one page must not be shown to another.
+                # A cache must not give the answer for one page to another page.
                 headers.add_vary_header("Origin")
                 if origin in self.origins:
                     headers["Access-Control-Allow-Origin"] = origin
-                    headers["Access-Control-Expose-Headers"] = ", ".join(SHOWN)
+                    headers["Access-Control-Expose-Headers"] = ", ".join(EXPOSED_HEADERS)
             await send(message)
 
-        await self.app(scope, receive, send_shown)
+        await self.app(scope, receive, send_with_headers)
 
 
 class Preflight:
-    """Answers a browser that asks whether a page may send its request: it asks without a key, so before the gate.
+    """Answers preflight requests. They come without an API key, so this middleware is outside of authentication.
 
-    What a page of another origin asks, or of a path that is unknown, goes the way of every other request.
+    A preflight request from another origin, or for an unknown path, is handled like any other request.
 
     Args:
-        app: what answers everything else.
-        origins: of the pages that may call the API.
+        app: the app that answers all other requests.
+        origins: the origins of the pages that may call the API.
     """
 
     def __init__(self, app: ASGIApp, origins: Iterable[str]) -> None:
@@ -65,16 +67,16 @@ class Preflight:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "OPTIONS":
             headers, methods = Headers(scope=scope), context.of(scope).match.methods
-            is_asked = "access-control-request-method" in headers and headers.get("origin") in self.origins
-            if is_asked and methods:
+            is_preflight = "access-control-request-method" in headers
+            if is_preflight and headers.get("origin") in self.origins and methods:
                 return await _permission(methods)(scope, receive, send)
         await self.app(scope, receive, send)
 
 
 def _permission(methods: Iterable[str]) -> Response:
-    told = {
+    headers = {
         "Access-Control-Allow-Methods": ", ".join(methods),
-        "Access-Control-Allow-Headers": ", ".join(TAKEN),
-        "Access-Control-Max-Age": str(KEPT_S),
+        "Access-Control-Allow-Headers": ", ".join(ALLOWED_HEADERS),
+        "Access-Control-Max-Age": str(MAX_AGE_S),
     }
-    return Response(status_code=204, headers=told)
+    return Response(status_code=204, headers=headers)

@@ -1,19 +1,23 @@
-"""The outermost middleware: every request has an id, and every error, whoever made it, leaves as a problem."""
+"""The outermost middleware: gives each request an id, and turns each error, whoever made it, into a problem."""
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web import context, request_id, security_headers
-from web.access_log import AccessLine
-from web.matching import restore
-from web.problem import MEDIA_TYPE, Problem, bug, translated
+from web.access_log import AccessLogLine
+from web.matching import restore_path
+from web.problem import MEDIA_TYPE, Problem, from_library_error, internal_error
 
-# BentoML's own `Server` names the software and its version.
+# Headers that are removed from answers. BentoML's `Server` names the software and its version.
 _REPLACED = (b"x-request-id", b"server")
 
 
 class Envelope:
-    """Catches what is raised below it: BentoML would leave the caller waiting until its own time limit."""
+    """Catches all exceptions of the app: BentoML would let the caller wait until the time limit instead.
+
+    Args:
+        app: the app that answers.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -21,7 +25,7 @@ class Envelope:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             return await self.app(scope, receive, send)
-        scope = restore(scope)
+        scope = restore_path(scope)
         if scope["type"] == "websocket":
             return await self.app(scope, receive, send)
         _assign_ids(scope)
@@ -31,9 +35,9 @@ class Envelope:
         except Exception as error:
             if outgoing.started:
                 raise
-            outgoing.problem = error if isinstance(error, Problem) else bug(error)
+            outgoing.problem = error if isinstance(error, Problem) else internal_error(error)
         if outgoing.problem is not None:
-            await context.refuse(outgoing.problem, scope, receive, outgoing)
+            await context.send_problem(outgoing.problem, scope, receive, outgoing)
 
 
 def _assign_ids(scope: Scope) -> None:
@@ -44,12 +48,17 @@ def _assign_ids(scope: Scope) -> None:
 
 
 class _Outgoing:
-    """Passes an answer on with its id and policies for browsers, and holds back one that is an error but no problem."""
+    """Sends an answer with the request id and the security headers. Holds back an error that is not a problem.
+
+    Attributes:
+        started: whether the answer has started.
+        problem: the problem to send in place of an error that was held back.
+    """
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self._scope = scope
         self._send = send
-        self._line = AccessLine(scope)
+        self._log_line = AccessLogLine(scope)
         self.started = False
         self.problem: Problem | None = None
 
@@ -57,16 +66,16 @@ class _Outgoing:
         if message["type"] == "http.response.start":
             headers = Headers(raw=message["headers"])
             if message["status"] >= 400 and headers.get("content-type") != MEDIA_TYPE:
-                self.problem = translated(message["status"], dict(headers))
+                self.problem = from_library_error(message["status"], dict(headers))
                 return
-            message = {**message, "headers": self._completed(headers.raw)}
+            message = {**message, "headers": self._complete(headers.raw)}
             self.started = True
-            self._line.write(message)
+            self._log_line.write(message)
         if self.started:
             await self._send(message)
 
-    def _completed(self, headers: security_headers.Headers) -> security_headers.Headers:
+    def _complete(self, headers: security_headers.Headers) -> security_headers.Headers:
         own = [(name.lower(), value) for name, value in headers if name.lower() not in _REPLACED]
         own.append((b"x-request-id", context.of(self._scope).request_id.encode()))
-        to_a_key = any(name == b"authorization" for name, _ in self._scope["headers"])
-        return security_headers.added(own, to_a_key, over_tls=self._scope.get("scheme") == "https")
+        has_key = any(name == b"authorization" for name, _ in self._scope["headers"])
+        return security_headers.add_to(own, has_key, over_tls=self._scope.get("scheme") == "https")

@@ -1,8 +1,8 @@
-"""Matches each request with the table of routes, once, before anything else sees it.
+"""Matches each request with the table of routes, once, before any other code sees the request.
 
-BentoML's metrics and access log sit outside every middleware and take the path as it comes. So the outermost wrapper
-shows them the name of the request's route; the envelope, inside of them, gives the request its own path back, and
-everything further in goes by the match.
+BentoML's metrics and access log are outside of all middlewares, and use the path in the scope. So the outermost wrapper
+puts the name of the route there. The envelope, which is inside of them, restores the requested path. All code further
+inside uses the match.
 """
 
 from dataclasses import replace
@@ -13,16 +13,16 @@ from web import context
 from web.context import RequestContext
 from web.routes import Routes
 
-# Of a request's state: it asked to become a WebSocket; the server has taken its handshake for an ordinary request.
+# A key in the request's state. It marks a WebSocket handshake, which the server has passed on as an ordinary request.
 IS_HANDSHAKE = "is_handshake"
 
 
-class Matching:
-    """Wraps the whole application: begins the context of each request with the route that it asks for.
+class RouteMatching:
+    """Wraps the whole application: attaches a context to each request, with the route that it matches.
 
     Args:
-        app: what is wrapped.
-        routes: the table.
+        app: the application.
+        routes: the table of routes.
     """
 
     def __init__(self, app: ASGIApp, routes: Routes) -> None:
@@ -32,16 +32,16 @@ class Matching:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
             path = scope["path"]
-            # A server need not tell what came over the wire; a WebSocket has no method.
+            # ASGI servers may omit `raw_path`, and the scope of a WebSocket has no method.
             is_handshake = IS_HANDSHAKE in scope.get("state", {})
             method = "" if is_handshake else scope.get("method", "")
-            found = self.routes.match(method, scope.get("raw_path") or path.encode())
+            match = self.routes.match(method, scope.get("raw_path") or path.encode())
             if is_handshake:
-                found = replace(found, is_handshake=True)
-            scope = context.begin({**scope, "path": found.name}, RequestContext(path, found))
+                match = replace(match, is_handshake=True)
+            scope = context.attach({**scope, "path": match.name}, RequestContext(path, match))
         await self.app(scope, receive, send)
 
 
-def restore(scope: Scope) -> Scope:
-    """The scope, with the path that was asked for instead of the name of its route."""
+def restore_path(scope: Scope) -> Scope:
+    """Return the scope with the requested path in place of the name of the route."""
     return {**scope, "path": context.of(scope).path}

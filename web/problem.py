@@ -1,4 +1,4 @@
-"""The problem: an answer that is an error, as `application/problem+json`, built in this one place."""
+"""Builds every error answer, as `application/problem+json` (RFC 9457)."""
 
 import json
 import logging
@@ -17,7 +17,7 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_SOON_S = 1
 
 refusals_total = Counter("classifier_refusals", "Answers that were an error, by what kind of error.", ["kind"])
-# The kind where the one who refuses names none.
+# The kind of an error for which the code names none, by status.
 _KINDS = {
     401: "key",
     403: "scope",
@@ -28,7 +28,7 @@ _KINDS = {
     503: "not_ready",
     504: "time",
 }
-# From zero on: Prometheus sees no increase in a count whose first value is one.
+# Start each counter at zero: Prometheus sees no increase in a counter whose first value is one.
 for _kind in (*_KINDS.values(), "wrong_keys", "overload", "runner", "database", "uploads", "image", "request"):
     refusals_total.labels(_kind)
 
@@ -39,9 +39,9 @@ class Problem(Exception):
     Args:
         status: the HTTP status.
         detail: one sentence that says what to do.
-        headers: further headers of the answer.
-        field: the field of the request that is wrong, where it is one.
-        kind: what refusals are counted by in `classifier_refusals_total`; by default it follows from the status.
+        headers: more headers of the answer.
+        field: the wrong field of the request, if one is wrong.
+        kind: the label in the metric `classifier_refusals_total`; by default it follows from the status.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Problem(Exception):
         self.kind = kind or ("image" if field == "image" else _KINDS.get(status, "request"))
 
     def body(self) -> dict[str, str | int]:
-        """What is said of it wherever it is told."""
+        """Return the fields of the problem, without the request id."""
         body: dict[str, str | int] = {
             "type": "about:blank",
             "title": self.status.phrase,
@@ -69,32 +69,32 @@ class Problem(Exception):
         }
         return body if self.field is None else {**body, "field": self.field}
 
-    def response(self, shown_id: str) -> Response:
-        """The answer to the request of that id; it is counted as given."""
+    def response(self, request_id: str) -> Response:
+        """Return the answer to the request with this id, and count it in the metric."""
         refusals_total.labels(self.kind).inc()
-        body = {**self.body(), "request_id": shown_id}
+        body = {**self.body(), "request_id": request_id}
         return Response(json.dumps(body), self.status, self.headers, MEDIA_TYPE)
 
 
 def unavailable(detail: str, retry_after_s: float = RETRY_SOON_S, kind: str | None = None) -> Problem:
-    """503: the service can't answer now, and the same request may pass later."""
+    """Return a 503: the service can't answer now, but may answer the same request later."""
     return Problem(503, detail, {"Retry-After": str(math.ceil(retry_after_s))}, kind=kind)
 
 
-def store_away(detail: str) -> Problem:
-    """503: keys, limits or the ledger are out of reach, so nothing is admitted and nothing is answered."""
+def storage_unavailable(detail: str) -> Problem:
+    """Return a 503: keys, limits or the usage log can't be reached, so no request is admitted or answered."""
     return unavailable(detail, kind="database")
 
 
-def bug(error: Exception) -> Problem:
-    """500, and one line in the log that says where. The error's own text may hold what must not be logged."""
+def internal_error(error: Exception) -> Problem:
+    """Return a 500, and log where the error was raised. The error's text is not logged: it may hold a secret."""
     place = traceback.extract_tb(error.__traceback__)[-1]
-    shown = request_id.current.get()
-    logger.error("unexpected %s in %s, line %s, request %s", type(error).__name__, place.name, place.lineno, shown)
+    current_id = request_id.current.get()
+    logger.error("unexpected %s in %s, line %s, request %s", type(error).__name__, place.name, place.lineno, current_id)
     return Problem(500, "The service failed in a way it should not; report the request id to its operator.")
 
 
-_SAID_BY_LIBRARIES = {
+_DETAILS_FOR_LIBRARY_ERRORS = {
     400: "The request is not one this route understands; /docs shows what it takes.",
     503: "The service is not ready; send the request again shortly.",
     504: "The request took longer than the time limit; send it again, or send a smaller image.",
@@ -102,18 +102,18 @@ _SAID_BY_LIBRARIES = {
 _KEPT_HEADERS = ("Allow", "WWW-Authenticate", "Retry-After")
 
 
-def translated(status: int, headers: dict[str, str]) -> Problem:
-    """The problem that stands for a library's own error answer.
+def from_library_error(status: int, headers: dict[str, str]) -> Problem:
+    """Return the problem that replaces an error answer of a library.
 
     Args:
-        status: its status.
-        headers: its headers, by lower-case name.
+        status: the status of that answer.
+        headers: the headers of that answer, by lower-case name.
     """
     kept = {name: headers[name.lower()] for name in _KEPT_HEADERS if name.lower() in headers}
     if status == 503:
         kept.setdefault("Retry-After", str(RETRY_SOON_S))
-    if status in _SAID_BY_LIBRARIES:
-        detail = _SAID_BY_LIBRARIES[status]
+    if status in _DETAILS_FOR_LIBRARY_ERRORS:
+        detail = _DETAILS_FOR_LIBRARY_ERRORS[status]
     elif status < 500:
         detail = "The request was refused; /docs shows what this route takes."
     else:

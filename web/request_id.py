@@ -1,4 +1,4 @@
-"""The ids of a request: one that the caller may choose, one that the ledger can rely on."""
+"""The two ids of a request: one that the caller may choose, and a unique one for the usage log."""
 
 import re
 import secrets
@@ -7,25 +7,25 @@ from contextvars import ContextVar
 
 from starlette.types import Scope
 
-# The id of the request that is being answered, for what is logged on the way; empty outside of requests.
+# The id of the current request, for log messages; empty outside of requests.
 current: ContextVar[str] = ContextVar("request_id", default="")
 
-_CALLERS_OWN = re.compile(rb"[A-Za-z0-9._:~-]{1,128}")
-# A key (see `auth/api_key.py`), with its prefix or without: an id is logged, and a key must not be.
-_HOLDS_A_KEY = re.compile(rb"imc_[0-9a-z]|[0-9a-z]{12}_[0-9a-z]{38}", re.IGNORECASE)
+_VALID = re.compile(rb"[A-Za-z0-9._:~-]{1,128}")
+# An API key (see `auth/api_key.py`), with or without its prefix: ids are logged, and keys must not be.
+_API_KEY = re.compile(rb"imc_[0-9a-z]|[0-9a-z]{12}_[0-9a-z]{38}", re.IGNORECASE)
 
 
 def chosen_by_caller(scope: Scope) -> str | None:
-    """The id that the caller sent in `X-Request-ID`, where it sent a valid one."""
-    own = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
-    return own.decode() if own and _may_be_shown(own) else None
+    """Return the id in the header `X-Request-ID`; None if there is none, or it is invalid, or holds an API key."""
+    sent = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
+    return sent.decode() if sent and _may_be_logged(sent) else None
 
 
-def _may_be_shown(own: bytes) -> bool:
-    return _CALLERS_OWN.fullmatch(own) is not None and _HOLDS_A_KEY.search(own) is None
+def _may_be_logged(sent: bytes) -> bool:
+    return _VALID.fullmatch(sent) is not None and _API_KEY.search(sent) is None
 
 
 def new() -> str:
-    """A new id, unique."""
-    # Ids that grow with time keep the ledger's index compact: a new row goes to its end.
+    """Return a new, unique id."""
+    # Ids grow with time, so a new row of the usage log goes to the end of its index, which keeps the index small.
     return f"req_{time.time_ns() // 1_000_000:011x}{secrets.token_hex(8)}"

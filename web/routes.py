@@ -1,4 +1,4 @@
-"""Which requests there are: one table of routes, and what is in no row of it reaches no handler."""
+"""The table of routes: finds the route of each request. A request without a route reaches no handler."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -9,31 +9,31 @@ from urllib.parse import unquote
 from web.problem import Problem
 
 UNKNOWN = "/(unknown)"
-# Of a path with parameters: the name of a folder, percent-encoded, and its surroundings. To read more takes time.
+# The longest path that is matched with parameters: a percent-encoded folder name and some more. Longer ones take time.
 MOST_BYTES = 1000
 
 
 class Cost(Enum):
-    """What a request takes from its user's limit."""
+    """How many hits a request costs its user."""
 
     NOTHING = 0
     ONE_IMAGE = 1
     EACH_IMAGE = 2
-    """As many as the body holds, which the route counts when it has read it."""
+    """One hit for each image in the body; the route counts them when it has read the body."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """What can be asked of a path. Unless it says otherwise, it takes any live key, and no stranger.
+    """A path with the methods that it takes together. By default it needs a live API key, with any scopes.
 
     Args:
-        methods: the methods that it takes.
-        path: its path. `{name}` in it stands for one segment, `{name:path}` for several.
-        version: the version of the API that it belongs to, or "service".
-        summary: what the documentation calls it; None for what is not described there.
+        methods: the HTTP methods.
+        path: the path. `{name}` stands for one segment, `{name:path}` for one or more.
+        version: the version of the API that the route belongs to, or "service".
+        summary: the title in the documentation; None if the documentation leaves the route out.
         scope: the scope that a key needs.
-        cost: what it takes from the limit.
-        is_public: whether it is open to all.
+        cost: how many hits a request costs.
+        is_public: whether the route needs no key.
     """
 
     methods: tuple[str, ...]
@@ -46,20 +46,20 @@ class Route:
 
     @property
     def name(self) -> str:
-        """What the route goes by in metrics, logs, the ledger and the documentation."""
+        """The name of the route in metrics, logs, the usage log and the documentation."""
         return self.path.replace(":path}", "}")
 
 
 @dataclass(frozen=True)
 class Match:
-    """What a request was found to ask for.
+    """The result of matching a request with the table.
 
     Args:
-        name: the name of its path.
-        route: its route; None where the path is unknown, or does not take the method.
-        methods: the methods that the path takes; none where it is unknown.
-        is_public: whether the path is open to all.
-        is_handshake: whether a WebSocket was asked for, which no path takes.
+        name: the name of the path.
+        route: the route; None if the path is unknown, or does not take the method.
+        methods: the methods that the path takes; none if it is unknown.
+        is_public: whether the path needs no key.
+        is_handshake: whether the request is a WebSocket handshake, which no path takes.
     """
 
     name: str = UNKNOWN
@@ -68,11 +68,11 @@ class Match:
     is_public: bool = False
     is_handshake: bool = False
 
-    def required(self) -> Route:
-        """The route.
+    def require_route(self) -> Route:
+        """Return the route.
 
         Raises:
-            Problem: 404, 405.
+            Problem: 404, the path is unknown; 405, it does not take the method.
         """
         if self.route is not None:
             return self.route
@@ -88,7 +88,7 @@ _NO_MATCH = Match()
 
 
 class _Path:
-    """The routes of one path, with an answer ready for each method."""
+    """The routes of one path, with the match for each method made in advance."""
 
     def __init__(self, routes: list[Route]) -> None:
         name, is_public = routes[0].name, all(route.is_public for route in routes)
@@ -101,10 +101,13 @@ class _Path:
 
 
 class Routes:
-    """The table.
+    """The table of routes.
 
-    A path is known exactly as it is declared. One that would have to be decoded first is unknown, so that nobody down
-    the line can read it another way; only what stands for a parameter may be percent-encoded.
+    A path is known only exactly as it is declared. A path that would have to be decoded first is unknown, so no code
+    further inside can understand it differently. Only the value of a parameter may be percent-encoded.
+
+    Args:
+        routes: all routes.
     """
 
     def __init__(self, *routes: Route) -> None:
@@ -124,38 +127,43 @@ class Routes:
         return iter(self._routes)
 
     def match(self, method: str, raw_path: bytes) -> Match:
-        """What a request asks for, by its path as it came over the wire."""
+        """Match a request.
+
+        Args:
+            method: the HTTP method; empty for a WebSocket.
+            raw_path: the path as received, still percent-encoded.
+        """
         found = self._exact.get(raw_path) or self._by_pattern(raw_path)
         return _NO_MATCH if found is None else found.match(method)
 
     def _by_pattern(self, raw_path: bytes) -> _Path | None:
         if len(raw_path) > MOST_BYTES:
             return None
-        written = raw_path.decode("latin-1")
-        return next((path for fits, path in self._patterns if fits(written)), None)
+        text = raw_path.decode("latin-1")
+        return next((path for matches, path in self._patterns if matches(text)), None)
 
 
 def _pattern(path: str) -> Callable[[str], bool]:
-    """Tells whether a path, as it came, is that one with something in place of its parameters."""
+    """Return a function that tells whether a raw path is this one with values for its parameters."""
     parts = re.split(r"(\{\w+(?::path)?\})", path)
     several = [parameter.endswith(":path}") for parameter in parts[1::2]]
     parts[::2] = map(re.escape, parts[::2])
     parts[1::2] = ("(.+)" if is_several else "([^/]+)" for is_several in several)
     pattern = re.compile("".join(parts))
 
-    def fits(written: str) -> bool:
-        found = pattern.fullmatch(written)
+    def matches(raw_path: str) -> bool:
+        found = pattern.fullmatch(raw_path)
         if found is None:
             return False
         values = [unquote(value) for value in found.groups()]
         return all(_is_clean(value, is_several) for value, is_several in zip(values, several, strict=True))
 
-    return fits
+    return matches
 
 
 def _is_clean(value: str, is_several: bool) -> bool:
     segments = value.split("/") if is_several else [value]
-    # Control characters, and what else can't be seen, are not printable.
+    # `isprintable` is false for control characters and other invisible ones.
     return value.isprintable() and all(
         segment not in ("", ".", "..") and "/" not in segment and segment == segment.strip() for segment in segments
     )

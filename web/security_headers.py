@@ -1,34 +1,34 @@
-"""What every answer tells a browser: to take it for what it says it is, and to let no other page make use of it."""
+"""The security headers of each answer: browsers must trust its content type, and let no other page embed it."""
 
 _CSP = b"content-security-policy"
 _CACHE = b"cache-control"
-# Answers are data: a browser that shows one as a page may load and run nothing. Pages bring a policy of their own.
-_DATA_ALONE = (_CSP, b"default-src 'none'; frame-ancestors 'none'")
+# Answers are data: a browser that shows one as a page must not load or run anything. Pages have a policy of their own.
+_DATA_ONLY = (_CSP, b"default-src 'none'; frame-ancestors 'none'")
 _ALWAYS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
 ]
-_NOT_KEPT = (_CACHE, b"no-store")
-# Behind a proxy that ends TLS, the proxy says so; see deploy/nginx.
-_TLS_ALONE = (b"strict-transport-security", b"max-age=31536000")
+_NO_STORE = (_CACHE, b"no-store")
+# Only for TLS to this server. A proxy that terminates TLS adds the header itself; see deploy/nginx.
+_TLS_ONLY = (b"strict-transport-security", b"max-age=31536000")
 
 Headers = list[tuple[bytes, bytes]]
-OF_DATA: Headers = [*_ALWAYS, _DATA_ALONE]
+DATA_HEADERS: Headers = [*_ALWAYS, _DATA_ONLY]
 
 
-def added(headers: Headers, to_a_key: bool, over_tls: bool) -> Headers:
-    """The headers of an answer with those of this module; the answer's own policies stay.
+def add_to(headers: Headers, has_key: bool, over_tls: bool) -> Headers:
+    """Add the security headers to those of an answer, and return them. The answer's own policies stay.
 
     Args:
-        headers: the answer's, with names in lower case.
-        to_a_key: whether the request brought a key: nobody but its owner is to see the answer.
+        headers: the headers of the answer, with names in lower case.
+        has_key: whether the request had an API key: then caches must not store the answer.
         over_tls: whether the request came over TLS to this server itself.
     """
     names = {name for name, _ in headers}
-    headers += _ALWAYS if _CSP in names else OF_DATA
-    if to_a_key and _CACHE not in names:
-        headers.append(_NOT_KEPT)
+    headers += _ALWAYS if _CSP in names else DATA_HEADERS
+    if has_key and _CACHE not in names:
+        headers.append(_NO_STORE)
     if over_tls:
-        headers.append(_TLS_ALONE)
+        headers.append(_TLS_ONLY)
     return headers

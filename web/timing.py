@@ -1,4 +1,4 @@
-"""Where the time of a classification went, as `Server-Timing` (W3C) tells it to the caller."""
+"""Measures the stages of a classification, for the header `Server-Timing` (W3C) and for Prometheus."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ _queue, _decode, _infer = (_stages.labels(stage) for stage in ("queue", "decode"
 
 @dataclass(slots=True)
 class Timing:
-    """The parts of one classification, in milliseconds; what was not reached is 0.
+    """The stages of one classification, milliseconds; 0 for a stage that was not reached.
 
     Attributes:
-        queue_ms: spent waiting: for a thread to decode in, for the runner, and on the way there.
-        decode_ms: spent on turning the file into the model's input.
-        infer_ms: spent in the model, for the whole batch that the image was part of.
+        queue_ms: waiting for a thread to decode in and for the runner, and the transfer to the runner.
+        decode_ms: turning the file into the model's input.
+        infer_ms: computing the whole batch that the image was part of.
     """
 
     queue_ms: float = 0.0
@@ -24,11 +24,11 @@ class Timing:
     infer_ms: float = 0.0
 
     def header(self) -> str:
-        """The value of `Server-Timing`."""
+        """Return the value of the header `Server-Timing`."""
         parts = {"queue": self.queue_ms, "decode": self.decode_ms, "infer": self.infer_ms}
         return ", ".join(f"{name};dur={max(0.0, spent):.2f}" for name, spent in parts.items())
 
     def observe(self) -> None:
-        """Count it among all others."""
+        """Record the stages in the histogram `classifier_stage_seconds`."""
         for stage, spent_ms in ((_queue, self.queue_ms), (_decode, self.decode_ms), (_infer, self.infer_ms)):
             stage.observe(max(0.0, spent_ms) / 1000)

@@ -1,1 +1,1 @@
-"""The command line of operators: `python -m auth`."""
+"""The command line of operators, `python -m auth`."""

@@ -1,22 +1,22 @@
-"""Who makes a change, by what the operating system knows: environment variables say whatever one likes."""
+"""Tells who makes a change. It asks the operating system, since anybody can set environment variables."""
 
 import getpass
 import os
 from pathlib import Path
 
 LOGIN = Path("/proc/self/loginuid")
-# What Linux says where nobody has logged in: in a container, or in a service of the machine's own.
+# The value that Linux shows if nobody has logged in: in a container, or in a system service.
 _NOBODY = 2**32 - 1
 
 
 def actor(login: Path = LOGIN) -> str:
-    """The name of the user that this process runs as, and of who logged in where that is another: "ada as root".
+    """Return the name of the user that this process runs as. If another user logged in, name both: "ada as root".
 
     Args:
-        login: where Linux tells the number of the user who logged in, which stays the same under `su` and `sudo`.
+        login: the file in which Linux shows the id of the user who logged in. `su` and `sudo` do not change it.
     """
     if not hasattr(os, "getuid"):
-        return _claimed()
+        return _name_from_environment()
     user_id = os.getuid()
     login_id = _login_id(login)
     if login_id in (None, _NOBODY, user_id):
@@ -25,8 +25,8 @@ def actor(login: Path = LOGIN) -> str:
 
 
 def name(user_id: int) -> str:
-    """The user's name; "uid 10001" where it has none, as in a container."""
-    # Not on every system.
+    """Return the user's name; "uid 10001" if it has none, as in a container."""
+    # Imported here: not all systems have this module.
     import pwd
 
     try:
@@ -42,7 +42,7 @@ def _login_id(login: Path) -> int | None:
         return None
 
 
-def _claimed() -> str:
+def _name_from_environment() -> str:
     try:
         return getpass.getuser()
     except (ImportError, KeyError, OSError):

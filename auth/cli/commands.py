@@ -1,4 +1,4 @@
-"""What each of the operator's commands does. Every change is audited in the transaction that makes it."""
+"""The commands of operators. The transaction that makes a change also writes it to the audit log."""
 
 import time
 from collections.abc import Callable
@@ -30,11 +30,11 @@ BUCKETS_AT_ONCE = 1000
 
 @dataclass(frozen=True)
 class Context:
-    """What the commands work on.
+    """What all commands need.
 
     Attributes:
         database: the database, with this version's tables.
-        default_limits: the limits of a new user for whom none are given.
+        default_limits: the limits of a new user if the command names none.
     """
 
     database: Database
@@ -43,7 +43,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command prints: a JSON document, or a text that says the same."""
+    """What a command prints: a JSON document, or a text with the same content."""
 
     document: dict[str, Any]
     text: str
@@ -57,49 +57,57 @@ def create(
     scope: list[str] | None,
     expires_in: int | None,
 ) -> Answer:
-    """Create a key, and its user where there is none."""
+    """Create a key, and its user if there is none.
+
+    Args:
+        context: what all commands need.
+        email: the user's address.
+        limit: the limits of the user; None to keep those it has, or for the default ones of a new user.
+        scope: the scopes of the key; None for the default scopes.
+        expires_in: seconds until the key expires; None for a key that does not.
+    """
     key, new = _new_key(
         context, email, tuple(limit) if limit else None, frozenset(scope) if scope else DEFAULT_SCOPES, expires_in
     )
     record = _change(context.database, "create", lambda connection: keys.issue(connection, new), reports.given)
-    return _revealed(key, record)
+    return _reveal(key, record)
 
 
 def init(context: Context) -> Answer:
-    """Create a first user with a key where there is no user yet."""
+    """Create a first user with a key if there is no user yet."""
     key, new = _new_key(context, FIRST_USER, FIRST_LIMIT, DEFAULT_SCOPES, None)
     record = _change(context.database, "create", lambda connection: keys.issue_first(connection, new), reports.given)
     if record is None:
         return Answer({}, "The database is ready; its users and keys are kept.")
-    return _revealed(key, record)
+    return _reveal(key, record)
 
 
-def migrated(_context: Context) -> Answer:
-    """Nothing more than what precedes every command."""
+def report_migrated(_context: Context) -> Answer:
+    """Do nothing: `main` migrates the database before each command."""
     return Answer({"migrated": True}, "The database has this version's tables.")
 
 
 def backup(context: Context, *, file: Path) -> Answer:
-    """Copy the database to a new file."""
+    """Copy an SQLite database to a new file."""
     size = write_backup(context.database.url, file)
     return Answer({"file": str(file), "bytes": size}, f"{file} holds the whole database, {size:,} bytes.")
 
 
 def list_keys(context: Context) -> Answer:
-    """Every key."""
+    """List all keys."""
     now_us = unix_us()
     described = [reports.describe(record, now_us) for record in context.database.ask(keys.every)]
     return Answer({"keys": described}, reports.table(described))
 
 
 def show(context: Context, *, key_id: str) -> Answer:
-    """One key."""
+    """Show one key."""
     described = reports.describe(context.database.ask(lambda connection: keys.require(connection, key_id)), unix_us())
     return Answer(described, reports.lines(described))
 
 
 def rotate(context: Context, *, key_id: str, grace: int) -> Answer:
-    """Replace a key by a new one of its scopes and expiry; the old one works for the grace, seconds."""
+    """Replace a key by a new one with the same scopes and expiry. The old key works for `grace` more seconds."""
     old = context.database.ask(lambda connection: keys.require(connection, key_id))
     key, new = _new_key(context, old.email, None, old.scopes, None, old.expires_us)
 
@@ -111,20 +119,20 @@ def rotate(context: Context, *, key_id: str, grace: int) -> Answer:
         context.database, "rotate", replace, lambda made: {"replaces": key_id, "grace_s": grace, **reports.given(made)}
     )
     time.sleep(KEY_MEMORY_S)
-    return _revealed(key, record)
+    return _reveal(key, record)
 
 
 def revoke(context: Context, *, key_id: str) -> Answer:
     """Revoke a key."""
     record = _change(context.database, "revoke", lambda connection: keys.revoke(connection, key_id, unix_us()))
-    # Workers remember a key for this long: when the command returns, none of them takes it any more.
+    # Workers cache a key for this long. When the command returns, no worker accepts the key any more.
     time.sleep(KEY_MEMORY_S)
     text = f"The key {record.key_id} of {record.email} is revoked, and refused everywhere."
     return Answer(reports.describe(record, unix_us()), text)
 
 
 def set_limit(context: Context, *, user_id: str, limit: list[Limit]) -> Answer:
-    """Give a user other limits."""
+    """Replace the limits of a user."""
 
     def change(connection: Any) -> KeyRecord:
         before, after = keys.set_limits(connection, user_id, tuple(limit))
@@ -138,7 +146,7 @@ def set_limit(context: Context, *, user_id: str, limit: list[Limit]) -> Answer:
 
 
 def usage(context: Context, *, user_id: str, since: int | None, until: int | None, bucket: str) -> Answer:
-    """What a user has used; `since` and `until` in Unix seconds."""
+    """Show the usage of a user. `since` and `until` are in Unix seconds."""
     [owner, *_] = context.database.ask(lambda connection: keys.of_user(connection, user_id))
     tally = context.database.ask(lambda connection: rollup.totals(connection, user_id))
     width_s = WIDTHS_S[bucket]
@@ -155,13 +163,16 @@ def usage(context: Context, *, user_id: str, since: int | None, until: int | Non
 
 
 def audit(context: Context) -> Answer:
-    """Every change."""
+    """List all changes."""
     entries = [reports.audit_entry(entry) for entry in context.database.ask(audit_log.every)]
     return Answer({"entries": entries}, "\n".join(reports.audit_line(entry) for entry in entries) or "No changes yet.")
 
 
 def prune(context: Context, *, older_than: int) -> Answer:
-    """Delete rows of the usage log that are older, seconds; some at a time, so that requests go on meanwhile."""
+    """Delete the usage rows that are older than `older_than` seconds.
+
+    Each transaction deletes only some rows, so that the service can write in between.
+    """
     before_us = unix_us() - older_than * MICROSECONDS
     deleted = 0
     while some := context.database.change(lambda connection: usage_log.prune(connection, before_us)):
@@ -198,15 +209,22 @@ def _change(
     make: Callable[[Any], KeyRecord | None],
     detail: Callable[[KeyRecord], dict[str, Any]] = lambda _record: {},
 ) -> Any:
-    """Change a key and audit it in one transaction; nothing is audited where nothing was changed."""
+    """Change a key, and write the change to the audit log in the same transaction.
 
-    def audited(connection: Any) -> KeyRecord | None:
+    Args:
+        database: where the key is.
+        action: the name of the change in the audit log.
+        make: makes the change and returns the changed key; None if there was nothing to change, which is not audited.
+        detail: returns what the audit log keeps of the change, besides the address of the user.
+    """
+
+    def change_and_audit(connection: Any) -> KeyRecord | None:
         record = make(connection)
         if record is not None:
             _audit(connection, action, record, record.key_id, detail(record))
         return record
 
-    return database.change(audited)
+    return database.change(change_and_audit)
 
 
 def _audit(connection: Any, action: str, record: KeyRecord, key_id: str | None, detail: dict[str, Any]) -> None:
@@ -214,6 +232,6 @@ def _audit(connection: Any, action: str, record: KeyRecord, key_id: str | None, 
     audit_log.record(connection, Entry(unix_us(), actor(), action, record.user_id, key_id, about))
 
 
-def _revealed(key: ApiKey, record: KeyRecord) -> Answer:
+def _reveal(key: ApiKey, record: KeyRecord) -> Answer:
     document = reports.created(key.reveal(), record)
     return Answer(document, reports.shown_once(document))

@@ -1,7 +1,7 @@
-"""The operator's command line for keys and users: what is typed, and what is printed.
+"""Parses the arguments of `python -m auth`, runs the command, and prints its answer.
 
-With `--json` a command prints one JSON document on standard output, and nothing else there. Exit status: 0 done,
-1 refused (the reason on standard error), 2 bad arguments.
+With `--json` a command prints one JSON document to standard output, and nothing else. Exit status: 0 for success, 1 if
+the command failed (the reason is on standard error), 2 for wrong arguments.
 """
 
 import argparse
@@ -29,7 +29,17 @@ LONGEST_S = 36500 * UNITS["day"]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; its exit status."""
+    """Run one command.
+
+    Args:
+        arguments: the command line arguments; None for those of the process.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        SystemExit: status 2, the arguments are wrong.
+    """
     parsed = vars(_parser().parse_args(arguments))
     command, as_json = parsed.pop("command"), parsed.pop("json")
     try:
@@ -41,14 +51,10 @@ def main(arguments: list[str] | None = None) -> int:
         finally:
             database.close()
     except (StorageError, SettingsError) as error:
-        return _refuse(str(error))
+        print(f"ERROR: {error}", file=sys.stderr)
+        return 1
     print(json.dumps(answer.document) if as_json else answer.text)
     return 0
-
-
-def _refuse(why: str) -> int:
-    print(f"ERROR: {why}", file=sys.stderr)
-    return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,9 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m auth", description="Keys and users of the API.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name: str, does: Callable[..., Answer], about: str) -> argparse.ArgumentParser:
-        command = subparsers.add_parser(name, help=about, description=about, parents=[shared])
-        command.set_defaults(command=does)
+    def add(name: str, run: Callable[..., Answer], description: str) -> argparse.ArgumentParser:
+        command = subparsers.add_parser(name, help=description, description=description, parents=[shared])
+        command.set_defaults(command=run)
         return command
 
     limit: dict[str, Any] = {"type": _checked(Limit.parse), "metavar": "N/PERIOD"}
@@ -67,38 +73,38 @@ def _parser() -> argparse.ArgumentParser:
     key_id: dict[str, Any] = {"type": _key_id, "metavar": "KEY_ID", "help": "the key's id, as 'list' shows it"}
     user_id: dict[str, Any] = {"metavar": "USER_ID", "help": "the user's id, as 'list' shows it"}
 
-    create = add("create", commands.create, "Create a key, and its user where there is none; the key is printed once.")
+    create = add("create", commands.create, "Create a key, and its user if there is none; the key is printed once.")
     create.add_argument("--email", required=True, type=_email, metavar="E", help="the user's address")
     create.add_argument("--limit", action="append", help="such as 60/minute or 60/90s; may be given again", **limit)
     create.add_argument("--scope", action="append", choices=SCOPES, help="default: classify and usage")
     create.add_argument("--expires-in", help="such as 30d, 12h, 15m or 90s; default: never", **time)
-    add("list", commands.list_keys, "List every key, without its secret.")
+    add("list", commands.list_keys, "List all keys, without their secrets.")
     add("show", commands.show, "Show one key, without its secret.").add_argument("key_id", **key_id)
-    rotate = add("rotate", commands.rotate, "Replace a key by a new one of the same scopes; it is printed once.")
+    rotate = add("rotate", commands.rotate, "Replace a key by a new one with the same scopes; it is printed once.")
     rotate.add_argument("key_id", **key_id)
     rotate.add_argument("--grace", default=0, help="how long the old key still works; default: not at all", **time)
-    revoke = add("revoke", commands.revoke, "Revoke a key; it is refused everywhere when the command returns.")
+    revoke = add("revoke", commands.revoke, "Revoke a key; when the command returns, no worker accepts it.")
     revoke.add_argument("key_id", **key_id)
-    set_limit = add("set-limit", commands.set_limit, "Give a user other limits, instead of the ones it has.")
+    set_limit = add("set-limit", commands.set_limit, "Replace the limits of a user.")
     set_limit.add_argument("user_id", **user_id)
     set_limit.add_argument("limit", nargs="+", help="such as 60/minute or 60/90s", **limit)
-    usage = add("usage", commands.usage, "What a user has used, all together and in buckets of time.")
+    usage = add("usage", commands.usage, "Show what a user has used, in total and in buckets of time.")
     usage.add_argument("user_id", **user_id)
     usage.add_argument("--from", dest="since", type=_moment, metavar="WHEN", help="ISO 8601, such as 2026-11-01")
     usage.add_argument("--to", dest="until", type=_moment, metavar="WHEN", help="ISO 8601; default: now")
     usage.add_argument("--bucket", choices=tuple(WIDTHS_S), default="day", help="default: day")
-    add("audit", commands.audit, "List every change of users and keys: when, by whom, and what.")
-    prune = add("prune", commands.prune, "Delete old rows of the usage log; what was added up of them stays.")
+    add("audit", commands.audit, "List all changes of users and keys: when, by whom, and what.")
+    prune = add("prune", commands.prune, "Delete old rows of the usage log; the totals still include them.")
     prune.add_argument("--older-than", required=True, help="such as 400d", **time)
-    backup = add("backup", commands.backup, "Copy an SQLite database, while it serves, to a new file.")
-    backup.add_argument("file", type=Path, metavar="FILE", help="where to; it must not be there yet")
-    add("migrate", commands.migrated, "Bring the database to this version's tables, once for all replicas.")
-    add("init", commands.init, "Create the tables, and a first user with a key where there is no user yet.")
+    backup = add("backup", commands.backup, "Copy an SQLite database to a new file, also while the service runs.")
+    backup.add_argument("file", type=Path, metavar="FILE", help="the new file; it must not exist yet")
+    add("migrate", commands.report_migrated, "Migrate the database to this version's tables, once for all replicas.")
+    add("init", commands.init, "Create the tables, and a first user with a key if there is no user yet.")
     return parser
 
 
 def _checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Have argparse print what the parser says of a wrong value."""
+    """Return a parser whose errors argparse prints: it hides the text of a `ValueError`."""
 
     def parsed(text: str) -> Any:
         try:
@@ -110,7 +116,7 @@ def _checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 def _key_id(text: str) -> str:
-    """The id; of a whole key, its id alone, so that no secret is told back in an error."""
+    """Return the key id. If the operator gives a whole key, return only its id, so that no error repeats the secret."""
     if not text.startswith(PREFIX):
         return text
     key = ApiKey.parse(text)
@@ -136,7 +142,7 @@ def _seconds(text: str) -> int:
 
 
 def _moment(text: str) -> int:
-    """Unix seconds."""
+    """Return a time in ISO 8601 as Unix seconds; UTC if it names no zone."""
     try:
         moment = datetime.fromisoformat(text)
         return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())

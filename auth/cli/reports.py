@@ -1,4 +1,4 @@
-"""What the operator's commands print: keys, usage and the audit log, as JSON can hold them and as people read them."""
+"""Formats keys, usage and the audit log for the output of commands: as JSON documents, and as text for people."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +12,7 @@ Document = dict[str, Any]
 
 
 def created(key: str, record: KeyRecord) -> Document:
-    """A key that was just made, with its secret: the only time that it is shown."""
+    """Return a new key with its secret. This is the only time that the secret is shown."""
     return {
         "user_id": record.user_id,
         "key_id": record.key_id,
@@ -24,7 +24,7 @@ def created(key: str, record: KeyRecord) -> Document:
 
 
 def shown_once(document: Document) -> str:
-    """`created`, for people."""
+    """Return the document of `created` as text."""
     return "\n".join(
         [
             f"API key    {document['key']}",
@@ -39,7 +39,7 @@ def shown_once(document: Document) -> str:
 
 
 def describe(record: KeyRecord, now_us: int) -> Document:
-    """A key without its secret."""
+    """Return a key without its secret."""
     return {
         "key_id": record.key_id,
         "user_id": record.user_id,
@@ -54,12 +54,12 @@ def describe(record: KeyRecord, now_us: int) -> Document:
 
 
 def lines(document: Document) -> str:
-    """A document, one line for each of its fields."""
+    """Return a document as text, one line for each field."""
     return "\n".join(f"{name.replace('_', ' '):<10} {_text(value)}" for name, value in document.items())
 
 
 def table(keys: list[Document]) -> str:
-    """Keys, one line each."""
+    """Return keys as text, one line for each."""
     names = ("key_id", "email", "user_id", "state", "limits", "scopes", "expires_at")
     rows = [[name.replace("_", " ").upper() for name in names]]
     rows += [[_text(key[name]) for name in names] for key in keys]
@@ -70,7 +70,7 @@ def table(keys: list[Document]) -> str:
 
 
 def usage(owner: KeyRecord, tally: Tally, bucket: str, found: list[tuple[int, Tally]]) -> Document:
-    """What a user has used: its admitted classifications since ever, and every request in buckets of time."""
+    """Return the usage of a user: all its admitted classifications, and all its requests in buckets of time."""
     return {
         "user_id": owner.user_id,
         "email": owner.email,
@@ -90,7 +90,7 @@ def usage(owner: KeyRecord, tally: Tally, bucket: str, found: list[tuple[int, Ta
 
 
 def usage_text(document: Document) -> str:
-    """`usage`, for people."""
+    """Return the document of `usage` as text."""
     total = document["total"]
     head = f"{document['email']}: {total['requests']} classifications of {total['images']} images admitted in all."
     rows = [f"{row['start']}  {row['requests']:>8} requests  {row['images']:>8} images" for row in document["data"]]
@@ -98,7 +98,7 @@ def usage_text(document: Document) -> str:
 
 
 def given(record: KeyRecord) -> Document:
-    """What a key was given, as the audit log keeps it."""
+    """Return the scopes, limits and expiry of a key, as the audit log keeps them."""
     return {
         "scopes": ",".join(sorted(record.scopes)),
         "limits": write_limits(record.limits),
@@ -107,7 +107,7 @@ def given(record: KeyRecord) -> Document:
 
 
 def audit_entry(entry: Entry) -> Document:
-    """A change of users or keys."""
+    """Return a change of users or keys."""
     return {
         "at": _iso(entry.at_us),
         "actor": entry.actor,
@@ -119,7 +119,7 @@ def audit_entry(entry: Entry) -> Document:
 
 
 def audit_line(entry: Document) -> str:
-    """`audit_entry`, for people."""
+    """Return the document of `audit_entry` as one line of text."""
     detail = ", ".join(f"{name} {'none' if value is None else value}" for name, value in entry["detail"].items())
     about = " ".join(filter(None, (entry["user_id"], entry["key_id"])))
     return f"{entry['at']}  {entry['actor']}  {entry['action']}  {about}  {detail}"

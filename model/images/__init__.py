@@ -1,1 +1,1 @@
-"""From an image file of any format to the input of the model."""
+"""Decodes an image file of any supported format, and resizes it to the input of the model."""

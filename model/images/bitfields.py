@@ -1,6 +1,6 @@
-"""Decodes a BMP file whose pixels are bit fields of a layout that Pillow does not know.
+"""Decodes a BMP file whose pixels are bit fields in a layout that Pillow can't read.
 
-Microsoft's BITMAPV4HEADER: each pixel is a number of 16, 24 or 32 bits, of which a mask names those of each colour.
+Source: Microsoft's BITMAPV4HEADER. Each pixel is a number of 16, 24 or 32 bits; a mask selects the bits of each colour.
 """
 
 import numpy as np
@@ -11,8 +11,8 @@ from model.errors import NotAnImage
 from model.images.formats.bmp import Fields, fields_of
 from model.images.formats.header import Header
 
-# As Pillow's BmpImagePlugin has them.
-_KNOWN_TO_PILLOW = {
+# The masks of red, green, blue (and alpha) that Pillow's BmpImagePlugin reads, by bits of a pixel.
+_PILLOW_MASKS = {
     16: ((0xF800, 0x7E0, 0x1F), (0x7C00, 0x3E0, 0x1F)),
     24: ((0xFF0000, 0xFF00, 0xFF),),
     32: ((0xFF0000, 0xFF00, 0xFF, 0), (0xFF0000, 0xFF00, 0xFF, 0xFF000000)),
@@ -20,10 +20,10 @@ _KNOWN_TO_PILLOW = {
 
 
 def decode(header: Header) -> Image.Image | None:
-    """Decode the file; None where Pillow can do it.
+    """Decode the file to an RGB or RGBA image; None where Pillow can decode it.
 
     Raises:
-        NotAnImage: it is cut off, or a mask is empty.
+        NotAnImage: the file is cut off, or a mask is empty.
     """
     fields = fields_of(header.file)
     if fields is None or _is_known(fields):
@@ -38,13 +38,13 @@ def decode(header: Header) -> Image.Image | None:
         numbers |= rows[:, place :: fields.bits // 8].astype(np.uint32) << np.uint32(8 * place)
     masks = fields.masks if fields.masks[3] else fields.masks[:3]
     bands = [_band(numbers, mask) for mask in masks]
-    made = np.stack(bands, -1)
-    return Image.fromarray(made if fields.is_top_down else made[::-1].copy())
+    pixels = np.stack(bands, -1)
+    return Image.fromarray(pixels if fields.is_top_down else pixels[::-1].copy())
 
 
 def _is_known(fields: Fields) -> bool:
-    known = _KNOWN_TO_PILLOW[fields.bits]
-    # (Of 16 and 24 bits Pillow passes over the alpha.)
+    known = _PILLOW_MASKS[fields.bits]
+    # Pillow ignores the alpha mask of 16 and 24 bits, so that such a file is decoded here.
     return fields.masks in known or (not fields.masks[3] and fields.masks[:3] in known)
 
 

@@ -1,4 +1,4 @@
-"""From whatever colours an image file has to grey or RGB of 8 bits; what is transparent is laid on white."""
+"""Converts the colours of any image to grey or RGB with 8 bits; transparent pixels become white."""
 
 from collections.abc import Callable, Iterator
 
@@ -6,12 +6,12 @@ import numpy as np
 from PIL import Image, ImageChops
 
 from model.errors import NotAnImage
-from model.images.samples import SIGNED, UNSIGNED, Samples
+from model.images.formats.samples import SIGNED, UNSIGNED, Samples
 
-# Where more than one step is needed, so many pixels are taken at a time: copies of an image are as large as itself.
+# Conversions of several steps work on bands of this many pixels, since each step copies its input.
 BAND_PIXELS = 250_000
-# Modes whose colours are already multiplied by their alpha, and what they make on white.
-_MULTIPLIED = {"La": "L", "RGBa": "RGB"}
+# Modes with premultiplied alpha, and the mode of the result.
+_PREMULTIPLIED = {"La": "L", "RGBa": "RGB"}
 
 
 def without_alpha(image: Image.Image, samples: Samples) -> Image.Image:
@@ -19,26 +19,26 @@ def without_alpha(image: Image.Image, samples: Samples) -> Image.Image:
 
     Args:
         image: in any of Pillow's modes.
-        samples: what its samples are, where they are not of 8 bits.
+        samples: describes the samples of a grey image with more than 8 bits, or signed ones.
 
     Raises:
-        NotAnImage: its colours are of a kind that can't be read.
+        NotAnImage: Pillow can't convert its mode.
     """
     if image.mode == "RGBA":
-        return _laid_on_white(image)
+        return _rgb_on_white(image)
     if image.mode == "LA":
-        return in_bands(image, "L", _grey_laid_on_white)
-    if image.mode in _MULTIPLIED:
-        return in_bands(image, _MULTIPLIED[image.mode], _multiplied_laid_on_white)
+        return convert_in_bands(image, "L", _grey_on_white)
+    if image.mode in _PREMULTIPLIED:
+        return convert_in_bands(image, _PREMULTIPLIED[image.mode], _premultiplied_on_white)
     if image.mode.startswith("I;16") or image.mode in ("I", "F") or samples.kind == SIGNED:
-        return in_bands(image, "L", lambda band: _eight_bits(band, samples, image.info.get("transparency")))
+        return convert_in_bands(image, "L", lambda band: _eight_bits(band, samples, image.info.get("transparency")))
     if image.has_transparency_data:
-        return in_bands(image, "RGB", lambda band: _laid_on_white(_as("RGBA", band)))
-    return image if image.mode == "L" else _as("L" if image.mode == "1" else "RGB", image)
+        return convert_in_bands(image, "RGB", lambda band: _rgb_on_white(_convert("RGBA", band)))
+    return image if image.mode == "L" else _convert("L" if image.mode == "1" else "RGB", image)
 
 
-def in_bands(image: Image.Image, mode: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """Convert an image to another mode, some rows at a time."""
+def convert_in_bands(image: Image.Image, mode: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Convert an image to another mode, one band of rows at a time."""
     if image.width * image.height <= BAND_PIXELS:
         return convert(image)
     whole = Image.new(mode, image.size)
@@ -48,32 +48,32 @@ def in_bands(image: Image.Image, mode: str, convert: Callable[[Image.Image], Ima
 
 
 def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
-    """Parts of the image that are as wide as itself, from the top to the bottom, each with its place."""
+    """Yield bands of full width from top to bottom, each after the number of its first row."""
     rows = max(1, BAND_PIXELS // image.width)
     for top in range(0, image.height, rows):
         yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
-def _laid_on_white(rgba: Image.Image) -> Image.Image:
+def _rgb_on_white(rgba: Image.Image) -> Image.Image:
     white = Image.new("RGB", rgba.size, "white")
     white.paste(rgba, mask=rgba)
     return white
 
 
-def _grey_laid_on_white(image: Image.Image) -> Image.Image:
+def _grey_on_white(image: Image.Image) -> Image.Image:
     grey, alpha = image.split()
     white = Image.new("L", image.size, 255)
     white.paste(grey, mask=alpha)
     return white
 
 
-def _multiplied_laid_on_white(image: Image.Image) -> Image.Image:
+def _premultiplied_on_white(image: Image.Image) -> Image.Image:
     *colours, alpha = image.split()
     white = ImageChops.invert(alpha)
-    return Image.merge(_MULTIPLIED[image.mode], [ImageChops.add(colour, white) for colour in colours])
+    return Image.merge(_PREMULTIPLIED[image.mode], [ImageChops.add(colour, white) for colour in colours])
 
 
-def _as(mode: str, image: Image.Image) -> Image.Image:
+def _convert(mode: str, image: Image.Image) -> Image.Image:
     if image.mode == mode:
         return image
     try:
@@ -85,13 +85,13 @@ def _as(mode: str, image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image, samples: Samples, transparent: object) -> Image.Image:
-    """A grey image of wide or signed samples as one of bytes; samples of the transparent value become white."""
+    """Convert a grey image of wide or signed samples to 8 bits; samples of the transparent value become white."""
     values = np.asarray(image)
     if samples.kind == UNSIGNED and values.dtype == np.int32:
         values = values.view(np.uint32)
     elif samples.kind == SIGNED and values.dtype == np.uint8:
         values = values.view(np.int8)
-    made = samples.in_eight_bits(values)
+    grey = samples.in_eight_bits(values)
     if isinstance(transparent, int):
-        made[values == transparent] = 255
-    return Image.fromarray(made)
+        grey[values == transparent] = 255
+    return Image.fromarray(grey)

@@ -1,4 +1,4 @@
-"""From the bytes of an image file to the model's input, before the batch, so that one bad image spoils no other."""
+"""Decodes an image file to the model's input. It runs before batching, so that a bad image fails alone."""
 
 import io
 import warnings
@@ -15,21 +15,21 @@ from model.images.colours import without_alpha
 from model.images.formats import png, read_header, tiff
 from model.images.formats.header import Header
 from model.images.formats.orientation import UPRIGHT
-from model.images.resize import fit, fit_quickly, resized
-from model.images.samples import Samples
+from model.images.formats.samples import Samples
+from model.images.resize import fit, fit_quickly, resized_size
 from model.recipe import Recipe
 
-# How many times the size that is needed a JPEG is decoded at, at least, where it need not be exact.
+# With the quick resize, a JPEG is decoded at no less than this many times the size that is needed.
 QUICK_SCALE = 3
-# An image of more work than this (see `Header`) is not decoded exactly: a progressive JPEG of 22 million pixels, or one
-# with alpha of 44 million. It would take more time and memory than one request may cost.
+# An image of more work than this (see `Header.work`) is decoded as with `exact=False`, such as a progressive JPEG of 22
+# million pixels, or an image with alpha of 44 million. Decoded exactly, it would take too much time and memory.
 MOST_EXACT_WORK = 75_000_000
 
-# What Pillow thinks of a file's finer points is nothing that an operator could mend.
+# Pillow's warnings are about details of a caller's file, which an operator can't fix.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _ORIENTATION = 0x0112
-_UPRIGHT = {
+_TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -42,11 +42,11 @@ _UPRIGHT = {
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """An image as the model takes it, and what its file said of it.
+    """An image as the model takes it, and properties of its file.
 
     Attributes:
-        pixels: uint8, height x width x 3 of the recipe, red, green, blue.
-        width, height: of the image as it is seen, in pixels, its EXIF orientation applied.
+        pixels: uint8, height x width x 3 of the recipe, in the order red, green, blue.
+        width, height: size of the whole image in pixels, after its EXIF orientation was applied.
         format: JPEG, PNG, WEBP, GIF, BMP or TIFF.
     """
 
@@ -57,67 +57,68 @@ class Decoded:
 
 
 def decode(data: bytes, recipe: Recipe, max_pixels: int, exact: bool = True) -> Decoded:
-    """Read an image file, the first of its images, and bring it to the size that the model takes.
+    """Decode the first image of a file, and resize it to the size that the model takes.
 
     Args:
         data: the file.
-        recipe: how the model takes images.
-        max_pixels: the most that an image may have.
-        exact: to the pixel as the checkpoint's own processor does. Else it is resized by `fit_quickly`, and a JPEG of
-            several times the size is decoded at a half, quarter or eighth of it (the decoder's own scaling), at least
-            three times what is needed, before that: several times as fast, and rarely more than 1 in 255 off.
+        recipe: how an image becomes the model's input.
+        max_pixels: the largest number of pixels that an image may have.
+        exact: True: the pixels equal those of the checkpoint's own processor. False: the image is resized by
+            `fit_quickly`; before that, the decoder scales a large JPEG to a half, quarter or eighth, but not below
+            three times the needed size. This is several times as fast, and rarely more than 1 in 255 different.
 
     Raises:
-        NotAnImage: the bytes are no image of a known format, or a damaged or truncated one.
+        NotAnImage: the bytes are not an image of a known format, or the image is damaged or cut off.
         TooManyPixels: the image has more than `max_pixels`; it was not decoded.
+        TooCostly: the coding of its pixels would take too much work.
     """
-    # (However many chunks it has: who calls this may take longer than the event loop's neighbours may.)
-    return decode_file(read_header(data, max_pixels, most_chunks=len(data)), recipe, max_pixels, exact)
+    # PNG files with any number of chunks: this function does not run on the event loop, which must not wait.
+    return decode_file(read_header(data, max_pixels, most_png_chunks=len(data)), recipe, max_pixels, exact)
 
 
 def decode_file(header: Header, recipe: Recipe, max_pixels: int, exact: bool = True) -> Decoded:
-    """As `decode`, where the headers have been read."""
-    # Pillow's own limit, for what it makes before its caller can look at a size; it raises at twice the value.
+    """Decode like `decode`, a file whose headers have been read."""
+    # Pillow's own limit, for images that it makes before the size is known here; it raises at twice this value.
     Image.MAX_IMAGE_PIXELS = max_pixels
     try:
         is_exact = exact and header.work <= MOST_EXACT_WORK
-        image, size = _opened(header, recipe, max_pixels, is_exact)
+        image, size = _decode(header, recipe, max_pixels, is_exact)
         width, height = size
         return Decoded((fit if is_exact else fit_quickly)(image, recipe), width, height, header.format)
     except (ImageError, MemoryError):
         raise
     except UnidentifiedImageError:
-        raise _unidentified(header) from None
+        raise _unreadable(header) from None
     except Image.DecompressionBombError:
         raise TooManyPixels(f"The image has too many pixels; send one of at most {max_pixels}.") from None
     except Exception:
-        # Pillow's decoders raise errors of many kinds over damaged data, OSError, SyntaxError and struct.error among
-        # them; all mean the same to the caller.
+        # Pillow's decoders raise many types of errors over damaged data, such as OSError, SyntaxError and struct.error.
+        # All mean the same to the caller.
         raise NotAnImage("The image is damaged or cut off; send the whole file.") from None
 
 
-def _opened(header: Header, recipe: Recipe, max_pixels: int, exact: bool) -> tuple[Image.Image, tuple[int, int]]:
-    """The image as it is to be seen, grey or RGB, and its size before it was scaled by its decoder.
+def _decode(header: Header, recipe: Recipe, max_pixels: int, exact: bool) -> tuple[Image.Image, tuple[int, int]]:
+    """Return the upright image as grey or RGB, and its size before the decoder scaled it.
 
-    An image may take hundreds of megabytes: here each is let go of as soon as the next is made of it.
+    An image may need hundreds of megabytes, so that each is freed as soon as the next one is made from it.
     """
     samples, image = _samples(header), _decoded_without_pillow(header, max_pixels)
     if image is None:
         image = _open(header.pixels if header.is_plain else header.file, header.format, max_pixels)
     size = image.size
-    grey_with_alpha = tiff_layouts.grey_with_alpha(image)
+    grey_with_alpha = tiff_layouts.find_grey_with_alpha(image)
     if not exact:
-        across, down = resized(size, recipe)
+        across, down = resized_size(size, recipe)
         image.draft("", (QUICK_SCALE * across, QUICK_SCALE * down))
     stored = image.size
     image.load()
-    turn = _UPRIGHT.get(header.orientation if header.is_plain else _orientation(image))
-    # (Pillow turns a TIFF by itself, as it loads it.)
+    turn = _TRANSPOSE.get(header.orientation if header.is_plain else _orientation(image))
+    # Pillow itself turns a TIFF upright when it loads it.
     is_turned = stored[0] != stored[1] and image.size == stored[::-1]
     if header.format == "PNG" and "transparency" in image.info:
-        image.info["transparency"] = png.in_eight_bits(image.info["transparency"], samples.bits)
+        image.info["transparency"] = png.transparent_in_eight_bits(image.info["transparency"], samples.bits)
     if grey_with_alpha is not None:
-        image = tiff_layouts.put_right(image, grey_with_alpha)
+        image = tiff_layouts.convert_grey_with_alpha(image, grey_with_alpha)
     image = without_alpha(image, samples)
     if turn is not None:
         upright = image.transpose(turn)
@@ -127,12 +128,16 @@ def _opened(header: Header, recipe: Recipe, max_pixels: int, exact: bool) -> tup
 
 
 def _open(file: bytes, name: str, max_pixels: int) -> Image.Image:
-    """Open a file of that format, and refuse it where it is too large; it is not decoded yet."""
-    image = Image.open(io.BytesIO(tiff.as_pillow_reads_it(file) if name == "TIFF" else file), formats=(name,))
+    """Open a file of that format without decoding its pixels.
+
+    Raises:
+        TooManyPixels: the image has more than `max_pixels`.
+    """
+    image = Image.open(io.BytesIO(tiff.readable_by_pillow(file) if name == "TIFF" else file), formats=(name,))
     width, height = image.size
     if width * height > max_pixels:
         raise TooManyPixels(f"The image has {width} x {height} pixels; send one of at most {max_pixels}.")
-    tiff_layouts.in_native_order(image)
+    tiff_layouts.use_native_order(image)
     return image
 
 
@@ -145,20 +150,24 @@ def _decoded_without_pillow(header: Header, max_pixels: int) -> Image.Image | No
 
 
 def _samples(header: Header) -> Samples:
-    """What the samples are, as far as the file says more than that they have 8 bits."""
+    """Describe the samples, by default 8 bits; only PNG and TIFF files have others.
+
+    Raises:
+        NotAnImage: a TIFF file has a layout that can't be read.
+    """
     if header.format == "PNG":
         return Samples(png.bits_of(header.file))
     if header.format != "TIFF":
         return Samples(8)
     tags = tiff.tags_of(header.file)
     if not tags.is_readable():
-        raise _unidentified(header)
+        raise _unreadable(header)
     return tags.samples()
 
 
-def _unidentified(header: Header) -> NotAnImage:
-    """Why a file can't be read whose first bytes are those of its format."""
-    tags = tiff.tags_of(header.file) if header.format == "TIFF" else tiff.Tags()
+def _unreadable(header: Header) -> NotAnImage:
+    """Make the error for a file that starts like its format and can't be read."""
+    tags = tiff.tags_of(header.file) if header.format == "TIFF" else tiff.SampleTags()
     if not tags.values:
         return NotAnImage(f"The data is no {header.format} image that can be read; send the whole file.")
     return NotAnImage(
@@ -171,5 +180,5 @@ def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION, UPRIGHT))
     except Exception:
-        # Damaged EXIF data spoils no pixel.
+        # The pixels can be read even where the EXIF data is damaged.
         return UPRIGHT

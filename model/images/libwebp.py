@@ -1,7 +1,7 @@
-"""Decodes a still WebP file by libwebp itself, the library in Pillow's wheel.
+"""Decodes a still WebP file with libwebp, the library in Pillow's wheel.
 
-Pillow decodes every WebP file as if it were an animation, whose canvases take 16 bytes for each pixel: 800 MB for the
-largest images that are taken. The library's simple interface needs the pixels alone.
+Pillow decodes every WebP file as an animation, with canvases of 16 bytes for each pixel: 800 MB for the largest image
+that is accepted. The library's simple interface needs memory only for the pixels.
 """
 
 import ctypes
@@ -14,15 +14,15 @@ from PIL import Image
 from model.errors import NotAnImage
 from model.images.formats.header import Header
 
-# As auditwheel (Linux) and delocate (macOS) lay libraries beside a package.
-_PLACES = ("../pillow.libs/libwebp-*.so*", ".dylibs/libwebp.*.dylib")
+# Where auditwheel (Linux) and delocate (macOS) put a wheel's libraries, relative to the package.
+_PATTERNS = ("../pillow.libs/libwebp-*.so*", ".dylibs/libwebp.*.dylib")
 
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    """The library; None where this Pillow has it elsewhere."""
-    for place in _PLACES:
-        for path in sorted(Path(PIL.__file__).parent.glob(place)):
+    """Load the library; None where this installation of Pillow has it elsewhere."""
+    for pattern in _PATTERNS:
+        for path in sorted(Path(PIL.__file__).parent.glob(pattern)):
             try:
                 library = ctypes.CDLL(str(path.resolve()))
                 for decode in (library.WebPDecodeRGBInto, library.WebPDecodeRGBAInto):
@@ -35,10 +35,10 @@ def _library() -> ctypes.CDLL | None:
 
 
 def decode(header: Header) -> Image.Image | None:
-    """Decode the file; None where the library is not at hand, and Pillow must do it.
+    """Decode the file to an RGB or RGBA image; None where the library was not found, and Pillow must decode it.
 
     Raises:
-        NotAnImage: it is damaged or cut off.
+        NotAnImage: the file is damaged or cut off.
     """
     library = _library()
     if library is None:

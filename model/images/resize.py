@@ -1,6 +1,6 @@
-"""From an image of any size to the model's: resized and cropped, to the pixel, or eight times as fast to a rounding.
+"""Resizes and crops an image to the model's size: exactly, or eight times as fast with rounding differences.
 
-Images are grey (`L`) or `RGB`; a grey one is resized as such, which gives the same values in a third of the time.
+Images are grey (`L`) or `RGB`. A grey image is resized as grey, which gives the same values in a third of the time.
 """
 
 import math
@@ -14,9 +14,9 @@ from PIL import Image
 
 from model.recipe import Recipe
 
-# What is made before the crop, at most: an image so long and thin that it would be more is resized from its crop alone.
+# The largest image made before the crop, in pixels. For a longer and thinner image, only the cropped part is resized.
 MOST_RESIZED_PIXELS = 4_000_000
-# Pillow needs 32 bytes for each pixel along an edge. No file of a camera or a scanner has an edge as long.
+# In pixels. Pillow needs 32 bytes for each pixel along an edge; no camera or scanner makes an edge as long.
 LONGEST_EDGE = 500_000
 
 _FILTERS = {
@@ -25,42 +25,45 @@ _FILTERS = {
     Image.Resampling.BICUBIC: FilterType.catmull_rom,
     Image.Resampling.LANCZOS: FilterType.lanczos3,
 }
-_WIDEST_FILTER = 3  # Lanczos', in pixels to either side
-_of_thread = threading.local()
+_WIDEST_FILTER = 3  # of Lanczos, in pixels to each side
+_per_thread = threading.local()
 
 
 def fit(image: Image.Image, recipe: Recipe) -> NDArray[np.uint8]:
-    """Resize and crop a grey or RGB image, to the pixel as the checkpoint's own processor does in Pillow.
+    """Resize and crop a grey or RGB image; the pixels equal those of the checkpoint's own processor in Pillow.
 
     Returns:
         uint8, height x width x 3 of the recipe.
     """
-    image = _prepared(image, recipe)
+    image = _crop_before_resize(image, recipe)
     resample = Image.Resampling(recipe.resample)
-    width, height = resized(image.size, recipe)
+    width, height = resized_size(image.size, recipe)
     if width * height <= MOST_RESIZED_PIXELS:
         whole = image.resize((width, height), resample)
         if (width, height) == (recipe.width, recipe.height):
             return _pixels(whole)
         left, top = (width - recipe.width) // 2, (height - recipe.height) // 2
         return _pixels(whole.crop((left, top, left + recipe.width, top + recipe.height)))
-    across, down = _kept(image.size, recipe)
+    across, down = _spans(image.size, recipe)
     box = (across.first, down.first, across.first + across.length, down.first + down.length)
-    return _placed(image.resize((across.pixels, down.pixels), resample, box), across, down, recipe)
+    return _on_black(image.resize((across.pixels, down.pixels), resample, box), across, down, recipe)
 
 
 def fit_quickly(image: Image.Image, recipe: Recipe) -> NDArray[np.uint8]:
-    """As `fit`, eight times as fast: the same convolutions in SIMD, and of what the crop keeps only.
+    """Resize and crop like `fit`, eight times as fast: the same convolutions in SIMD, only for the pixels of the crop.
 
-    Rows are resized first, then columns, each pass rounded to a byte, as in Pillow: 1 value in 200 is off, by 1 or 2 in
-    255. (Pillow takes very tall images the other way round; there 1 in 7 is off, by 1.) Both passes in one call would
-    come in the other order, up to 15 off at sharp edges.
+    Rows are resized first, then columns, and each pass rounds to a byte, as in Pillow: 1 value in 200 differs, by 1 or
+    2 in 255. For very tall images Pillow uses the opposite order; there 1 value in 7 differs, by 1. A single call for
+    both passes would use the opposite order too, with differences of up to 15 at sharp edges.
+
+    Returns:
+        uint8, height x width x 3 of the recipe.
     """
     kernel = _FILTERS.get(Image.Resampling(recipe.resample))
     if kernel is None:
         return fit(image, recipe)
-    image = _prepared(image, recipe)
-    across, down = _kept(image.size, recipe)
+    image = _crop_before_resize(image, recipe)
+    across, down = _spans(image.size, recipe)
     first, last = _rows_needed(down, image.height)
     if (last - first) * across.pixels > MOST_RESIZED_PIXELS:
         return fit(image, replace(recipe, keep=None))
@@ -71,11 +74,11 @@ def fit_quickly(image: Image.Image, recipe: Recipe) -> NDArray[np.uint8]:
     resizer.resize_pil(image, rows, ResizeOptions(convolution, crop_box=crop))
     crop = CropBox(0, down.first - first, across.pixels, down.length)
     resizer.resize_pil(rows, done, ResizeOptions(convolution, crop_box=crop))
-    return _placed(done, across, down, recipe)
+    return _on_black(done, across, down, recipe)
 
 
-def resized(size: tuple[int, int], recipe: Recipe) -> tuple[int, int]:
-    """The size, width and height, that an image of that size is resized to before it is cropped."""
+def resized_size(size: tuple[int, int], recipe: Recipe) -> tuple[int, int]:
+    """Return width and height to which an image of that size is resized before it is cropped."""
     width, height = size
     shortest = recipe.resize_shortest
     if shortest is None:
@@ -89,13 +92,13 @@ def resized(size: tuple[int, int], recipe: Recipe) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
-    """Along one axis, what the crop keeps of an image.
+class _Span:
+    """The part of an image that remains after the crop, along one axis.
 
     Attributes:
-        first, length: where it begins in the image, and how long it is there; in pixels, and parts of them.
-        pixels: its length in the result.
-        blank: how much of the result comes before it, black, where the resized image is smaller than the crop.
+        first, length: start and length of the part in the image, in pixels and fractions of pixels.
+        pixels: length of the part in the result.
+        blank: black pixels of the result before the part, where the resized image is smaller than the crop.
     """
 
     first: float
@@ -104,38 +107,38 @@ class _Kept:
     blank: int
 
     @classmethod
-    def of(cls, edge: int, resized_to: int, wanted: int) -> "_Kept":
-        """What is kept of an edge that is resized, and then cropped to what is wanted."""
+    def of(cls, edge: int, resized_to: int, wanted: int) -> "_Span":
+        """Return the part of an edge that remains after resizing to `resized_to` and cropping to `wanted` pixels."""
         begin = (resized_to - wanted) // 2
         first, last = max(0, begin), min(resized_to, begin + wanted)
         ratio = edge / resized_to
         return cls(first * ratio, min((last - first) * ratio, edge - first * ratio), last - first, first - begin)
 
 
-def _kept(size: tuple[int, int], recipe: Recipe) -> tuple[_Kept, _Kept]:
-    """What the crop keeps of an image of that size, across and down."""
-    width, height = resized(size, recipe)
-    return _Kept.of(size[0], width, recipe.width), _Kept.of(size[1], height, recipe.height)
+def _spans(size: tuple[int, int], recipe: Recipe) -> tuple[_Span, _Span]:
+    """Return the parts of an image of that size that remain after the crop: across and down."""
+    width, height = resized_size(size, recipe)
+    return _Span.of(size[0], width, recipe.width), _Span.of(size[1], height, recipe.height)
 
 
-def _rows_needed(down: _Kept, height: int) -> tuple[int, int]:
-    """The rows that the convolution along columns reads."""
+def _rows_needed(down: _Span, height: int) -> tuple[int, int]:
+    """Return the first row and the end of the rows that the convolution along columns reads."""
     reach = math.ceil(_WIDEST_FILTER * max(1.0, down.length / down.pixels)) + 1
     return max(0, math.floor(down.first) - reach), min(height, math.ceil(down.first + down.length) + reach)
 
 
-def _prepared(image: Image.Image, recipe: Recipe) -> Image.Image:
-    """The part of the image that is resized, with no edge that is too long."""
+def _crop_before_resize(image: Image.Image, recipe: Recipe) -> Image.Image:
+    """Crop as `recipe.keep` says, and reduce edges that are too long."""
     if recipe.keep is not None:
         shorter = min(image.size)
         across, down = (max(1, int(share * shorter)) for share in recipe.keep[::-1])
         left, top = (image.width - across) // 2, (image.height - down) // 2
         image = image.crop((left, top, left + across, top + down))
-    return _shortened(image) if recipe.resize_shortest is None else image
+    return _limit_edges(image) if recipe.resize_shortest is None else image
 
 
-def _placed(image: Image.Image, across: _Kept, down: _Kept, recipe: Recipe) -> NDArray[np.uint8]:
-    """The result, with the part of it that the image makes up where it belongs."""
+def _on_black(image: Image.Image, across: _Span, down: _Span, recipe: Recipe) -> NDArray[np.uint8]:
+    """Return the result as an array: the image, with black around it where it is smaller than the result."""
     if image.size == (recipe.width, recipe.height):
         return _pixels(image)
     result = Image.new(image.mode, (recipe.width, recipe.height))
@@ -143,8 +146,8 @@ def _placed(image: Image.Image, across: _Kept, down: _Kept, recipe: Recipe) -> N
     return _pixels(result)
 
 
-def _shortened(image: Image.Image) -> Image.Image:
-    """The image with no edge longer than `LONGEST_EDGE`: the mean of every so many pixels, where it is longer."""
+def _limit_edges(image: Image.Image) -> Image.Image:
+    """Average blocks of pixels where an edge is longer than `LONGEST_EDGE`."""
     across, down = (math.ceil(edge / LONGEST_EDGE) for edge in image.size)
     return image if across == down == 1 else image.reduce((across, down))
 
@@ -154,8 +157,8 @@ def _pixels(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _resizer() -> Resizer:
-    # Each thread has one of its own, which keeps its buffers.
-    if not hasattr(_of_thread, "resizer"):
-        _of_thread.resizer = Resizer()
-    resizer: Resizer = _of_thread.resizer
+    # Each thread has its own resizer, which keeps its buffers.
+    if not hasattr(_per_thread, "resizer"):
+        _per_thread.resizer = Resizer()
+    resizer: Resizer = _per_thread.resizer
     return resizer

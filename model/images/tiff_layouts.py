@@ -1,9 +1,10 @@
-"""Has Pillow read grey TIFF files of every depth, kind of sample and byte order; by itself it reads some of them.
+"""Makes Pillow read grey TIFF files with every depth, sample format and byte order; without it, Pillow reads only some.
 
-What Pillow decodes is told by a table of layouts, to which those that it lacks are added. And libtiff, which unpacks
-what is packed, gives numbers in the machine's byte order, while Pillow takes some for the file's.
+Pillow has a table of the layouts that it can read; the missing ones are added to it. libtiff, which decompresses,
+returns numbers in the machine's byte order, while Pillow assumes the file's byte order for some layouts.
 
-Grey and alpha of 16 bits are read as if their four bytes were red, green, blue and alpha of 8, and are then put right.
+Grey with alpha, of 16 bits each, is read as if the four bytes were red, green, blue and alpha of 8 bits, and converted
+afterwards.
 """
 
 from dataclasses import dataclass
@@ -11,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin
 
-from model.images.colours import in_bands
+from model.images.colours import convert_in_bands
 
 _UNSIGNED, _SIGNED, _FLOATING = 1, 2, 3
 _ORDERS = (b"II", b"MM")
-# Kind and bits of a sample: Pillow's mode, and how it calls such numbers in a little-endian and a big-endian file.
+# For a sample format and its bits: Pillow's mode and raw mode, in a little-endian and in a big-endian file.
 _LAYOUTS = {
     (_SIGNED, 8): (("L", "L"), ("L", "L")),
     (_UNSIGNED, 12): (("I;16", "I;12"), ("I;16", "I;12")),
@@ -38,28 +39,28 @@ _IN_NATIVE_ORDER = {
     "F;64F": "F;64NF",
     "F;64BF": "F;64NF",
 }
-_COUNT, _EXTRA = 277, 338
-# What the second sample may be, and the mode that it makes: unspecified, alpha that is multiplied, alpha.
+_SAMPLES_PER_PIXEL, _EXTRA_SAMPLES = 277, 338
+# For each meaning of the second sample (unspecified, premultiplied alpha, alpha): the mode of the image.
 _GREY_WITH = {(0,): "L", (1,): "La", (2,): "LA"}
 
 
 @dataclass(frozen=True, slots=True)
 class GreyWithAlpha:
-    """Grey and alpha of 16 bits that were read as RGBA.
+    """Describes grey with alpha, of 16 bits each, that Pillow reads as RGBA.
 
     Attributes:
-        mode: what they make with 8 bits.
-        order: of their bytes, as numpy writes it.
+        mode: the mode of the image with 8 bits: `L`, `La` or `LA`.
+        order: the byte order of the samples, as numpy writes it.
     """
 
     mode: str
     order: str
 
 
-def add() -> None:
-    """Add the layouts that Pillow lacks to its table. White and black are told apart later, by `samples.py`."""
+def _add_layouts() -> None:
+    """Add the missing layouts to Pillow's table. `samples.py` later decides which samples are black and white."""
     for order in _ORDERS:
-        # Pillow by itself divides colours by their alpha, and rounds: laid on white, they need no division.
+        # Pillow would divide colours by their alpha, with rounding; on white, premultiplied colours need no division.
         TiffImagePlugin.OPEN_INFO[order, 2, (1,), 1, (8,) * 4, (1,)] = "RGBa", "RGBa"
         for extra in _GREY_WITH:
             TiffImagePlugin.OPEN_INFO.setdefault((order, 1, (1,), 1, (16, 16), extra), ("RGBA", "RGBA"))
@@ -69,8 +70,8 @@ def add() -> None:
                 TiffImagePlugin.OPEN_INFO.setdefault((order, photometric, (kind,), 1, (bits,), ()), layout)
 
 
-def in_native_order(image: Image.Image) -> None:
-    """Have an image that was opened, and is not loaded, take what libtiff unpacks in the machine's byte order."""
+def use_native_order(image: Image.Image) -> None:
+    """Make an image that is open and not yet loaded take libtiff's numbers in the machine's byte order."""
     if not isinstance(image, ImageFile.ImageFile):
         return
     for number, tile in enumerate(image.tile):
@@ -79,29 +80,29 @@ def in_native_order(image: Image.Image) -> None:
             image.tile[number] = tile._replace(args=args)
 
 
-def grey_with_alpha(image: Image.Image) -> GreyWithAlpha | None:
-    """Find grey and alpha of 16 bits in an image that is opened, and not loaded; None where it has others."""
+def find_grey_with_alpha(image: Image.Image) -> GreyWithAlpha | None:
+    """Describe grey with alpha of 16 bits in an image that is open and not yet loaded; None for any other image."""
     if not isinstance(image, TiffImagePlugin.TiffImageFile) or not image.tile:
         return None
-    # No other layout makes four bands of two samples.
-    if image.mode != "RGBA" or image.tag_v2.get(_COUNT) != 2:
+    # No other layout reads two samples as four bands.
+    if image.mode != "RGBA" or image.tag_v2.get(_SAMPLES_PER_PIXEL) != 2:
         return None
     is_native = image.tile[0].codec_name == "libtiff"
     order = "=" if is_native else {b"II": "<", b"MM": ">"}[image.tag_v2.prefix]
-    return GreyWithAlpha(_GREY_WITH[image.tag_v2[_EXTRA]], order)
+    return GreyWithAlpha(_GREY_WITH[image.tag_v2[_EXTRA_SAMPLES]], order)
 
 
-def put_right(image: Image.Image, found: GreyWithAlpha) -> Image.Image:
-    """Make of an image that was read as RGBA what it is, with 8 bits."""
-    count = Image.getmodebands(found.mode)
+def convert_grey_with_alpha(image: Image.Image, layout: GreyWithAlpha) -> Image.Image:
+    """Convert an image that was read as RGBA to grey, with or without alpha, of 8 bits."""
+    count = Image.getmodebands(layout.mode)
 
     def in_eight_bits(band: Image.Image) -> Image.Image:
-        values = np.asarray(band).view(found.order + "u2")[..., :count].astype(np.uint16)
-        # Nearly value / 257, rounded, within 16 bits: a tenth of the time of a division.
+        values = np.asarray(band).view(layout.order + "u2")[..., :count].astype(np.uint16)
+        # About value / 257, rounded, in 16-bit arithmetic: ten times as fast as a division.
         eight = ((values - (values >> 8) + 128) >> 8).astype(np.uint8)
-        return Image.frombytes(found.mode, band.size, eight.tobytes())
+        return Image.frombytes(layout.mode, band.size, eight.tobytes())
 
-    return in_bands(image, found.mode, in_eight_bits)
+    return convert_in_bands(image, layout.mode, in_eight_bits)
 
 
-add()
+_add_layouts()

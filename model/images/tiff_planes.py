@@ -1,4 +1,4 @@
-"""Decodes TIFF files whose samples lie in planes that Pillow does not put together: each plane as a grey image."""
+"""Decodes TIFF files with separate planes that Pillow can't combine: each plane is decoded as a grey image."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,20 +10,20 @@ from model.errors import NotAnImage
 from model.images.colours import without_alpha
 from model.images.formats import tiff
 from model.images.formats.header import Header
-from model.images.formats.tiff import Tags
-from model.images.formats.tiff_directory import rewritten, whole_numbers
-from model.images.samples import Samples
+from model.images.formats.samples import Samples
+from model.images.formats.tiff import SampleTags
+from model.images.formats.tiff_directory import Tag, read_integers, rewrite_directory
 
-# Where the strips or tiles of all planes lie, plane by plane, and how long they are.
-_PLACES = (273, 279, 324, 325)
+# StripOffsets, StripByteCounts, TileOffsets, TileByteCounts: each lists all planes, plane by plane.
+_OFFSETS_AND_COUNTS = (273, 279, 324, 325)
 
 
-def decode(header: Header, opened: Callable[[bytes], Image.Image]) -> Image.Image | None:
-    """Decode the file; None where Pillow can do it.
+def decode(header: Header, open_tiff: Callable[[bytes], Image.Image]) -> Image.Image | None:
+    """Decode the file; None where Pillow can decode it.
 
     Args:
-        header: of the file.
-        opened: opens a TIFF file, and refuses one that is too large.
+        header: the file and its headers.
+        open_tiff: opens a TIFF file with Pillow, and raises where it is too large.
 
     Raises:
         NotAnImage: a plane is missing.
@@ -32,29 +32,29 @@ def decode(header: Header, opened: Callable[[bytes], Image.Image]) -> Image.Imag
     mode = tags.mode_of_planes()
     if mode is None:
         return None
-    samples, bands = Samples(tags.first(tiff.BITS, 8)), list[Image.Image]()
+    samples, bands = Samples(tags.first(Tag.BITS_PER_SAMPLE, 8)), list[Image.Image]()
     for number in range(Image.getmodebands(mode)):
-        plane = opened(_plane(header.file, number, tags))
+        plane = open_tiff(_with_one_plane(header.file, number, tags))
         plane.load()
         bands.append(without_alpha(plane, samples))
     return Image.merge(mode, bands)
 
 
-def _plane(data: bytes, number: int, tags: Tags) -> bytes:
-    """Give the file a directory that names that plane alone."""
+def _with_one_plane(data: bytes, number: int, tags: SampleTags) -> bytes:
+    """Return the file with a directory that describes only that plane, as a grey image."""
     changes: dict[int, Sequence[int] | NDArray[np.uint64]] = {
-        tiff.BITS: [tags.first(tiff.BITS, 8)],
-        tiff.PHOTOMETRIC: [tiff.BLACK_IS_ZERO],
-        tiff.COUNT: [1],
-        tiff.PLANES: [1],
-        tiff.KIND: [1],
-        tiff.EXTRA: [],
+        Tag.BITS_PER_SAMPLE: [tags.first(Tag.BITS_PER_SAMPLE, 8)],
+        Tag.PHOTOMETRIC: [tiff.BLACK_IS_ZERO],
+        Tag.SAMPLES_PER_PIXEL: [1],
+        Tag.PLANAR_CONFIGURATION: [1],
+        Tag.SAMPLE_FORMAT: [1],
+        Tag.EXTRA_SAMPLES: [],
     }
-    for tag in _PLACES:
-        numbers = whole_numbers(data, tag)
+    for tag in _OFFSETS_AND_COUNTS:
+        numbers = read_integers(data, tag)
         if numbers is not None:
-            each, rest = divmod(len(numbers), tags.first(tiff.COUNT, 1))
+            each, rest = divmod(len(numbers), tags.first(Tag.SAMPLES_PER_PIXEL, 1))
             if rest or not each:
                 raise NotAnImage("The image is damaged or cut off; send the whole file.")
             changes[tag] = numbers[number * each : (number + 1) * each]
-    return rewritten(data, changes)
+    return rewrite_directory(data, changes)

@@ -1,1 +1,1 @@
-"""Prepares a model: fetches a checkpoint, converts it, compares it with transformers, stores it."""
+"""Prepares a model: fetches a checkpoint, converts it, compares it with transformers, and stores the result."""

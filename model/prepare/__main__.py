@@ -1,4 +1,4 @@
-"""`python -m model.prepare`."""
+"""Runs `python -m model.prepare`."""
 
 import sys
 

@@ -1,4 +1,7 @@
-"""Prepare a model: fetch, convert, compare with the reference, store. `python -m model.prepare` does it if need be."""
+"""Prepares a model unless it is prepared already: fetches, converts, compares with the reference, and stores it.
+
+torch and transformers are imported inside functions: they take seconds, and most starts need no preparation.
+"""
 
 import argparse
 import os
@@ -15,51 +18,52 @@ from numpy.typing import NDArray
 
 from configs.settings import Settings, SettingsError, load_settings
 from model import store
-from model.errors import ModelError, SourceUnavailable
-from model.prepare import source
-from model.prepare.checkpoint import FILES, check, processor_file
-from model.prepare.source import Checkpoint, HubUnreachable
+from model.checkpoint.files import FILES, check, processor_file
+from model.errors import HubUnreachable, ModelError, SourceUnavailable
+from model.prepare.source import Checkpoint, fetch_checkpoint
+from model.prepared import STAND_IN_NAME, STAND_IN_ORIGIN, find_prepared, find_stand_in, is_ready_to_serve
 from model.recipe import Recipe
 from model.store import CHECKPOINT, GRAPH, Manifest, PreparedModel
 from model.tune import tuning
 
-_WHEN_UNKNOWN = "check that the disk has room and CLASSIFIER_MODEL names a whole checkpoint, or choose another one."
+_ADVICE = "check that the disk has room and CLASSIFIER_MODEL names a whole checkpoint, or choose another one."
 
 
-def ensure(settings: Settings, anew: bool = False) -> PreparedModel:
-    """The prepared model that the settings ask for, prepared where there is none yet.
+def ensure_prepared(settings: Settings, anew: bool = False) -> PreparedModel:
+    """Return the prepared model that the settings name, after preparing it where there is none yet.
 
     Args:
-        settings: which model.
+        settings: name the model.
         anew: prepare it again although there is one.
 
     Raises:
-        ModelError: it can't be had or can't be served; the message says what to do.
+        ModelError: the model is not available or can't be served; the message says what to do.
     """
-    if not anew and source.is_settled(settings):
-        found = source.prepared(settings)
+    if not anew and is_ready_to_serve(settings):
+        found = find_prepared(settings)
         assert found is not None
         return found
     if settings.offline_model == "only":
         return _prepare_stand_in()
     try:
-        checkpoint = source.checkpoint(settings)
+        checkpoint = fetch_checkpoint(settings)
     except HubUnreachable as error:
         if settings.offline_model == "deny":
             raise SourceUnavailable(
                 f"{error} Connect to it, set CLASSIFIER_MODEL to a local checkpoint directory, "
                 "or set CLASSIFIER_OFFLINE_MODEL=allow to serve the offline stand-in."
             ) from None
-        _say(f"WARNING: {error} Serving the offline stand-in {source.STAND_IN_NAME} instead of {settings.model}.")
-        return (None if anew else source.stand_in()) or _prepare_stand_in()
+        _say(f"WARNING: {error} Serving the offline stand-in {STAND_IN_NAME} instead of {settings.model}.")
+        return (None if anew else find_stand_in()) or _prepare_stand_in()
     return _prepare_checkpoint(checkpoint)
 
 
 def _prepare_checkpoint(checkpoint: Checkpoint) -> PreparedModel:
     _say(f"Preparing {checkpoint.name} ({checkpoint.revision[:12]}): loading it in transformers ...")
     check(checkpoint.folder)
+    from model.checkpoint.classifier import Classifier, TransformersLogits
     from model.prepare import comparison, reference
-    from model.prepare.graph import Classifier, TransformersLogits, make_convertible
+    from model.prepare.conversion import make_convertible
 
     loaded = reference.load(checkpoint.folder)
     recipe = comparison.compared_recipe(loaded, processor_file(checkpoint.folder))
@@ -81,63 +85,50 @@ def _prepare_checkpoint(checkpoint: Checkpoint) -> PreparedModel:
 
 
 def _prepare_stand_in() -> PreparedModel:
-    _say(f"Preparing the offline stand-in {source.STAND_IN_NAME} ...")
+    _say(f"Preparing the offline stand-in {STAND_IN_NAME} ...")
     import torch
 
+    from model.checkpoint import squeezenet
+    from model.checkpoint.classifier import Classifier
     from model.images.resize import fit
-    from model.prepare import comparison, reference, standin
-    from model.prepare.graph import Classifier
+    from model.prepare import comparison, standin
 
     network, labels = standin.load()
-    manifest = Manifest(
-        source.STAND_IN_ORIGIN, source.STAND_IN_NAME, standin.REVISION, True, labels, standin.RECIPE.to_dict()
-    )
+    manifest = Manifest(STAND_IN_ORIGIN, STAND_IN_NAME, standin.REVISION, True, labels, standin.RECIPE.to_dict())
     classifier = Classifier(network, standin.RECIPE).eval()
     batch = np.stack([fit(picture, standin.RECIPE) for picture in comparison.pictures()])
     with torch.inference_mode():
         expected = classifier(torch.from_numpy(batch)).numpy()
     return _convert_and_store(
-        classifier, manifest, standin.RECIPE, expected, lambda folder: reference.save_stand_in(network, folder)
+        classifier, manifest, standin.RECIPE, expected, lambda folder: squeezenet.save(network, folder)
     )
 
 
 def _convert_and_store(
-    classifier: Any, manifest: Manifest, recipe: Recipe, expected: NDArray[np.float32], keep_checkpoint: Any
+    classifier: Any, manifest: Manifest, recipe: Recipe, expected: NDArray[np.float32], save_checkpoint: Any
 ) -> PreparedModel:
+    from model.checkpoint.torch_loading import as_unsupported
     from model.prepare.comparison import largest_difference
-    from model.prepare.reference import told
+    from model.prepare.conversion import convert
 
     with tempfile.TemporaryDirectory(prefix="classifier-") as name:
         folder = Path(name)
         _say("Converting it to OpenVINO ...")
-        with told("OpenVINO can't convert the model"):
-            _convert(classifier, recipe, folder / GRAPH)
+        with as_unsupported("OpenVINO can't convert the model"):
+            convert(classifier, recipe, folder / GRAPH)
         _say("Comparing it with the reference ...")
         difference = largest_difference(folder / GRAPH, recipe, expected)
         manifest.fidelity["f32_largest_difference"] = difference
-        keep_checkpoint(folder / CHECKPOINT)
+        save_checkpoint(folder / CHECKPOINT)
         prepared = store.save(manifest, folder)
     _say(f"Prepared {prepared.tag}: at most {difference:.1e} from torch in float32.")
     return prepared
 
 
-def _convert(classifier: Any, recipe: Recipe, path: Path) -> None:
-    # OpenVINO's converter would report its use to its maker; without this package it has a stub that doesn't.
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-    import openvino
-    import torch
-
-    example = torch.zeros(2, recipe.height, recipe.width, 3, dtype=torch.uint8)
-    graph = openvino.convert_model(
-        classifier, example_input=example, input=[([-1, recipe.height, recipe.width, 3], openvino.Type.u8)]
-    )
-    openvino.save_model(graph, path, compress_to_fp16=False)
-
-
-def _copy_checkpoint(come_from: Path, folder: Path) -> None:
+def _copy_checkpoint(source: Path, folder: Path) -> None:
     folder.mkdir()
     for pattern in FILES:
-        for path in come_from.glob(pattern):
+        for path in source.glob(pattern):
             shutil.copyfile(path, folder / path.name)
 
 
@@ -146,25 +137,25 @@ def _say(line: str) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; 0: there is a prepared model now, 1: there can't be, with one line that says why."""
+    """Run the command line. Returns 0 where a prepared model exists now, else 1, after one line with the reason."""
     parser = argparse.ArgumentParser(prog="python -m model.prepare", description=__doc__)
     parser.add_argument("--anew", action="store_true", help="prepare the model again although there is one")
     anew = parser.parse_args(arguments).anew
-    began = time.monotonic()
-    # What the libraries think of a checkpoint's code is nothing that an operator could mend.
+    started = time.monotonic()
+    # Warnings of the libraries about a checkpoint's code are nothing that an operator can fix.
     warnings.filterwarnings("ignore")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         settings = load_settings()
-        prepared = ensure(settings, anew)
+        prepared = ensure_prepared(settings, anew)
     except (ModelError, SettingsError) as error:
         _say(f"ERROR: {error}")
         return 1
     except Exception as error:
-        # What nobody has thought of is told without a traceback, which would name paths.
-        _say(f"ERROR: Preparing the model fails ({type(error).__name__}); {_WHEN_UNKNOWN}")
+        # Other errors are shown without a traceback, since it would name paths.
+        _say(f"ERROR: Preparing the model fails ({type(error).__name__}); {_ADVICE}")
         return 1
-    tuning.ensure(prepared, settings, _say)
-    _say(f"Ready: {prepared.tag} ({time.monotonic() - began:.1f} s).")
+    tuning.ensure_measured(prepared, settings, _say)
+    _say(f"Ready: {prepared.tag} ({time.monotonic() - started:.1f} s).")
     return 0

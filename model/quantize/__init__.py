@@ -1,1 +1,1 @@
-"""Makes an int8 model from photographs."""
+"""Quantises a model to int8, calibrated with photographs."""

@@ -1,4 +1,4 @@
-"""`python -m model.quantize`."""
+"""Runs `python -m model.quantize`."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""Make an int8 model from photographs of the owner's: `python -m model.quantize FOLDER` (`make quantize`).
+"""Quantises a model to int8 with an operator's photographs: `python -m model.quantize FOLDER` (`make quantize`).
 
-Half of the photographs calibrate it; NNCF puts layers back to float until that half is answered well enough. The other
-half, which it has not seen, decides: where it misses the bar (`REPORT_BAR`), nothing is stored.
+Half of the photographs calibrate it: NNCF keeps layers in float until the answers on that half are close enough. The
+other half decides: where the int8 model is not accurate enough on it (`REQUIRED`), nothing is stored.
 """
 
 import argparse
@@ -23,29 +23,33 @@ from model import choices, store
 from model.errors import ImageError, ModelError, QuantizationRefused
 from model.images.decode import decode
 from model.openvino_engine import OpenVinoEngine
-from model.photographs import photographs
-from model.prepare import source
+from model.photographs import find_photographs
+from model.prepared import find_prepared
 from model.store import GRAPH, GRAPH_INT8, PreparedModel
-from model.tune.fidelity import REPORT_BAR, Report
+from model.tune.fidelity import REQUIRED, Report
 
 FEWEST_IMAGES, MOST_IMAGES = 40, 1000
 BATCH = 8
-# How far the confidences of the calibrating half may be off in the mean: from the fastest model to the most careful.
-CARE = (0.005, 0.002, 0.001, 0.0005)
+# The allowed mean differences of confidences on the calibrating half, in the order of the attempts: the first gives the
+# fastest model, the last the most accurate.
+ALLOWED_DIFFERENCES = (0.005, 0.002, 0.001, 0.0005)
 
 
 def quantize(settings: Settings, folder: Path) -> PreparedModel:
-    """Store an int8 version of the model that the settings serve.
+    """Store an int8 version of the model that the settings name.
 
     Args:
-        settings: which model.
-        folder: where the photographs lie, in folders below it too.
+        settings: name the model.
+        folder: has the photographs, also in subfolders.
+
+    Returns:
+        the new prepared model, which has the int8 graph besides the others.
 
     Raises:
-        QuantizationRefused: there are too few images, or int8 would miss the bar.
+        QuantizationRefused: there are too few images, or int8 would be too inaccurate.
         ModelError: there is no prepared model.
     """
-    prepared = source.prepared(settings)
+    prepared = find_prepared(settings)
     if prepared is None:
         raise ModelError("There is no prepared model to quantise; run 'make model' first.")
     images = _read(folder, prepared, settings.max_image_pixels)
@@ -53,21 +57,21 @@ def quantize(settings: Settings, folder: Path) -> PreparedModel:
     exact = OpenVinoEngine(prepared.folder / GRAPH, "f32")
     with tempfile.TemporaryDirectory(prefix="classifier-") as name:
         work = Path(name)
-        graph, report, care = work / "int8.xml", None, 0.0
-        for care in CARE:
-            _say(f"Quantising {prepared.tag}, mean difference of confidences at most {care:g} ...")
-            _quantise(prepared, calibrating, care, graph)
+        graph, report, allowed = work / "int8.xml", None, 0.0
+        for allowed in ALLOWED_DIFFERENCES:
+            _say(f"Quantising {prepared.tag}, mean difference of confidences at most {allowed:g} ...")
+            _quantise_graph(prepared, calibrating, allowed, graph)
             seen = _compare(exact, graph, calibrating)
             _say(f"On the calibrating half: {seen}.")
-            if seen.holds():
+            if seen.meets():
                 report = _compare(exact, graph, held_out)
                 _say(f"On the half it has not seen: {report}.")
                 break
-        if report is None or not report.holds():
-            told = report or seen
+        if report is None or not report.meets():
+            failed = report or seen
             raise QuantizationRefused(
-                f"int8 would miss the bar ({told}; wanted: {REPORT_BAR.same_top1:.0%}, {REPORT_BAR.within:g}, "
-                f"{REPORT_BAR.largest:g}), so it is not stored. Give more photographs of the kind you serve, or stay "
+                f"int8 would miss the bar ({failed}; wanted: {REQUIRED.same_top1:.0%}, {REQUIRED.within:g}, "
+                f"{REQUIRED.largest:g}), so it is not stored. Give more photographs of the kind you serve, or stay "
                 "with CLASSIFIER_PRECISION=auto."
             )
         quick = _read(folder, prepared, settings.max_image_pixels, exact=False)[1::2]
@@ -77,14 +81,14 @@ def quantize(settings: Settings, folder: Path) -> PreparedModel:
         usual = OpenVinoEngine(prepared.folder / GRAPH, choices.current(prepared, as_auto).configuration.precision)
         faster = _speed(OpenVinoEngine(graph, "int8"), images) / _speed(usual, images)
         _say(f"int8 is {faster:.2f} times as fast as {usual.precision}.")
-        more = {"quick_resize": asdict(resized), "mean_allowed": care, "times_as_fast": round(faster, 2)}
-        return _store(prepared, graph, {**asdict(report), **more})
+        details = {"quick_resize": asdict(resized), "mean_allowed": allowed, "times_as_fast": round(faster, 2)}
+        return _store(prepared, graph, {**asdict(report), **details})
 
 
 def _read(folder: Path, prepared: PreparedModel, max_pixels: int, exact: bool = True) -> NDArray[np.uint8]:
     if not folder.is_dir():
         raise QuantizationRefused(f"{folder} is no folder; name one with photographs, as IMAGES=photos.")
-    paths = photographs(folder, MOST_IMAGES)
+    paths = find_photographs(folder, MOST_IMAGES)
     read, unreadable = [], 0
     for number, path in enumerate(paths, 1):
         try:
@@ -95,12 +99,12 @@ def _read(folder: Path, prepared: PreparedModel, max_pixels: int, exact: bool = 
             _say(f"Read {number} of {len(paths)} images ({unreadable} can't be read).")
     if len(read) < FEWEST_IMAGES:
         raise QuantizationRefused(f"{len(read)} images are too few; give at least {FEWEST_IMAGES}, better 300.")
-    # In an order that has nothing to do with their names, the same every time.
+    # A random order that does not depend on the names, the same every time.
     return np.stack(read)[np.random.default_rng(0).permutation(len(read))]
 
 
-def _quantise(prepared: PreparedModel, images: NDArray[np.uint8], care: float, path: Path) -> None:
-    # Neither reports its use to its maker where this package is not there.
+def _quantise_graph(prepared: PreparedModel, images: NDArray[np.uint8], allowed: float, path: Path) -> None:
+    # Without this package, neither NNCF nor OpenVINO sends usage data to its maker.
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     import nncf
     import openvino
@@ -120,7 +124,7 @@ def _quantise(prepared: PreparedModel, images: NDArray[np.uint8], care: float, p
         calibration_dataset=nncf.Dataset(range(len(images)), lambda number: images[number : number + 1]),
         validation_dataset=nncf.Dataset(range(len(images))),
         validation_fn=agreement,
-        max_drop=care,
+        max_drop=allowed,
         drop_type=nncf.DropType.ABSOLUTE,
         subset_size=min(300, len(images)),
         advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(ranking_subset_size=60),
@@ -146,7 +150,7 @@ def _speed(engine: OpenVinoEngine, images: NDArray[np.uint8], seconds: float = 1
 
 
 def _store(prepared: PreparedModel, graph: Path, report: dict[str, Any]) -> PreparedModel:
-    """A new version of the prepared model, with the int8 graph beside the others."""
+    """Store a new version of the prepared model, with the int8 graph besides the others."""
     with tempfile.TemporaryDirectory(prefix="classifier-") as name:
         folder = Path(name) / "model"
         shutil.copytree(prepared.folder, folder, ignore=shutil.ignore_patterns(choices.PATTERN))
@@ -161,7 +165,7 @@ def _say(line: str) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; 0: there is an int8 model now, 1: there is none, with one line that says why."""
+    """Run the command line. Returns 0 where an int8 model was stored, else 1, after one line with the reason."""
     parser = argparse.ArgumentParser(prog="python -m model.quantize", description=__doc__)
     parser.add_argument("folder", type=Path, help="where the photographs lie")
     folder = parser.parse_args(arguments).folder

@@ -1,1 +1,1 @@
-"""Measures how a model is computed the fastest on this machine, and exactly enough."""
+"""Measures which configuration is the fastest on this machine, among those that are accurate enough."""

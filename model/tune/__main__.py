@@ -1,4 +1,4 @@
-"""`python -m model.tune`."""
+"""Runs `python -m model.tune`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Whether a faster way to compute still answers as float32 does: the bars, and a test that ends when it knows."""
+"""Compares the answers of a configuration with those of float32, until the result is certain."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ from model.images.decode import decode
 from model.recipe import Recipe
 from model.tune.speed import Timer
 
-# Images that are computed at a time; the fewest that show anything about a share of 99 %.
+# Images computed at a time, and the fewest images that say anything about a share of 99 %.
 BLOCK, FEWEST = 8, 200
 MAX_PIXELS = 50_000_000
 
@@ -23,13 +23,13 @@ Compute = Callable[[Pixels], Answers]
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How answers differ from float32's, over images.
+    """Describes how much answers differ from those of float32. The prepared model's manifest stores it by these names.
 
     Attributes:
-        images: how many were looked at.
-        same_top1: the share of them whose most probable label is the same.
-        within: what the confidences of 99 % of them are within.
-        largest: the largest difference of all.
+        images: the number of images compared.
+        same_top1: share of the images with the same most probable label, 0 to 1.
+        within: the 99 % quantile of the images' largest differences of a confidence.
+        largest: the largest difference of a confidence in any image.
     """
 
     images: int
@@ -39,16 +39,23 @@ class Report:
 
     @classmethod
     def of(cls, theirs: Answers, ours: Answers) -> "Report":
-        """Compare probabilities, n x labels: float32's and others. What is no number is as far off as can be."""
+        """Compare probabilities, n x labels.
+
+        Args:
+            theirs: those of float32.
+            ours: the others; NaN and infinity in them count as an infinite difference.
+        """
         off = np.abs(theirs - np.where(np.isfinite(ours), ours, np.inf)).max(axis=1)
         same = float((theirs.argmax(1) == ours.argmax(1)).mean())
-        # Not interpolated: between a number and infinity there is nothing.
+        # Without interpolation, since a difference may be infinite.
         return cls(len(off), same, float(np.quantile(off, 0.99, method="inverted_cdf")), float(off.max()))
 
-    def holds(self, bar: "Report | None" = None) -> bool:
-        """Whether the bar is met, which is the contract's unless another is given."""
-        bar = bar or REPORT_BAR
-        return self.same_top1 >= bar.same_top1 and self.within <= bar.within and self.largest <= bar.largest
+    def meets(self, required: "Report | None" = None) -> bool:
+        """Tell whether the answers are as accurate as required; by default, as the contract requires (`REQUIRED`)."""
+        required = required or REQUIRED
+        return (
+            self.same_top1 >= required.same_top1 and self.within <= required.within and self.largest <= required.largest
+        )
 
     def __str__(self) -> str:
         return (
@@ -57,81 +64,87 @@ class Report:
         )
 
 
-REPORT_BAR = Report(0, 0.99, 0.02, 0.05)
-# What is chosen unasked is shown on some hundred images that are not the callers' own. With half as many turned labels,
-# and three quarters of the differences, other images of the same kind still hold the contract's bar.
-BAR_WITH_ROOM = Report(0, 0.995, 0.015, 0.0375)
+# The accuracy that the contract requires.
+REQUIRED = Report(0, 0.99, 0.02, 0.05)
+# `auto` compares on some hundred images that are not the callers' own. It therefore allows half as many changed labels
+# and three quarters of the differences, so that other images of the same kind still meet the contract's requirement.
+REQUIRED_WITH_MARGIN = Report(0, 0.995, 0.015, 0.0375)
 
 
 @dataclass
-class Reference:
-    """What float32 makes of images that are resized exactly, computed once for all that is compared with it.
+class Float32Reference:
+    """Computes the answers of float32 with the exact resize, once for all configurations compared with it.
 
     Args:
-        compute: float32's answers.
+        compute: computes the answers in float32.
         files: the images, as files.
-        recipe: how they become the model's input.
+        recipe: how an image becomes the model's input.
+        fewest: the number of images needed for a result.
     """
 
     compute: Compute
     files: Iterable[bytes]
     recipe: Recipe
+    fewest: int = FEWEST
     _done: list[tuple[list[bytes], Pixels, Answers]] = field(default_factory=list)
     _rest: Iterator[bytes] | None = None
 
     @property
-    def is_begun(self) -> bool:
-        """Whether something was compared with it already."""
+    def is_started(self) -> bool:
+        """Tell whether some of its answers are computed already."""
         return bool(self._done)
 
     def blocks(self) -> Iterator[tuple[list[bytes], Pixels, Answers]]:
-        """The files of some images at a time, their pixels, and the answers."""
+        """Yield blocks of up to `BLOCK` images: files, pixels, and float32's answers."""
         yield from self._done
         self._rest = self._rest or iter(self.files)
-        # While some are computed, a thread makes the next.
+        # A thread decodes the next block while the engine computes this one.
         with ThreadPoolExecutor(1) as pool:
-            coming = pool.submit(self._next)
-            while (block := coming.result()) is not None:
-                coming = pool.submit(self._next)
+            next_block = pool.submit(self._next)
+            while (block := next_block.result()) is not None:
+                next_block = pool.submit(self._next)
                 self._done.append((*block, self.compute(block[1])))
                 yield self._done[-1]
 
     def _next(self) -> tuple[list[bytes], Pixels] | None:
         assert self._rest is not None, "`blocks` has opened it"
         files = list(islice(self._rest, BLOCK))
-        return (files, decoded(files, self.recipe, exact=True)) if files else None
+        return (files, decode_files(files, self.recipe, exact=True)) if files else None
 
 
-def compare(reference: Reference, compute: Compute, quick: bool, timer: Timer, fewest: int = FEWEST) -> Report | None:
-    """How another way to compute does, until it is sure to miss `BAR_WITH_ROOM`; None: the time was too short to tell.
+def compare(reference: Float32Reference, compute: Compute, quick: bool, timer: Timer) -> Report | None:
+    """Compare another way to compute with float32, and stop once it is certain to miss `REQUIRED_WITH_MARGIN`.
 
     Args:
-        reference: what it is compared with.
-        compute: the other way.
+        reference: the answers of float32.
+        compute: the other way to compute.
         quick: whether its images are resized quickly.
-        timer: the time it may take.
-        fewest: images without which nothing is shown.
+        timer: limits the time.
+
+    Returns:
+        how the answers differ; None: the time was too short for a result.
     """
+    fewest = reference.fewest
     theirs: list[Answers] = []
     ours: list[Answers] = []
     for files, pixels, answers in reference.blocks():
         theirs.append(answers)
-        ours.append(compute(decoded(files, reference.recipe, exact=False) if quick else pixels))
+        ours.append(compute(decode_files(files, reference.recipe, exact=False) if quick else pixels))
         report = Report.of(np.concatenate(theirs), np.concatenate(ours))
-        if not _may_hold(report, ours[-1].shape == answers.shape, fewest):
+        if not _can_still_meet(report, ours[-1].shape == answers.shape, fewest):
             return report
         if timer.is_over() and report.images < fewest:
             return None
     return Report.of(np.concatenate(theirs), np.concatenate(ours)) if sum(map(len, theirs)) >= fewest else None
 
 
-def decoded(files: Sequence[bytes], recipe: Recipe, exact: bool) -> Pixels:
-    """uint8, n x height x width x 3."""
+def decode_files(files: Sequence[bytes], recipe: Recipe, exact: bool) -> Pixels:
+    """Decode image files for the model: uint8, n x height x width x 3."""
     return np.stack([decode(file, recipe, MAX_PIXELS, exact).pixels for file in files])
 
 
-def _may_hold(report: Report, is_of_one_shape: bool, fewest: int) -> bool:
-    """Whether the bar can still be met, were all images up to `fewest` that have yet to come answered well."""
-    turned = report.images * (1 - report.same_top1)
-    most = max(report.images, fewest) * (1 - BAR_WITH_ROOM.same_top1)
-    return is_of_one_shape and turned <= most + 1e-9 and report.largest <= BAR_WITH_ROOM.largest
+def _can_still_meet(report: Report, is_of_one_shape: bool, fewest: int) -> bool:
+    """Tell whether the requirement would be met if all images still to come, up to `fewest`, had equal answers."""
+    changed = report.images * (1 - report.same_top1)
+    most = max(report.images, fewest) * (1 - REQUIRED_WITH_MARGIN.same_top1)
+    return is_of_one_shape and changed <= most + 1e-9 and report.largest <= REQUIRED_WITH_MARGIN.largest

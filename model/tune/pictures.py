@@ -1,8 +1,8 @@
-"""Pictures to compare answers on, made on the spot: like photographs in what resizing and rounding are sensitive to.
+"""Generates pictures to compare answers on, with the properties of photographs that affect resizing and rounding.
 
-Occluding objects of all sizes (dead leaves), texture with the spectrum of natural images (1/f), light that falls off,
-noise and JPEG's own losses; some are mosaics of others, as large as a camera's, so that decoders scale them down. No
-photographs can be shipped, and a model's owner has better ones (`--photographs`).
+They have objects of all sizes that cover each other ("dead leaves"), texture with the spectrum of natural images (1/f),
+uneven light, noise, and the losses of JPEG. Some are mosaics of others, as large as a camera's images, so that decoders
+scale them down. No photographs are shipped; an operator can give better ones with `--photographs`.
 
 Source: Lee, Mumford and Huang, "Occlusion models for natural images", 2001.
 """
@@ -15,23 +15,23 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 SIZES = ((500, 375), (375, 500), (320, 240), (400, 400), (300, 400), (640, 360))
-# One picture in so many is a mosaic: so many pictures wide and high, each of that size.
-EACH_MOSAIC, _ACROSS, _TILE = 16, 4, (450, 340)
+# One picture in 16 is a mosaic, of 4 x 4 pictures of 450 x 340 pixels each.
+MOSAIC_EVERY, _ACROSS, _TILE = 16, 4, (450, 340)
 _TEXTURE = 768
-# The spread of what differs from pixel to pixel, as of a sensor.
+# The standard deviation of the noise, as in a sensor.
 _GRAIN = 5
 
 
-def pictures(number: int, seed: int = 0) -> Iterator[bytes]:
-    """So many JPEG files; the same ones for the same seed."""
+def make_pictures(number: int, seed: int = 0) -> Iterator[bytes]:
+    """Yield that number of JPEG files; the same ones for the same seed."""
     random = np.random.default_rng(seed)
     texture, tiles = _texture(random), list[Image.Image]()
     for index in range(number):
-        if tiles and index % EACH_MOSAIC == 0:
+        if tiles and index % MOSAIC_EVERY == 0:
             picture = _mosaic(random, tiles)
         else:
             picture = _picture(random, texture, SIZES[index % len(SIZES)])
-            tiles = [*tiles[1 - EACH_MOSAIC :], picture.resize(_TILE)]
+            tiles = [*tiles[1 - MOSAIC_EVERY :], picture.resize(_TILE)]
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", quality=int(random.integers(70, 96)))
         yield buffer.getvalue()
@@ -64,7 +64,10 @@ def _picture(random: np.random.Generator, texture: NDArray[np.int16], size: tupl
 
 
 def _radii(random: np.random.Generator, longest: int) -> NDArray[np.float64]:
-    """From large to small, so that the small lie on top; as many of each size as cover the same area."""
+    """Return radii from large to small, so that small objects are drawn over large ones.
+
+    Objects of each size cover the same total area.
+    """
     smallest, largest = 8.0, longest / 3
     share = random.uniform(0, 1, 100)
     radii: NDArray[np.float64] = np.sort(1 / np.sqrt(share / smallest**2 + (1 - share) / largest**2))[::-1]
@@ -77,7 +80,7 @@ def _colour(random: np.random.Generator) -> tuple[int, int, int]:
 
 
 def _texture(random: np.random.Generator) -> NDArray[np.int16]:
-    """Noise whose amplitude falls with frequency, as in natural images: height x width x 3, of a spread of 25."""
+    """Make noise with amplitude 1/frequency, as in natural images: height x width x 3, standard deviation 25."""
     frequency = np.hypot(np.fft.fftfreq(_TEXTURE)[:, np.newaxis], np.fft.rfftfreq(_TEXTURE)[np.newaxis])
     frequency[0, 0] = np.inf
     layers = []
@@ -85,6 +88,6 @@ def _texture(random: np.random.Generator) -> NDArray[np.int16]:
         spectrum = np.exp(2j * np.pi * random.random(frequency.shape)) / frequency
         layer = np.fft.irfft2(spectrum, (_TEXTURE, _TEXTURE))
         layers.append(layer / layer.std())
-    # What differs between colours is less than what they share.
+    # The three colours share most of their texture.
     texture = np.stack([23 * layers[0] + 9 * own for own in layers[1:]], -1)
     return (texture + random.normal(0, _GRAIN, texture.shape)).astype(np.int16)

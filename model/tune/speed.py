@@ -1,5 +1,6 @@
-"""How fast engines are, measured in turns and in short rounds, so that a machine that is busy for a moment decides
-nothing: what counts is the best round of each, and who is clearly slower is measured no more.
+"""Measures how fast engines are, in short rounds and in turns, so that a moment of other load changes no result.
+
+The best round of each engine counts. An engine that is clearly slower is not measured again.
 """
 
 import time
@@ -17,18 +18,18 @@ Key = TypeVar("Key", bound=Hashable)
 
 ROUND_S = 0.1
 FEWEST_ROUNDS, MOST_ROUNDS = 3, 6
-# A way that is slower than this share of the fastest after two rounds is measured no more.
-HOPELESS = 0.7
+# After two rounds, whatever is slower than this share of the fastest is not measured again.
+TOO_SLOW = 0.7
 
 
 @dataclass(frozen=True)
 class Load:
-    """What is measured: an engine kept busy.
+    """Keeps an engine busy, and measures its speed.
 
     Attributes:
-        engine: what computes.
+        engine: the engine.
         batch: uint8, n x height x width x 3.
-        together: one batch at a time with all threads; else one on each stream.
+        together: True: one batch at a time with all threads; False: one batch on each stream at the same time.
     """
 
     engine: Engine
@@ -36,7 +37,7 @@ class Load:
     together: bool = False
 
     def images_per_s(self, clock: Clock, seconds: float = ROUND_S) -> float:
-        """Images a second over so long, and over one batch on each stream at least."""
+        """Measure images per second for that number of seconds, and for at least one batch on each stream."""
         streams = 1 if self.together else self.engine.streams
         started = clock()
 
@@ -57,11 +58,11 @@ class Load:
 
 @dataclass
 class Timer:
-    """The time that all of a measurement may take.
+    """Limits the time of a measurement.
 
     Args:
-        seconds: how long.
-        clock: tells the time, in seconds.
+        seconds: the limit.
+        clock: returns the time in seconds.
     """
 
     seconds: float
@@ -73,44 +74,45 @@ class Timer:
 
     @property
     def left_s(self) -> float:
-        """Seconds that are left."""
+        """Return the seconds that are left; negative after the limit."""
         return self.started + self.seconds - self.clock()
 
     def is_over(self) -> bool:
-        """Whether none are."""
+        """Tell whether no time is left."""
         return self.left_s <= 0
 
     def part(self, seconds: float) -> "Timer":
-        """A timer for a part of it."""
+        """Make a timer for a part of the time that is left."""
         return Timer(max(0.0, min(seconds, self.left_s)), self.clock)
 
 
-def fastest_rounds(loads: Mapping[Key, Load], timer: Timer) -> dict[Key, float]:
-    """Images a second of each load in its best round, measured in turns.
+def best_rounds(loads: Mapping[Key, Load], timer: Timer) -> dict[Key, float]:
+    """Measure images per second of each load in turns, and return that of its best round.
 
-    Each has `FEWEST_ROUNDS`, which may take as long again as the timer says, unless it is clearly slower than another.
+    Each load has at least `FEWEST_ROUNDS`, unless it is clearly slower than another. To complete them, the measurement
+    may take up to twice the timer's seconds.
     """
     best = {name: 0.0 for name in loads}
     for load in loads.values():
-        # The first batch of a size is slow: what computes it is made then.
+        # The first batch of a size is slow, and is not counted: the engine allocates and compiles for it.
         load.images_per_s(timer.clock, seconds=0)
-    racing = list(loads)
+    remaining = list(loads)
     for number in range(MOST_ROUNDS):
-        for name in racing[:: 1 if number % 2 == 0 else -1]:
+        for name in remaining[:: 1 if number % 2 == 0 else -1]:
             best[name] = max(best[name], loads[name].images_per_s(timer.clock))
         is_enough = number + 1 >= FEWEST_ROUNDS
-        if timer.left_s <= -timer.seconds or (is_enough and (timer.is_over() or len(racing) == 1)):
+        if timer.left_s <= -timer.seconds or (is_enough and (timer.is_over() or len(remaining) == 1)):
             break
         if number >= 1:
-            racing = [name for name in racing if best[name] > HOPELESS * max(best.values())]
+            remaining = [name for name in remaining if best[name] > TOO_SLOW * max(best.values())]
     return best
 
 
-def least_s(images: int, per_s: float) -> float:
-    """The seconds that measuring a load takes at least, of so many images in a batch on every stream."""
+def min_seconds(images: int, per_s: float) -> float:
+    """Return the fewest seconds that measuring a load takes, for that number of images per round."""
     return (1 + FEWEST_ROUNDS) * max(images / per_s, ROUND_S)
 
 
-def blank(size: int, height: int, width: int) -> Images:
-    """A batch of noise: how fast an engine is depends on no pixel, but for zeros a processor may know shortcuts."""
+def noise(size: int, height: int, width: int) -> Images:
+    """Make a batch of noise. The speed of an engine depends on no pixel, but processors may be faster on zeros."""
     return np.random.default_rng(0).integers(0, 256, (size, height, width, 3), np.uint8)

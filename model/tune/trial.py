@@ -1,4 +1,4 @@
-"""What one run of measurements works with: the model, what it can be computed on, the time it may take, its table."""
+"""Holds the state of one run of measurements: the model, the device, the time limit, the engines and the results."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -7,25 +7,25 @@ from configs.settings import Settings
 from model.configuration import Configuration, Precision, Row
 from model.engine import Engine, Images
 from model.store import PreparedModel
-from model.tune.speed import Load, Timer, blank, fastest_rounds
+from model.tune.speed import Load, Timer, best_rounds, noise
 
 SECONDS = 8.0
-# Ways whose speeds differ by less count as equally fast: so much differs between two runs of the same.
-CLOSE = 0.04
+# Speeds that differ by a smaller share count as equal: two runs of the same configuration differ as much.
+EQUAL_WITHIN = 0.04
 
-NAMES = {"f32": "float32", "bf16": "bf16", "int8": "int8"}
+PRECISION_NAMES = {"f32": "float32", "bf16": "bf16", "int8": "int8"}
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Device:
-    """What a model is computed on.
+    """Describes what the model is computed on.
 
     Attributes:
-        precisions: what it computes in, the most exact first.
-        default: the configuration to begin with.
-        is_gpu: whether it leaves decoding to the processor, and computes one batch at a time.
-        load: makes an engine of a configuration.
+        precisions: the precisions to measure, the most exact first.
+        default: the configuration to start from.
+        is_gpu: whether it is a GPU, which computes one batch at a time while the CPU decodes.
+        load: loads an engine with a configuration.
     """
 
     precisions: tuple[Precision, ...]
@@ -36,14 +36,17 @@ class Device:
 
 @dataclass
 class Trial:
-    """One run of measurements.
+    """Loads engines, and records what is measured, during one run.
 
     Args:
         device: what the model is computed on.
         prepared: the model.
-        settings: what is asked for, and so not measured.
-        timer: the time it may take.
-        say: told what is going on.
+        settings: values that are set, and so not measured.
+        timer: limits the time.
+        say: called with lines about the progress.
+        rows: the measurements so far.
+        engines: engines loaded so far, each with the default configuration in that precision.
+        loading_s: the longest time that loading an engine took, in seconds.
     """
 
     device: Device
@@ -56,32 +59,32 @@ class Trial:
     loading_s: float = 0.0
 
     def engine(self, precision: Precision) -> Engine:
-        """The engine of that precision, with the configuration to begin with."""
+        """Return the engine of that precision, otherwise with the default configuration."""
         if precision not in self.engines:
-            self.engines[precision] = self.loaded(replace(self.device.default, precision=precision))
+            self.engines[precision] = self.load_engine(replace(self.device.default, precision=precision))
         return self.engines[precision]
 
-    def loaded(self, configuration: Configuration) -> Engine:
-        """An engine of that configuration."""
+    def load_engine(self, configuration: Configuration) -> Engine:
+        """Load an engine with that configuration, and note how long it takes."""
         started = self.timer.clock()
         engine = self.device.load(configuration)
         self.loading_s = max(self.loading_s, self.timer.clock() - started)
         return engine
 
     def images(self, number: int) -> Images:
-        """So many images as the model takes them."""
+        """Make a batch of noise for the model: uint8, number x height x width x 3."""
         recipe = self.prepared.recipe
-        return blank(number, recipe.height, recipe.width)
+        return noise(number, recipe.height, recipe.width)
 
     def simplest_of_fastest(self, loads: Mapping[Configuration, Load], seconds: float) -> Configuration:
-        """The first of those that are about as fast as the fastest, by the best round that each ever had."""
-        for configuration, per_s in fastest_rounds(loads, self.timer.part(seconds)).items():
+        """Return the first of the configurations that are about as fast as the fastest, by the best round so far."""
+        for configuration, per_s in best_rounds(loads, self.timer.part(seconds)).items():
             self.record(Row(configuration, per_s))
         speeds = {configuration: self.rows[configuration].images_per_s for configuration in loads}
-        return next(one for one, per_s in speeds.items() if per_s * (1 + CLOSE) >= max(speeds.values()))
+        return next(one for one, per_s in speeds.items() if per_s * (1 + EQUAL_WITHIN) >= max(speeds.values()))
 
     def record(self, row: Row) -> None:
-        """Put a line into the table, with what is there of the same configuration."""
+        """Add a row to the table, merged with what was measured of the same configuration before."""
         known = self.rows.get(row.configuration, row)
         self.rows[row.configuration] = replace(
             row,

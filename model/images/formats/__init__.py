@@ -1,9 +1,9 @@
-"""Reads the headers of image files without decoding them: what they are, and how much work their pixels will be.
+"""Reads the headers of image files without decoding them: format, size, and how much work decoding the pixels takes.
 
-Each format has a module of its own, which walks over the parts of a file as its standard orders them, within bounds.
-A file is *plain* where that walk found everything as ordinary programs write it: its pixels are then decoded from the
-parts that pixels are made of alone, so that nothing else in the file can cost or spoil anything. Whatever else a file
-may be is left to the decoder as it came, in a process with limits (see `inference/isolated.py`).
+Each format has its own module, which reads the parts of a file in the order of its standard, up to a maximum number.
+A file is *plain* where all its parts are as common programs write them. Its pixels are then decoded only from the parts
+that they depend on, so that no other part of the file can cause work or errors. Any other file is decoded unchanged, in
+a process with limits (see `inference/decoder_process.py`).
 """
 
 from model.errors import NotAnImage, TooManyPixels
@@ -14,18 +14,19 @@ NAMES = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _READERS = (jpeg, png, webp, gif, bmp, tiff)
 
 
-def read_header(data: bytes, max_pixels: int, most_chunks: int = MOST_PARTS) -> Header:
-    """Read what the headers of an image file say; a few microseconds for most files, a few milliseconds at most.
+def read_header(data: bytes, max_pixels: int, most_png_chunks: int = MOST_PARTS) -> Header:
+    """Read the headers of an image file. It takes a few microseconds for most files, and at most a few milliseconds.
 
     Args:
         data: the file.
-        max_pixels: the most that an image may have.
-        most_chunks: how many chunks of a PNG file are looked at, each of which takes less than a microsecond.
+        max_pixels: the largest number of pixels that an image may have.
+        most_png_chunks: the largest number of chunks read in a PNG file, each in less than a microsecond; a file with
+            more is not plain. In other formats the numbers of parts have fixed limits.
 
     Raises:
-        NotAnImage: the data is of no format that is taken.
+        NotAnImage: the data is not of a supported format.
         TooManyPixels: the image has more than `max_pixels`.
-        TooCostly: its pixels are coded in a way that would take too much work.
+        TooCostly: the coding of its pixels would take too much work.
     """
     for reader in _READERS:
         if reader.is_format(data):
@@ -33,7 +34,7 @@ def read_header(data: bytes, max_pixels: int, most_chunks: int = MOST_PARTS) -> 
     else:
         raise NotAnImage("The data is no image of a known format; send a JPEG, PNG, WebP, GIF, BMP or TIFF file.")
     try:
-        header = png.read(data, most_chunks) if reader is png else reader.read(data)
+        header = png.read(data, most_png_chunks) if reader is png else reader.read(data)
     except (Unusual, IndexError):
         return Header(reader.FORMAT, data)
     if header.width * header.height > max_pixels:

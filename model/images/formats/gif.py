@@ -1,4 +1,4 @@
-"""Reads the headers of a GIF file: GIF89a, of which only the first image is decoded."""
+"""Reads the headers of a GIF file (GIF89a); only its first image is decoded."""
 
 from model.images.formats.header import MOST_PARTS, Header, Unusual
 
@@ -9,7 +9,7 @@ _WORK_OF_PIXEL = 1.5
 
 
 def is_format(data: bytes) -> bool:
-    """Tell a GIF file by its first bytes."""
+    """Recognise a GIF file by its first bytes."""
     return data.startswith((b"GIF87a", b"GIF89a"))
 
 
@@ -17,7 +17,7 @@ def read(data: bytes) -> Header:
     """Read the blocks before the first image.
 
     Raises:
-        Unusual: see `Header`.
+        Unusual: see `Unusual`.
     """
     width, height = int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:10], "little")
     at = 13 + _table_bytes(data[10])
@@ -28,13 +28,13 @@ def read(data: bytes) -> Header:
         if data[at] != _EXTENSION:
             raise Unusual
         if data[at + 1] == _CONTROL and data[at + 2] == 4:
-            # Which colour is transparent; but nothing of what comes after this image.
+            # Keep only the transparent colour of this block, not the delay or what happens after this image.
             kept[1:] = [bytes([_EXTENSION, _CONTROL, 4, data[at + 3] & 1, 0, 0, data[at + 6], 0])]
-        at = _after_blocks(data, at + 2)
+        at = _end_of_blocks(data, at + 2)
     else:
         raise Unusual
     left, top, across, down = (int.from_bytes(data[at + 1 + 2 * n : at + 3 + 2 * n], "little") for n in range(4))
-    # An image that is larger than the screen makes the screen larger.
+    # An image that exceeds the screen makes the screen larger.
     width, height = max(width, left + across), max(height, top + down)
     if not across or not down:
         raise Unusual
@@ -44,12 +44,12 @@ def read(data: bytes) -> Header:
 
 
 def _table_bytes(flags: int) -> int:
-    """How long the table of colours is that the flags announce."""
+    """Return the size in bytes of the colour table that the flags announce."""
     return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
 
 
-def _after_blocks(data: bytes, at: int) -> int:
-    """Where a chain of data blocks ends."""
+def _end_of_blocks(data: bytes, at: int) -> int:
+    """Return the end of a chain of data blocks."""
     for _ in range(MOST_PARTS):
         if data[at] == 0:
             return at + 1

@@ -1,31 +1,31 @@
-"""What the headers of an image file say of it."""
+"""Defines what the headers of an image file tell about it."""
 
 from dataclasses import dataclass
 
-# What a row of an image costs, however short it is, in pixels of a baseline JPEG.
+# The work for a row in addition to its pixels, in pixels of a baseline JPEG.
 WORK_OF_ROW = 4
-# Parts of a file that a walk over its headers looks at, at most: ordinary files have some tens.
+# The largest number of parts (chunks, blocks) read in a file; common files have some tens.
 MOST_PARTS = 4096
 
 
 class Unusual(Exception):
-    """The file is not laid out as ordinary programs write it: only its decoder can tell what it is worth."""
+    """The file is not as common programs write it, so that only its decoder can read it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """An image file, and what its headers say.
+    """An image file, and what its headers tell.
 
     Attributes:
         format: JPEG, PNG, WEBP, GIF, BMP or TIFF.
         file: the whole file.
-        is_plain: whether everything in it is as ordinary programs write it. All that follows is known only then.
-        pixels: the file with nothing in it but what its pixels are made of.
-        width, height: in pixels, as they are stored.
-        work_of_pixel: how long decoding takes for each pixel, by what it takes for one of a baseline JPEG.
-        is_bounded: whether it takes no more, whatever is in the file.
+        is_plain: whether all its parts are as common programs write them. Only then are the following attributes known.
+        pixels: the file with only the parts that the pixels depend on.
+        width, height: size of the stored image in pixels, before its orientation is applied.
+        work_of_pixel: time for decoding a pixel, as a multiple of that for a pixel of a baseline JPEG.
+        is_bounded: whether decoding takes no longer than that for any content of the file.
         orientation: EXIF's orientation, 1 to 8.
-        has_alpha: whether pixels may be transparent; told for WebP alone.
+        has_alpha: whether pixels may be transparent; set only for WebP.
     """
 
     format: str
@@ -41,5 +41,5 @@ class Header:
 
     @property
     def work(self) -> float:
-        """How long decoding takes, in pixels of a baseline JPEG that take as long."""
+        """Return the work of decoding, as the number of pixels of a baseline JPEG that take as long."""
         return (self.width * self.work_of_pixel + WORK_OF_ROW) * self.height

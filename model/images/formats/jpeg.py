@@ -9,30 +9,30 @@ from model.images.formats.header import Header, Unusual
 FORMAT = "JPEG"
 
 _END, _SCAN, _APP0, _APP1, _APP14, _COMMENT = 0xD9, 0xDA, 0xE0, 0xE1, 0xEE, 0xFE
-# Huffman-coded frames of 8 bits: baseline, extended, progressive. Others exist, and are rare.
+# Huffman-coded frames: baseline, extended, progressive; only those of 8 bits are read. Others are rare.
 _FRAMES = (0xC0, 0xC1, 0xC2)
 _PROGRESSIVE = 0xC2
 _TABLES = (0xC4, 0xDB, 0xDD)  # Huffman and quantisation tables, the restart interval
-# Ordinary files have some 20, and some 300 where metadata comes in many pieces.
+# Common files have about 20 segments, and about 300 where metadata is split into many.
 _MOST_SEGMENTS, _MOST_TABLES = 1024, 64
-# The application segments that say what the colours are.
+# The application segments that define the colours.
 _COLOURS = {_APP0: b"JFIF\x00", _APP14: b"Adobe"}
 _KNOWN = frozenset({*_FRAMES, *_TABLES, *range(_APP0, 0xF0), _COMMENT})
 _EXIF, _XMP = b"Exif\x00\x00", b"http://ns.adobe.com/xap/1.0/\x00"
-# A marker in entropy-coded data: no escaped byte, no restart.
+# A marker in entropy-coded data, other than an escaped byte (FF00), a fill byte (FFFF) or a restart (FFD0 to FFD7).
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
-# Ordinary progressive files have 6 to 10 scans; a scan of a component each makes 3 or 4.
+# Common progressive files have 6 to 10 scans; files with one scan for each component have 3 or 4.
 _MOST_SCANS = 16
-# Each scan goes over all pixels again, however little it holds: so many pixels in all take less than a second.
+# Each scan passes over all pixels, however little data it has. This many pixels in all scans take less than a second.
 MOST_SCANNED_PIXELS = 800_000_000
 _MOST_MARKERS = 10_000
 _MOST_FILL_BYTES = 16
-# What several scans cost, in pixels of one: coefficients are kept for all, and gone over by each.
+# The additional work of a file with several scans, per pixel: for storing all coefficients, and for each scan.
 _WORK_OF_COEFFICIENTS, _WORK_OF_SCAN = 1.4, 0.1
 
 
 def is_format(data: bytes) -> bool:
-    """Tell a JPEG file by its first bytes."""
+    """Recognise a JPEG file by its first bytes."""
     return data.startswith(b"\xff\xd8\xff")
 
 
@@ -40,19 +40,19 @@ def read(data: bytes) -> Header:
     """Read the segments before the first scan, and count the scans.
 
     Raises:
-        Unusual: see `Header`.
+        Unusual: see `Unusual`.
         TooCostly: it has too many scans for its size.
     """
-    segments, first_scan = _before_the_scan(data)
+    segments, first_scan = _segments_before_scan(data)
     frames = [(code, data[start + 4 : end]) for code, start, end in segments if code in _FRAMES]
-    kept = [data[start:end] for code, start, end in segments if _is_of_pixels(code, data, start)]
+    kept = [data[start:end] for code, start, end in segments if _pixels_depend_on(code, data, start)]
     if len(frames) != 1 or len(kept) > _MOST_TABLES:
         raise Unusual
     [(code, frame)] = frames
     height, width, components = _size(frame)
     is_progressive = code == _PROGRESSIVE
     scans, end = 1, len(data)
-    # (A decoder expects no other scan after one that has all components.)
+    # After a scan with all components, a decoder of a sequential file expects no other scan.
     if is_progressive or data[first_scan + 4] != components:
         scans, end = _scans(data, first_scan, most=MOST_SCANNED_PIXELS // (width * height))
         if width * height * scans > MOST_SCANNED_PIXELS:
@@ -63,7 +63,7 @@ def read(data: bytes) -> Header:
     work = 2.0 if components == 4 else 1.0
     if is_progressive or scans > 1:
         work *= 1 + _WORK_OF_COEFFICIENTS + _WORK_OF_SCAN * scans
-    about = [data[start + 4 : end] for code, start, end in segments if code == _APP1]
+    metadata = [data[start + 4 : end] for code, start, end in segments if code == _APP1]
     return Header(
         FORMAT,
         data,
@@ -72,12 +72,12 @@ def read(data: bytes) -> Header:
         width=width,
         height=height,
         work_of_pixel=work,
-        orientation=orientation.of(_first(about, _EXIF), _first(about, _XMP)),
+        orientation=orientation.read(_first(metadata, _EXIF), _first(metadata, _XMP)),
     )
 
 
-def _before_the_scan(data: bytes) -> tuple[list[tuple[int, int, int]], int]:
-    """The segments before the first scan: code, start and end of each; and where the scan starts."""
+def _segments_before_scan(data: bytes) -> tuple[list[tuple[int, int, int]], int]:
+    """Return code, start and end of each segment before the first scan, and where that scan starts."""
     segments: list[tuple[int, int, int]] = []
     at = 2
     for _ in range(_MOST_SEGMENTS):
@@ -91,7 +91,7 @@ def _before_the_scan(data: bytes) -> tuple[list[tuple[int, int, int]], int]:
     raise Unusual
 
 
-def _is_of_pixels(code: int, data: bytes, start: int) -> bool:
+def _pixels_depend_on(code: int, data: bytes, start: int) -> bool:
     return code in _FRAMES or code in _TABLES or (code in _COLOURS and data.startswith(_COLOURS[code], start + 4))
 
 
@@ -100,7 +100,7 @@ def _first(bodies: list[bytes], prefix: bytes) -> bytes | None:
 
 
 def _segment(data: bytes, at: int) -> tuple[int, int, int]:
-    """The code of the segment at that place, where its marker begins, and where it ends."""
+    """Return the code of the segment at that position, the start of its marker, and the end of the segment."""
     if data[at] != 0xFF:
         raise Unusual
     filled = at
@@ -115,18 +115,19 @@ def _segment(data: bytes, at: int) -> tuple[int, int, int]:
 
 
 def _size(frame: bytes) -> tuple[int, int, int]:
-    """Height, width and number of components."""
+    """Return height and width in pixels, and the number of components."""
     bits, height, width, components = frame[0], int.from_bytes(frame[1:3]), int.from_bytes(frame[3:5]), frame[5]
-    # (A height of 0 is told after the first scan.)
+    # A height of 0 means that the height follows after the first scan (DNL).
     if bits != 8 or not height or not width or components not in (1, 3, 4):
         raise Unusual
     return height, width, components
 
 
 def _scans(data: bytes, first: int, most: int) -> tuple[int, int]:
-    """How many scans there are, or that there are more than `most`; and where the image ends.
+    """Count the scans up to `most + 1`, and find the end of the image: a telephone may append a video.
 
-    (A telephone's may have a film behind it.)
+    Returns:
+        the number of scans, and the end of the image.
     """
     scans, at = 0, first
     for _ in range(_MOST_MARKERS):
@@ -137,7 +138,7 @@ def _scans(data: bytes, first: int, most: int) -> tuple[int, int]:
         marker = _MARKER.search(data, end) if code == _SCAN else None
         at = marker.start() if marker else end if code != _SCAN else len(data)
         if at >= len(data):
-            # Cut off: the decoder says so.
+            # The file is cut off; the decoder reports it.
             return scans, len(data)
         if data[at + 1] == _END:
             return scans, at + 2

@@ -1,7 +1,7 @@
-"""Reads which way up an image is to be seen: EXIF's orientation (CIPA DC-008), from EXIF data or from XMP.
+"""Reads the orientation of an image (EXIF: CIPA DC-008), from EXIF data or from XMP.
 
-Of EXIF data only the first directory is looked through, and only for that: a whole reader could be kept busy for
-minutes by what a stranger writes there.
+Only the first directory of EXIF data is searched, and only for the orientation: malicious data could keep a complete
+EXIF reader busy for minutes.
 """
 
 import re
@@ -40,7 +40,7 @@ def from_xmp(xmp: bytes) -> int:
     return int(found[1]) if found else UPRIGHT
 
 
-def of(exif: bytes | None, xmp: bytes | None) -> int:
-    """Read the orientation of an image that may have both, of which EXIF goes before."""
+def read(exif: bytes | None, xmp: bytes | None) -> int:
+    """Read the orientation from EXIF data or an XMP packet; EXIF takes precedence; 1 where neither has one."""
     found = from_exif(exif) if exif else UPRIGHT
     return from_xmp(xmp) if found == UPRIGHT and xmp else found

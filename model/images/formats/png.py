@@ -1,4 +1,4 @@
-"""Reads the headers of a PNG file: ISO/IEC 15948, https://www.w3.org/TR/png-3."""
+"""Reads the headers of a PNG file (ISO/IEC 15948, https://www.w3.org/TR/png-3)."""
 
 import struct
 import zlib
@@ -12,47 +12,47 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHUNK = struct.Struct(">I4s")
 _HEADER_END = 33
 _END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
-# What stands before the image data, if at all.
+# Chunks that count only before the image data.
 _BEFORE_IMAGE = frozenset({b"PLTE", b"tRNS"})
 _GREY, _RGB, _PALETTE = 0, 2, 3
 _SAMPLES = {_GREY: 1, _RGB: 3, _PALETTE: 1, 4: 2, 6: 4}
-# How many bytes tRNS may have, by type of colours.
+# The valid sizes of tRNS in bytes, for each type of colour.
 _TRANSPARENT_BYTES = {_GREY: range(2, 3), _RGB: range(6, 7), _PALETTE: range(1, 257)}
 _TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
-_OF_USE = _BEFORE_IMAGE | _TEXTS | {b"eXIf", b"IDAT", b"IEND"}
-# Texts that are looked at for an orientation, those that may hold one, and how much of each is read.
+_USED_CHUNKS = _BEFORE_IMAGE | _TEXTS | {b"eXIf", b"IDAT", b"IEND"}
+# The largest numbers of text chunks, and of those that may have an orientation, and of bytes read of each.
 _MOST_TEXTS, _MOST_PROFILES, _MOST_TEXT_BYTES = 1024, 16, 65536
 _XMP, _RAW_EXIF = b"XML:com.adobe.xmp\x00", b"Raw profile type exif\x00"
-# What a byte of unpacked data, and a pixel, cost in pixels of a baseline JPEG; an interlaced file goes over them again.
-_WORK_OF_BYTE, _WORK_OF_PIXEL, _INTERLACED = 0.3, 0.5, 2.0
+# The work for a decompressed byte and for a pixel, in pixels of a baseline JPEG; interlaced files take twice as long.
+_WORK_OF_BYTE, _WORK_OF_PIXEL, _WORK_FACTOR_INTERLACED = 0.3, 0.5, 2.0
 
 
 def is_format(data: bytes) -> bool:
-    """Tell a PNG file by its first bytes."""
+    """Recognise a PNG file by its first bytes."""
     return data.startswith(_SIGNATURE)
 
 
-def read(data: bytes, most_parts: int = MOST_PARTS) -> Header:
-    """Read all chunks, and keep those that pixels are made of.
+def read(data: bytes, most_chunks: int = MOST_PARTS) -> Header:
+    """Read all chunks, and keep those that the pixels depend on.
 
     Args:
         data: the file.
-        most_parts: how many chunks are looked at.
+        most_chunks: the largest number of chunks.
 
     Raises:
-        Unusual: see `Header`; a file of more chunks is.
+        Unusual: see `Unusual`; or the file has more chunks.
     """
     width, height, bits, colours, is_interlaced = _image_header(data)
     kept = [(0, _HEADER_END)]
     exif = xmp = None
     texts = profiles = 0
-    is_whole, of_use = True, set(_OF_USE)
-    for kind, at, end in _chunks(data, most_parts, of_use):
+    is_whole, used_chunks = True, set(_USED_CHUNKS)
+    for kind, at, end in _chunks(data, most_chunks, used_chunks):
         if kind == b"IDAT":
-            # A chunk behind the last one kept makes one piece with it: image data come in hundreds.
+            # A chunk directly after the last piece kept extends it, since image data may be in hundreds of chunks.
             kept[-1:] = [(kept[-1][0], end)] if kept[-1][1] == at else [kept[-1], (at, end)]
             is_whole = end <= len(data)
-            of_use -= _BEFORE_IMAGE
+            used_chunks -= _BEFORE_IMAGE
         elif kind in _TEXTS:
             texts += 1
             if data.startswith((_XMP, _RAW_EXIF), at + 8):
@@ -60,13 +60,13 @@ def read(data: bytes, most_parts: int = MOST_PARTS) -> Header:
                 text = data[at + 8 : min(end - 4, at + 8 + _MOST_TEXT_BYTES)]
                 exif, xmp = exif or _raw_exif(kind, text), xmp or _xmp(kind, text)
             if texts == _MOST_TEXTS or profiles == _MOST_PROFILES:
-                of_use -= _TEXTS
+                used_chunks -= _TEXTS
         else:
-            # Of several of these, the first counts.
-            of_use.discard(kind)
+            # The first of several such chunks counts.
+            used_chunks.discard(kind)
             if kind == b"eXIf":
                 exif = data[at + 8 : end - 4] or exif
-            elif _is_of_pixels(kind, data[at:end], colours):
+            elif _pixels_depend_on(kind, data[at:end], colours):
                 kept.append((at, end))
     pieces = [data[start:end] for start, end in kept]
     work = _WORK_OF_PIXEL + _WORK_OF_BYTE * _SAMPLES[colours] * bits / 8
@@ -74,40 +74,40 @@ def read(data: bytes, most_parts: int = MOST_PARTS) -> Header:
         FORMAT,
         data,
         is_plain=True,
-        # (Where the image is cut off, the decoder says so.)
+        # A file that is cut off gets no end chunk, so that the decoder reports it.
         pixels=b"".join([*pieces, _END] if is_whole else pieces),
         width=width,
         height=height,
-        work_of_pixel=work * (_INTERLACED if is_interlaced else 1),
-        orientation=orientation.of(exif, xmp),
+        work_of_pixel=work * (_WORK_FACTOR_INTERLACED if is_interlaced else 1),
+        orientation=orientation.read(exif, xmp),
     )
 
 
 def bits_of(data: bytes) -> int:
-    """The bits of a sample, as the file's header says."""
+    """Return the bits of a sample from the file's header; 8 where the file is too short."""
     return data[24] if len(data) > 24 else 8
 
 
-def in_eight_bits(transparent: object, bits: int) -> object:
-    """What `tRNS` says is transparent, as the decoder gives samples: with 8 bits, but for grey ones of 16."""
+def transparent_in_eight_bits(transparent: object, bits: int) -> object:
+    """Convert the transparent colour of `tRNS` to the decoder's samples: 8 bits, except grey with 16."""
     if isinstance(transparent, int) and bits < 8:
-        # The lowest bits count (11.3.1.1), and a sample of fewer than 8 is spread over all of them.
+        # Only the lowest bits count (11.3.1.1); the decoder scales a sample of fewer bits to 8.
         return (transparent & (2**bits - 1)) * 255 // (2**bits - 1)
     if isinstance(transparent, tuple):
         return tuple(value >> 8 if bits == 16 else value & 255 for value in transparent)
     return transparent & 255 if isinstance(transparent, int) and bits == 8 else transparent
 
 
-def _chunks(data: bytes, most: int, of_use: Set[bytes]) -> Iterator[tuple[bytes, int, int]]:
-    """Give kind, start and end of each chunk whose kind is of use, up to the end; the last may be cut off.
+def _chunks(data: bytes, most: int, used_chunks: Set[bytes]) -> Iterator[tuple[bytes, int, int]]:
+    """Yield kind, start and end of each used chunk up to IEND; the last one may be cut off.
 
     Args:
         data: the file.
-        most: how many chunks are looked at.
-        of_use: the kinds, which may become fewer meanwhile.
+        most: the largest number of chunks, used or not.
+        used_chunks: the kinds to yield; the caller may remove kinds during the iteration.
 
     Raises:
-        Unusual: there are more than `most`.
+        Unusual: there are more than `most` chunks.
     """
     at = len(_SIGNATURE)
     for _ in range(most):
@@ -115,7 +115,7 @@ def _chunks(data: bytes, most: int, of_use: Set[bytes]) -> Iterator[tuple[bytes,
             return
         length, kind = _CHUNK.unpack_from(data, at)
         end = at + 12 + length
-        if kind in of_use:
+        if kind in used_chunks:
             if kind == b"IEND":
                 return
             yield kind, at, end
@@ -123,10 +123,10 @@ def _chunks(data: bytes, most: int, of_use: Set[bytes]) -> Iterator[tuple[bytes,
     raise Unusual
 
 
-def _is_of_pixels(kind: bytes, chunk: bytes, colours: int) -> bool:
-    """Tell whether a chunk of `_BEFORE_IMAGE` decides what the pixels are, as browsers (libpng) have it.
+def _pixels_depend_on(kind: bytes, chunk: bytes, colours: int) -> bool:
+    """Tell whether pixels depend on a chunk of `_BEFORE_IMAGE`, in the same way as browsers (libpng) do.
 
-    A palette beside other colours is a mere proposal, and a tRNS chunk that is damaged is passed over.
+    In an image without palette colours, a palette is only a suggestion; a damaged tRNS chunk is ignored.
     """
     if kind == b"PLTE":
         return colours == _PALETTE
@@ -135,7 +135,7 @@ def _is_of_pixels(kind: bytes, chunk: bytes, colours: int) -> bool:
 
 
 def _image_header(data: bytes) -> tuple[int, int, int, int, bool]:
-    """Width, height, bits of a sample, type of colours, and whether it is interlaced."""
+    """Return width, height, bits of a sample, type of colour, and whether the image is interlaced."""
     if data[8:16] != b"\x00\x00\x00\rIHDR":
         raise Unusual
     bits, colours, _compression, _filter, interlace = data[24:29]
@@ -150,7 +150,7 @@ def _xmp(kind: bytes, text: bytes) -> bytes | None:
 
 
 def _raw_exif(kind: bytes, text: bytes) -> bytes | None:
-    """EXIF data as ImageMagick writes it: in hexadecimal digits, after three lines of text."""
+    """Return EXIF data as ImageMagick writes it, in hexadecimal digits after three lines; None where there is none."""
     if not text.startswith(_RAW_EXIF) or kind == b"iTXt":
         return None
     profile = text[len(_RAW_EXIF) :]

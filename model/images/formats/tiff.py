@@ -1,6 +1,6 @@
-"""Tells a TIFF file, and reads what it says of its samples: TIFF 6.0, and BigTIFF.
+"""Recognises a TIFF file, and reads the tags that describe its samples (TIFF 6.0, BigTIFF).
 
-Only the first directory is looked at, within bounds; all else is left to the decoder.
+Only the first directory is read, up to a maximum number of entries; the decoder reads the rest.
 """
 
 import math
@@ -8,11 +8,11 @@ import struct
 from dataclasses import dataclass, field
 
 from model.images.formats.header import Header, Unusual
-from model.images.formats.tiff_directory import entries, order_of, rewritten
-from model.images.samples import FLOATING, SIGNED, UNSIGNED, Samples
+from model.images.formats.samples import FLOATING, SIGNED, UNSIGNED, Samples
+from model.images.formats.tiff_directory import Tag, entries, order_of, rewrite_directory
 
 FORMAT = "TIFF"
-# As Pillow has them: two programs write the number the wrong way round.
+# The same as in Pillow: two programs write the magic number in the wrong byte order.
 _SIGNATURES = tuple(
     order + number
     for order in (b"II", b"MM")
@@ -20,17 +20,15 @@ _SIGNATURES = tuple(
     if (order, number) not in ((b"II", b"\x00\x2b"), (b"MM", b"\x2b\x00"))
 )
 _MOST_VALUES = 16
-# Tags that say what samples are hold short numbers.
-_GREATEST_NUMBER = 65535
-BITS, PACKING, PHOTOMETRIC, BIT_ORDER, COUNT, PLANES = 258, 259, 262, 266, 277, 284
-EXTRA, KIND, _LEAST, _GREATEST = 338, 339, 340, 341
-_TAGS = (BITS, PACKING, PHOTOMETRIC, BIT_ORDER, COUNT, PLANES, EXTRA, KIND, _LEAST, _GREATEST)
-_NOT_PACKED, _LOWEST_FIRST, _APART = 1, 2, 2
-# How the numbers of a tag are written: byte, short, long, signed ones, floating-point ones, and BigTIFF's longer ones.
-_TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 16: "Q", 17: "q"}
-_KINDS = {1: UNSIGNED, 2: SIGNED, 3: FLOATING}
+# The tags that describe samples have 16-bit numbers.
+_LARGEST_NUMBER = 65535
+_SAMPLE_TAGS = frozenset(Tag)
+_NO_COMPRESSION, _LOWEST_BIT_FIRST, _SEPARATE_PLANES = 1, 2, 2
+# The struct code of each type of numbers: byte, short, long, the signed ones, float, double, and BigTIFF's 64-bit ones.
+_STRUCT_CODES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 16: "Q", 17: "q"}
+_SAMPLE_KINDS = {1: UNSIGNED, 2: SIGNED, 3: FLOATING}
 _WHITE_IS_ZERO, BLACK_IS_ZERO, _RGB, _PALETTE = 0, 1, 2, 3
-_COLOURS = {
+_COLOUR_NAMES = {
     0: "grey",
     1: "grey",
     2: "RGB",
@@ -46,59 +44,59 @@ _COLOURS = {
     32845: "LogLuv",
     34892: "raw camera",
 }
-# Those that the library in Pillow's wheel unpacks.
-_READABLE = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32809, 32946, 34676, 34677, 34925, 50000})
-# Of those whose planes are put together here: how many samples a colour has, and Pillow's mode by what the extra sample
-# is: none or unspecified, alpha by which colours are already multiplied, alpha.
-_IN_PLANES = {"RGB": (3, ("RGB", "RGBa", "RGBA")), "CMYK": (4, ("CMYK",)), "grey": (1, ("L", "La", "LA"))}
-_TOGETHER_IN_PILLOW = ("RGB", "CMYK", "YCbCr")
+# The compressions that the libtiff in Pillow's wheel decompresses.
+_SUPPORTED_COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32809, 32946, 34676, 34677, 34925, 50000})
+# For colours whose planes this service combines: the number of samples of a colour, and Pillow's mode where the extra
+# sample is missing or unspecified, premultiplied alpha, or alpha.
+_PLANE_MODES = {"RGB": (3, ("RGB", "RGBa", "RGBA")), "CMYK": (4, ("CMYK",)), "grey": (1, ("L", "La", "LA"))}
+_COMBINED_BY_PILLOW = ("RGB", "CMYK", "YCbCr")
 _ALPHA, _COREL_DRAW_ALPHA = 2, 999
-_PACKINGS = {34661: "JBIG", 34712: "JPEG 2000", 34887: "LERC", 50001: "WebP", 50002: "JPEG XL"}
+_COMPRESSION_NAMES = {34661: "JBIG", 34712: "JPEG 2000", 34887: "LERC", 50001: "WebP", 50002: "JPEG XL"}
 
 
 @dataclass(frozen=True, slots=True)
-class Tags:
-    """What the tags of a directory say of its samples.
+class SampleTags:
+    """The tags of a directory that describe its samples.
 
     Attributes:
-        values: the numbers of the tags; empty where they can't be read.
+        values: the numbers of each tag; empty where they can't be read.
     """
 
     values: dict[int, tuple[float, ...]] = field(default_factory=dict)
 
     def first(self, tag: int, default: int) -> int:
-        """The first number of a tag; the default where it has none that such a tag may have."""
+        """Return the first number of a tag; the default where the tag is missing or its number is not valid."""
         number = self.values.get(tag, (default,))[0]
-        return int(number) if 0 <= number <= _GREATEST_NUMBER else default
+        return int(number) if 0 <= number <= _LARGEST_NUMBER else default
 
     def samples(self) -> Samples:
-        """What the samples of a grey image are."""
-        kind = _KINDS.get(self.first(KIND, 1), UNSIGNED)
+        """Describe the samples of a grey image."""
+        kind = _SAMPLE_KINDS.get(self.first(Tag.SAMPLE_FORMAT, 1), UNSIGNED)
         stated = None
-        if kind != UNSIGNED and _LEAST in self.values and _GREATEST in self.values:
-            least, greatest = self.values[_LEAST][0], self.values[_GREATEST][0]
+        if kind != UNSIGNED and Tag.SMIN_SAMPLE_VALUE in self.values and Tag.SMAX_SAMPLE_VALUE in self.values:
+            least, greatest = self.values[Tag.SMIN_SAMPLE_VALUE][0], self.values[Tag.SMAX_SAMPLE_VALUE][0]
             if math.isfinite(least) and math.isfinite(greatest) and least < greatest:
                 stated = (least, greatest)
-        is_inverted = self.first(PHOTOMETRIC, 1) == _WHITE_IS_ZERO
-        return Samples(self.first(BITS, 1), kind, is_inverted, stated)
+        is_inverted = self.first(Tag.PHOTOMETRIC, 1) == _WHITE_IS_ZERO
+        return Samples(self.first(Tag.BITS_PER_SAMPLE, 1), kind, is_inverted, stated)
 
     def is_readable(self) -> bool:
-        """Tell whether the pixels are packed, and laid out, in a way that can be read."""
-        is_packed_well = self.first(PACKING, _NOT_PACKED) in _READABLE
-        is_in_order = self._is_in_order() or self._is_read_reversed()
-        return is_packed_well and is_in_order and self._is_laid_out_well()
+        """Tell whether compression, bit order and layout of the pixels are supported."""
+        is_decompressed = self.first(Tag.COMPRESSION, _NO_COMPRESSION) in _SUPPORTED_COMPRESSIONS
+        is_in_order = self._has_normal_bit_order() or self._pillow_reverses_bits()
+        return is_decompressed and is_in_order and self._has_supported_layout()
 
     def mode_of_planes(self) -> str | None:
-        """Tell what planes make together that are read one by one, as a mode of Pillow's.
+        """Return Pillow's mode of the image that separate planes make, where this service combines them.
 
-        None where samples lie together, Pillow itself puts them together, or they can't be read.
+        None where samples are not in separate planes, where Pillow combines the planes, or where they can't be read.
         """
-        if not self._is_apart() or self._is_put_together_by_pillow():
+        if not self._has_separate_planes() or self._is_combined_by_pillow():
             return None
-        bits, kinds = set(self.values.get(BITS, (1,))), set(self.values.get(KIND, (1,)))
-        number, count = self.first(PHOTOMETRIC, BLACK_IS_ZERO), self.first(COUNT, 1)
-        needed, modes = _IN_PLANES.get(_COLOURS.get(number, ""), (0, ()))
-        extra, which = self.values.get(EXTRA, ()), self.first(EXTRA, 0)
+        bits, kinds = set(self.values.get(Tag.BITS_PER_SAMPLE, (1,))), set(self.values.get(Tag.SAMPLE_FORMAT, (1,)))
+        number, count = self.first(Tag.PHOTOMETRIC, BLACK_IS_ZERO), self.first(Tag.SAMPLES_PER_PIXEL, 1)
+        needed, modes = _PLANE_MODES.get(_COLOUR_NAMES.get(number, ""), (0, ()))
+        extra, which = self.values.get(Tag.EXTRA_SAMPLES, ()), self.first(Tag.EXTRA_SAMPLES, 0)
         if number == _RGB and count == 4 and extra in ((), (_COREL_DRAW_ALPHA,)):
             extra, which = (_ALPHA,), _ALPHA
         is_known = bits in ({8}, {16}) and kinds == {1} and number != _WHITE_IS_ZERO
@@ -106,58 +104,59 @@ class Tags:
             return None
         return modes[which] if which < len(modes) else None
 
-    def _is_in_order(self) -> bool:
-        """Whether bytes begin with their highest bit; those of fax machines may not."""
-        return self.first(BIT_ORDER, 1) != _LOWEST_FIRST
+    def _has_normal_bit_order(self) -> bool:
+        """Tell whether a byte starts with its highest bit; files from fax machines may have the opposite order."""
+        return self.first(Tag.FILL_ORDER, 1) != _LOWEST_BIT_FIRST
 
-    def _is_read_reversed(self) -> bool:
-        """Whether Pillow reads such samples rightly where bytes begin with their lowest bit."""
-        colours, bits, count = self.first(PHOTOMETRIC, 1), self.first(BITS, 1), self.first(COUNT, 1)
-        is_packed = self.first(PACKING, _NOT_PACKED) != _NOT_PACKED
-        if self.first(KIND, 1) != 1 or count not in (1, 3):
+    def _pillow_reverses_bits(self) -> bool:
+        """Tell whether Pillow reads such samples correctly where a byte starts with its lowest bit."""
+        colours, bits = self.first(Tag.PHOTOMETRIC, 1), self.first(Tag.BITS_PER_SAMPLE, 1)
+        count = self.first(Tag.SAMPLES_PER_PIXEL, 1)
+        is_compressed = self.first(Tag.COMPRESSION, _NO_COMPRESSION) != _NO_COMPRESSION
+        if self.first(Tag.SAMPLE_FORMAT, 1) != 1 or count not in (1, 3):
             return False
         if count == 3:
-            return _COLOURS.get(colours) == "RGB" and bits == 8
+            return _COLOUR_NAMES.get(colours) == "RGB" and bits == 8
         if colours == _PALETTE:
-            return bits == 8 or (is_packed and bits < 8)
+            return bits == 8 or (is_compressed and bits < 8)
         if colours == _WHITE_IS_ZERO:
-            return bits in (1, 2, 4) or (is_packed and bits == 8)
-        return _COLOURS.get(colours) == "grey" and bits in (1, 2, 4, 8, 16)
+            return bits in (1, 2, 4) or (is_compressed and bits == 8)
+        return _COLOUR_NAMES.get(colours) == "grey" and bits in (1, 2, 4, 8, 16)
 
-    def _is_apart(self) -> bool:
-        return self.first(PLANES, 1) == _APART and self.first(COUNT, 1) != 1
+    def _has_separate_planes(self) -> bool:
+        return self.first(Tag.PLANAR_CONFIGURATION, 1) == _SEPARATE_PLANES and self.first(Tag.SAMPLES_PER_PIXEL, 1) != 1
 
-    def _is_put_together_by_pillow(self) -> bool:
-        """Tell whether Pillow puts planes together rightly, as it does where libtiff unpacks them."""
-        is_packed = self.first(PACKING, _NOT_PACKED) != _NOT_PACKED
-        return is_packed and _COLOURS.get(self.first(PHOTOMETRIC, 1)) in _TOGETHER_IN_PILLOW
+    def _is_combined_by_pillow(self) -> bool:
+        """Tell whether Pillow combines planes correctly, as it does where libtiff decompresses them."""
+        is_compressed = self.first(Tag.COMPRESSION, _NO_COMPRESSION) != _NO_COMPRESSION
+        return is_compressed and _COLOUR_NAMES.get(self.first(Tag.PHOTOMETRIC, 1)) in _COMBINED_BY_PILLOW
 
-    def _is_laid_out_well(self) -> bool:
-        return not self._is_apart() or self._is_put_together_by_pillow() or self.mode_of_planes() is not None
+    def _has_supported_layout(self) -> bool:
+        return not self._has_separate_planes() or self._is_combined_by_pillow() or self.mode_of_planes() is not None
 
     def described(self) -> str:
-        """What the file holds, such as "grey with 1 64-bit floating-point sample a pixel"."""
-        number = self.first(PACKING, _NOT_PACKED)
-        if number not in _READABLE:
-            return f"pixels packed as {_PACKINGS.get(number, f'compression {number}')}"
-        order = "" if self._is_in_order() else ", in reversed bit order"
-        apart = ", each in a plane of its own" if not self._is_laid_out_well() else ""
-        number = self.first(PHOTOMETRIC, 1)
-        kind = _KINDS.get(self.first(KIND, 1), "complex or undefined")
-        count = self.first(COUNT, 1)
+        """Describe the pixels in words, such as "grey with 1 64-bit floating-point sample a pixel"."""
+        number = self.first(Tag.COMPRESSION, _NO_COMPRESSION)
+        if number not in _SUPPORTED_COMPRESSIONS:
+            return f"pixels packed as {_COMPRESSION_NAMES.get(number, f'compression {number}')}"
+        order = "" if self._has_normal_bit_order() else ", in reversed bit order"
+        apart = ", each in a plane of its own" if not self._has_supported_layout() else ""
+        number = self.first(Tag.PHOTOMETRIC, 1)
+        kind = _SAMPLE_KINDS.get(self.first(Tag.SAMPLE_FORMAT, 1), "complex or undefined")
+        count = self.first(Tag.SAMPLES_PER_PIXEL, 1)
         return (
-            f"{_COLOURS.get(number, f'colours of kind {number}')} with {count} "
-            f"{self.first(BITS, 1)}-bit {kind} sample{'s' if count != 1 else ''} a pixel{apart}{order}"
+            f"{_COLOUR_NAMES.get(number, f'colours of kind {number}')} with {count} "
+            f"{self.first(Tag.BITS_PER_SAMPLE, 1)}-bit {kind} sample{'s' if count != 1 else ''} a pixel{apart}{order}"
         )
 
 
 def is_format(data: bytes) -> bool:
-    """Tell a TIFF file by its first bytes."""
+    """Recognise a TIFF file by its first bytes."""
     return data.startswith(_SIGNATURES)
 
 
 def read(_data: bytes) -> Header:
-    """Leave the file to its decoder: tags, strips and a dozen ways of packing can each be made to cost anything.
+    """Leave the file to its decoder: malicious tags, strips or compressed data can cause any amount of work.
 
     Raises:
         Unusual: always.
@@ -165,21 +164,23 @@ def read(_data: bytes) -> Header:
     raise Unusual
 
 
-def tags_of(data: bytes) -> Tags:
-    """Read the tags of the first directory that say what samples are."""
+def tags_of(data: bytes) -> SampleTags:
+    """Read the tags of the first directory that describe samples."""
     order = order_of(data)
     try:
-        return Tags(
+        return SampleTags(
             {
-                tag: struct.unpack_from(f"{order}{min(entry.count, _MOST_VALUES)}{_TYPES[entry.kind]}", data, entry.at)
+                tag: struct.unpack_from(
+                    f"{order}{min(entry.count, _MOST_VALUES)}{_STRUCT_CODES[entry.kind]}", data, entry.at
+                )
                 for tag, entry in entries(data)
-                if tag in _TAGS and entry.kind in _TYPES and entry.count
+                if tag in _SAMPLE_TAGS and entry.kind in _STRUCT_CODES and entry.count
             }
         )
     except struct.error:
-        return Tags()
+        return SampleTags()
 
 
-def as_pillow_reads_it(data: bytes) -> bytes:
-    """Give a big-endian BigTIFF, which Pillow takes for another kind of file, a directory in the classic form."""
-    return rewritten(data) if data.startswith(b"MM\x00\x2b") else data
+def readable_by_pillow(data: bytes) -> bytes:
+    """Give a big-endian BigTIFF, which Pillow does not recognise, a directory in the classic form."""
+    return rewrite_directory(data) if data.startswith(b"MM\x00\x2b") else data

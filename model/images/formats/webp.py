@@ -1,4 +1,4 @@
-"""Reads the headers of a WebP file: RFC 9649."""
+"""Reads the headers of a WebP file (RFC 9649)."""
 
 from model.images.formats import orientation
 from model.images.formats.header import MOST_PARTS, Header, Unusual
@@ -9,7 +9,7 @@ _WORK_OF_PIXEL = 2.0
 
 
 def is_format(data: bytes) -> bool:
-    """Tell a WebP file by its first bytes."""
+    """Recognise a WebP file by its first bytes."""
     return data.startswith(b"RIFF") and data[8:12] == b"WEBP"
 
 
@@ -17,7 +17,7 @@ def read(data: bytes) -> Header:
     """Read the chunks up to the image, and those after it.
 
     Raises:
-        Unusual: see `Header`; an animation is.
+        Unusual: see `Unusual`; or the file is an animation.
     """
     size = canvas = exif = xmp = None
     has_alpha = False
@@ -45,8 +45,8 @@ def read(data: bytes) -> Header:
     if size is None or (canvas or size) != size:
         raise Unusual
     width, height = size
-    turned = orientation.of(exif, xmp)
-    # Lossless data, and those of alpha, may bring any number of tables, each of which takes as long as many pixels.
+    turned = orientation.read(exif, xmp)
+    # Lossless data and alpha may have any number of Huffman tables, each of which takes as long as many pixels.
     return Header(FORMAT, data, True, data, width, height, _WORK_OF_PIXEL, not has_alpha, turned, has_alpha)
 
 

@@ -1,6 +1,6 @@
-"""What a file says of the numbers that its pixels are made of, and those numbers in 8 bits.
+"""Describes the samples of an image file, and converts them to 8 bits.
 
-The file alone decides what is black and what is white, never its pixels: a dark picture stays dark.
+Only the file's headers decide which sample is black and which is white, never the pixels: a dark picture stays dark.
 """
 
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 from model.errors import NotAnImage
 
 UNSIGNED, SIGNED, FLOATING = "unsigned", "signed", "floating-point"
-# Half a step of 8 bits: so far may a sample lie beyond the range, which rounding explains.
+# Half a step of 8 bits, as a share of the range: a sample may exceed the range by this much, through rounding.
 _ROUNDING = 1 / 510
 MOST_BITS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """The samples of a grey image.
+    """Describes the samples of a grey image.
 
     Attributes:
-        bits: of each sample.
+        bits: bits of each sample.
         kind: UNSIGNED, SIGNED or FLOATING.
-        is_inverted: whether the least is white, and the greatest black.
-        stated: the least and the greatest that signed or floating-point samples may be, where the file states them.
+        is_inverted: whether the smallest value is white, and the largest black.
+        stated: the smallest and largest value of signed or floating-point samples, where the file states them.
     """
 
     bits: int
@@ -33,28 +33,31 @@ class Samples:
     stated: tuple[float, float] | None = None
 
     def range(self) -> tuple[float, float]:
-        """The least and the greatest sample: black and white, or the other way round where `is_inverted`.
+        """Return the smallest and largest sample: black and white, or the reverse where `is_inverted`.
 
-        Unsigned samples reach from 0 to the greatest number (TIFF 6.0, PNG), and so do signed ones. Floating-point ones
-        reach from 0 to 1 (Adobe's TIFF Technical Note 3).
+        Unsigned and signed samples reach from 0 to the largest number (TIFF 6.0, PNG). Floating-point samples reach
+        from 0 to 1 (Adobe's TIFF Technical Note 3).
         """
         if self.stated is not None:
             return self.stated
         if self.kind == FLOATING:
             return 0.0, 1.0
-        # (A file may say anything; no sample has more.)
+        # A file may state any number of bits; no sample has more than `MOST_BITS`.
         bits = min(self.bits, MOST_BITS)
         return 0.0, float(2 ** (bits - (1 if self.kind == SIGNED else 0)) - 1)
 
     def in_eight_bits(self, values: NDArray[np.generic]) -> NDArray[np.uint8]:
-        """Convert samples to 0 (black) to 255 (white), rounded; what is no number becomes the least.
+        """Convert samples to 0 (black) to 255 (white), rounded; NaN becomes the smallest value of the range.
+
+        Args:
+            values: samples of any shape.
 
         Raises:
-            NotAnImage: signed or floating-point samples lie beyond their range.
+            NotAnImage: signed or floating-point samples lie outside their range.
         """
         least, greatest = self.range()
         if values.dtype == np.uint16 and greatest == 65535 and not self.is_inverted:
-            # value * 255 / 65535, rounded, in whole numbers.
+            # value * 255 / 65535, rounded, in integer arithmetic.
             return ((values.astype(np.uint32) * 255 + 32895) >> 16).astype(np.uint8)
         shares = (values.astype(np.float64) - least) / (greatest - least)
         if self.kind == FLOATING:

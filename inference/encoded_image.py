@@ -1,4 +1,4 @@
-"""Images as callers send them: the file itself, or its base64 as curl, browsers, phones and libraries make it."""
+"""Reads images as callers send them: the file itself, or base64 as curl, browsers, phones and libraries write it."""
 
 import re
 from dataclasses import dataclass
@@ -9,41 +9,42 @@ from web.problem import Problem
 
 
 @dataclass(frozen=True)
-class FormText:
-    """What is text in a part of a form where an image belongs.
+class TextPart:
+    """Text in a part of a form that should hold an image.
 
     Args:
-        text: the text, as it came.
-        is_file: whether it came as a file: one that is no base64 is a file that is no image.
+        text: the text, as received.
+        is_file: whether the part is a file. A file that is not base64 is taken as it is, and is then not an image.
     """
 
     text: bytes
     is_file: bool
 
 
-# An image as it came: the file itself, its base64, or what a form has in its place.
-Encoded = bytes | str | FormText
+# An image as received: the file itself, its base64, or text in a part of a form.
+EncodedImage = bytes | str | TextPart
 
 _DATA_URL = re.compile(r'data:(?:[^,"]|"[^"]*")*;[ \t]*base64[ \t]*,', re.IGNORECASE)
-# The name of a file, percent-encoded, and its surroundings. To read more takes time.
-_MOST_OF_A_PREFIX = 2_000
+# How many characters are searched for the end of a `data:` URL's prefix: a percent-encoded file name and some more.
+_LONGEST_PREFIX = 2_000
 _WHITESPACE = b" \t\n\r\f\v"
 _FROM_URL_SAFE = bytes.maketrans(b"-_", b"+/")
-# What a library escapes of base64 in a URL, in the small letters of some.
+# The characters of base64 that libraries escape in a URL. Some write the escapes in lower case.
 _ESCAPES = ((b"%2B", b"+"), (b"%2F", b"/"), (b"%3D", b"="), (b"%0D", b""), (b"%0A", b""), (b"%20", b""))
-# Of a photograph as large as a body may be, there are fewer; each step of taking them out keeps everybody waiting.
+# Even the largest photograph has fewer. Replacing them holds Python's lock, so all other requests wait meanwhile.
 MOST_ESCAPES = 1_000_000
 
 
-def image_bytes(encoded: Encoded) -> bytes:
-    """The image file that came as itself, in base64, or as a `data:` URL. The largest take 0.3 s: call it in a thread.
+def image_bytes(encoded: EncodedImage) -> bytes:
+    """Return the image file. The largest take 0.3 s, so call this in a thread.
 
-    Base64 may have either alphabet (RFC 4648, 4 and 5), though not both, white space anywhere, and no padding.
+    Base64 may use the standard or the URL-safe alphabet (RFC 4648, sections 4 and 5) but not both, may hold white space
+    anywhere, and needs no padding. It may be a `data:` URL.
 
     Raises:
-        Problem: 400.
+        Problem: 400, the image is empty, or not valid base64.
     """
-    if isinstance(encoded, FormText):
+    if isinstance(encoded, TextPart):
         data = _from_form(encoded)
     else:
         data = encoded if isinstance(encoded, bytes) else _from_base64(encoded)
@@ -52,7 +53,7 @@ def image_bytes(encoded: Encoded) -> bytes:
     return data
 
 
-def _from_form(part: FormText) -> bytes:
+def _from_form(part: TextPart) -> bytes:
     try:
         return _from_base64(part.text.decode("latin-1"))
     except Problem:
@@ -66,25 +67,25 @@ def _from_base64(text: str) -> bytes:
     text = text.lstrip() if text[:1].isspace() else text
     is_url = text[:5].lower() == "data:"
     if is_url:
-        prefix = _DATA_URL.match(text[:_MOST_OF_A_PREFIX])
+        prefix = _DATA_URL.match(text[:_LONGEST_PREFIX])
         if prefix is None:
             raise _not_base64()
         text = text[prefix.end() :]
     try:
         return pybase64.b64decode(text, validate=True)
     except ValueError:
-        # What is not written plainly is rare, and to look for it is dear.
+        # Only now: other ways to write base64 are rare, and normalizing takes long.
         try:
-            return pybase64.b64decode(_plain(text.encode("ascii"), is_url), validate=True)
+            return pybase64.b64decode(_normalized(text.encode("ascii"), is_url), validate=True)
         except ValueError:
             raise _not_base64() from None
 
 
-def _plain(written: bytes, is_url: bool) -> bytes:
-    """The same base64 in one line of the first alphabet, padded.
+def _normalized(written: bytes, is_url: bool) -> bytes:
+    """Return the same base64 in the standard alphabet, padded, without white space and escapes.
 
     Raises:
-        ValueError: it has both alphabets, or too many escapes.
+        ValueError: it mixes both alphabets, or has too many escapes.
     """
     escapes = written.count(b"%") if is_url else 0
     if escapes > MOST_ESCAPES:

@@ -1,4 +1,4 @@
-"""Check the files of a checkpoint before a library reads them, so that what is wrong is told by file and reason."""
+"""Checks the files of a checkpoint before a library reads them, so that an error names the file and the reason."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from model.errors import UnsupportedModel
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
-# Newer checkpoints may have the image processor's configuration in here, nested; it then goes before the other file.
+# Newer checkpoints may nest the image processor's configuration in this file; it then takes precedence.
 PROCESSOR = "processor_config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -17,12 +17,14 @@ FILES = (CONFIG, PREPROCESSOR, PROCESSOR, "model*.safetensors", INDEX)
 _LFS_POINTER = b"version https://git-lfs.github.com/"
 _OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.onnx")
 _MOST_NAMED = 8
+_FETCH_AGAIN = "fetch the checkpoint again"
+_IS_POINTER = "it is a Git LFS pointer instead of the file; run 'git lfs pull' in the checkpoint's folder"
 
 
 def missing(folder: Path) -> str:
-    """What the folder lacks to be a checkpoint, for people; empty where nothing is missing."""
+    """Name the files that the folder lacks to be a checkpoint, as text for an error; empty where none is missing."""
     lacks = [] if (folder / CONFIG).is_file() else [CONFIG]
-    # (What timm saves has neither; `check` says what it is.)
+    # A checkpoint of timm has neither file; `check` refuses it with its own error.
     if not any((folder / name).is_file() for name in (PREPROCESSOR, PROCESSOR)) and not _is_of_timm(folder):
         lacks.append(PREPROCESSOR)
     if not any((folder / name).is_file() for name in (WEIGHTS, INDEX)):
@@ -33,50 +35,49 @@ def missing(folder: Path) -> str:
 
 
 def check(folder: Path) -> None:
-    """Return where the files are whole, and say what they have to.
+    """Check that the files are complete and have the expected content.
 
     Raises:
-        UnsupportedModel: they don't; one sentence that names the file, the reason, and what to do.
+        UnsupportedModel: they are not; one sentence that names the file, the reason, and what to do.
     """
     config = read_json(folder / CONFIG)
     for path in (folder / CONFIG, folder / PREPROCESSOR, folder / PROCESSOR):
         if path.is_file():
-            _refuse_code(path, read_json(path))
+            _check_no_code(path, read_json(path))
     if _is_of_timm(folder):
-        raise _wrong(
+        raise _unsupported(
             CONFIG,
             "timm_wrapper is not supported: transformers needs timm for it; use a checkpoint made for transformers",
         )
     if not isinstance(config.get("model_type"), str):
-        raise _wrong(CONFIG, "it has no model_type; save the model anew with save_pretrained")
+        raise _unsupported(CONFIG, "it has no model_type; save the model anew with save_pretrained")
     _check_labels(config.get("id2label"))
     for path in _weights(folder):
         _check_weights(path)
 
 
 def processor_file(folder: Path) -> str:
-    """The name of the file that configures the image processor."""
+    """Return the name of the file that configures the image processor."""
     if (folder / PROCESSOR).is_file() and "image_processor" in read_json(folder / PROCESSOR):
         return PROCESSOR
     return PREPROCESSOR
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in that file.
+    """Read the JSON object in that file.
 
     Raises:
-        UnsupportedModel: it can't be read, or is none.
+        UnsupportedModel: the file can't be read, or is not a JSON object.
     """
-    again = "fetch the checkpoint again"
     text = _read(path)
     if text.startswith(_LFS_POINTER):
-        raise _wrong(path.name, _pointer())
+        raise _unsupported(path.name, _IS_POINTER)
     try:
         values = json.loads(text)
     except (ValueError, RecursionError):
-        raise _wrong(path.name, f"it is not valid JSON; {again}") from None
+        raise _unsupported(path.name, f"it is not valid JSON; {_FETCH_AGAIN}") from None
     if not isinstance(values, dict):
-        raise _wrong(path.name, f"it is no JSON object; {again}")
+        raise _unsupported(path.name, f"it is no JSON object; {_FETCH_AGAIN}")
     return values
 
 
@@ -95,15 +96,15 @@ def _read(path: Path, most: int = -1) -> bytes:
         with path.open("rb") as file:
             return file.read(most)
     except PermissionError:
-        raise _wrong(path.name, "it may not be read; give this user the permission") from None
+        raise _unsupported(path.name, "it may not be read; give this user the permission") from None
     except OSError:
-        raise _wrong(path.name, "it can't be read; fetch the checkpoint again") from None
+        raise _unsupported(path.name, f"it can't be read; {_FETCH_AGAIN}") from None
 
 
-def _refuse_code(path: Path, values: dict[str, Any]) -> None:
+def _check_no_code(path: Path, values: dict[str, Any]) -> None:
     nested = values.get("image_processor")
     if values.get("auto_map") or (isinstance(nested, dict) and nested.get("auto_map")):
-        raise _wrong(
+        raise _unsupported(
             path.name,
             "its auto_map names Python code of the checkpoint's own, which is never run; use a checkpoint of a model "
             "that transformers itself has",
@@ -114,61 +115,59 @@ def _check_labels(id2label: Any) -> None:
     if id2label is None:
         return
     if not isinstance(id2label, dict):
-        raise _wrong(CONFIG, 'id2label is no object; write it as {"0": "first label", "1": "second label"}')
+        raise _unsupported(CONFIG, 'id2label is no object; write it as {"0": "first label", "1": "second label"}')
     if not id2label:
-        raise _wrong(CONFIG, "id2label is empty; name the label of every class, from 0 on")
+        raise _unsupported(CONFIG, "id2label is empty; name the label of every class, from 0 on")
     numbers = [key for key in id2label if key.isascii() and key.isdigit() and str(int(key[:9])) == key]
     if len(numbers) < len(id2label):
-        raise _wrong(CONFIG, "id2label has keys that are no class numbers; number the labels from 0 on")
+        raise _unsupported(CONFIG, "id2label has keys that are no class numbers; number the labels from 0 on")
     lacking = sorted(set(range(len(id2label))) - set(map(int, numbers)))
     if lacking:
         named = ", ".join(map(str, lacking[:_MOST_NAMED])) + (", ..." if len(lacking) > _MOST_NAMED else "")
-        raise _wrong(CONFIG, f"id2label has no label for {named}; number the labels from 0 to {len(id2label) - 1}")
+        raise _unsupported(
+            CONFIG, f"id2label has no label for {named}; number the labels from 0 to {len(id2label) - 1}"
+        )
     for key, label in id2label.items():
         if isinstance(label, bool) or not isinstance(label, (str, int, float)):
-            raise _wrong(CONFIG, f"id2label has no text for {key}; labels are texts")
+            raise _unsupported(CONFIG, f"id2label has no text for {key}; labels are texts")
 
 
 def _weights(folder: Path) -> list[Path]:
-    """The files that hold the weights."""
+    """Return the files that hold the weights."""
     if (folder / WEIGHTS).exists():
         return [folder / WEIGHTS]
     shards = read_json(folder / INDEX).get("weight_map")
     if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()) or not shards:
-        raise _wrong(INDEX, "it has no weight_map; fetch the checkpoint again")
+        raise _unsupported(INDEX, f"it has no weight_map; {_FETCH_AGAIN}")
     names = sorted(set(shards.values()))
     for name in names:
-        # Files of other names, or in other folders, are not kept with the prepared model.
+        # Only `FILES` are stored with the prepared model: not files in other folders, or with other names.
         if "/" in name or not name.startswith("model") or not name.endswith(".safetensors"):
-            raise _wrong(
+            raise _unsupported(
                 INDEX, "it names files other than model*.safetensors; save the model anew with save_pretrained"
             )
         if not (folder / name).is_file():
-            raise _wrong(INDEX, f"it names {name}, which is missing; fetch the checkpoint again")
+            raise _unsupported(INDEX, f"it names {name}, which is missing; {_FETCH_AGAIN}")
     return [folder / name for name in names]
 
 
 def _check_weights(path: Path) -> None:
-    # Imported here: what only serves has no safetensors.
+    # Imported only here: an installation that only serves does not have safetensors.
     from safetensors import SafetensorError, safe_open
 
-    begin = _read(path, 100)
-    if begin.startswith(_LFS_POINTER):
-        raise _wrong(path.name, _pointer())
-    if not begin:
-        raise _wrong(path.name, "it is empty; fetch the checkpoint again")
+    start = _read(path, 100)
+    if start.startswith(_LFS_POINTER):
+        raise _unsupported(path.name, _IS_POINTER)
+    if not start:
+        raise _unsupported(path.name, f"it is empty; {_FETCH_AGAIN}")
     try:
         with safe_open(path, framework="numpy") as file:
             is_empty = not file.keys()
     except (SafetensorError, OSError, ValueError):
-        raise _wrong(path.name, "it is cut off, or no safetensors file; fetch the checkpoint again") from None
+        raise _unsupported(path.name, f"it is cut off, or no safetensors file; {_FETCH_AGAIN}") from None
     if is_empty:
-        raise _wrong(path.name, "it holds no weights; save the model anew with save_pretrained")
+        raise _unsupported(path.name, "it holds no weights; save the model anew with save_pretrained")
 
 
-def _pointer() -> str:
-    return "it is a Git LFS pointer instead of the file; run 'git lfs pull' in the checkpoint's folder"
-
-
-def _wrong(name: str, reason: str) -> UnsupportedModel:
+def _unsupported(name: str, reason: str) -> UnsupportedModel:
     return UnsupportedModel(f"{name}: {reason}.")

@@ -1,0 +1,95 @@
+"""Describes the classification routes for the OpenAPI document: their bodies, parameters and answers."""
+
+from pydantic import BaseModel
+
+from api.openapi_parts import Json, query_parameter, reference
+from api.schemas import (
+    BatchAnswer,
+    BatchJson,
+    ClassifyAnswer,
+    ClassifyAnswerV2,
+    ClassifyJson,
+    ClassifyRequest,
+    Options,
+)
+from api.uploads import IMAGE_TYPES
+
+JSON, MULTIPART = "application/json", "multipart/form-data"
+# The smallest image: one grey pixel.
+A_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNoAAAAggCB2kUIOwAAAABJRU5ErkJggg=="
+
+SCHEMAS: tuple[type[BaseModel], ...] = (
+    ClassifyRequest,
+    ClassifyJson,
+    BatchJson,
+    Options,
+    ClassifyAnswer,
+    ClassifyAnswerV2,
+    BatchAnswer,
+)
+_BINARY = {"type": "string", "format": "binary"}
+_HEADERS = {
+    "X-Request-ID": "The id of the request: your own id if you sent one.",
+    "RateLimit-Policy": "Your limits.",
+    "RateLimit": "What is left of your limits (draft-ietf-httpapi-ratelimit-headers-10).",
+    "Server-Timing": "How long each stage took, in ms.",
+}
+
+
+def operations() -> dict[str, Json]:
+    """Return the operations of each classification route, by path."""
+    options = Options.model_json_schema()["properties"]
+    in_query = [query_parameter(name, schema) for name, schema in options.items()]
+    return {
+        "/v1/classify": _post("classify", {JSON: _json_body(ClassifyRequest, {"image": A_PIXEL})}, ClassifyAnswer, []),
+        "/v2/classify": _post("classify_v2", _one_image(options), ClassifyAnswerV2, in_query),
+        "/v2/classify/batch": _post("classify_batch", _several_images(options), BatchAnswer, in_query),
+    }
+
+
+def _one_image(options: Json) -> Json:
+    return {
+        MULTIPART: _form("image", _file_field(), options),
+        JSON: _json_body(ClassifyJson, {"image": A_PIXEL, "top_k": 3}),
+        **{image_type: {"schema": _BINARY} for image_type in IMAGE_TYPES},
+    }
+
+
+def _several_images(options: Json) -> Json:
+    files = {"type": "array", "items": _file_field(), "minItems": 1}
+    return {
+        MULTIPART: _form("image", files, options),
+        JSON: _json_body(BatchJson, {"images": [A_PIXEL, A_PIXEL]}),
+    }
+
+
+def _file_field() -> Json:
+    return {**_BINARY, "description": "The image file, or its base64."}
+
+
+def _form(file_field: str, schema: Json, options: Json) -> Json:
+    fields = {file_field: schema}
+    for name, option in options.items():
+        fields[name] = {key: value for key, value in option.items() if key != "title"}
+    return {"schema": {"type": "object", "properties": fields, "required": [file_field]}}
+
+
+def _json_body(schema: type[BaseModel], example: Json) -> Json:
+    return {"schema": {"$ref": reference(schema.__name__)}, "example": example}
+
+
+def _post(operation_id: str, content: Json, answer: type[BaseModel], parameters: list[Json]) -> Json:
+    success = {
+        "description": "The predictions",
+        "headers": {name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()},
+        "content": {JSON: {"schema": {"$ref": reference(answer.__name__)}}},
+    }
+    operation: Json = {
+        "operationId": operation_id,
+        "description": answer.__doc__,
+        "requestBody": {"required": True, "content": content},
+        "responses": {"200": success},
+    }
+    if parameters:
+        operation["parameters"] = parameters
+    return {"post": operation}

@@ -1,0 +1,24 @@
+"""Small parts of the OpenAPI document that several modules build."""
+
+from typing import Any
+
+Json = dict[str, Any]
+
+
+def reference(name: str) -> str:
+    """Return the `$ref` of a schema, by its name."""
+    return f"#/components/schemas/{name}"
+
+
+def query_parameter(name: str, schema: Json) -> Json:
+    """Return the description of an optional query parameter.
+
+    Args:
+        name: the name of the parameter.
+        schema: its JSON schema, as pydantic writes it. It is not changed.
+    """
+    parameter: Json = {"name": name, "in": "query", "required": False}
+    if "description" in schema:
+        parameter["description"] = schema["description"]
+    parameter["schema"] = {key: value for key, value in schema.items() if key not in ("title", "description")}
+    return parameter

@@ -1,0 +1,163 @@
+"""Classifies image files: decodes them here, in the gateway, then has the runner predict them in batches."""
+
+import time
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.settings import Settings
+from inference.decode_pool import DecodePool
+from inference.encoded_image import EncodedImage, image_bytes
+from inference.image_queue import ImageQueue
+from inference.runner import Runner
+from inference.runner_connection import RunnerConnection
+from model.engine import Description
+from model.errors import ImageError, NotAnImage
+from model.images.decode import Decoded
+from model.store import PreparedModel
+from runtime.machine import cores
+from web.problem import Problem, unavailable
+from web.timing import Timing
+
+Probabilities = NDArray[np.float32]
+# An image as it was decoded, and its probabilities, float32, one for each label.
+Classified = tuple[Decoded, Probabilities]
+
+
+class Classifier:
+    """Classifies images with the one model that this gateway worker serves.
+
+    Args:
+        runner: where the model runs.
+        prepared: the model.
+        settings: the limits for images and for the queue.
+
+    Attributes:
+        manifest: what the model is: its name, labels and so on.
+        recipe: how the model takes images.
+        queue: the images that wait for their answer.
+    """
+
+    def __init__(self, runner: Runner, prepared: PreparedModel, settings: Settings) -> None:
+        self.manifest = prepared.manifest
+        self.recipe = prepared.recipe
+        self.queue = ImageQueue(settings.max_queue, self._engine_images_per_s)
+        self._connection = RunnerConnection(runner, self.recipe)
+        self._decode_pool = DecodePool(self.recipe, settings.max_image_pixels, settings.threads or cores())
+
+    async def classify(self, user: str, encoded: EncodedImage, timing: Timing) -> Classified:
+        """Classify one image.
+
+        Raises:
+            Problem: 400 (not an image, or a damaged one), 422 (too many pixels, or too much work), 503.
+        """
+        [result] = await self.classify_all(user, [encoded], timing)
+        if isinstance(result, Problem):
+            try:
+                raise result
+            finally:
+                # The problem's traceback refers to this frame: that circle would keep the image in memory.
+                del result
+        return result
+
+    async def classify_all(
+        self, user: str, encoded: Sequence[EncodedImage], timing: Timing
+    ) -> list[Classified | Problem]:
+        """Classify several images of one user, each on its own.
+
+        Returns:
+            For each image, in order, what `classify` returns, or the problem that it raises.
+
+        Raises:
+            Problem: 503, too many images wait already, or the runner is gone. That is no image's fault.
+        """
+        with self.queue.places(user, len(encoded)):
+            decoded = await self._decode(user, encoded, timing)
+            good = [image for image in decoded if isinstance(image, Decoded)]
+            predicted = iter(await self._predict(user, good, timing) if good else ())
+            return [(image, next(predicted)) if isinstance(image, Decoded) else image for image in decoded]
+
+    @property
+    def engine(self) -> Description | None:
+        """What the model runs on; None until the runner has answered."""
+        return self._connection.description
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the runner has ever answered."""
+        return self.engine is not None
+
+    def served_model(self) -> dict[str, str]:
+        """Return the model as each answer of v2 names it.
+
+        Raises:
+            Problem: 503, the runner has not yet said what it runs on.
+        """
+        if self.engine is None:
+            raise unavailable("The model is not loaded yet; send the request again shortly.")
+        return {
+            "name": self.manifest.name,
+            "revision": self.manifest.revision,
+            "engine": self.engine.engine,
+            "precision": self.engine.precision,
+        }
+
+    async def is_ready(self) -> bool:
+        """Return whether the runner answers; see `RunnerConnection.is_ready`."""
+        return await self._connection.is_ready()
+
+    async def warm_up(self) -> None:
+        """Start the decoders, and wait until the runner has answered."""
+        self._decode_pool.start()
+        await self._connection.wait_until_ready()
+
+    def close(self) -> None:
+        """Stop the processes that decode."""
+        self._decode_pool.close()
+
+    async def _decode(self, user: str, encoded: Sequence[EncodedImage], timing: Timing) -> list[Decoded | Problem]:
+        started = time.perf_counter()
+        exact = self.engine is None or self.engine.resize == "exact"
+        sources = [partial(image_bytes, one) for one in encoded]
+        if len(sources) == 1:
+            results = [await self._decode_pool.decode(user, sources[0], exact)]
+        else:
+            results = await self._decode_pool.decode_all(user, sources, exact)
+        elapsed_ms = (time.perf_counter() - started) * 1000
+        busy_ms = sum(one.busy_ms for one in results) / min(len(encoded), self._decode_pool.threads)
+        timing.decode_ms += min(busy_ms, elapsed_ms)
+        timing.queue_ms += max(0.0, elapsed_ms - busy_ms)
+        return [_image_or_problem(one.result) for one in results]
+
+    async def _predict(self, user: str, images: list[Decoded], timing: Timing) -> Probabilities:
+        pixels = images[0].pixels[np.newaxis] if len(images) == 1 else np.stack([image.pixels for image in images])
+        probabilities = await self._connection.predict(user, pixels, timing)
+        self.queue.count_predicted(len(images))
+        return probabilities
+
+    def _engine_images_per_s(self) -> float:
+        return self.engine.images_per_s if self.engine is not None else 0.0
+
+
+def _image_or_problem(result: Decoded | Exception) -> Decoded | Problem:
+    """Return a decoded image as it is, and an error of decoding as the problem that the caller gets.
+
+    Raises:
+        Exception: the error is not about the image.
+    """
+    if isinstance(result, Decoded):
+        return result
+    if isinstance(result, (Problem, ImageError)):
+        # The thread that raised it still refers to it, and its traceback to the thread's frames with the image in them.
+        result.__traceback__ = result.__context__ = None
+    if isinstance(result, Problem):
+        return result
+    if isinstance(result, NotAnImage):
+        return Problem(400, str(result), field="image")
+    if isinstance(result, ImageError):
+        return Problem(422, str(result), field="image")
+    if isinstance(result, MemoryError):
+        return unavailable("The service is short of memory; send the request again shortly.", kind="overload")
+    raise result

@@ -1,0 +1,152 @@
+"""Decodes each unusual image file in a process of its own, which can be killed: at its limits, or when nobody waits."""
+
+import asyncio
+import itertools
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from inference.decoder_process import DECODE, LENGTH, MESSAGE, STOP
+from model.errors import ImageError, NotAnImage, TooCostly, TooManyPixels
+from model.images.decode import Decoded
+from model.recipe import Recipe
+
+# The process that decodes the callers' files gets no setting and no secret: only what Python needs to run.
+_INHERITED_VARIABLES = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
+# The last one makes glibc use pages of 2 MB for large blocks, if the system has them. An image of 50 megapixels then
+# takes a quarter less time, which the kernel would spend on small pages.
+_OWN_VARIABLES = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
+_PROJECT = Path(__file__).parent.parent
+_MOST_ANSWER_BYTES = 64 * 1024 * 1024
+_ERRORS: dict[str, type[ImageError]] = {error.__name__: error for error in (NotAnImage, TooManyPixels)}
+
+
+@dataclass(frozen=True, slots=True)
+class IsolatedResult:
+    """A decoded image, or the error, and the processor time that it took, seconds."""
+
+    result: Decoded | ImageError
+    cpu_s: float
+
+
+class IsolatedDecoder:
+    """Decodes files through the fork server (see `decoder_process.py`).
+
+    The fork server is started when it is first needed, and again if it has died.
+
+    Args:
+        recipe: how the model takes images.
+        max_pixels: the most pixels that an image may have.
+    """
+
+    def __init__(self, recipe: Recipe, max_pixels: int) -> None:
+        self._recipe = recipe
+        self._task = json.dumps({"recipe": recipe.to_dict(), "max_pixels": max_pixels})
+        self._numbers = itertools.count()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+
+    async def decode(self, data: bytes, exact: bool, cpu_s: float) -> IsolatedResult:
+        """Decode a file in a child process. If this is cancelled, the child is killed at once.
+
+        Args:
+            data: the file.
+            exact: whether to resize exactly as the reference does, or faster.
+            cpu_s: the most processor time, seconds.
+        """
+        loop = asyncio.get_running_loop()
+        number = next(self._numbers) % 2**32
+        ours, theirs = socket.socketpair()
+        with ours:
+            ours.setblocking(False)
+            with theirs, _file_of(data) as file:
+                self._send(MESSAGE.pack(DECODE, number, exact, max(1, int(cpu_s * 1000))), [file, theirs.fileno()])
+            answer = bytearray()
+            try:
+                while part := await loop.sock_recv(ours, 1 << 18):
+                    answer += part
+                    if len(answer) > _MOST_ANSWER_BYTES:
+                        break
+            except ConnectionError:
+                answer.clear()
+            except asyncio.CancelledError:
+                self._send(MESSAGE.pack(STOP, number, False, 0))
+                raise
+        return self._read(bytes(answer), cpu_s)
+
+    def start(self) -> None:
+        """Start the fork server, unless it runs."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        self.close()
+        self._control, theirs = socket.socketpair()
+        environment = {name: os.environ[name] for name in _INHERITED_VARIABLES if name in os.environ}
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "inference.decoder_process", str(theirs.fileno()), self._task],
+                cwd=_PROJECT,
+                env={**environment, **_OWN_VARIABLES},
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+            )
+
+    def close(self) -> None:
+        """Kill the fork server and its children."""
+        if self._control is not None:
+            self._control.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._control = self._process = None
+
+    def _send(self, message: bytes, handles: list[int] | None = None) -> None:
+        self.start()
+        assert self._control is not None
+        # If the fork server has just died, the answer stays empty, as it does for a child that was killed.
+        with suppress(OSError):
+            socket.send_fds(self._control, [message], handles or [])
+
+    def _read(self, answer: bytes, cpu_s: float) -> IsolatedResult:
+        """Read the answer. An empty one means that the child was killed, so the file was too much work."""
+        error = TooCostly("The image takes too much work to decode; save it anew as JPEG or PNG.")
+        too_costly = IsolatedResult(error, cpu_s)
+        if len(answer) < LENGTH.size:
+            return too_costly
+        end = LENGTH.size + LENGTH.unpack_from(answer)[0]
+        fields = json.loads(answer[LENGTH.size : end])
+        if "error" in fields:
+            known = _ERRORS.get(fields["error"])
+            return IsolatedResult(known(fields["message"]), fields["cpu_s"]) if known else too_costly
+        pixels = np.frombuffer(answer[end:], np.uint8).reshape(self._recipe.height, self._recipe.width, 3)
+        return IsolatedResult(Decoded(pixels, fields["width"], fields["height"], fields["format"]), fields["cpu_s"])
+
+
+@contextmanager
+def _file_of(data: bytes) -> Iterator[int]:
+    """Yield the descriptor of a file in memory with this data, or of a temporary file if the system has no memfd."""
+    if hasattr(os, "memfd_create"):
+        file = os.memfd_create("image")
+        try:
+            os.truncate(file, len(data))
+            os.pwrite(file, data, 0)
+            yield file
+        finally:
+            os.close(file)
+    else:
+        with tempfile.TemporaryFile() as opened:
+            opened.write(data)
+            opened.flush()
+            yield opened.fileno()

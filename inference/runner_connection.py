@@ -1,0 +1,80 @@
+"""The gateway's connection to the runner: measures each prediction, and knows whether the runner answers."""
+
+import asyncio
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.runner import Runner
+from model.engine import Description
+from model.recipe import Recipe
+from web.problem import Problem
+from web.timing import Timing
+
+READY_FOR_S = 1.0
+WARM_UP_EVERY_S = 0.2
+RUNNER_ANSWERS_WITHIN_S = 5.0
+# The user of the service's own requests.
+SERVICE_USER = ""
+
+Probabilities = NDArray[np.float32]
+
+
+class RunnerConnection:
+    """Sends images to the runner.
+
+    Args:
+        runner: where the model runs.
+        recipe: says which size of image the model takes.
+
+    Attributes:
+        description: what the model runs on; None until the runner has answered.
+    """
+
+    def __init__(self, runner: Runner, recipe: Recipe) -> None:
+        self.description: Description | None = None
+        self._runner = runner
+        self._recipe = recipe
+        self._answered_at = float("-inf")
+
+    async def predict(self, user: str, images: NDArray[np.uint8], timing: Timing) -> Probabilities:
+        """Compute the probabilities of some images, and add the time they took to `timing`.
+
+        Args:
+            user: whose turn the images take.
+            images: uint8, n x height x width x 3.
+            timing: gets the time in the model as `infer_ms`, the rest as `queue_ms`.
+
+        Returns:
+            float32, n x labels.
+
+        Raises:
+            Problem: 503, the runner is gone, or can't take more.
+        """
+        started = time.perf_counter()
+        predicted = await self._runner.predict(images, user)
+        elapsed_ms = (time.perf_counter() - started) * 1000
+        timing.infer_ms += predicted.infer_ms
+        timing.queue_ms += elapsed_ms - predicted.infer_ms
+        self._answered_at = time.monotonic()
+        return predicted.probabilities
+
+    async def is_ready(self) -> bool:
+        """Return whether the runner answers. Sends it a blank image if its last answer is older than `READY_FOR_S`."""
+        if time.monotonic() - self._answered_at < READY_FOR_S:
+            return True
+        blank = np.zeros((1, self._recipe.height, self._recipe.width, 3), np.uint8)
+        try:
+            async with asyncio.timeout(RUNNER_ANSWERS_WITHIN_S):
+                await self.predict(SERVICE_USER, blank, Timing())
+                if self.description is None:
+                    self.description = await self._runner.describe()
+        except (Problem, TimeoutError):
+            return False
+        return True
+
+    async def wait_until_ready(self) -> None:
+        """Wait until the runner has answered, and has said what it runs on."""
+        while not await self.is_ready() or self.description is None:
+            await asyncio.sleep(WARM_UP_EVERY_S)

@@ -1,0 +1,1 @@
+"""Finds a checkpoint, checks its files, and loads its classifier in torch."""

@@ -1,0 +1,53 @@
+"""Converts a classifier in torch to an OpenVINO graph."""
+
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from model.recipe import Recipe
+
+
+def convert(classifier: nn.Module, recipe: Recipe, path: Path) -> None:
+    """Convert a classifier that takes uint8, batch x height x width x 3, and save the graph in float32.
+
+    Args:
+        classifier: see `checkpoint/classifier.py`.
+        recipe: gives height and width; the size of the batch stays open.
+        path: where the graph is saved, ending in `.xml`; the weights lie beside it in a `.bin` file.
+    """
+    # OpenVINO's converter sends usage data to its maker; without this package it uses a stub that sends nothing.
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    import openvino
+
+    example = torch.zeros(2, recipe.height, recipe.width, 3, dtype=torch.uint8)
+    graph = openvino.convert_model(
+        classifier, example_input=example, input=[([-1, recipe.height, recipe.width, 3], openvino.Type.u8)]
+    )
+    openvino.save_model(graph, path, compress_to_fp16=False)
+
+
+def make_convertible(module: nn.Module) -> None:
+    """Replace the layers that OpenVINO can't convert by layers that compute the same, in place."""
+    for name, child in module.named_children():
+        pools = isinstance(child, (nn.AvgPool2d, nn.MaxPool2d)) and child.ceil_mode and child.padding == 0
+        if pools and isinstance(child.kernel_size, int):
+            setattr(module, name, _GlobalPool(child))
+        else:
+            make_convertible(child)
+
+
+class _GlobalPool(nn.Module):
+    """Pools over the whole plane where the window covers it, as EfficientNet does with a window of 2560 pixels."""
+
+    def __init__(self, pool: nn.Module) -> None:
+        super().__init__()
+        self.pool = pool
+
+    def forward(self, planes: Tensor) -> Tensor:
+        if max(planes.shape[2:]) > self.pool.kernel_size:
+            return self.pool(planes)
+        if isinstance(self.pool, nn.MaxPool2d):
+            return planes.amax((2, 3), keepdim=True)
+        return planes.mean((2, 3), keepdim=True)

@@ -1,0 +1,71 @@
+"""Finds the prepared model that the settings name, without importing torch or asking the Hugging Face hub."""
+
+from pathlib import Path
+
+from configs.settings import Settings
+from model import store
+from model.checkpoint import location
+from model.errors import SourceUnavailable
+from model.store import PreparedModel
+
+STAND_IN_NAME = "squeezenet-1.1-offline-stand-in"
+STAND_IN_ORIGIN = "stand-in"
+
+
+def find_prepared(settings: Settings) -> PreparedModel | None:
+    """Find the prepared model to serve with these settings.
+
+    Returns:
+        the model; None where it has to be prepared first.
+
+    Raises:
+        ModelError: the model that CLASSIFIER_PREPARED_MODEL names is missing.
+        SourceUnavailable: that model contradicts the other settings, or CLASSIFIER_MODEL names no checkpoint.
+    """
+    if settings.prepared_model:
+        found = store.get(settings.prepared_model)
+        _check_settings(found, settings)
+        return found
+    if settings.offline_model == "only":
+        return find_stand_in()
+    prepared = store.find(location.model_name(settings), location.origin(settings))
+    may_be_stand_in = settings.offline_model == "allow" and not location.is_directory(settings)
+    return find_stand_in() if prepared is None and may_be_stand_in else prepared
+
+
+def is_ready_to_serve(settings: Settings) -> bool:
+    """Tell whether a start can serve a prepared model without asking the hub first.
+
+    A stand-in that was prepared because the hub was unreachable does not count: the hub is asked again.
+
+    Raises:
+        ModelError: see `find_prepared`.
+    """
+    found = find_prepared(settings)
+    if found is None or settings.prepared_model:
+        return found is not None
+    return not found.manifest.stand_in or settings.offline_model == "only"
+
+
+def find_stand_in() -> PreparedModel | None:
+    """Find the prepared offline stand-in; None where there is none."""
+    return store.find(STAND_IN_NAME, STAND_IN_ORIGIN)
+
+
+def _check_settings(found: PreparedModel, settings: Settings) -> None:
+    """Check that the model named by CLASSIFIER_PREPARED_MODEL does not contradict the other settings.
+
+    A start, or whoever builds an image, sets CLASSIFIER_PREPARED_MODEL.
+    """
+    name, is_stand_in = found.manifest.name, found.manifest.stand_in
+    if is_stand_in and settings.offline_model == "deny":
+        raise SourceUnavailable(
+            "What is prepared is the offline stand-in, and CLASSIFIER_OFFLINE_MODEL is deny; prepare the model where "
+            "the hub can be reached, or set CLASSIFIER_OFFLINE_MODEL=only."
+        )
+    if not is_stand_in and settings.offline_model == "only":
+        raise SourceUnavailable(f"What is prepared is {name}; CLASSIFIER_OFFLINE_MODEL=only asks for the stand-in.")
+    # A model from a directory has the name of that directory after links are followed, as when it was prepared.
+    wanted = {settings.model, Path(settings.model).expanduser().resolve().name}
+    if "model" in settings.model_fields_set and not is_stand_in and name not in wanted:
+        raise SourceUnavailable(f"What is prepared is {name}, not what CLASSIFIER_MODEL names; prepare that one.")
