@@ -26,13 +26,13 @@ from starlette.types import ASGIApp
 from api import reads
 from api.classification_routes import ClassificationRoutes
 from api.draining import Draining
-from api.openapi import Document
+from api.openapi import OpenApiDocument
 from api.routes import ROUTES
 from auth.api_key import ApiKey
 from auth.failed_logins import FailureLimit
 from auth.identity import DEFAULT_SCOPES
 from configs.settings import PREFIX, Settings
-from inference.classification import Classification
+from inference.classifier import Classifier
 from storage import keys
 from storage.keys import NewKey
 from storage.policy import Limit
@@ -40,7 +40,7 @@ from storage.store import Store
 from testing import colour_model
 from testing.asgi_exchange import Exchange
 from testing.clock import Clock
-from web.matching import Matching
+from web.matching import RouteMatching
 
 ADDRESS = "192.0.2.1"
 WIDE_LIMIT = "100000/minute"
@@ -71,7 +71,7 @@ class InProcessGateway:
 
     Attributes:
         app: the ASGI app.
-        classification: what decodes and predicts; call `warm_up` before a test classifies.
+        classifier: what decodes and predicts; call `warm_up` before a test classifies.
         clock: the clock.
         database: the file of the database.
         draining: shortens the time limits of requests once it has begun.
@@ -85,19 +85,19 @@ class InProcessGateway:
         self.clock = clock
         self.store = Store(f"sqlite:///{database}", clock_us=lambda: clock.now_us)
         self.runner = colour_model.ColourRunner()
-        self.classification = Classification(self.runner, colour_model.PREPARED, made)
+        self.classifier = Classifier(self.runner, colour_model.PREPARED, made)
         self.draining = Draining(made.drain_seconds)
         self._wiring = _wiring(made)
         self.app = self._behind_the_gate(self._routes(made.max_batch_images))
 
     async def warm_up(self) -> None:
         """Have the runner answer its first image, as a worker does when it starts."""
-        assert await self.classification.is_ready()
+        assert await self.classifier.is_ready()
         self.runner.forget()
 
     async def close(self) -> None:
         """Release what the test used."""
-        self.classification.close()
+        self.classifier.close()
         await self.store.close()
 
     def new_key(
@@ -178,18 +178,18 @@ class InProcessGateway:
             options = dict(shipped)
             if "failures" in options:
                 options["failures"] = FailureLimit(options["failures"].limit, lambda: self.clock.advanced_s)
-            own = {"store": self.store, "overload": self.classification.overload, "draining": self.draining}
+            own = {"store": self.store, "overload": self.classifier.queue.overload, "draining": self.draining}
             options.update({name: value for name, value in own.items() if name in options})
             app = middleware(app, **options)
-        return Matching(app, ROUTES)
+        return RouteMatching(app, ROUTES)
 
     def _routes(self, most_images: int) -> ASGIApp:
         worker = ClassificationRoutes()
-        worker.classification, worker.most_images = self.classification, most_images
+        worker.classifier, worker.most_images = self.classifier, most_images
         routes: list[BaseRoute] = [_route(worker, api) for api in self._wiring.apis.values()]
         # Making the document takes a tenth of a second; it is the same for every store.
-        with mock.patch.object(reads, "document", return_value=self._wiring.document):
-            read_routes = reads.build(self.store, lambda: self.classification)
+        with mock.patch.object(reads, "build_document", return_value=self._wiring.document):
+            read_routes = reads.build(self.store, lambda: self.classifier)
         return Starlette(routes=[*routes, Mount("/", read_routes)])
 
 
@@ -209,7 +209,7 @@ class _Wiring:
 
     middlewares: list[tuple[Any, dict[str, Any]]]
     apis: dict[str, Any]
-    document: Document
+    document: OpenApiDocument
 
 
 @cache

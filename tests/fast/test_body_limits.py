@@ -118,7 +118,7 @@ async def test_a_request_that_takes_too_long_is_504(gateway: InProcessGateway, k
         answer = await exchange.answer()
     assert "60 s" in assert_problem(answer, 504)["detail"]
     assert gateway.usage_rows()[0]["status"] == 504
-    assert gateway.classification.waiting == 0
+    assert gateway.classifier.queue.waiting == 0
 
 
 async def test_a_caller_who_disconnects_in_its_body_gets_no_classification(
@@ -139,13 +139,13 @@ async def test_a_caller_who_disconnects_after_its_body_gives_its_place_back(
         exchange = upload(gateway, key)
         exchange.send(IMAGE, more=False)
         await gateway.runner.asked(1)
-        assert gateway.classification.waiting == 1
+        assert gateway.classifier.queue.waiting == 1
         # The service looks for a disconnect only where an answer takes longer than usual.
         clock.advance(1)
         await exchange.app_waits()
         exchange.disconnect()
         assert_problem(await exchange.answer(), 400)
-        assert gateway.classification.waiting == 0
+        assert gateway.classifier.queue.waiting == 0
     [row] = gateway.usage_rows()
     assert (row["status"], row["images"]) == (400, 1), "the image was taken, so it is paid"
 

@@ -11,7 +11,7 @@ from api.routes import ROUTES
 from testing.in_process import InProcessGateway, IssuedKey
 from tests.answers import assert_problem
 from web.envelope import Envelope
-from web.matching import Matching
+from web.matching import RouteMatching
 from web.problem import Problem
 
 pytestmark = pytest.mark.anyio
@@ -21,7 +21,7 @@ SECRET = "password=hunter2"
 
 async def ask(app: ASGIApp, method: str = "GET", url: str = "http://testserver/docs") -> httpx.Response:
     """Send a request to an app behind nothing but the envelope."""
-    enveloped = Matching(Envelope(app), ROUTES)
+    enveloped = RouteMatching(Envelope(app), ROUTES)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(enveloped)) as client:
         return await client.request(method, url)
 

@@ -72,10 +72,10 @@ async def test_a_user_who_is_alone_may_fill_the_queue_up_to_the_setting(start: S
         for number in range(1, 7):
             waiting.append(classifying(gateway, key))
             await gateway.runner.asked(number)
-        assert gateway.classification.waiting == 6
+        assert gateway.classifier.queue.waiting == 6
         assert_problem(await classifying(gateway, key).answer(), 503)
     assert {(await one.answer()).status_code for one in waiting} == {200}
-    assert gateway.classification.waiting == 0
+    assert gateway.classifier.queue.waiting == 0
 
 
 async def test_a_batch_that_finds_too_little_room_is_503_as_a_whole(start: Start) -> None:
@@ -116,7 +116,7 @@ async def test_a_runner_that_is_gone_is_503_and_the_place_is_given_back(
     assert "not running" in assert_problem(answer, 503)["detail"]
     assert answer.headers["retry-after"] == "1"
     assert_problem(await classifying_batch(gateway, key, 2).answer(), 503)
-    assert gateway.classification.waiting == 0
+    assert gateway.classifier.queue.waiting == 0
     gateway.runner.fault = None
     assert (await classifying(gateway, key).answer()).status_code == 200
 
@@ -124,14 +124,14 @@ async def test_a_runner_that_is_gone_is_503_and_the_place_is_given_back(
 async def test_a_worker_is_ready_once_the_runner_answers(start: Start) -> None:
     gateway = await start(is_warm=False)
     gateway.runner.fault = unavailable("The model is not running; send the request again shortly.", kind="runner")
-    assert not await gateway.classification.is_ready()
-    assert not gateway.classification.is_loaded
+    assert not await gateway.classifier.is_ready()
+    assert not gateway.classifier.is_loaded
     gateway.runner.fault = None
-    assert await gateway.classification.is_ready()
-    assert gateway.classification.is_loaded
+    assert await gateway.classifier.is_ready()
+    assert gateway.classifier.is_loaded
 
 
 async def test_a_busy_runner_is_not_asked_whether_it_is_ready(gateway: InProcessGateway, key: IssuedKey) -> None:
     assert (await classifying(gateway, key).answer()).status_code == 200
     gateway.runner.fault = unavailable("The model is not running; send the request again shortly.", kind="runner")
-    assert await gateway.classification.is_ready(), "it has answered within the last second"
+    assert await gateway.classifier.is_ready(), "it has answered within the last second"
