@@ -1,6 +1,6 @@
-"""One HTTP request to an ASGI app, message by message: for tests where chunks, pace or a disconnect matter.
+"""Sends one HTTP request to an ASGI app, message by message, for tests of chunks, pace and disconnects.
 
-`httpx.ASGITransport` sends a body as a whole and never disconnects in the middle.
+`httpx.ASGITransport` can't do that: it sends a body at once, and never disconnects before the answer.
 """
 
 import asyncio
@@ -11,9 +11,7 @@ from starlette.types import ASGIApp, Message, Scope
 
 
 class Exchange:
-    """A request under way, which a test feeds piece by piece.
-
-    Create it inside a running event loop: it starts the app at once.
+    """One request, whose body a test sends chunk by chunk. Needs a running event loop: it starts the app at once.
 
     Args:
         app: the ASGI app.
@@ -33,17 +31,12 @@ class Exchange:
         self._task = asyncio.create_task(self._run(app, _scope(method, path, headers, address)))
 
     @property
-    def has_started(self) -> bool:
-        """Whether the app has begun to answer."""
-        return bool(self._outgoing)
-
-    @property
     def is_over(self) -> bool:
         """Whether the app has returned."""
         return self._task.done()
 
     def send(self, chunk: bytes, more: bool = True) -> None:
-        """Send a piece of the body; the last one says that there is no `more`."""
+        """Send a chunk of the body; the last one has `more` False."""
         self._incoming.put_nowait({"type": "http.request", "body": chunk, "more_body": more})
 
     def disconnect(self) -> None:

@@ -1,4 +1,4 @@
-"""A clock that a test moves by hand: the store, the limits and the event loop take their time from it."""
+"""A clock that a test moves forward: the store, the limits and the event loop read their time from it."""
 
 import asyncio
 
@@ -18,11 +18,11 @@ class Clock:
 
     @property
     def advanced_s(self) -> float:
-        """Seconds by which the test has advanced the clock; serves as a monotonic clock."""
+        """Seconds by which the test has advanced the clock: a monotonic clock that starts at 0."""
         return (self.now_us - self._started_us) / 1_000_000
 
     def advance(self, seconds: int = 0, microseconds: int = 0) -> None:
-        """Move the clock forward; timers of the event loop that are due then run at its next turn."""
+        """Move the clock forward. Timers of the event loop that are then due run in its next iteration."""
         self.now_us += seconds * 1_000_000 + microseconds
 
     def new_event_loop(self) -> asyncio.AbstractEventLoop:
@@ -33,7 +33,7 @@ class Clock:
 class _ClockedLoop(asyncio.SelectorEventLoop):
     """An event loop whose time is the real one plus what the clock was advanced by.
 
-    Timeouts and timers (`asyncio.timeout`, `call_later`) read `time()`, so a test need not sleep until they end.
+    Timeouts and timers (`asyncio.timeout`, `call_later`) use `time()`, so a test need not sleep until they end.
     """
 
     def __init__(self, clock: Clock) -> None:

@@ -1,4 +1,4 @@
-"""A stand-in for the model: it tells the colour of an image, so a test knows each answer beforehand."""
+"""A model for tests: its label is the colour of an image, so a test knows each answer in advance."""
 
 import asyncio
 import threading
@@ -18,7 +18,7 @@ from model.store import Manifest, PreparedModel
 from testing.photographs import encoded
 
 LABELS = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
-# The confidence of the colour that an image has; the other labels share the rest.
+# The confidence of the image's own colour, and of each other label.
 CONFIDENCE, OTHERS = 0.93, 0.01
 EDGE = 8
 NAME = "test/colours"
@@ -43,7 +43,7 @@ _DESCRIPTION = Description(engine="openvino", precision="f32", images_per_s=10.0
 
 
 def image_of(label: str, kind: str = "PNG", size: tuple[int, int] = (12, 10)) -> bytes:
-    """The file of an image in the colour of that label.
+    """Return an image file in the colour of a label.
 
     Args:
         label: one of `LABELS`.
@@ -55,7 +55,7 @@ def image_of(label: str, kind: str = "PNG", size: tuple[int, int] = (12, 10)) ->
 
 
 class ColourEngine:
-    """An engine (see `model.engine.Engine`) that tells the colour of the pixel in the middle of each image.
+    """An engine (see `model.engine.Engine`) whose label is the colour of the pixel in the middle of an image.
 
     Attributes:
         batches: how many images each batch had, in the order of computing.
@@ -70,7 +70,7 @@ class ColourEngine:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Within this block no batch is finished; the first that came waits for its end, others wait behind it."""
+        """Keep the engine busy within this block: the first batch ends after it, and the others wait for the first."""
         self._may_compute.clear()
         try:
             yield
@@ -87,11 +87,11 @@ class ColourEngine:
 
 
 class ColourRunner:
-    """The runner that ships for one process, over a `ColourEngine`; a test may watch it, and break it.
+    """The embedded runner with a `ColourEngine`. A test can wait for its calls, and make them fail.
 
     Attributes:
         engine: the engine.
-        fault: what every call raises; None: it answers.
+        fault: the error that every call raises; None for answers.
     """
 
     def __init__(self) -> None:
@@ -112,12 +112,12 @@ class ColourRunner:
         return await self._embedded.describe()
 
     async def asked(self, times: int) -> None:
-        """Return once the runner has been asked so many times since the last `forget`."""
+        """Return once `predict` has been called so many times since the last `forget`."""
         while self._asked < times:
             self._changed.clear()
             await self._changed.wait()
 
     def forget(self) -> None:
-        """Forget what was asked and computed."""
+        """Set the counts of calls and batches back to zero."""
         self._asked = 0
         self.engine.batches.clear()

@@ -1,8 +1,8 @@
-"""The gateway in the test's own process, over ASGI: no server, no model file, and a clock that the test moves.
+"""Runs the gateway in the process of the test, over ASGI: no server, no model file, and a clock that the test moves.
 
-The middlewares, their order and their options are those that `service.build` gives to BentoML, and the endpoints are
-those of `api.classification_routes`. Stood in for are the runner, the clock, and BentoML around them: `/livez`,
-`/readyz`, `/metrics` and `/schema.json` are BentoML's and are missing here.
+The middlewares, their order and their options are those that `service.build` gives to BentoML. The endpoints are those
+of `api/classification_routes.py` and `api/reads.py`. Only the runner, the clock and BentoML are replaced, so the routes
+of BentoML itself are missing: `/livez`, `/readyz`, `/healthz`, `/metrics`, `/schema.json` and the files of `/docs`.
 """
 
 import os
@@ -67,14 +67,14 @@ class InProcessGateway:
     Args:
         database: the file of an SQLite database with the tables of this version.
         clock: the time of keys, limits and the usage log.
-        settings: fields of `configs.settings.Settings`; what is not given has its default.
+        settings: fields of `configs.settings.Settings`; a field that is not given has its default.
 
     Attributes:
         app: the ASGI app.
-        classifier: what decodes and predicts; call `warm_up` before a test classifies.
+        classifier: decodes and classifies; call `warm_up` before a test classifies.
         clock: the clock.
         database: the file of the database.
-        draining: shortens the time limits of requests once it has begun.
+        draining: shortens the time limits of requests once `begin` is called.
         runner: the stand-in for the runner.
         store: keys, limits and the usage log.
     """
@@ -110,7 +110,7 @@ class InProcessGateway:
         """Store a new key, and a new user where none has the address.
 
         Args:
-            limits: of a new user, such as "5/minute"; none: one that no test reaches.
+            limits: the limits of a new user, such as "5/minute"; without any, a limit that no test reaches.
             email: the address of the user.
             scopes: what the key may do.
             expires_in_s: seconds until the key expires; None: never.
@@ -123,7 +123,7 @@ class InProcessGateway:
         return IssuedKey(key.reveal(), record.key_id, record.user_id)
 
     def revoke(self, key: IssuedKey) -> None:
-        """Revoke a key; who has been let in with it in the last half second is remembered until then."""
+        """Revoke a key. A gateway that has read it in the last half second still accepts it for that time."""
         self.store.database.change(partial(keys.revoke, key_id=key.key_id, now_us=self.clock.now_us))
 
     async def request(
@@ -159,7 +159,7 @@ class InProcessGateway:
 
     @contextmanager
     def without_table(self, name: str) -> Iterator[None]:
-        """Within this block the database has no such table, so that whatever needs it fails."""
+        """Hide a table of the database within this block, so that every statement that needs it fails."""
         with closing(sqlite3.connect(self.database, isolation_level=None)) as connection:
             connection.execute(f"ALTER TABLE {name} RENAME TO away")
             try:
@@ -187,25 +187,25 @@ class InProcessGateway:
         worker = ClassificationRoutes()
         worker.classifier, worker.most_images = self.classifier, most_images
         routes: list[BaseRoute] = [_route(worker, api) for api in self._wiring.apis.values()]
-        # Making the document takes a tenth of a second; it is the same for every store.
+        # Building the document takes 0.1 s, and it is the same for every store.
         with mock.patch.object(reads, "build_document", return_value=self._wiring.document):
             read_routes = reads.build(self.store, lambda: self.classifier)
         return Starlette(routes=[*routes, Mount("/", read_routes)])
 
 
 def copied(database: Path, folder: Path) -> Path:
-    """Copy an SQLite database into a folder; to migrate an empty one takes a hundred times longer."""
+    """Copy an SQLite database into a folder. That takes a hundredth of the time that migrations take."""
     return Path(shutil.copy(database, folder / "classifier.db"))
 
 
 def authorization(key: IssuedKey | None) -> dict[str, str]:
-    """Return the header that brings the key; none without a key."""
+    """Return the header that holds the key; no header without a key."""
     return {} if key is None else {"Authorization": f"Bearer {key.text}"}
 
 
 @dataclass(frozen=True)
 class _Wiring:
-    """What `service.py` puts together, in the form that BentoML gets it."""
+    """The parts that `service.build` gives to BentoML."""
 
     middlewares: list[tuple[Any, dict[str, Any]]]
     apis: dict[str, Any]
@@ -214,7 +214,7 @@ class _Wiring:
 
 @cache
 def _wiring(settings: Settings) -> _Wiring:
-    """Read the wiring from `service.py`; nothing else in this module depends on how it is written."""
+    """Build the service and read its parts. Nothing else in this module depends on `service.py`."""
     with _no_settings_of_the_developer():
         from service import build  # noqa: TID251 - the wiring under test is the one that ships
     gateway = build(settings).gateway

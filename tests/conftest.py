@@ -15,7 +15,7 @@ from testing.servers import Server, run_prepare, running
 
 _numbers = itertools.count(1)
 
-# What a test needs that starts another process; parameters name the engines that some tests run over.
+# Fixtures that start other processes, and parameters of tests that run once for each database.
 _SERVER_FIXTURES = {"server", "model_store", "postgres", "redis"}
 _SERVER_PARAMETERS = {"postgresql", "postgres", "redis"}
 

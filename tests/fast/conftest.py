@@ -1,4 +1,4 @@
-"""What the fast tests share: a clock, an event loop that follows it, and a gateway in this process."""
+"""Fixtures of the fast tests: a clock, an event loop that follows it, and a gateway in this process."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -25,7 +25,7 @@ def anyio_backend(clock: Clock) -> tuple[str, dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with tables and no rows, to be copied."""
+    """A database with empty tables, to be copied for each test."""
     path = tmp_path_factory.mktemp("empty") / "empty.db"
     migrate(f"sqlite:///{path}")
     return path
@@ -35,7 +35,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def start(
     clock: Clock, empty_database: Path, tmp_path: Path, anyio_backend: tuple[str, dict[str, Any]]
 ) -> AsyncIterator[Start]:
-    """Makes a gateway with the settings of the test's choice; all that one test makes share a database."""
+    """Creates a gateway with the given settings. All gateways of one test share a database, as workers do."""
     database, made = copied(empty_database, tmp_path), []
 
     async def start(is_warm: bool = True, **settings: Any) -> InProcessGateway:
@@ -58,5 +58,5 @@ async def gateway(start: Start) -> InProcessGateway:
 
 @pytest.fixture
 def key(gateway: InProcessGateway) -> IssuedKey:
-    """A key whose limit no test reaches."""
+    """A key of a user whose limit no test reaches."""
     return gateway.new_key()

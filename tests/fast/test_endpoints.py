@@ -1,11 +1,9 @@
-"""The routes: what v1, v2 and the reads answer, and what is at no route."""
+"""The endpoints: what v1, v2 and the routes that only read answer, and which bodies they refuse."""
 
-import json
 from typing import Any
 
 import pytest
 
-from api.routes import ROUTES
 from testing.colour_model import CONFIDENCE, LABELS, NAME, OTHERS, image_of
 from testing.in_process import InProcessGateway, IssuedKey
 from testing.photographs import as_base64
@@ -211,93 +209,3 @@ async def test_until_the_model_is_loaded_v2_is_503_and_the_reads_say_so(start: S
     assert (await gateway.request("GET", "/v1/model/info", key)).json()["status"] == "not_loaded"
     [model] = (await gateway.request("GET", "/v2/models", key)).json()["models"]
     assert (model["status"], model["engine"]) == ("not_loaded", None)
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/nothing",
-        "/v1/usage/",
-        "//v1/usage",
-        "/v1//usage",
-        "/v1/Usage",
-        "/v1/usage%0a",
-        "/v1/usage%00",
-        "/v1/usage\n",
-        "/v1/%75sage",
-        "/v1/../v1/usage",
-        "/v2/models/",
-        "/v2/models/a%0ab",
-        "/v2/models/a/../b",
-    ],
-)
-async def test_any_other_path_is_unknown(gateway: InProcessGateway, key: IssuedKey, path: str) -> None:
-    """Sent as it is: an HTTP client would mend some of these."""
-    for method in ("GET", "POST"):
-        exchange = gateway.exchange(path, key, method=method)
-        exchange.send(b"", more=False)
-        answer = await exchange.answer()
-        assert_problem(answer, 404)
-        assert "location" not in answer.headers
-    assert {row["endpoint"] for row in gateway.usage_rows()} == {"/(unknown)"}
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "allow"),
-    [
-        ("GET", "/v1/classify", "POST"),
-        ("PUT", "/v2/classify/batch", "POST"),
-        ("POST", "/v1/usage", "GET"),
-        ("HEAD", "/v2/models", "GET"),
-        ("DELETE", f"/v2/models/{NAME}", "GET"),
-        ("POST", "/metrics", "GET, HEAD"),
-    ],
-)
-async def test_a_method_that_a_path_does_not_take_is_405(
-    gateway: InProcessGateway, key: IssuedKey, method: str, path: str, allow: str
-) -> None:
-    answer = await gateway.request(method, path, key)
-    assert answer.status_code == 405
-    assert answer.headers["allow"] == allow
-
-
-async def test_a_public_path_tells_anyone_its_methods(gateway: InProcessGateway) -> None:
-    answer = await gateway.request("POST", "/docs")
-    assert_problem(answer, 405)
-    assert answer.headers["allow"] == "GET, HEAD"
-
-
-async def test_the_document_describes_every_route_that_has_a_summary(gateway: InProcessGateway) -> None:
-    document = (await gateway.request("GET", "/openapi.json")).json()
-    described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
-    expected = {(route.methods[0], route.name) for route in ROUTES if route.summary}
-    assert described == expected
-    assert json.loads((await gateway.request("GET", "/docs.json")).text) == document
-
-
-async def test_a_browsers_question_is_answered_without_a_key(start: Start) -> None:
-    gateway = await start(cors_origins="https://shop.example")
-    asked = {"Access-Control-Request-Method": "POST", "Origin": "https://shop.example"}
-    answer = await gateway.request("OPTIONS", "/v1/classify", headers=asked)
-    assert answer.status_code == 204
-    assert answer.headers["access-control-allow-origin"] == "https://shop.example"
-    assert answer.headers["access-control-allow-methods"] == "POST"
-    assert "Authorization" in answer.headers["access-control-allow-headers"]
-    for other in ({**asked, "Origin": "https://evil.example"}, {"Origin": "https://shop.example"}):
-        assert_problem(await gateway.request("OPTIONS", "/v1/classify", headers=other), 401)
-    assert_problem(await gateway.request("OPTIONS", "/nothing", headers=asked), 401)
-
-
-async def test_only_pages_of_the_named_origins_may_read_an_answer(start: Start) -> None:
-    gateway = await start(cors_origins="https://shop.example")
-    key = gateway.new_key()
-    for origin, allowed in (("https://shop.example", "https://shop.example"), ("https://evil.example", None)):
-        answer = await gateway.request("POST", "/v1/classify", key, json=ONE, headers={"Origin": origin})
-        assert answer.headers.get("access-control-allow-origin") == allowed
-        assert answer.headers["vary"] == "Origin"
-        assert ("RateLimit" in answer.headers.get("access-control-expose-headers", "")) == (allowed is not None)
-
-
-async def test_without_origins_no_page_may(gateway: InProcessGateway, key: IssuedKey) -> None:
-    answer = await gateway.request("GET", "/v2/models", key, headers={"Origin": "https://shop.example"})
-    assert "access-control-allow-origin" not in answer.headers
