@@ -3,13 +3,16 @@
 import json
 
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
 from api.routes import ROUTES
+from testing.asgi_exchange import Exchange
 from testing.colour_model import NAME, image_of
-from testing.in_process import InProcessGateway, IssuedKey
+from testing.in_process import InProcessGateway, IssuedKey, authorization
 from testing.photographs import as_base64
 from tests.answers import assert_problem
 from tests.fast.conftest import Start
+from web.matching import IS_HANDSHAKE
 
 pytestmark = pytest.mark.anyio
 
@@ -66,6 +69,20 @@ async def test_a_method_that_a_path_does_not_take_is_405(
     assert answer.headers["allow"] == allow
 
 
+@pytest.mark.parametrize(("path", "status"), [("/v1/usage", 405), ("/v2/stream", 404)])
+async def test_a_websocket_handshake_is_refused(
+    gateway: InProcessGateway, key: IssuedKey, path: str, status: int
+) -> None:
+    """The server hands a handshake on as a GET request with a mark in its state."""
+
+    async def marked(scope: Scope, receive: Receive, send: Send) -> None:
+        await gateway.app({**scope, "state": {IS_HANDSHAKE: True}}, receive, send)
+
+    answer = await Exchange(marked, "GET", path, authorization(key)).answer()
+    detail = assert_problem(answer, status)["detail"]
+    assert ("no WebSocket" in detail) == (status == 405)
+
+
 async def test_a_public_path_tells_anyone_its_methods(gateway: InProcessGateway) -> None:
     answer = await gateway.request("POST", "/docs")
     assert_problem(answer, 405)
@@ -106,3 +123,17 @@ async def test_only_pages_of_the_origins_in_the_setting_may_read_an_answer(start
 async def test_without_the_setting_no_other_page_may_read_an_answer(gateway: InProcessGateway, key: IssuedKey) -> None:
     answer = await gateway.request("GET", "/v2/models", key, headers={"Origin": "https://shop.example"})
     assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_the_start_and_the_end_of_the_server_reach_the_app(gateway: InProcessGateway) -> None:
+    received = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return next(received)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await gateway.app({"type": "lifespan", "app": None, "state": {}}, receive, send)
+    assert [message["type"] for message in sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]

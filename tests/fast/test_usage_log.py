@@ -103,6 +103,14 @@ async def test_an_unforeseen_error_has_a_row(gateway: InProcessGateway, key: Iss
     assert (row["status"], row["images"]) == (500, 1)
 
 
+async def test_an_exception_outside_of_any_endpoint_has_a_row(
+    gateway: InProcessGateway, key: IssuedKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway.classifier, "manifest", None)
+    assert_problem(await gateway.request("GET", "/v1/model/info", key), 500)
+    assert gateway.usage_rows()[0]["status"] == 500
+
+
 async def test_an_answer_whose_row_can_not_be_written_is_not_given(gateway: InProcessGateway) -> None:
     key = gateway.new_key("5/minute")
     with gateway.without_table("usage_log"):
