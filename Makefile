@@ -104,6 +104,18 @@ test: install-tests ## run all tests: PROCESSES=3 at a time, then, one by one, t
 	$(BIN)/pytest -m alone || status=1; \
 	exit $$status
 
+# What runs in process, and older tests that need no server and take little time.
+FAST_TESTS := tests/fast $(patsubst %,tests/test_%.py,architecture audit batcher cors fair_shares framework_internals \
+  group_commit history inline_commit key_reads keys limits machine recipes route_table usage_v2)
+
+.PHONY: test-fast
+test-fast: install-tests ## the tests for the loop while writing: in process, no server, under a minute
+	$(BIN)/pytest -n 2 --no-servers $(FAST_TESTS)
+
+.PHONY: coverage
+coverage: install-tests ## the share of the serving code, with branches, that the fast tests run
+	$(BIN)/pytest -n 2 --no-servers --cov --cov-report=term-missing:skip-covered $(FAST_TESTS)
+
 .PHONY: torture
 torture: install-tests ## the long runs: concurrent callers, kills, outages, fuzzing and overload in full size
 	TORTURE=1 $(BIN)/pytest -s tests/test_history.py tests/test_outages.py tests/test_fuzzing.py tests/test_openapi.py \

@@ -15,6 +15,32 @@ from testing.servers import Server, run_prepare, running
 
 _numbers = itertools.count(1)
 
+# Fixtures that start other processes, and parameters of tests that run once for each database.
+_SERVER_FIXTURES = {"server", "model_store", "postgres", "redis"}
+_SERVER_PARAMETERS = {"postgresql", "postgres", "redis"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--no-servers",
+        action="store_true",
+        help="leave out tests that need a server, a model or a database server, or that measure time",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--no-servers"):
+        left_out = [item for item in items if _needs_server(item) or item.get_closest_marker("alone")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _needs_server(item: pytest.Item) -> bool:
+    assert isinstance(item, pytest.Function)
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    named = {value for value in parameters if isinstance(value, str)}
+    return bool(_SERVER_FIXTURES & set(item.fixturenames) or _SERVER_PARAMETERS & named)
+
 
 @pytest.fixture(scope="session")
 def model_store(run_folder: Path) -> Path:

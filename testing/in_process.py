@@ -1,0 +1,241 @@
+"""Runs the gateway in the process of the test, over ASGI: no server, no model file, and a clock that the test moves.
+
+The middlewares, their order and their options are those that `service.build` gives to BentoML. The endpoints are those
+of `api/classification_routes.py` and `api/reads.py`. Only the runner, the clock and BentoML are replaced, so the routes
+of BentoML itself are missing: `/livez`, `/readyz`, `/healthz`, `/metrics`, `/schema.json` and the files of `/docs`.
+"""
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import httpx
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp
+
+from api import reads
+from api.classification_routes import ClassificationRoutes
+from api.draining import Draining
+from api.openapi import OpenApiDocument
+from api.routes import ROUTES
+from auth.api_key import ApiKey
+from auth.failed_logins import FailureLimit
+from auth.identity import DEFAULT_SCOPES
+from configs.settings import PREFIX, Settings
+from inference.classifier import Classifier
+from storage import keys
+from storage.keys import NewKey
+from storage.policy import Limit
+from storage.store import Store
+from testing import colour_model
+from testing.asgi_exchange import Exchange
+from testing.clock import Clock
+from web.matching import RouteMatching
+
+ADDRESS = "192.0.2.1"
+WIDE_LIMIT = "100000/minute"
+
+
+@dataclass(frozen=True)
+class IssuedKey:
+    """A key that a test sends.
+
+    Attributes:
+        text: the key in clear, as a caller writes it.
+        key_id: its public id.
+        user_id: the user's id.
+    """
+
+    text: str
+    key_id: str
+    user_id: str
+
+
+class InProcessGateway:
+    """The gateway of one test.
+
+    Args:
+        database: the file of an SQLite database with the tables of this version.
+        clock: the time of keys, limits and the usage log.
+        settings: fields of `configs.settings.Settings`; a field that is not given has its default.
+
+    Attributes:
+        app: the ASGI app.
+        classifier: decodes and classifies; call `warm_up` before a test classifies.
+        clock: the clock.
+        database: the file of the database.
+        draining: shortens the time limits of requests once `begin` is called.
+        runner: the stand-in for the runner.
+        store: keys, limits and the usage log.
+    """
+
+    def __init__(self, database: Path, clock: Clock, **settings: Any) -> None:
+        made = _settings(**settings)
+        self.database = database
+        self.clock = clock
+        self.store = Store(f"sqlite:///{database}", clock_us=lambda: clock.now_us)
+        self.runner = colour_model.ColourRunner()
+        self.classifier = Classifier(self.runner, colour_model.PREPARED, made)
+        self.draining = Draining(made.drain_seconds)
+        self._wiring = _wiring(made)
+        self.app = self._behind_the_gate(self._routes(made.max_batch_images))
+
+    async def warm_up(self) -> None:
+        """Have the runner answer its first image, as a worker does when it starts."""
+        assert await self.classifier.is_ready()
+        self.runner.forget()
+
+    async def close(self) -> None:
+        """Release what the test used."""
+        self.classifier.close()
+        await self.store.close()
+
+    def new_key(
+        self,
+        *limits: str,
+        email: str = "caller@example.org",
+        scopes: frozenset[str] = DEFAULT_SCOPES,
+        expires_in_s: int | None = None,
+    ) -> IssuedKey:
+        """Store a new key, and a new user where none has the address.
+
+        Args:
+            limits: the limits of a new user, such as "5/minute"; without any, a limit that no test reaches.
+            email: the address of the user.
+            scopes: what the key may do.
+            expires_in_s: seconds until the key expires; None: never.
+        """
+        key, now_us = ApiKey.generate(), self.clock.now_us
+        expires_us = None if expires_in_s is None else now_us + expires_in_s * 1_000_000
+        wanted = tuple(map(Limit.parse, limits or (WIDE_LIMIT,)))
+        new = NewKey(email, None, wanted, key.key_id, key.secret_sha256(), scopes, now_us, expires_us)
+        record = self.store.database.change(partial(keys.issue, new=new))
+        return IssuedKey(key.reveal(), record.key_id, record.user_id)
+
+    def revoke(self, key: IssuedKey) -> None:
+        """Revoke a key. A gateway that has read it in the last half second still accepts it for that time."""
+        self.store.database.change(partial(keys.revoke, key_id=key.key_id, now_us=self.clock.now_us))
+
+    async def request(
+        self, method: str, path: str, key: IssuedKey | None = None, *, address: str = ADDRESS, **options: Any
+    ) -> httpx.Response:
+        """Send a request whole, and return the answer.
+
+        Args:
+            method: the HTTP method.
+            path: the path, with a query if there is one.
+            key: sent in `Authorization`.
+            address: the client's.
+            options: of `httpx.AsyncClient.request`: `json`, `content`, `files`, `headers`, ...
+        """
+        headers = {**authorization(key), **options.pop("headers", {})}
+        transport = httpx.ASGITransport(self.app, client=(address, 50_000))
+        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+            return await client.request(method, path, headers=headers, **options)
+
+    def exchange(self, path: str, key: IssuedKey | None = None, *, method: str = "POST", **headers: str) -> Exchange:
+        """Begin a request that the test feeds piece by piece; `content_type="image/png"` names a header."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return Exchange(self.app, method, path, {**authorization(key), **named}, ADDRESS)
+
+    def usage_rows(self) -> list[dict[str, Any]]:
+        """Return the rows of the usage log, the oldest first."""
+        return self._query("SELECT * FROM usage_log ORDER BY id")
+
+    def hits(self) -> int:
+        """Return how many hits are counted, of all users together."""
+        [row] = self._query("SELECT count(*) AS hits FROM hits")
+        return int(row["hits"])
+
+    @contextmanager
+    def without_table(self, name: str) -> Iterator[None]:
+        """Hide a table of the database within this block, so that every statement that needs it fails."""
+        with closing(sqlite3.connect(self.database, isolation_level=None)) as connection:
+            connection.execute(f"ALTER TABLE {name} RENAME TO away")
+            try:
+                yield
+            finally:
+                connection.execute(f"ALTER TABLE away RENAME TO {name}")
+
+    def _query(self, question: str) -> list[dict[str, Any]]:
+        with closing(sqlite3.connect(self.database)) as connection:
+            connection.row_factory = sqlite3.Row
+            return [dict(row) for row in connection.execute(question)]
+
+    def _behind_the_gate(self, app: ASGIApp) -> ASGIApp:
+        """Wrap the routes in the middlewares that ship, with this test's store, clock and model in their options."""
+        for middleware, shipped in reversed(self._wiring.middlewares):
+            options = dict(shipped)
+            if "failures" in options:
+                options["failures"] = FailureLimit(options["failures"].limit, lambda: self.clock.advanced_s)
+            own = {"store": self.store, "overload": self.classifier.queue.overload, "draining": self.draining}
+            options.update({name: value for name, value in own.items() if name in options})
+            app = middleware(app, **options)
+        return RouteMatching(app, ROUTES)
+
+    def _routes(self, most_images: int) -> ASGIApp:
+        worker = ClassificationRoutes()
+        worker.classifier, worker.most_images = self.classifier, most_images
+        routes: list[BaseRoute] = [_route(worker, api) for api in self._wiring.apis.values()]
+        # Building the document takes 0.1 s, and it is the same for every store.
+        with mock.patch.object(reads, "build_document", return_value=self._wiring.document):
+            read_routes = reads.build(self.store, lambda: self.classifier)
+        return Starlette(routes=[*routes, Mount("/", read_routes)])
+
+
+def copied(database: Path, folder: Path) -> Path:
+    """Copy an SQLite database into a folder. That takes a hundredth of the time that migrations take."""
+    return Path(shutil.copy(database, folder / "classifier.db"))
+
+
+def authorization(key: IssuedKey | None) -> dict[str, str]:
+    """Return the header that holds the key; no header without a key."""
+    return {} if key is None else {"Authorization": f"Bearer {key.text}"}
+
+
+@dataclass(frozen=True)
+class _Wiring:
+    """The parts that `service.build` gives to BentoML."""
+
+    middlewares: list[tuple[Any, dict[str, Any]]]
+    apis: dict[str, Any]
+    document: OpenApiDocument
+
+
+@cache
+def _wiring(settings: Settings) -> _Wiring:
+    """Build the service and read its parts. Nothing else in this module depends on `service.py`."""
+    with _no_settings_of_the_developer():
+        from service import build  # noqa: TID251 - the wiring under test is the one that ships
+    gateway = build(settings).gateway
+    return _Wiring(gateway.middlewares, gateway.apis, gateway.document)
+
+
+def _settings(**values: Any) -> Settings:
+    with _no_settings_of_the_developer():
+        return Settings(_env_file=None, model=colour_model.NAME, engine="openvino", runner="embedded", **values)
+
+
+@contextmanager
+def _no_settings_of_the_developer() -> Iterator[None]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    with mock.patch.dict(os.environ, kept, clear=True):
+        yield
+
+
+def _route(worker: Any, api: Any) -> Route:
+    async def call(request: Request) -> Response:
+        answer: Response = await api.func(worker, request)
+        return answer
+
+    return Route(api.route, call, methods=["POST"])

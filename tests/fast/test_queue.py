@@ -1,0 +1,137 @@
+"""The queue of images that wait for the model: its bound, its turns, and what callers are told when it is full."""
+
+import asyncio
+import json
+
+import pytest
+
+from testing.asgi_exchange import Exchange
+from testing.colour_model import image_of
+from testing.in_process import InProcessGateway, IssuedKey
+from testing.photographs import as_base64
+from tests.answers import assert_problem
+from tests.fast.conftest import Start
+from web.problem import unavailable
+
+pytestmark = pytest.mark.anyio
+
+IMAGE = as_base64(image_of("cyan"))
+
+
+def classifying(gateway: InProcessGateway, key: IssuedKey) -> Exchange:
+    """Begin to classify one image."""
+    exchange = gateway.exchange("/v1/classify", key, content_type="application/json")
+    exchange.send(json.dumps({"image": IMAGE}).encode(), more=False)
+    return exchange
+
+
+def classifying_batch(gateway: InProcessGateway, key: IssuedKey, number: int) -> Exchange:
+    """Begin to classify several images."""
+    exchange = gateway.exchange("/v2/classify/batch", key, content_type="application/json")
+    exchange.send(json.dumps({"images": [IMAGE] * number}).encode(), more=False)
+    return exchange
+
+
+async def test_a_full_queue_is_503_and_costs_nothing(start: Start) -> None:
+    gateway = await start(max_queue=1)
+    key = gateway.new_key("10/minute")
+    with gateway.runner.engine.held():
+        first = classifying(gateway, key)
+        await gateway.runner.asked(1)
+        answer = await classifying(gateway, key).answer()
+        assert "overloaded" in assert_problem(answer, 503)["detail"]
+        assert int(answer.headers["retry-after"]) >= 1
+        assert answer.headers["ratelimit"] == '"default";r=9;t=60'
+        assert gateway.hits() == 1
+        refused_batch = await classifying_batch(gateway, key, 1).answer()
+        assert_problem(refused_batch, 503)
+        assert gateway.hits() == 1
+    assert (await first.answer()).status_code == 200
+    assert (await classifying(gateway, key).answer()).status_code == 200
+
+
+async def test_a_full_queue_has_a_place_for_another_user(start: Start) -> None:
+    gateway = await start(max_queue=1)
+    keys = [gateway.new_key(email=f"user{number}@example.org") for number in range(3)]
+    with gateway.runner.engine.held():
+        first = classifying(gateway, keys[0])
+        await gateway.runner.asked(1)
+        assert_problem(await classifying(gateway, keys[0]).answer(), 503)
+        second = classifying(gateway, keys[1])
+        await gateway.runner.asked(2)
+        # Now every place is taken.
+        assert_problem(await classifying(gateway, keys[2]).answer(), 503)
+    assert [(await one.answer()).status_code for one in (first, second)] == [200, 200]
+
+
+async def test_a_user_who_is_alone_may_fill_the_queue_up_to_the_setting(start: Start) -> None:
+    gateway = await start(max_queue=6)
+    key = gateway.new_key()
+    with gateway.runner.engine.held():
+        waiting = []
+        for number in range(1, 7):
+            waiting.append(classifying(gateway, key))
+            await gateway.runner.asked(number)
+        assert gateway.classifier.queue.waiting == 6
+        assert_problem(await classifying(gateway, key).answer(), 503)
+    assert {(await one.answer()).status_code for one in waiting} == {200}
+    assert gateway.classifier.queue.waiting == 0
+
+
+async def test_a_batch_that_finds_too_little_room_is_503_as_a_whole(start: Start) -> None:
+    gateway = await start(max_queue=6)
+    key = gateway.new_key()
+    with gateway.runner.engine.held():
+        first = classifying_batch(gateway, key, 4)
+        await gateway.runner.asked(1)
+        answer = await classifying_batch(gateway, key, 4).answer()
+        assert "no room for so many" in assert_problem(answer, 503)["detail"]
+    assert (await first.answer()).status_code == 200
+
+
+async def test_users_take_turns(gateway: InProcessGateway) -> None:
+    """The engine takes two images at a time: who sends one waits for a turn of the other user, not for its batch."""
+    many, one = gateway.new_key(), gateway.new_key(email="one@example.org")
+    order: list[str] = []
+
+    async def note(name: str, exchange: Exchange) -> None:
+        assert (await exchange.answer()).status_code == 200
+        order.append(name)
+
+    with gateway.runner.engine.held():
+        batch = classifying_batch(gateway, many, 6)
+        await gateway.runner.asked(1)
+        single = classifying(gateway, one)
+        await gateway.runner.asked(2)
+    await asyncio.gather(note("batch", batch), note("single", single))
+    assert order == ["single", "batch"]
+    assert gateway.runner.engine.batches == [2, 2, 1, 2]
+
+
+async def test_a_runner_that_is_gone_is_503_and_the_place_is_given_back(
+    gateway: InProcessGateway, key: IssuedKey
+) -> None:
+    gateway.runner.fault = unavailable("The model is not running; send the request again shortly.", kind="runner")
+    answer = await classifying(gateway, key).answer()
+    assert "not running" in assert_problem(answer, 503)["detail"]
+    assert answer.headers["retry-after"] == "1"
+    assert_problem(await classifying_batch(gateway, key, 2).answer(), 503)
+    assert gateway.classifier.queue.waiting == 0
+    gateway.runner.fault = None
+    assert (await classifying(gateway, key).answer()).status_code == 200
+
+
+async def test_a_worker_is_ready_once_the_runner_answers(start: Start) -> None:
+    gateway = await start(is_warm=False)
+    gateway.runner.fault = unavailable("The model is not running; send the request again shortly.", kind="runner")
+    assert not await gateway.classifier.is_ready()
+    assert not gateway.classifier.is_loaded
+    gateway.runner.fault = None
+    assert await gateway.classifier.is_ready()
+    assert gateway.classifier.is_loaded
+
+
+async def test_a_busy_runner_is_not_asked_whether_it_is_ready(gateway: InProcessGateway, key: IssuedKey) -> None:
+    assert (await classifying(gateway, key).answer()).status_code == 200
+    gateway.runner.fault = unavailable("The model is not running; send the request again shortly.", kind="runner")
+    assert await gateway.classifier.is_ready(), "it has answered within the last second"
