@@ -15,7 +15,8 @@ from web.problem import MEDIA_TYPE, Problem
 from web.routes import Cost, Route
 
 TITLE = "Image classifier"
-VERSION = "2.0"
+# The version of this project, as pyproject.toml has it; a Bento ships without that file.
+VERSION = "0.1.0"
 DESCRIPTION = """Send an image, get its most probable labels.
 
 Every call needs an API key: `Authorization: Bearer imc_...`. In the answers of the classification routes, `RateLimit`

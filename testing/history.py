@@ -24,7 +24,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class LedgerRow:
+class LoggedRow:
     """What the usage log says of a request."""
 
     request_id: str
@@ -36,7 +36,7 @@ class LedgerRow:
 def check(
     events: Iterable[Event],
     limits: Iterable[tuple[int, float]],
-    ledger: Iterable[LedgerRow],
+    usage_log: Iterable[LoggedRow],
     hits: dict[str, int],
     revoked: dict[str, float] | None = None,
 ) -> list[str]:
@@ -45,16 +45,16 @@ def check(
     Args:
         events: what callers saw.
         limits: quota and window in seconds of every limit, which each user has.
-        ledger: the usage log.
+        usage_log: the usage log.
         hits: for each user, how many hits are counted in all.
         revoked: for a key, when its revocation was reported done.
     """
-    events, ledger = list(events), list(ledger)
+    events, usage_log = list(events), list(usage_log)
     broken = []
     for quota, window_s in limits:
         broken += _overfull_windows(events, quota, window_s)
-    broken += _ledger_mistakes(events, ledger)
-    broken += _hit_mistakes(events, ledger, hits)
+    broken += _usage_log_mistakes(events, usage_log)
+    broken += _hit_mistakes(events, usage_log, hits)
     broken += _used_after_revocation(events, revoked or {})
     return broken
 
@@ -77,9 +77,9 @@ def _overfull_windows(events: list[Event], quota: int, window_s: float) -> list[
     return broken
 
 
-def _ledger_mistakes(events: list[Event], ledger: list[LedgerRow]) -> list[str]:
-    rows = Counter(row.request_id for row in ledger)
-    by_id = {row.request_id: row for row in ledger}
+def _usage_log_mistakes(events: list[Event], usage_log: list[LoggedRow]) -> list[str]:
+    rows = Counter(row.request_id for row in usage_log)
+    by_id = {row.request_id: row for row in usage_log}
     broken = [f"row {request_id} is there {times} times" for request_id, times in rows.items() if times > 1]
     for event in _admitted(events):
         row = by_id.get(event.request_id or "")
@@ -90,16 +90,16 @@ def _ledger_mistakes(events: list[Event], ledger: list[LedgerRow]) -> list[str]:
     return broken
 
 
-def _hit_mistakes(events: list[Event], ledger: list[LedgerRow], hits: dict[str, int]) -> list[str]:
+def _hit_mistakes(events: list[Event], usage_log: list[LoggedRow], hits: dict[str, int]) -> list[str]:
     broken = []
     nobody_was_cut_off = all(event.status in (200, 429) for event in events)
     for user in {event.user for event in events}:
         received = sum(event.user == user for event in _admitted(events))
-        counted, charged = hits.get(user, 0), sum(row.images for row in ledger if row.user == user)
+        counted, charged = hits.get(user, 0), sum(row.images for row in usage_log if row.user == user)
         if counted < received:
             broken.append(f"{user}: {received} answers of 200 and {counted} hits")
         if nobody_was_cut_off and not counted == charged == received:
-            broken.append(f"{user}: {received} answers of 200, {counted} hits, {charged} images on the ledger")
+            broken.append(f"{user}: {received} answers of 200, {counted} hits, {charged} images in the usage log")
     return broken
 
 

@@ -8,7 +8,7 @@ import sqlalchemy
 
 from testing.callers import Key
 from testing.engines import RedisServer
-from testing.history import LedgerRow
+from testing.history import LoggedRow
 from testing.servers import Server
 
 
@@ -31,9 +31,9 @@ class Replicas:
     def new_key(self, email: str, *options: str) -> Key:
         return Key.of(self.servers[0].create_key(email, *options))
 
-    def ledger(self) -> list[LedgerRow]:
+    def usage_log(self) -> list[LoggedRow]:
         rows = self._ask("SELECT request_id, user_id, status, images FROM usage_log")
-        return [LedgerRow(*row) for row in rows]
+        return [LoggedRow(*row) for row in rows]
 
     def hits(self) -> dict[str, int]:
         if self._redis is None:

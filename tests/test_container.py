@@ -211,7 +211,7 @@ def test_limits_are_exact_over_two_replicas_behind_nginx(behind: Behind) -> None
     events = run_callers([behind.nginx.url], [key], 16, 3.0)
     assert sum(event.status == 200 for event in events) == 20
     assert {event.status for event in events} == {200, 429}
-    assert check(events, [(20, 60.0)], behind.ledger(), behind.hits()) == []
+    assert check(events, [(20, 60.0)], behind.usage_log(), behind.hits()) == []
     answer = httpx.post(f"{behind.nginx.url}/v1/classify", headers={"Authorization": f"Bearer {key.key}"}, json=BODY)
     assert answer.headers["ratelimit-policy"] == '"default";q=20;w=60'
     assert httpx.get(f"{behind.nginx.url}/metrics").json()["status"] == 404
@@ -249,7 +249,7 @@ def run_for(behind: Behind, key: Key, meanwhile: Callable[[], None]) -> list[Eve
 
 
 def assert_nothing_is_lost(events: list[Event], behind: Behind) -> None:
-    assert check(events, [(1_000_000, 86400.0)], behind.ledger(), behind.hits()) == []
+    assert check(events, [(1_000_000, 86400.0)], behind.usage_log(), behind.hits()) == []
 
 
 def test_what_was_under_way_in_a_replica_that_is_killed_is_not_tried_on_the_other(behind: Behind) -> None:
@@ -267,7 +267,7 @@ def test_what_was_under_way_in_a_replica_that_is_killed_is_not_tried_on_the_othe
     assert_nothing_is_lost(events, behind)
     # One hit at most for each, so none was tried twice; and rows for those alone that were answered.
     assert behind.hits()[key.user] <= len(events)
-    assert sum(row.user == key.user for row in behind.ledger()) == len(events) - failed
+    assert sum(row.user == key.user for row in behind.usage_log()) == len(events) - failed
     print(f"\n{len(events)} requests, {failed} of them 503, while one of two replicas was killed")
 
 

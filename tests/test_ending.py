@@ -79,7 +79,7 @@ def test_a_stop_in_the_middle_of_uploads_answers_every_one(ending: tuple[Server,
     stopping.join()
     assert statuses == [0]
     assert DRAINS_S - 0.5 < time.monotonic() - began < DRAINS_S + 10
-    assert len(replicas.ledger()) == UPLOADS + 1
+    assert len(replicas.usage_log()) == UPLOADS + 1
     for line in server.log.read_text().splitlines():
         assert json.loads(line)["level"] in ("INFO", "WARNING"), line
 

@@ -33,7 +33,7 @@ RAW = (b" ", b"\t", b"\r", b"\n", b"\r\n", b"\0", b"\x0b", b"\x0c", b"\x7f", b"\
 ALL_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")
 ROUTE_IDS = [f"{route.methods[0]} {route.name}" for route in ROUTES]
 
-Ledger = list[tuple[str, str, str, int, int]]
+LoggedRows = list[tuple[str, str, str, int, int]]
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +65,12 @@ def callers(server: Server) -> Iterator[dict[str, Wire]]:
 
 
 @pytest.fixture
-def ledger(server: Server) -> Callable[[], Ledger]:
+def usage_log(server: Server) -> Callable[[], LoggedRows]:
     """The rows that were written since the test began, oldest first: who, endpoint, method, status, images."""
     with closing(sqlite3.connect(server.folder / "classifier.db")) as database:
         [(before,)] = database.execute("SELECT coalesce(max(id), 0) FROM usage_log").fetchall()
 
-    def rows() -> Ledger:
+    def rows() -> LoggedRows:
         with closing(sqlite3.connect(server.folder / "classifier.db")) as database:
             return database.execute(
                 "SELECT replace(email, '@example.org', ''), endpoint, method, status, images"
@@ -125,11 +125,11 @@ def test_a_route_answers_whom_it_is_for(
     callers: dict[str, Wire],
     model: str,
     route: Route,
-    ledger: Callable[[], Ledger],
+    usage_log: Callable[[], LoggedRows],
     hits: Callable[[], int],
 ) -> None:
     images = {Cost.NOTHING: 0, Cost.ONE_IMAGE: 1, Cost.EACH_IMAGE: 2}[route.cost]
-    expected: Ledger = []
+    expected: LoggedRows = []
     for caller, wire in callers.items():
         for method in route.methods:
             answer = wire.ask(method, path_of(route, model).encode(), body_of(route))
@@ -142,17 +142,17 @@ def test_a_route_answers_whom_it_is_for(
             if caller != "nothing" and not route.is_public:
                 paid = images if answer.status == 200 else 0
                 expected.append((caller, route.name, method, answer.status, paid))
-    assert ledger() == expected
+    assert usage_log() == expected
     assert hits() == sum(row[-1] for row in expected)
 
 
 @pytest.mark.parametrize("path", sorted({route.path for route in ROUTES}))
 def test_a_method_that_a_path_does_not_take(
-    callers: dict[str, Wire], model: str, path: str, ledger: Callable[[], Ledger]
+    callers: dict[str, Wire], model: str, path: str, usage_log: Callable[[], LoggedRows]
 ) -> None:
     of_path = [route for route in ROUTES if route.path == path]
     taken = [method for route in of_path for method in route.methods]
-    expected: Ledger = []
+    expected: LoggedRows = []
     for caller, wire in callers.items():
         for method in ALL_METHODS:
             if method in taken:
@@ -166,7 +166,7 @@ def test_a_method_that_a_path_does_not_take(
             if answer.status == 405 and caller != "nothing" and not of_path[0].is_public:
                 logged = method if method not in ("TRACE", "PROPFIND") else "(other)"
                 expected.append((caller, of_path[0].name, logged, 405, 0))
-    assert ledger() == expected
+    assert usage_log() == expected
 
 
 def mutations(path: str) -> set[str]:
@@ -208,7 +208,7 @@ def mutations(path: str) -> set[str]:
 
 @pytest.mark.parametrize("route", ROUTES, ids=ROUTE_IDS)
 def test_no_mutation_of_a_path_is_a_route(
-    callers: dict[str, Wire], model: str, route: Route, ledger: Callable[[], Ledger], hits: Callable[[], int]
+    callers: dict[str, Wire], model: str, route: Route, usage_log: Callable[[], LoggedRows], hits: Callable[[], int]
 ) -> None:
     path, method = path_of(route, model), route.methods[0]
     made = mutations(path)
@@ -224,7 +224,7 @@ def test_no_mutation_of_a_path_is_a_route(
             else:
                 check_is_the_gates(answer, caller, 404)
             asked += caller != "nothing"
-    rows = ledger()
+    rows = usage_log()
     assert len(rows) == asked
     assert {endpoint for _, endpoint, *_ in rows} <= ({UNKNOWN, route.name} if route.path != path else {UNKNOWN})
     assert hits() == sum(images for *_, images in rows) == 0
@@ -232,7 +232,7 @@ def test_no_mutation_of_a_path_is_a_route(
 
 @pytest.mark.parametrize("route", ROUTES, ids=ROUTE_IDS)
 def test_what_is_no_http_is_400_and_what_is_goes_through_the_gate(
-    callers: dict[str, Wire], model: str, route: Route, ledger: Callable[[], Ledger], hits: Callable[[], int]
+    callers: dict[str, Wire], model: str, route: Route, usage_log: Callable[[], LoggedRows], hits: Callable[[], int]
 ) -> None:
     path, method = path_of(route, model).encode(), route.methods[0]
     middle = len(path) // 2
@@ -244,7 +244,7 @@ def test_what_is_no_http_is_400_and_what_is_goes_through_the_gate(
                     answer = callers[caller].ask(method, target, body_of(route))
                     assert answer.status == 400, target
                     assert answer.problem["title"] == "Bad Request"
-    assert ledger() == []
+    assert usage_log() == []
     assert hits() == 0
 
 
@@ -255,11 +255,11 @@ def test_other_ways_to_name_the_same_path_lead_through_the_gate(
     model: str,
     before: bytes,
     after: bytes,
-    ledger: Callable[[], Ledger],
+    usage_log: Callable[[], LoggedRows],
     hits: Callable[[], int],
 ) -> None:
     """Those that HTTP has: an absolute target, a query, a fragment, further spaces."""
-    paid: Ledger = []
+    paid: LoggedRows = []
     for route in ROUTES:
         target = before + path_of(route, model).encode() + after
         for caller in ("nothing", "metrics", "all"):
@@ -271,7 +271,7 @@ def test_other_ways_to_name_the_same_path_lead_through_the_gate(
                     paid.append((caller, route.name, route.methods[0], 200, images))
             else:
                 check_is_the_gates(answer, caller, 403)
-    assert [row for row in ledger() if row[3] == 200] == paid
+    assert [row for row in usage_log() if row[3] == 200] == paid
     assert hits() == sum(images for *_, images in paid)
 
 

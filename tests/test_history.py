@@ -1,4 +1,4 @@
-"""The promises on limits, the ledger and revocation, held by real servers under concurrent callers and restarts.
+"""The promises on limits, the usage log and revocation, held by real servers under concurrent callers and restarts.
 
 `make torture` runs the same in full size (64 callers, 20 s each).
 """
@@ -16,7 +16,7 @@ from sqlalchemy import make_url
 
 from testing.callers import run_callers
 from testing.engines import Postgres, RedisServer
-from testing.history import Event, LedgerRow, check
+from testing.history import Event, LoggedRow, check
 from testing.links import Link, Network
 from testing.replicas import Replicas
 from testing.servers import PROJECT, Server
@@ -116,9 +116,9 @@ def test_every_promise_holds_under_concurrent_callers_and_through_a_restart(repl
     assert len([event for event in limited if event.status == 200]) >= USERS * 20
     # An address that goes on with a dead key is told to wait, in the end.
     assert {200, 401} <= {event.status for event in events if event.user == doomed.user} <= {200, 401, 429}
-    ledger, hits = replicas.ledger(), replicas.hits()
-    assert check(limited, LIMITS, [row for row in ledger if row.user != doomed.user], hits) == []
-    assert check([event for event in events if event.user == doomed.user], [], ledger, hits, revoked) == []
+    usage_log, hits = replicas.usage_log(), replicas.hits()
+    assert check(limited, LIMITS, [row for row in usage_log if row.user != doomed.user], hits) == []
+    assert check([event for event in events if event.user == doomed.user], [], usage_log, hits, revoked) == []
 
 
 def test_the_clocks_of_the_replicas_do_differ(tmp_path: Path) -> None:
@@ -134,8 +134,8 @@ def event(user: str, at: float, status: int = 200, request_id: str = "", key_id:
     return Event(user, key_id, at, at + 0.001, status, request_id or f"{user}-{at}")
 
 
-def rows(events: list[Event]) -> list[LedgerRow]:
-    return [LedgerRow(e.request_id or "", e.user, e.status or 0, int(e.status == 200)) for e in events]
+def rows(events: list[Event]) -> list[LoggedRow]:
+    return [LoggedRow(e.request_id or "", e.user, e.status or 0, int(e.status == 200)) for e in events]
 
 
 def play(admits: Callable[[float], bool]) -> list[Event]:
@@ -180,7 +180,7 @@ def test_the_checker_catches_a_lossy_and_a_repeating_log() -> None:
     assert check(seen, [], rows(seen), hits) == []
     assert any("no row" in told for told in check(seen, [], rows(seen)[:-1], hits))
     assert any("2 times" in told for told in check(seen, [], [*rows(seen), rows(seen)[0]], hits))
-    wrong_user = [LedgerRow(row.request_id, "other", row.status, row.images) for row in rows(seen)]
+    wrong_user = [LoggedRow(row.request_id, "other", row.status, row.images) for row in rows(seen)]
     assert check(seen, [], wrong_user, hits) != []
 
 

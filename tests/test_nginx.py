@@ -163,7 +163,7 @@ def test_a_rolling_restart_under_load_fails_no_request(behind: Behind) -> None:
 
     events = meanwhile_events(behind, key, roll)
     assert Counter(event.status for event in events).keys() == {200}
-    assert check(events, [(1_000_000, 86400.0)], behind.ledger(), behind.hits()) == []
+    assert check(events, [(1_000_000, 86400.0)], behind.usage_log(), behind.hits()) == []
     for server in behind.servers:
         assert "Traceback" not in server.log.read_text()
 
@@ -198,7 +198,7 @@ def test_what_was_under_way_in_a_replica_that_is_killed_is_not_tried_on_the_othe
     assert max(answered[request_id] for request_id in statuses) == 1
     assert seen[200] <= behind.hits()[key.user] <= len(statuses)
     # An answer whose row was committed may have been lost on its way out of the one that was killed.
-    rows = Counter(row.status for row in behind.ledger() if row.user == key.user)
+    rows = Counter(row.status for row in behind.usage_log() if row.user == key.user)
     assert rows.keys() == {200}
     assert seen[200] <= rows[200] <= seen[200] + seen[503]
     behind.servers[0].start()

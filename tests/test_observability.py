@@ -65,7 +65,7 @@ def test_every_part_of_a_request_is_measured(observed: Server, metrics_key: str)
         assert 0 < after[f"classifier_stage_seconds_sum {stage}"] < 5
     assert more("classifier_refusals_total limit") == 2, "the one over the limit, and the text after it"
     assert more("classifier_refusals_total key") == 1
-    # (The scrape before was on the ledger only after it had been answered.)
+    # (The scrape before was in the usage log only after it had been answered.)
     assert more("classifier_ledger_seconds_count") >= 7
     assert more("classifier_commit_seconds_count") >= 7
     assert after["classifier_queue_images"] == 0

@@ -1,4 +1,4 @@
-"""Processes killed and stores stopped under load: what was answered is on the ledger, and the service comes back.
+"""Processes killed and stores stopped under load: what was answered is in the usage log, and the service comes back.
 
 `make torture` runs the same in full size (20 kills, 10 s without a database).
 """
@@ -30,11 +30,11 @@ UNLIMITED = ("--limit", "1000000/day")
 
 
 def assert_nothing_is_lost(events: list[Event], replicas: Replicas) -> None:
-    assert check(events, [(1_000_000, 86400.0)], replicas.ledger(), replicas.hits()) == []
+    assert check(events, [(1_000_000, 86400.0)], replicas.usage_log(), replicas.hits()) == []
 
 
 def test_kills_under_load_lose_no_answered_request(tmp_path: Path, model_store: Path) -> None:
-    """The gateway, the runner and the whole group, in turn; every 200 that was received is on the ledger once."""
+    """The gateway, the runner and the whole group, in turn; every 200 that was received is in the usage log once."""
     server = Server(tmp_path / "it", model_store, CLASSIFIER_RUNNER="service")
     replicas, chance = Replicas([server]), random.Random(0)
     server.start()

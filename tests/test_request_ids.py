@@ -51,7 +51,7 @@ def test_an_id_that_holds_a_key_is_not_taken(written: str) -> None:
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_what_a_caller_says_in_passing_reaches_no_log_no_metric_and_no_ledger(
+def test_what_a_caller_says_in_passing_reaches_no_log_no_metric_and_no_usage_log(
     tmp_path: Path, model_store: Path, log_format: str
 ) -> None:
     """A key where it does not belong: in ids, other headers, methods, paths, file names and upgrades."""

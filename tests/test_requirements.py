@@ -3,11 +3,13 @@
 import ast
 import re
 import sys
+import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
+from api import openapi
 from testing.servers import PROJECT
 
 SERVING = ("api", "auth", "configs", "inference", "model", "runtime", "storage", "web")
@@ -54,3 +56,10 @@ def test_every_package_that_is_imported_is_named(folders: tuple[str, ...], requi
     }
     assert len(files) > 50
     assert unnamed == set()
+
+
+def test_the_project_has_one_version() -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
+    kubernetes = (PROJECT / "deploy" / "kubernetes" / "kustomization.yaml").read_text()
+    assert project == openapi.VERSION
+    assert f"newTag: {project}" in kubernetes or f'newTag: "{project}"' in kubernetes

@@ -156,7 +156,7 @@ def test_the_page_loads_nothing_from_elsewhere(server: Server) -> None:
         assert "https://" not in page
 
 
-def test_the_ledger_and_the_metrics_know_no_made_up_path(server: Server, caller: httpx.Client) -> None:
+def test_the_usage_log_and_the_metrics_know_no_made_up_path(server: Server, caller: httpx.Client) -> None:
     caller.get("/v2/models/made-up-by-me")
     caller.get("/made/up/by/me")
     key = server.create_key("metrics3@example.org", "--scope", "metrics")["key"]

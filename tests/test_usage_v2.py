@@ -112,7 +112,7 @@ def test_the_scope_usage_is_needed(server: Server, new_user: Callable[..., dict[
         assert_problem(client.get(path), 403)
 
 
-def ledger_of(folder: Path, times_ms: list[float], apart: timedelta) -> tuple[Database, str]:
+def database_of(folder: Path, times_ms: list[float], apart: timedelta) -> tuple[Database, str]:
     """A database with a user's requests, one after another."""
     url = f"sqlite:///{folder}/it.db"
     migrate(url)
@@ -131,7 +131,7 @@ def ledger_of(folder: Path, times_ms: list[float], apart: timedelta) -> tuple[Da
 
 def test_percentiles_are_within_two_and_a_half_percent(tmp_path: Path) -> None:
     times_ms = np.random.default_rng(0).lognormal(3, 1, 2000).tolist()
-    database, user = ledger_of(tmp_path, times_ms, timedelta(0))
+    database, user = database_of(tmp_path, times_ms, timedelta(0))
     tally = database.ask(lambda connection: rollup.totals(connection, user))
     for share in (0.5, 0.95, 0.99):
         exact = sorted(times_ms)[math.ceil(share * len(times_ms)) - 1]
@@ -141,7 +141,7 @@ def test_percentiles_are_within_two_and_a_half_percent(tmp_path: Path) -> None:
 
 
 def test_pages_follow_each_other_without_a_gap(tmp_path: Path) -> None:
-    database, user = ledger_of(tmp_path, [5.0] * 250, timedelta(minutes=1))
+    database, user = database_of(tmp_path, [5.0] * 250, timedelta(minutes=1))
     start_s = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
     seen: list[int] = []
     after: int | None = start_s
@@ -155,7 +155,7 @@ def test_pages_follow_each_other_without_a_gap(tmp_path: Path) -> None:
 
 def test_pruning_keeps_what_was_added_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usage, "PRUNED_AT_ONCE", 7)
-    database, user = ledger_of(tmp_path, [5.0] * 20, timedelta(days=1))
+    database, user = database_of(tmp_path, [5.0] * 20, timedelta(days=1))
     before_us = int((datetime(2026, 1, 11, tzinfo=UTC)).timestamp() * 1e6)
     pruned = 0
     while some := database.change(lambda connection: usage.prune(connection, before_us)):
