@@ -9,6 +9,8 @@ from collections.abc import Mapping
 import httpx
 from starlette.types import ASGIApp, Message, Scope
 
+from testing.clock import GIVE_UP_AFTER_S
+
 
 class Exchange:
     """One request, whose body a test sends chunk by chunk. Needs a running event loop: it starts the app at once.
@@ -45,15 +47,17 @@ class Exchange:
 
     async def app_waits(self) -> None:
         """Return once the app has taken every message that was sent and waits for the next, or has returned."""
-        while not self._task.done() and not (self._is_receiving and self._incoming.empty()):
-            self._changed.clear()
-            changed = asyncio.ensure_future(self._changed.wait())
-            await asyncio.wait([changed, self._task], return_when=asyncio.FIRST_COMPLETED)
-            changed.cancel()
+        async with asyncio.timeout(GIVE_UP_AFTER_S):
+            while not self._task.done() and not (self._is_receiving and self._incoming.empty()):
+                self._changed.clear()
+                changed = asyncio.ensure_future(self._changed.wait())
+                await asyncio.wait([changed, self._task], return_when=asyncio.FIRST_COMPLETED)
+                changed.cancel()
 
     async def answer(self) -> httpx.Response:
         """Return the whole answer once the app has returned; raises what the app raised."""
-        await self._task
+        async with asyncio.timeout(GIVE_UP_AFTER_S):
+            await self._task
         start, *bodies = self._outgoing
         content = b"".join(message.get("body", b"") for message in bodies)
         return httpx.Response(start["status"], headers=start["headers"], content=content)

@@ -3,6 +3,8 @@
 import asyncio
 
 START_US = 1_700_000_000 * 1_000_000
+# A test that waits longer than this, seconds, waits for something that does not happen.
+GIVE_UP_AFTER_S = 20
 
 
 class Clock:

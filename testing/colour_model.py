@@ -15,6 +15,7 @@ from inference.runner import EmbeddedRunner
 from model.engine import Description, Images, Probabilities
 from model.recipe import Recipe
 from model.store import Manifest, PreparedModel
+from testing.clock import GIVE_UP_AFTER_S
 from testing.photographs import encoded
 
 LABELS = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
@@ -79,7 +80,7 @@ class ColourEngine:
 
     def predict(self, images: Images, together: bool = True) -> Probabilities:  # noqa: ARG002 - see `Engine`
         self.batches.append(len(images))
-        self._may_compute.wait(10)
+        self._may_compute.wait(GIVE_UP_AFTER_S)
         numbers = (images[:, EDGE // 2, EDGE // 2] > 127) @ np.array([1, 2, 4])
         probabilities = np.full((len(images), len(LABELS)), OTHERS, np.float32)
         probabilities[np.arange(len(images)), numbers] = CONFIDENCE
@@ -113,9 +114,10 @@ class ColourRunner:
 
     async def asked(self, times: int) -> None:
         """Return once `predict` has been called so many times since the last `forget`."""
-        while self._asked < times:
-            self._changed.clear()
-            await self._changed.wait()
+        async with asyncio.timeout(GIVE_UP_AFTER_S):
+            while self._asked < times:
+                self._changed.clear()
+                await self._changed.wait()
 
     def forget(self) -> None:
         """Set the counts of calls and batches back to zero."""
