@@ -13,6 +13,8 @@ from web.problem import storage_unavailable
 
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 UNKNOWN_METHOD = "(other)"
+# The envelope answers so if the app raises an exception, or sends nothing.
+STATUS_OF_AN_EXCEPTION = 500
 
 
 class UsageLog:
@@ -33,21 +35,27 @@ class UsageLog:
         arrived_us, started = self.store.now_us(), time.perf_counter()
         request = context.of(scope)
         answer = _HeldAnswer(request, send)
+        raised, unlogged = None, None
         try:
             await self.app(scope, receive, answer)
+        except Exception as error:
+            raised, answer.status = error, STATUS_OF_AN_EXCEPTION
         finally:
-            # In `finally`: a request that raised an exception, or was cancelled by a time limit, is logged too.
+            # In `finally`: a request that a time limit cancelled is logged too.
             if request.caller is not None:
                 row = _row(scope, arrived_us, (time.perf_counter() - started) * 1000, answer.status)
-                error = await self._commit(row)
-        if request.caller is None:
-            return
-        if error is None:
-            await answer.release()
-        else:
-            problem = storage_unavailable(error.caller)
+                unlogged = await self._commit(row)
+        if unlogged is not None:
+            problem = storage_unavailable(unlogged.caller)
             problem.headers.update(answer.rate_limit_headers())
-            await context.send_problem(problem, scope, receive, send)
+            return await context.send_problem(problem, scope, receive, send)
+        if raised is not None:
+            try:
+                raise raised
+            finally:
+                # The error's traceback refers to this frame: that circle would keep the request in memory.
+                del raised
+        await answer.release()
 
     async def _commit(self, row: UsageRow) -> StorageUnavailable | None:
         """Commit the row; return the error if the database can't."""
@@ -69,8 +77,7 @@ class _HeldAnswer:
         self._request = request
         self._send = send
         self._messages: list[Message] = []
-        # If the app raises an exception and sends nothing, the envelope answers with this status.
-        self.status = 500
+        self.status = STATUS_OF_AN_EXCEPTION
 
     async def __call__(self, message: Message) -> None:
         if self._request.caller is None:

@@ -3,12 +3,16 @@
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from auth.usage_log import UsageLog
 from testing.asgi_exchange import Exchange
 from testing.clock import START_US, Clock
 from testing.colour_model import image_of
 from testing.in_process import InProcessGateway, IssuedKey, authorization
 from testing.photographs import as_base64
 from tests.answers import assert_problem
+from web import context
+from web.context import RequestContext
+from web.routes import Match
 
 pytestmark = pytest.mark.anyio
 
@@ -109,6 +113,36 @@ async def test_an_exception_outside_of_any_endpoint_has_a_row(
     monkeypatch.setattr(gateway.classifier, "manifest", None)
     assert_problem(await gateway.request("GET", "/v1/model/info", key), 500)
     assert gateway.usage_rows()[0]["status"] == 500
+
+
+async def test_an_exception_whose_row_can_not_be_written_is_a_503_too(
+    gateway: InProcessGateway, key: IssuedKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway.classifier, "manifest", None)
+    with gateway.without_table("usage_log"):
+        assert_problem(await gateway.request("GET", "/v1/model/info", key), 503)
+
+
+async def test_an_answer_that_breaks_off_is_logged_as_the_caller_gets_it(
+    gateway: InProcessGateway, key: IssuedKey
+) -> None:
+    """A row that says 200 of an answer that the caller never got would be billed."""
+
+    async def breaks_off(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise RuntimeError("out of order")
+
+    async def receive() -> Message:
+        raise AssertionError("there is nothing to read")
+
+    async def send(_message: Message) -> None:
+        raise AssertionError("nothing of it may be sent")
+
+    known = RequestContext("/", Match(), usage_id="req_1", caller=key)
+    scope = context.attach({"type": "http", "method": "GET", "headers": []}, known)
+    with pytest.raises(RuntimeError):
+        await UsageLog(breaks_off, gateway.store)(scope, receive, send)
+    assert [row["status"] for row in gateway.usage_rows()] == [500]
 
 
 async def test_an_answer_whose_row_can_not_be_written_is_not_given(gateway: InProcessGateway) -> None:
