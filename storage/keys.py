@@ -148,9 +148,12 @@ def issue_first(connection: Connection, new: NewKey) -> KeyRecord | None:
         Refused: there are too many limits.
     """
     _lock_user_creation(connection)
-    if connection.execute(select(users.c.id).limit(1)).first() is not None:
-        return None
-    return issue(connection, new)
+    return None if has_user(connection) else issue(connection, new)
+
+
+def has_user(connection: Connection) -> bool:
+    """Returns whether there is any user."""
+    return connection.execute(select(users.c.id).limit(1)).first() is not None
 
 
 def _lock_user_creation(connection: Connection) -> None:
