@@ -217,6 +217,10 @@ def test_who_reads_no_answer_is_let_go(server: Server, others: Callable[[], None
         def is_open() -> bool:
             return any(tuple(seen.raddr) == ours for seen in worker.net_connections("tcp"))
 
+        # Under load, a worker takes a moment to accept.
+        accepted_by = time.monotonic() + 10
+        while not is_open() and time.monotonic() < accepted_by:
+            time.sleep(0.05)
         assert is_open()
         give_up = time.monotonic() + 40
         while is_open():
