@@ -125,7 +125,8 @@ def load_settings() -> Settings:
 
 def _check_names(variables: Mapping[str, str | None]) -> None:
     """Raise where a variable looks like a setting and is none: a misspelt one would leave its default in force."""
-    known = [name.upper() for name in Settings.model_fields]
+    # The field with an alias has another name than its own: HF_TOKEN.
+    known = [name.upper() for name, field in Settings.model_fields.items() if field.validation_alias is None]
     for name, value in variables.items():
         written = name.upper().removeprefix(PREFIX)
         if not name.upper().startswith(PREFIX) or written in known or _is_of_kubernetes(name.upper(), value or ""):

@@ -36,8 +36,8 @@ def parameters(called: Callable[..., Any]) -> list[str]:
     return [*inspect.signature(called).parameters]
 
 
-def sets(owner: type, *names: str) -> list[str]:
-    """The attributes that no method of the class sets."""
+def never_set(owner: type, *names: str) -> list[str]:
+    """Return those of the attributes that no method of the class sets."""
     source = inspect.getsource(owner)
     return [name for name in names if f"self.{name} =" not in source and f"self.{name}:" not in source]
 
@@ -61,7 +61,7 @@ def test_bentoml_config_finds_the_home_and_cors() -> None:
 
 
 def test_dispatching_finds_the_learned_delay() -> None:
-    assert sets(dispatcher.Optimizer, "wait") == []
+    assert never_set(dispatcher.Optimizer, "wait") == []
     assert "self.optimizer.wait" in inspect.getsource(dispatcher.CorkDispatcher)
 
 
@@ -74,10 +74,10 @@ def test_dispatching_finds_where_the_media_type_is_computed() -> None:
 def test_processes_finds_the_supervisors_signals() -> None:
     assert parameters(SysHandler) == ["controller"]
     assert parameters(SysHandler.quit) == ["self"]
-    assert sets(SysHandler, "controller", "_old") == []
+    assert never_set(SysHandler, "controller", "_old") == []
     assert "self.quit()" in inspect.getsource(SysHandler.handle_term)
     assert "self.quit()" in inspect.getsource(SysHandler.handle_int)
-    assert sets(Arbiter, "sockets") == []
+    assert never_set(Arbiter, "sockets") == []
 
 
 def test_processes_finds_workers_by_the_name_of_their_service() -> None:
@@ -103,12 +103,12 @@ def test_every_method_that_a_protocol_replaces_is_there(extended: type[HttpTools
 
 def test_the_protocols_find_uvicorns_state() -> None:
     state = ("cycle", "expect_100_continue", "flow", "headers", "parser", "pipeline", "scope", "server_state")
-    assert sets(HttpToolsProtocol, *state, "timeout_keep_alive", "transport", "url") == []
-    assert sets(RequestResponseCycle, "disconnected", "keep_alive", "message_event", "response_complete") == []
-    assert sets(RequestResponseCycle, "response_started", "transport") == []
+    assert never_set(HttpToolsProtocol, *state, "timeout_keep_alive", "transport", "url") == []
+    assert never_set(RequestResponseCycle, "disconnected", "keep_alive", "message_event", "response_complete") == []
+    assert never_set(RequestResponseCycle, "response_started", "transport") == []
     assert parameters(HttpToolsProtocol._start_asgi_task) == ["self", "cycle", "app"]
     assert httptools_impl.STATUS_LINE[404].startswith(b"HTTP/1.1 404 ")
-    assert sets(ServerState, "connections", "default_headers", "total_requests") == []
+    assert never_set(ServerState, "connections", "default_headers", "total_requests") == []
 
 
 def test_http_protocol_replaces_the_flow_control() -> None:

@@ -127,6 +127,7 @@ def test_a_right_value_is_taken(name: str, value: str) -> None:
         ("CLASSIFIER_TRUSTED_PROXY", "CLASSIFIER_TRUSTED_PROXIES"),
         ("classifier_offline", "CLASSIFIER_OFFLINE_MODEL"),
         ("CLASSIFIER_PORT", "README"),
+        ("CLASSIFIER_HF_TOKEN", "README"),
         ("CLASSIFIER_COLOUR_OF_THE_SKY", "README"),
     ],
 )
