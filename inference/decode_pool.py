@@ -29,6 +29,9 @@ QUICK_WORK, LARGE_WORK = 2_000_000, 16_000_000
 WORK_TOGETHER = 50_000_000
 # Processor time for decoding the images of one request, seconds, and how much less for each image: the model takes it.
 CPU_S, CPU_OF_EACH_S = 1.35, 0.01
+# As much for any image but the largest with alpha: other ordinary ones take a second at most.
+CPU_WITHOUT_ALPHA_S = 1.15
+WORK_WITH_ALPHA = range(75_000_000, 90_000_000)
 LEAST_CPU_S = 0.05
 QUICK_NICE, LARGE_NICE = 5, 15
 # Memory for each image in a process of its own. Twice as much must be there: half of it stays free.
@@ -124,6 +127,8 @@ class DecodePool:
         return await threads.run(user, self._decode_in_thread, header, exact)
 
     async def _decode_isolated(self, user: str, header: Header, exact: bool, cpu_s: float) -> DecodeResult:
+        if not (_is_ordinary(header) and int(header.work) in WORK_WITH_ALPHA):
+            cpu_s = min(cpu_s, CPU_WITHOUT_ALPHA_S)
         await self._isolated_slots.acquire(user)
         try:
             isolated = await self._isolated_decoder.decode(header.file, exact, cpu_s)

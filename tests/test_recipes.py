@@ -1,12 +1,15 @@
 """Resizing by every kind of recipe: exactly and quickly the same, within bounds for images of any proportions."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from model.images.colours import without_alpha
+from model.images.formats.samples import Samples
 from model.images.resize import fit, fit_quickly
 from model.recipe import Recipe
 from model.store import open_folder
@@ -44,6 +47,17 @@ def test_quickly_is_off_by_a_rounding(name: str, mode: str) -> None:
         exact, quick = (resize(image.convert(mode), recipe) for resize in (fit, fit_quickly))
         assert exact.shape == quick.shape == (recipe.height, recipe.width, 3)
         assert np.abs(exact.astype(int) - quick).max() <= 2
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "CMYK", "1"])
+def test_other_colours_are_converted_in_bands_as_they_are_in_one(name: str, mode: str) -> None:
+    image = crops(1)[0].resize((900, 700))
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    image = image.convert("RGB").convert(mode) if mode == "CMYK" else image.convert(mode)
+    convert = partial(without_alpha, samples=Samples(8))
+    at_once, in_bands = fit_quickly(convert(image), RECIPES[name]), fit_quickly(image, RECIPES[name], convert)
+    assert np.abs(at_once.astype(int) - in_bands).max() <= 1
 
 
 def test_black_surrounds_what_is_too_small() -> None:

@@ -14,6 +14,11 @@ BAND_PIXELS = 250_000
 _PREMULTIPLIED = {"La": "L", "RGBa": "RGB"}
 
 
+def is_grey_or_rgb(image: Image.Image, samples: Samples) -> bool:
+    """Return whether `without_alpha` would return the image as it is."""
+    return image.mode in ("L", "RGB") and samples.kind != SIGNED and not image.has_transparency_data
+
+
 def without_alpha(image: Image.Image, samples: Samples) -> Image.Image:
     """Convert a decoded image to `L` or `RGB`.
 

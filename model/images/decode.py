@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from model.errors import ImageError, NotAnImage, TooManyPixels
 from model.images import bitfields, libwebp, tiff_layouts, tiff_planes
-from model.images.colours import without_alpha
+from model.images.colours import is_grey_or_rgb, without_alpha
 from model.images.formats import png, read_header, tiff
 from model.images.formats.header import Header
 from model.images.formats.orientation import UPRIGHT
@@ -21,9 +21,11 @@ from model.recipe import Recipe
 
 # With the quick resize, a JPEG is decoded at no less than this many times the size that is needed.
 QUICK_SCALE = 3
-# An image of more work than this (see `Header.work`) is decoded as with `exact=False`, such as a progressive JPEG of 22
-# million pixels, or an image with alpha of 44 million. Decoded exactly, it would take too much time and memory.
-MOST_EXACT_WORK = 75_000_000
+# An image of more work than this (see `Header.work`) is decoded as with `exact=False`, such as a progressive JPEG of 17
+# million pixels, or a PNG in colours of 43 million. Decoded exactly, it would take too much time and memory.
+MOST_EXACT_WORK = 60_000_000
+# How much of its work an image takes in addition if it has to be turned upright.
+SHARE_OF_TURNING = 0.5
 
 # Pillow's warnings are about details of a caller's file, which an operator can't fix.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -81,10 +83,14 @@ def decode_file(header: Header, recipe: Recipe, max_pixels: int, exact: bool = T
     # Pillow's own limit, for images that it makes before the size is known here; it raises at twice this value.
     Image.MAX_IMAGE_PIXELS = max_pixels
     try:
-        is_exact = exact and header.work <= MOST_EXACT_WORK
+        is_exact = exact and _work_upright(header) <= MOST_EXACT_WORK
         image, size = _decode(header, recipe, max_pixels, is_exact)
-        width, height = size
-        return Decoded((fit if is_exact else fit_quickly)(image, recipe), width, height, header.format)
+        samples = _samples(header)
+        convert = None if is_grey_or_rgb(image, samples) else partial(without_alpha, samples=samples)
+        if convert is not None and is_exact:
+            image = convert(image)
+        pixels = fit(image, recipe) if is_exact else fit_quickly(image, recipe, convert)
+        return Decoded(pixels, *size, header.format)
     except (ImageError, MemoryError):
         raise
     except UnidentifiedImageError:
@@ -97,8 +103,12 @@ def decode_file(header: Header, recipe: Recipe, max_pixels: int, exact: bool = T
         raise NotAnImage("The image is damaged or cut off; send the whole file.") from None
 
 
+def _work_upright(header: Header) -> float:
+    return header.work * (1 + (SHARE_OF_TURNING if header.orientation != UPRIGHT else 0))
+
+
 def _decode(header: Header, recipe: Recipe, max_pixels: int, exact: bool) -> tuple[Image.Image, tuple[int, int]]:
-    """Return the upright image as grey or RGB, and its size before the decoder scaled it.
+    """Return the upright image in its own colours, and its size before the decoder scaled it.
 
     An image may need hundreds of megabytes, so that each is freed as soon as the next one is made from it.
     """
@@ -119,7 +129,6 @@ def _decode(header: Header, recipe: Recipe, max_pixels: int, exact: bool) -> tup
         image.info["transparency"] = png.transparent_in_eight_bits(image.info["transparency"], samples.bits)
     if grey_with_alpha is not None:
         image = tiff_layouts.convert_grey_with_alpha(image, grey_with_alpha)
-    image = without_alpha(image, samples)
     if turn is not None:
         upright = image.transpose(turn)
         is_turned = upright.size == image.size[::-1] if size[0] != size[1] else False
