@@ -5,6 +5,7 @@ may contain it anywhere. The names of options are quoted if they are plain words
 """
 
 import re
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import URL, make_url
@@ -31,6 +32,26 @@ def database(url: str) -> str:
     else:
         raise ValueError("give a URL like sqlite:///var/classifier.db or postgresql://user@host/database")
     return url
+
+
+def shown(url: str) -> str:
+    """Returns a checked URL of a database as people may read it, without user, password and options."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return str(Path(parsed.database or "").absolute())
+    host = parsed.host or ", ".join(_as_tuple(parsed.query.get("host", "this machine")))
+    port = f":{parsed.port}" if parsed.port else ""
+    return f"{parsed.database or 'the default database'} on {host}{port}"
+
+
+def is_missing_file(url: str) -> bool:
+    """Returns whether a checked URL names a SQLite file that does not exist."""
+    parsed = make_url(url)
+    return parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists()
+
+
+def _as_tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value
 
 
 def redis(url: str | None) -> str | None:

@@ -10,9 +10,11 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from sqlalchemy import make_url
 
 from auth.api_key import ApiKey
 from auth.cli.actor import actor
+from testing.engines import Postgres
 from testing.servers import Server
 
 
@@ -67,6 +69,7 @@ def test_json_is_one_document_of_the_contracts_shape(operator: Server) -> None:
     ],
 )
 def test_mistakes_are_told_with_what_to_do(operator: Server, arguments: list[str], status: int, says: str) -> None:
+    operator.auth("init")
     done = operator.auth(*arguments)
     assert done.returncode == status
     assert says in done.stderr
@@ -245,3 +248,30 @@ def test_a_database_out_of_reach_is_told(operator: Server) -> None:
     assert done.returncode == 1
     assert "CLASSIFIER_DATABASE_URL" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_only_reads_or_changes_creates_no_database(operator: Server) -> None:
+    """From another folder, or without the server's variable, it would work on an empty one, and say nothing."""
+    for command in (
+        ["list"],
+        ["audit"],
+        ["show", "k"],
+        ["revoke", "k"],
+        ["usage", "usr_1"],
+        ["prune", "--older-than", "1d"],
+    ):
+        done = operator.auth(*command)
+        assert done.returncode == 1
+        assert f"There is no database at {operator.folder}/classifier.db" in done.stderr
+        assert "CLASSIFIER_DATABASE_URL" in done.stderr
+    assert not (operator.folder / "classifier.db").exists()
+
+
+def test_each_command_tells_which_database_it_talks_to(operator: Server, postgres: Postgres) -> None:
+    assert f"(Database: {operator.folder}/classifier.db)" in operator.auth("init").stderr
+    assert operator.auth("list", "--json").stderr == ""
+    url = make_url(postgres.new_database()).set(password="sesame")
+    operator.environment["CLASSIFIER_DATABASE_URL"] = url.render_as_string(hide_password=False)
+    told = operator.auth("init").stderr
+    assert f"(Database: {url.database} on " in told
+    assert "sesame" not in told

@@ -42,6 +42,7 @@ def test_a_backup_under_load_is_whole_and_can_be_put_back(tmp_path: Path, model_
 
 def test_a_backup_that_can_not_be_made_says_what_to_do(tmp_path: Path, model_store: Path, postgres: Postgres) -> None:
     server = Server(tmp_path / "it", model_store)
+    server.auth("init")
     refused = server.auth("backup", str(tmp_path / "nowhere" / "backup.db"))
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert "can't be written" in refused.stderr

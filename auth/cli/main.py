@@ -18,14 +18,19 @@ from auth.cli import commands
 from auth.cli.commands import Answer, Context
 from auth.identity import SCOPES
 from configs.settings import SettingsError, load_settings
+from storage import urls
 from storage.database import Database
-from storage.errors import StorageError
+from storage.errors import Refused, StorageError
 from storage.migrate import migrate
 from storage.policy import UNITS, Limit, parse_limits
 from storage.rollup import WIDTHS_S
 
 DURATION_UNITS = {"s": 1, "m": UNITS["minute"], "h": UNITS["hour"], "d": UNITS["day"]}
 LONGEST_S = 36500 * UNITS["day"]
+
+# The commands that create the database if there is none. Any other command would work on an empty one by mistake.
+CREATE_DATABASE = (commands.create, commands.init, commands.report_migrated)
+_FIND_DATABASE = "set CLASSIFIER_DATABASE_URL as for the server, or run this in the server's folder."
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     command, as_json = parsed.pop("command"), parsed.pop("json")
     try:
         settings = load_settings()
+        if command not in CREATE_DATABASE and urls.is_missing_file(settings.database_url):
+            raise Refused(f"There is no database at {urls.shown(settings.database_url)}; {_FIND_DATABASE}")
         migrate(settings.database_url)
         database = Database(settings.database_url)
         try:
@@ -54,6 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"ERROR: {error}", file=sys.stderr)
         return 1
     print(json.dumps(answer.document) if as_json else answer.text)
+    if not as_json:
+        print(f"(Database: {urls.shown(settings.database_url)})", file=sys.stderr)
     return 0
 
 
