@@ -3,7 +3,7 @@
 What TCP delivers of a lossy network is complete and in order, but late: a lost packet is sent again after some 200 ms
 (Linux' least time for that), and all that came behind it waits. So a relay does, without a kernel that could.
 
-    python -m tests.links PORT TARGET DELAY_MS JITTER_MS LOSS
+    python -m testing.links PORT TARGET DELAY_MS JITTER_MS LOSS
 """
 
 import asyncio
@@ -46,7 +46,7 @@ class Link:
     def __init__(self, target: str, network: Network) -> None:
         self.port = free_port()
         figures = (network.delay_ms, network.jitter_ms, network.loss)
-        command = [sys.executable, "-m", "tests.links", str(self.port), target, *map(str, figures)]
+        command = [sys.executable, "-m", "testing.links", str(self.port), target, *map(str, figures)]
         self._process = subprocess.Popen(command, cwd=PROJECT)
         give_up = time.monotonic() + LISTENS_WITHIN_S
         while time.monotonic() < give_up:
