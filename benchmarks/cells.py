@@ -8,9 +8,9 @@ from dataclasses import astuple, dataclass
 
 import numpy as np
 
-from benchmarks.contenders import Contender
+from benchmarks.compared_servers import ComparedServer
 from benchmarks.fidelity import Fidelity
-from benchmarks.limit import Limit
+from benchmarks.machine_limit import MachineLimit
 from testing.http_load import Sample, closed_loop, open_loop, rate
 
 WAKE_UP_S = 0.5
@@ -61,7 +61,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Floor:
+class Baseline:
     """What a round's measurements are held against: the machine without any server."""
 
     limit: float
@@ -72,57 +72,57 @@ class Floor:
 class Bench:
     """What was measured so far."""
 
-    def __init__(self, limit: Limit, seconds: float, fidelity: Fidelity) -> None:
+    def __init__(self, limit: MachineLimit, seconds: float, fidelity: Fidelity) -> None:
         self.limit = limit
         self.seconds = seconds
         self.fidelity = fidelity
         self.cells: list[Cell] = []
 
-    def floor(self, files: Sequence[bytes]) -> Floor:
+    def baseline(self, files: Sequence[bytes]) -> Baseline:
         """The machine without any server, now."""
         before = self.limit.engine_per_s()
         limit = self.limit.images_per_s(files, self.seconds)
-        return Floor(limit, (before + self.limit.engine_per_s()) / 2, self.limit.one_ms(files))
+        return Baseline(limit, (before + self.limit.engine_per_s()) / 2, self.limit.one_ms(files))
 
     def measure(
-        self, case: str, contender: Contender, files: Sequence[bytes], callers: int, number: int, floor: Floor
+        self, case: str, server: ComparedServer, files: Sequence[bytes], callers: int, number: int, baseline: Baseline
     ) -> None:
         """A closed loop of so many callers."""
-        requests, before = contender.requests(files), self.limit.engine_per_s()
-        with awake(contender):
-            samples = closed_loop(contender.url, contender.key, requests, callers, self.seconds)
+        requests, before = server.requests(files), self.limit.engine_per_s()
+        with resumed(server):
+            samples = closed_loop(server.url, server.key, requests, callers, self.seconds)
         after = self.limit.engine_per_s()
-        cell = self._keep(case, contender, callers, number, samples, (before, after), floor)
+        cell = self._keep(case, server, callers, number, samples, (before, after), baseline)
         print(
-            f"  {case:14} {contender.name:14} {callers:3} callers {cell.per_s:7.1f}/s  "
+            f"  {case:14} {server.name:14} {callers:3} callers {cell.per_s:7.1f}/s  "
             f"p50 {cell.p50:6.1f}  p99 {cell.p99:6.1f} ms",
             flush=True,
         )
 
-    def open(self, contender: Contender, files: Sequence[bytes], load: float, capacity: float, floor: Floor) -> None:
+    def open(
+        self, server: ComparedServer, files: Sequence[bytes], load: float, capacity: float, baseline: Baseline
+    ) -> None:
         """An open loop at a share of the capacity."""
         before = self.limit.engine_per_s()
-        with awake(contender):
-            samples = open_loop(
-                contender.url, contender.key, contender.requests(files), load * capacity, 2 * self.seconds
-            )
-        self._keep(f"open, {load:.0%}", contender, 0, 0, samples, (before, self.limit.engine_per_s()), floor)
+        with resumed(server):
+            samples = open_loop(server.url, server.key, server.requests(files), load * capacity, 2 * self.seconds)
+        self._keep(f"open, {load:.0%}", server, 0, 0, samples, (before, self.limit.engine_per_s()), baseline)
 
     def _keep(
         self,
         case: str,
-        contender: Contender,
+        server: ComparedServer,
         callers: int,
         number: int,
         samples: Sequence[Sample],
         engine: tuple[float, float],
-        floor: Floor,
+        baseline: Baseline,
     ) -> Cell:
         times = [sample.ms for sample in samples]
         p50, p95, p99 = (float(np.percentile(times, share)) for share in (50, 95, 99))
         bad = sum(sample.status != 200 for sample in samples)
         self.cells.append(
-            Cell(case, contender.name, callers, number, rate(samples), p50, p95, p99, bad, *engine, *astuple(floor))
+            Cell(case, server.name, callers, number, rate(samples), p50, p95, p99, bad, *engine, *astuple(baseline))
         )
         return self.cells[-1]
 
@@ -134,18 +134,18 @@ class Bench:
         pairs = zip(self.of(case, one, callers), self.of(case, other, callers), strict=True)
         return statistics.median(mine.per_engine / theirs.per_engine for mine, theirs in pairs)
 
-    def of_limit(self, case: str, callers: int, server: str) -> float:
+    def ratio_to_limit(self, case: str, callers: int, server: str) -> float:
         """The median over the rounds of a server's rate by the limit of the machine, likewise."""
         cells = self.of(case, server, callers)
         return statistics.median(cell.per_engine / (cell.limit / cell.limit_engine) for cell in cells)
 
 
 @contextmanager
-def awake(contender: Contender, within_s: float = WAKE_UP_S) -> Iterator[None]:
+def resumed(server: ComparedServer, within_s: float = WAKE_UP_S) -> Iterator[None]:
     """Have it answer for a while, and have what it put off behind it before it is measured."""
-    contender.resume()
+    server.resume()
     time.sleep(within_s)
     try:
         yield
     finally:
-        contender.suspend()
+        server.suspend()

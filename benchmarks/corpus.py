@@ -19,7 +19,8 @@ import httpx
 import torch
 from PIL import Image
 
-from benchmarks import pictures, sdists
+from benchmarks import sdists
+from benchmarks.expected_images import Expected, expect
 from testing.checkpoints import reference_probabilities, save_resnet18
 from testing.servers import Server, run_prepare
 
@@ -27,15 +28,15 @@ PROJECTS = ("pillow", "scikit-image", "imageio", "tifffile")
 # Whatever is posted: no other status is any image's.
 STATUSES = frozenset({200, 400, 413, 415, 422})
 # The contract's bar, and what rounding to 4 decimals adds.
-MOST_OFF = 1e-4 + 5e-5
-LONGEST_S = 5.0
+MAX_ERROR = 1e-4 + 5e-5
+MAX_ANSWER_S = 5.0
 TIMEOUT_S = 30.0
 MAX_PIXELS, MAX_BODY_BYTES = 50_000_000, 10 * 1024 * 1024
 LABELS = 20
 # Pictures that wait for the reference, in pixels.
-_MOST_WAITING = 30_000_000
+_MAX_WAITING_PIXELS = 30_000_000
 # How sure the model made on the spot is of its answers: enough for a wrong pixel to show.
-_GAIN = 3.0
+_LOGIT_SPREAD = 3.0
 _STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -71,7 +72,7 @@ def main() -> None:
             if not (unpacked / project).exists():
                 print(f"{sdists.fetch(project, unpacked / project)} is unpacked", flush=True)
         checkpoint = folder / "resnet-18"
-        save_resnet18(checkpoint, gain=_GAIN)
+        save_resnet18(checkpoint, logit_spread=_LOGIT_SPREAD)
         settings = {"CLASSIFIER_MODEL": str(checkpoint), "CLASSIFIER_OFFLINE_MODEL": "deny"}
         prepared = run_prepare(folder / "prepared" / "models", **settings)
         assert prepared.returncode == 0, prepared.stderr
@@ -79,7 +80,7 @@ def main() -> None:
         server.start()
         try:
             results = _ask(server, checkpoint, unpacked)
-            lines = _odd_lines(server)
+            lines = _unexpected_log_lines(server)
         finally:
             server.end()
     sys.exit(_report(results, lines))
@@ -103,13 +104,13 @@ def _ask(server: Server, checkpoint: Path, folder: Path) -> list[Result]:
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/octet-stream"}
     with httpx.Client(base_url=server.url, headers=headers, timeout=TIMEOUT_S) as client:
         for path in _files(folder):
-            result, told, picture = ask_one(client, str(path.relative_to(folder)), path.read_bytes())
+            result, told, expected = ask_one(client, str(path.relative_to(folder)), path.read_bytes())
             results.append(result)
             if len(results) % 100 == 0:
                 print(f"{len(results)} files ...", file=sys.stderr, flush=True)
-            if told is not None and picture.image is not None:
-                waiting.append((result, told, picture.image))
-            if sum(image.width * image.height for *_, image in waiting) > _MOST_WAITING:
+            if told is not None and expected.image is not None:
+                waiting.append((result, told, expected.image))
+            if sum(image.width * image.height for *_, image in waiting) > _MAX_WAITING_PIXELS:
                 _compare(checkpoint, waiting)
                 waiting = []
     if waiting:
@@ -117,30 +118,30 @@ def _ask(server: Server, checkpoint: Path, folder: Path) -> list[Result]:
     return results
 
 
-def ask_one(client: httpx.Client, name: str, data: bytes) -> tuple[Result, dict[str, float] | None, pictures.Picture]:
+def ask_one(client: httpx.Client, name: str, data: bytes) -> tuple[Result, dict[str, float] | None, Expected]:
     """Post one file: what came of it, the confidences by label, and what was to be expected."""
-    picture = pictures.read(data, MAX_PIXELS)
-    wanted = picture.statuses if len(data) <= MAX_BODY_BYTES else frozenset({413})
+    expected = expect(data, MAX_PIXELS)
+    wanted = expected.statuses if len(data) <= MAX_BODY_BYTES else frozenset({413})
     started = time.perf_counter()
     try:
         answer = client.post(f"/v2/classify?top_k={LABELS}", content=data)
     except httpx.HTTPError as error:
-        return Result(name, picture.kind, 0, "", surprises=[f"no answer: {type(error).__name__}"]), None, picture
+        return Result(name, expected.kind, 0, "", surprises=[f"no answer: {type(error).__name__}"]), None, expected
     seconds = time.perf_counter() - started
     body = answer.json()
-    result = Result(name, picture.kind, answer.status_code, body.get("detail", ""))
+    result = Result(name, expected.kind, answer.status_code, body.get("detail", ""))
     if answer.status_code not in STATUSES:
         result.surprises.append("a status that no image should have")
     elif answer.status_code not in wanted:
         result.surprises.append(f"wanted {' or '.join(map(str, sorted(wanted)))}")
-    if seconds > LONGEST_S:
+    if seconds > MAX_ANSWER_S:
         result.surprises.append(f"took {seconds:.1f} s")
     if answer.status_code != 200:
-        return result, None, picture
+        return result, None, expected
     seen = (body["image"]["width"], body["image"]["height"])
-    if picture.image is not None and picture.image.size != seen:
-        result.surprises.append(f"said to be of {seen}, and is of {picture.image.size}")
-    return result, {one["label"]: one["confidence"] for one in body["predictions"]}, picture
+    if expected.image is not None and expected.image.size != seen:
+        result.surprises.append(f"said to be of {seen}, and is of {expected.image.size}")
+    return result, {one["label"]: one["confidence"] for one in body["predictions"]}, expected
 
 
 def _compare(checkpoint: Path, waiting: list[tuple[Result, dict[str, float], Image.Image]]) -> None:
@@ -148,11 +149,11 @@ def _compare(checkpoint: Path, waiting: list[tuple[Result, dict[str, float], Ima
     for (result, told, _), reference in zip(waiting, shares, strict=True):
         result.compared = True
         off = max(abs(confidence - reference[label]) for label, confidence in told.items())
-        if off > MOST_OFF:
+        if off > MAX_ERROR:
             result.surprises.append(f"a confidence is off by {off:.4f}")
 
 
-def _odd_lines(server: Server) -> list[str]:
+def _unexpected_log_lines(server: Server) -> list[str]:
     """Lines of the log behind the first answer that tell of no request."""
     lines = server.log.read_text().splitlines()
     first = next((number for number, line in enumerate(lines) if "/v2/classify" in line), len(lines))

@@ -23,13 +23,13 @@ from testing.http_load import Request, closed_loop, json_photos, photos, rate
 from testing.servers import Server, run_prepare
 
 CALLERS, SIZE = 64, (500, 375)
-WARM_UP_S, LONE_S = 2.0, 1.5
+WARM_UP_S, ONE_CALLER_S = 2.0, 1.5
 BATCH = 32
 GATEWAY, RUNNER = "ImageClassifier", "ResNetRunner"
 
 
 @dataclass(frozen=True)
-class Fed:
+class Throughput:
     """What one server did.
 
     Attributes:
@@ -84,7 +84,7 @@ def _servers(folder: Path, models: Path, gpu: str) -> Iterator[tuple[str, Server
         )
         settings = {"BENTOML_CONFIG": str(config), "CLASSIFIER_RUNNER": runner, "CLASSIFIER_MAX_BATCH_SIZE": str(BATCH)}
         server = Server(folder / name, models, BENCH_GPU=gpu, CLASSIFIER_MAX_QUEUE="1000", **settings)
-        server.service = "benchmarks.idle:ImageClassifier"
+        server.service = "benchmarks.null_service:ImageClassifier"
         server.start()
         try:
             yield f"{runner}, {workers}", server
@@ -92,7 +92,7 @@ def _servers(folder: Path, models: Path, gpu: str) -> Iterator[tuple[str, Server
             server.end()
 
 
-def _measured(server: Server, requests: list[Request], seconds: float) -> Fed:
+def _measured(server: Server, requests: list[Request], seconds: float) -> Throughput:
     key = server.create_key("bench@example.org", "--limit", "100000000/day")["key"]
     metrics = server.create_key("metrics@example.org", "--scope", "metrics")["key"]
 
@@ -104,20 +104,20 @@ def _measured(server: Server, requests: list[Request], seconds: float) -> Fed:
 
     rates: list[float] = []
     load(CALLERS, WARM_UP_S)
-    load(1, LONE_S)
-    before_ms = statistics.median(load(1, LONE_S))
+    load(1, ONE_CALLER_S)
+    before_ms = statistics.median(load(1, ONE_CALLER_S))
     spent = {service: _cpu_s(server, service) for service in (GATEWAY, RUNNER)}
     counted = _batches(server, metrics)
     answered = len(load(CALLERS, seconds))
     images_per_s = rates[-1]
     gateway_s, runner_s = (_cpu_s(server, service) - before for service, before in spent.items())
     batches, images = (now - then for now, then in zip(_batches(server, metrics), counted, strict=True))
-    after_ms = statistics.median(load(1, LONE_S))
+    after_ms = statistics.median(load(1, ONE_CALLER_S))
     each = 1000 / answered
-    return Fed(images_per_s, images / batches, gateway_s * each, runner_s * each, before_ms, after_ms)
+    return Throughput(images_per_s, images / batches, gateway_s * each, runner_s * each, before_ms, after_ms)
 
 
-def _row(fed: Fed, gpu: str) -> str:
+def _row(fed: Throughput, gpu: str) -> str:
     """The figures, and how many cores of such a machine would keep nine tenths of the GPU busy."""
     cores = 0.9 * GPUS[gpu].most_per_s(BATCH) * (fed.gateway_ms + fed.runner_ms) / 1000
     spent = f"{fed.gateway_ms:.2f} | {fed.runner_ms:.2f}"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.contenders import Contender, v1_requests
+from benchmarks.compared_servers import ComparedServer, v1_requests
 from testing.checkpoints import reference_probabilities
 from testing.photographs import crops, encoded
 
@@ -29,7 +29,7 @@ class Fidelity:
     allowed: float
 
 
-def fidelity(server: Contender, checkpoint: Path, precision: str) -> Fidelity:
+def fidelity(server: ComparedServer, checkpoint: Path, precision: str) -> Fidelity:
     """Ask the server for photographs, and transformers in torch, in float32."""
     images = list(crops(PHOTOGRAPHS))
     headers = {"Authorization": f"Bearer {server.key}", "Content-Type": "application/json"}

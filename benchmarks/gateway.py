@@ -18,11 +18,11 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from benchmarks import gateway_tables, nulls
-from benchmarks.contenders import EXTRAS
+from benchmarks import gateway_tables, null_servers
+from benchmarks.compared_servers import EXTRAS
 from benchmarks.gateway_cells import Bench, Load, every_load
 from benchmarks.layers import LAYERS
-from benchmarks.nulls import LITSERVE, MLSERVER, Null
+from benchmarks.null_servers import LITSERVE, MLSERVER, NullServer
 from benchmarks.tables import machine
 from testing.servers import PROJECT, run_prepare
 
@@ -33,38 +33,38 @@ LAYERS_UNDER = [Load(SMALL, "json", 1), Load(SMALL, "json", 32), Load(SMALL, "ra
 SERVERS_S, LAYERS_S = 1.0, 1.5
 QUICK_S = 0.5
 
-Start = Callable[[], Null]
+Start = Callable[[], NullServer]
 
 
 def servers(folder: Path, models: Path, model: Path) -> Iterable[Start]:
     """What starts each server that is compared."""
-    yield partial(nulls.ours, folder / "ours", models, "ours")
-    yield partial(nulls.ours, folder / "ours-2", models, "ours", workers=2)
-    yield partial(nulls.ours_without_gate, folder / "no-gate", models)
+    yield partial(null_servers.ours, folder / "ours", models, "ours")
+    yield partial(null_servers.ours, folder / "ours-2", models, "ours", workers=2)
+    yield partial(null_servers.ours_without_auth, folder / "no-auth", models)
     for workers in (1, 2):
-        yield partial(nulls.bentoml, folder, model, workers)
-        yield partial(nulls.starlette, folder, model, workers)
-    for name, start in ((LITSERVE, nulls.litserve), (MLSERVER, nulls.mlserver)):
-        if nulls.is_installed(name):
+        yield partial(null_servers.bentoml, folder, model, workers)
+        yield partial(null_servers.starlette, folder, model, workers)
+    for name, start in ((LITSERVE, null_servers.litserve), (MLSERVER, null_servers.mlserver)):
+        if null_servers.is_installed(name):
             yield partial(start, folder, model)
         else:
             print(f"{name} is left out; 'make bench-extras' installs it.")
 
 
-def peeled(folder: Path, models: Path, model: Path) -> Iterable[Start]:
+def servers_with_fewer_layers(folder: Path, models: Path, model: Path) -> Iterable[Start]:
     """What starts each server on the way from ours to Starlette."""
     for number in range(len(LAYERS) + 1):
-        yield partial(nulls.ours, folder / f"without-{number}", models, _peeled_name(number), LAYERS[:number])
-    yield partial(nulls.bentoml, folder, model, path="/nothing")
-    yield partial(nulls.starlette, folder, model, path="/nothing")
+        yield partial(null_servers.ours, folder / f"without-{number}", models, _name_without(number), LAYERS[:number])
+    yield partial(null_servers.bentoml, folder, model, path="/nothing")
+    yield partial(null_servers.starlette, folder, model, path="/nothing")
 
 
 def chain() -> list[tuple[str, str, str | None]]:
     """Each layer's description, the server with it, and the one without it."""
-    ours = [(layer.what, _peeled_name(number), _peeled_name(number + 1)) for number, layer in enumerate(LAYERS)]
+    ours = [(layer.what, _name_without(number), _name_without(number + 1)) for number, layer in enumerate(LAYERS)]
     return [
         *ours,
-        ("the rest of ours: table of routes, less what it saves BentoML", _peeled_name(len(LAYERS)), "BentoML"),
+        ("the rest of ours: table of routes, less what it saves BentoML", _name_without(len(LAYERS)), "BentoML"),
         ("BentoML: its middlewares and endpoint", "BentoML", "Starlette"),
         ("HTTP: uvicorn and Starlette, the body read", "Starlette", None),
     ]
@@ -79,10 +79,10 @@ def run(bench: Bench, starts: Callable[[Path, Path, Path], Iterable[Start]], loa
         if prepared.returncode != 0:
             raise SystemExit(prepared.stderr)
         [model] = (path.parent for path in models.glob("*/*/openvino.xml"))
-        running: list[Null] = []
+        running: list[NullServer] = []
         for start in starts(folder, models, model):
             running.append(start())
-            stack.callback(running[-1].contender.end)
+            stack.callback(running[-1].running.end)
             bench.warm_up(running[-1], loads)
         bench.rounds(running, loads, rounds)
 
@@ -100,7 +100,7 @@ def main() -> None:
     began = time.monotonic()
     bench = Bench(QUICK_S if arguments.quick else arguments.seconds or usual_s)
     if arguments.layers:
-        run(bench, peeled, LAYERS_UNDER, rounds)
+        run(bench, servers_with_fewer_layers, LAYERS_UNDER, rounds)
         table = gateway_tables.layers(bench, chain())
     else:
         run(bench, servers, SERVERS_UNDER, rounds)
@@ -119,7 +119,7 @@ def _keep(bench: Bench, report: str, what: str) -> None:
     print(f"\n{report}\n\nKept in {kept.relative_to(PROJECT)}.md and .json.")
 
 
-def _peeled_name(number: int) -> str:
+def _name_without(number: int) -> str:
     return f"ours less {number}"
 
 

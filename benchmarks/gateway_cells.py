@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.cells import awake
-from benchmarks.nulls import Null
+from benchmarks.cells import resumed
+from benchmarks.null_servers import NullServer
 from testing.http_load import Request, closed_loop, photos, rate
 from testing.server_meter import cpu_s
 
@@ -58,14 +58,14 @@ class Bench:
         self.cells: list[Cell] = []
         self._files: dict[tuple[int, int], list[bytes]] = {}
 
-    def warm_up(self, server: Null, loads: Sequence[Load]) -> None:
+    def warm_up(self, server: NullServer, loads: Sequence[Load]) -> None:
         """Have it answer each kind of request, and check that it does."""
         for size, kind in dict.fromkeys((load.size, load.kind) for load in loads):
             if _takes(server, kind):
                 self._answers(server, self._requests(server, size, kind), 8, WARM_UP_S)
-        server.contender.suspend()
+        server.running.suspend()
 
-    def rounds(self, servers: Sequence[Null], loads: Sequence[Load], rounds: int) -> None:
+    def rounds(self, servers: Sequence[NullServer], loads: Sequence[Load], rounds: int) -> None:
         """Measure every server under every load, in every round, in a changing order."""
         for number in range(rounds):
             for load in loads:
@@ -89,9 +89,9 @@ class Bench:
         pairs = zip(self.of(load, one), self.of(load, other), strict=True)
         return [mine.cpu_us - theirs.cpu_us for mine, theirs in pairs]
 
-    def _measure(self, server: Null, load: Load, number: int) -> None:
+    def _measure(self, server: NullServer, load: Load, number: int) -> None:
         requests = self._requests(server, load.size, load.kind)
-        with awake(server.contender, WAKE_UP_S):
+        with resumed(server.running, WAKE_UP_S):
             per_s, p50_ms, cpu_us = self._answers(server, requests, load.callers, self.seconds)
         self.cells.append(Cell(load, server.name, server.workers, number, per_s, p50_ms, cpu_us))
         told = f"{'x'.join(map(str, load.size)):8} {load.kind:5} {load.callers:3} callers"
@@ -102,23 +102,23 @@ class Bench:
             flush=True,
         )
 
-    def _requests(self, server: Null, size: tuple[int, int], kind: str) -> list[Request]:
+    def _requests(self, server: NullServer, size: tuple[int, int], kind: str) -> list[Request]:
         if size not in self._files:
             self._files[size] = photos(size, PHOTOS)
         return server.requests(kind, self._files[size])
 
     def _answers(
-        self, server: Null, requests: Sequence[Request], callers: int, seconds: float
+        self, server: NullServer, requests: Sequence[Request], callers: int, seconds: float
     ) -> tuple[float, float, float]:
         """Answers a second, their p50 in ms, and the processor time for each in µs.
 
         Raises:
             SystemExit: an answer was no 200: what a server does not do costs nothing.
         """
-        contender = server.contender
-        before = cpu_s(contender.pid)
-        samples = closed_loop(contender.url, contender.key, requests, callers, seconds)
-        spent_s = cpu_s(contender.pid) - before
+        running = server.running
+        before = cpu_s(running.pid)
+        samples = closed_loop(running.url, running.key, requests, callers, seconds)
+        spent_s = cpu_s(running.pid) - before
         bad = [sample.status for sample in samples if sample.status != 200]
         if bad:
             raise SystemExit(f"ERROR: {server.name} gave {len(bad)} answers other than 200, such as {bad[0]}.")
@@ -126,7 +126,7 @@ class Bench:
         return rate(samples), p50_ms, spent_s / len(samples) * 1e6
 
 
-def _takes(server: Null, kind: str) -> bool:
+def _takes(server: NullServer, kind: str) -> bool:
     return kind != "raw" or server.takes_raw
 
 

@@ -30,4 +30,4 @@ READING = Layer("reading", "reading: content type, JSON or options checked")
 # Decoding goes first: it takes most, and its spread would lie over all others. Then from the outside in, as each relies
 # on what stands further out; what others rely on has a stand-in.
 LAYERS = (DECODE, RUNNER, LIMIT, USAGE_LOG, AUTHENTICATION, BOUNDS, ENVELOPE, HTTP, ANSWER, READING)
-GATE = (LIMIT, USAGE_LOG, AUTHENTICATION)
+AUTH_LAYERS = (LIMIT, USAGE_LOG, AUTHENTICATION)

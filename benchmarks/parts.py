@@ -14,10 +14,10 @@ import redis as redis_client
 import sqlalchemy
 
 from benchmarks.tables import machine
-from testing.engines import Postgres, RedisServer
 from testing.http_load import closed_loop, json_photos, rate
 from testing.server_meter import cpu_s
 from testing.servers import Server, run_prepare
+from testing.store_servers import Postgres, RedisServer
 
 CALLERS = 32
 SIZES = ((64, 64), (500, 375))
@@ -74,7 +74,7 @@ def main() -> None:
         postgres, redis = Postgres(), RedisServer(folder / "redis")
         stores = {"CLASSIFIER_DATABASE_URL": postgres.new_database(), "CLASSIFIER_REDIS_URL": redis.url}
         server = Server(folder / "it", models, CLASSIFIER_RUNNER="embedded", **stores)
-        server.service = "benchmarks.idle:ImageClassifier"
+        server.service = "benchmarks.null_service:ImageClassifier"
         try:
             key = server.create_key("bench@example.org", "--limit", "100000000/day")["key"]
             server.start()

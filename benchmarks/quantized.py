@@ -31,7 +31,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         models = folder / "prepared" / "models"
-        save_resnet18(folder / "resnet-18", taught=25.0)
+        save_resnet18(folder / "resnet-18", trained_logit=25.0)
         settings = {"CLASSIFIER_MODEL": str(folder / "resnet-18"), "CLASSIFIER_OFFLINE_MODEL": "deny"}
         prepared = run_prepare(models, **settings)
         assert prepared.returncode == 0, prepared.stderr

@@ -16,9 +16,9 @@ from testing.checkpoints import save_resnet18
 from testing.http_load import closed_loop, json_photos, open_loop, rate
 from testing.servers import Server, run_prepare
 
-LOOKS_EVERY_S = 1.0
-MOST_GROWTH = 1.05
-MOST_MB = 1024
+SAMPLE_EVERY_S = 1.0
+MAX_GROWTH = 1.05
+MAX_MB = 1024
 
 
 def main() -> None:
@@ -63,14 +63,14 @@ def main() -> None:
     growth, peak = means[-1] / means[min(1, len(means) - 1)], max(mb for _, mb in memory)
     trend = float(np.polyfit(list(minutes), halves, 1)[0]) if len(halves) > 2 else 0.0
     print(f"answers that were no 200: {bad} of {len(samples)}")
-    print(f"memory, last minute by second: {growth:.3f} (wanted: under {MOST_GROWTH})")
-    print(f"most memory: {peak:.0f} MB (wanted: under {MOST_MB})")
+    print(f"memory, last minute by second: {growth:.3f} (wanted: under {MAX_GROWTH})")
+    print(f"most memory: {peak:.0f} MB (wanted: under {MAX_MB})")
     print(f"p50 changes by {trend:+.2f} ms a minute")
 
 
 def _watch(server: Server, memory: list[tuple[float, float]], over: threading.Event) -> None:
     [gateway] = server.workers("ImageClassifier")
-    while not over.wait(LOOKS_EVERY_S):
+    while not over.wait(SAMPLE_EVERY_S):
         family = [gateway, *psutil.Process(gateway.ppid()).children(recursive=True)]
         memory.append((time.monotonic(), sum(one.memory_info().rss for one in set(family)) / 1e6))
 

@@ -24,7 +24,7 @@ CALLER = KeyRecord(
 )
 
 
-class KnownCaller:
+class FixedCaller:
     """For `Authentication`: everybody is the same known user."""
 
     def __init__(self, app: ASGIApp, **_options: Any) -> None:
@@ -36,7 +36,7 @@ class KnownCaller:
         await self.app(scope, receive, send)
 
 
-class SameId:
+class FixedRequestId:
     """For `Envelope`: every request has the same id, and answers leave as they are."""
 
     def __init__(self, app: ASGIApp, **_options: Any) -> None:

@@ -43,13 +43,13 @@ def report(bench: Bench, precision: str) -> str:
     ]
     for server in servers:
         cells = [_cell(bench.of("json", server, callers)) for callers in CALLERS]
-        lines.append(f"| {server} | " + " | ".join(cells) + f" | {bench.of_limit('json', 32, server):.2f} |")
+        lines.append(f"| {server} | " + " | ".join(cells) + f" | {bench.ratio_to_limit('json', 32, server):.2f} |")
     lines += ["", "| other cases | req/s, p50 / p95 / p99 ms |", "| --- | --- |"]
     for case, server, callers in dict.fromkeys((cell.case, cell.server, cell.callers) for cell in bench.cells):
         if case != "json":
             callers_ = f", {callers} callers" if callers else ""
             lines.append(f"| {case}, {server}{callers_} | {_cell(bench.of(case, server, callers))} |")
-    return "\n".join([*lines, "", *_bars(bench, servers)])
+    return "\n".join([*lines, "", *_requirements(bench, servers)])
 
 
 def _cell(cells: Sequence[Cell]) -> str:
@@ -59,7 +59,7 @@ def _cell(cells: Sequence[Cell]) -> str:
     return f"{median('per_s'):.1f}, {median('p50'):.0f} / {median('p95'):.0f} / {median('p99'):.0f}"
 
 
-def _bars(bench: Bench, servers: Sequence[str]) -> list[str]:
+def _requirements(bench: Bench, servers: Sequence[str]) -> list[str]:
     """Each bar that the project sets itself, and whether it holds."""
     mine, tutorials = bench.of("json", "ours", 1), bench.of("json", "tutorial", 1)
     by_alone = statistics.median(cell.p50 / cell.alone_ms for cell in mine)
@@ -69,8 +69,8 @@ def _bars(bench: Bench, servers: Sequence[str]) -> list[str]:
     spread = statistics.median(cell.p99 / cell.p50 for cell in bench.of("json", "ours", 32))
     raw = zip(bench.of("raw body", "ours", 32), bench.of("json", "ours", 32), strict=True)
     by_json = statistics.median(one.per_engine / other.per_engine for one, other in raw)
-    bars = [
-        ("32 callers, of the limit without a server", bench.of_limit("json", 32, "ours"), 0.85, True),
+    rows = [
+        ("32 callers, of the limit without a server", bench.ratio_to_limit("json", 32, "ours"), 0.85, True),
         ("32 callers, by the tutorial", bench.ratio("json", 32, "ours", "tutorial"), 4.5, True),
         ("32 callers, p99 by p50", spread, 1.6, False),
         ("1 caller, p50 by decoding and running alone", by_alone, 1.35, False),
@@ -83,9 +83,9 @@ def _bars(bench: Bench, servers: Sequence[str]) -> list[str]:
     ]
     for peer in ("LitServe", "MLServer"):
         if peer in servers:
-            bars.append((f"32 callers, by {peer}", bench.ratio("json", 32, "ours", peer), 1.0, True))
+            rows.append((f"32 callers, by {peer}", bench.ratio("json", 32, "ours", peer), 1.0, True))
     lines = ["| bar | measured | wanted | |", "| --- | --- | --- | --- |"]
-    for name, measured, wanted, at_least in bars:
+    for name, measured, wanted, at_least in rows:
         held = measured >= wanted if at_least else measured <= wanted
         sign = "≥" if at_least else "≤"
         lines.append(f"| {name} | {measured:.3g} | {sign} {wanted:g} | {'holds' if held else 'MISSED'} |")

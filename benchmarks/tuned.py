@@ -31,7 +31,7 @@ LONGEST_ROUND_S = 2.0
 SIZES = (1, 2, 4, 8, 16, 32)
 
 MODELS: dict[str, Callable[[Path], None] | None] = {
-    "resnet-18": lambda folder: save_resnet18(folder, taught=10.0),
+    "resnet-18": lambda folder: save_resnet18(folder, trained_logit=10.0),
     "stand-in": None,
     "vit-b-16": save_vit,
 }
@@ -71,8 +71,8 @@ def _compare(name: str, folder: Path, rounds: int) -> None:
             # The first batch of a size makes what the others use.
             best[one] = max(best[one], per_s if number else 0.0)
     by_hand = max(best, key=lambda one: best[one])
-    print(f"{name}: chosen {_said(chosen)} at {best[chosen]:.1f} images/s ({choice.why})")
-    print(f"{name}: by hand {_said(by_hand)} at {best[by_hand]:.1f} images/s")
+    print(f"{name}: chosen {_describe(chosen)} at {best[chosen]:.1f} images/s ({choice.why})")
+    print(f"{name}: by hand {_describe(by_hand)} at {best[by_hand]:.1f} images/s")
     print(f"{name}: ratio {best[chosen] / best[by_hand]:.3f} (wanted: at least {WANTED})", flush=True)
 
 
@@ -111,7 +111,7 @@ def _prepared(name: str, folder: Path) -> tuple[PreparedModel, Settings]:
     return open_folder(f"{at.parent.name}:{at.name}", at), Settings()
 
 
-def _said(one: Configuration) -> str:
+def _describe(one: Configuration) -> str:
     return f"{one.precision}, {one.threads} threads, {one.streams} streams, batches of {one.batch_size}"
 
 

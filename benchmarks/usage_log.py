@@ -23,8 +23,8 @@ from storage.policy import Limit
 from storage.rollup import bin_of
 from storage.store import Store
 from storage.usage import UsageRow
-from testing.engines import Postgres
 from testing.servers import Server, run_prepare
+from testing.store_servers import Postgres
 
 USERS = 20
 DAYS = 90

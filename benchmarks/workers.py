@@ -31,7 +31,7 @@ def main() -> None:
         assert prepared.returncode == 0, prepared.stderr
         servers = {str(number): Server(folder / str(number), models, **_settings(folder, number)) for number in numbers}
         for server in servers.values():
-            server.service = "benchmarks.idle:ImageClassifier"
+            server.service = "benchmarks.null_service:ImageClassifier"
             server.start()
             stack.callback(server.end)
         rates = in_turns(servers, json_photos(SIZE), arguments.rounds, arguments.seconds)

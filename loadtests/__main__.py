@@ -21,7 +21,7 @@ from loadtests.mixes import MIXES
 from loadtests.settings import PREFIX, PROJECT, LoadSettings, load_settings
 from testing.servers import run_prepare, running
 
-# What Locust is told, without the prefix.
+# What Locust is variables, without the prefix.
 Settings = dict[str, str]
 USUAL_MIXES = ["steady", "noisy"]
 UNLIMITED = "100000000/day"
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     settings = load_settings()
     folder = settings.results.resolve() / datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S")
     try:
-        with _target(settings, mixes) as target:
+        with _target_variables(settings, mixes) as target:
             codes = [_run(mix, settings, target, folder) for mix in mixes]
     except CannotTest as error:
         print(f"ERROR: {error}", file=sys.stderr)
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 @contextmanager
-def _target(settings: LoadSettings, mixes: list[str]) -> Iterator[Settings]:
+def _target_variables(settings: LoadSettings, mixes: list[str]) -> Iterator[Settings]:
     """Settings for Locust that name a server and its keys."""
     if settings.url is not None:
         _check(settings, mixes)
@@ -83,7 +83,7 @@ def _check(settings: LoadSettings, mixes: list[str]) -> None:
     Raises:
         CannotTest: it does not, or is not there.
     """
-    needs_two = any(MIXES[mix].beside == "noisy" for mix in mixes)
+    needs_two = any(MIXES[mix].extra_callers == "noisy" for mix in mixes)
     for who, name in (("steady", "KEY"), ("noisy", "NOISY_KEY"))[: 2 if needs_two else 1]:
         key = settings.key_of(who)
         if not key:
@@ -100,19 +100,19 @@ def _run(mix: str, settings: LoadSettings, target: Settings, folder: Path) -> in
     """Find the knee, unless a rate is set, then run the mix; Locust's exit code."""
     results = folder / mix
     results.mkdir(parents=True)
-    told = {**target, "MIX": mix, "RESULTS": str(results)}
+    variables = {**target, "MIX": mix, "RESULTS": str(results)}
     rate = settings.rate
     if rate is None:
-        code = _locust({**told, "FINDS_KNEE": "true"})
+        code = _locust({**variables, "FINDS_KNEE": "true"})
         if code != 0:
             return code
         carried, share = knee.read(results), settings.share or MIXES[mix].share
         rate = share * carried
         print(f"{mix}: the knee is at {carried:.1f} answers/s; running at {100 * share:.0f} % of it", flush=True)
-    return _locust({**told, "RATE": str(rate)}, "--html", f"{results}/report.html", "--csv", f"{results}/stats")
+    return _locust({**variables, "RATE": str(rate)}, "--html", f"{results}/report.html", "--csv", f"{results}/stats")
 
 
-def _locust(told: Settings, *options: str) -> int:
+def _locust(variables: Settings, *options: str) -> int:
     """A process of its own: Locust turns Python's sockets and threads into gevent's wherever it is imported."""
     command = [
         sys.executable,
@@ -121,11 +121,11 @@ def _locust(told: Settings, *options: str) -> int:
         "-f",
         "loadtests/locustfile.py",
         "--host",
-        told["URL"],
+        variables["URL"],
         *_QUIET,
         *options,
     ]
-    environment = {**os.environ, **{PREFIX + name: value for name, value in told.items()}}
+    environment = {**os.environ, **{PREFIX + name: value for name, value in variables.items()}}
     return subprocess.run(command, cwd=PROJECT, env=environment, check=False).returncode
 
 

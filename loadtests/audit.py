@@ -43,7 +43,7 @@ class Audit:
             mine = [sample for sample in samples if sample.who == one]
             rows = self._rows_of(one)
             rows.subtract(self._before[one])
-            of_limits = (overfull(mine, quota, window_s) for quota, window_s in self._limits[one])
+            of_limits = (exceeded_limit(mine, quota, window_s) for quota, window_s in self._limits[one])
             found += [f"{one}: {what}" for what in (*filter(None, of_limits), *missing_rows(mine, rows))]
         return found
 
@@ -60,7 +60,7 @@ class Audit:
         return rows
 
 
-def overfull(samples: Iterable[Sample], quota: int, window_s: float) -> str | None:
+def exceeded_limit(samples: Iterable[Sample], quota: int, window_s: float) -> str | None:
     """A span shorter than the window in which more than the quota was admitted, in words; None where there is none.
 
     Each request was admitted some time between its sending and its answer, so what is reported is sure.

@@ -10,7 +10,7 @@ from testing.photographs import as_base64
 
 USUAL = (500, 375)
 LARGE = (3000, 2000)
-IN_A_BATCH = 4
+BATCH_IMAGES = 4
 _BOUNDARY = "loadtest-9f2c1b7e"
 _MULTIPART = f"multipart/form-data; boundary={_BOUNDARY}"
 
@@ -27,7 +27,7 @@ class Kind:
         content_type: of the bodies; empty where there are none.
         images: what an admitted one costs its user's limit; 0 where it only reads.
         status: what it is to be answered.
-        tells: what such an answer has in its body.
+        expected_text: what such an answer has in its body.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Kind:
     content_type: str = ""
     images: int = 0
     status: int = 200
-    tells: bytes = b'"predictions"'
+    expected_text: bytes = b'"predictions"'
 
     @cached_property
     def bodies(self) -> Sequence[bytes]:
@@ -64,8 +64,8 @@ def _bad() -> list[bytes]:
     return [_json(photo[: len(photo) // 2]), _json(b"a cup of coffee"), b'{"image": "no base64!"}', b'{"image": ']
 
 
-def _read(name: str, path: str, tells: bytes) -> Kind:
-    return Kind(name, "GET", path, lambda: [b""], tells=tells)
+def _read(name: str, path: str, expected_text: bytes) -> Kind:
+    return Kind(name, "GET", path, lambda: [b""], expected_text=expected_text)
 
 
 _CLASSIFY = ("POST", "/v1/classify")
@@ -73,17 +73,17 @@ _UPLOAD = ("POST", "/v2/classify")
 _ALL = (
     Kind("photo", *_CLASSIFY, _photos, JSON, 1),
     Kind("stampede", *_CLASSIFY, _photos, JSON, 1),
-    Kind("bad", *_CLASSIFY, _bad, JSON, 1, status=400, tells=b'"request_id"'),
+    Kind("bad", *_CLASSIFY, _bad, JSON, 1, status=400, expected_text=b'"request_id"'),
     Kind("upload", *_UPLOAD, lambda: [_form([data]) for data in photos(USUAL, 8)], _MULTIPART, 1),
     Kind("large", *_UPLOAD, lambda: [_form([data]) for data in photos(LARGE, 2)], _MULTIPART, 1),
     Kind(
         "batch",
         "POST",
         "/v2/classify/batch",
-        lambda: [_form(photos(USUAL, IN_A_BATCH))],
+        lambda: [_form(photos(USUAL, BATCH_IMAGES))],
         _MULTIPART,
-        IN_A_BATCH,
-        tells=b'"results"',
+        BATCH_IMAGES,
+        expected_text=b'"results"',
     ),
     _read("limits", "/v2/limits", b'"policies"'),
     _read("usage", "/v1/usage", b'"total_requests"'),

@@ -6,19 +6,19 @@ from pathlib import Path
 
 STEPS = (1, 2, 4, 8, 16, 32, 64)
 STEP_S = 4.0
-SETTLES_S = 1.0
-STILL_GROWS = 1.05
+SETTLE_S = 1.0
+MIN_GROWTH = 1.05
 FILE = "knee.json"
 
 
 def is_past(rates: Sequence[float]) -> bool:
     """Whether the last two steps brought too little more than the best before; one alone may be a bad moment."""
-    return len(rates) > 2 and max(rates[-2:]) < STILL_GROWS * max(rates[:-2])
+    return len(rates) > 2 and max(rates[-2:]) < MIN_GROWTH * max(rates[:-2])
 
 
 def knee(rates: Sequence[float]) -> float:
     """What the fewest callers carry beyond whom no number of them carries that much more, answers a second."""
-    return next(rate for rate in rates if max(rates) < STILL_GROWS * rate)
+    return next(rate for rate in rates if max(rates) < MIN_GROWTH * rate)
 
 
 def rate_at(answered: Sequence[float], from_s: float, to_s: float) -> float:

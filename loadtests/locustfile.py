@@ -13,22 +13,24 @@ from loadtests.session import Session
 from loadtests.settings import load_settings
 
 SHAPES = {"level": shapes.Level, "soak": shapes.Soak, "spike": shapes.Spike}
-BESIDE = {"noisy": users.NoisyNeighbour, "stampede": users.Stampede}
+EXTRA_CALLERS = {"noisy": users.NoisyNeighbour, "stampede": users.Stampede}
 
 settings = load_settings()
 mix = MIXES[settings.mix]
 
 # Locust takes the classes that it finds among these names.
 if settings.finds_knee:
-    Callers: type[users.Caller] = users.Saturating
+    Callers: type[users.Caller] = users.ClosedLoopCaller
     Shape: type[shapes.StepToKnee | shapes.Level] = shapes.StepToKnee
 else:
     Callers = open_loop.PoissonCaller
-    if mix.beside:
-        Beside = BESIDE[mix.beside]
+    if mix.extra_callers:
+        ExtraCallers = EXTRA_CALLERS[mix.extra_callers]
     # By hand, whoever watches says how many come.
     if settings.rate is not None:
-        Shape = SHAPES[mix.shape].of(settings.rate, Beside.fixed_count if mix.beside else 0, settings.seconds)
+        Shape = SHAPES[mix.shape].of(
+            settings.rate, ExtraCallers.fixed_count if mix.extra_callers else 0, settings.seconds
+        )
 Callers.sends = mix.sends
 
 for name in (*mix.sends, "stampede"):

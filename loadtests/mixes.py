@@ -13,13 +13,13 @@ class Mix:
         sends: the kinds of requests, and the weight of each.
         share: of the knee that such requests have.
         shape: the load over time; see `shapes.py`.
-        beside: who comes besides, in a fixed number; see `users.py`.
+        extra_callers: who comes besides, in a fixed number; see `users.py`.
     """
 
     sends: Mapping[str, int]
     share: float = 0.7
     shape: Literal["level", "soak", "spike"] = "level"
-    beside: Literal["noisy", "stampede"] | None = None
+    extra_callers: Literal["noisy", "stampede"] | None = None
 
 
 _PHOTOS = {"photo": 1}
@@ -28,10 +28,10 @@ _EVERYTHING = {"photo": 60, "upload": 20, "large": 4, "batch": 3, "bad": 3, "lim
 
 MIXES = {
     "steady": Mix(_EVERYTHING),
-    "noisy": Mix(_PHOTOS, 0.4, beside="noisy"),
+    "noisy": Mix(_PHOTOS, 0.4, extra_callers="noisy"),
     "bad": Mix({"bad": 1, "photo": 2}),
     "large": Mix({"large": 1, "upload": 3}),
-    "stampede": Mix(_PHOTOS, 0.3, beside="stampede"),
+    "stampede": Mix(_PHOTOS, 0.3, extra_callers="stampede"),
     "spike": Mix(_PHOTOS, 0.3, "spike"),
     "soak": Mix(_EVERYTHING, 0.7, "soak"),
     # A route alone.

@@ -61,7 +61,7 @@ class Sample:
 
 def outcome(kind: Kind, who: str, status: int | None, retry_after: str | None, body: bytes) -> Outcome:
     """What an answer means to that caller."""
-    if status == kind.status and kind.tells in body:
+    if status == kind.status and kind.expected_text in body:
         return Outcome.EXPECTED
     if status == 429 and who == "noisy" and retry_after:
         return Outcome.LIMITED

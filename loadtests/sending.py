@@ -12,7 +12,7 @@ from loadtests.kinds import Kind
 
 # More than can be under way: an arrival never waits for a free connection.
 CONNECTIONS = 5000
-GIVES_UP_AFTER_S = 30.0
+TIMEOUT_S = 30.0
 _numbers = itertools.count()
 
 
@@ -28,9 +28,7 @@ class Answer:
 @cache
 def connections(host: str) -> HTTPClient:
     """The connections to that server, such as `http://127.0.0.1:3000`."""
-    return HTTPClient.from_url(
-        host, concurrency=CONNECTIONS, network_timeout=GIVES_UP_AFTER_S, connection_timeout=GIVES_UP_AFTER_S
-    )
+    return HTTPClient.from_url(host, concurrency=CONNECTIONS, network_timeout=TIMEOUT_S, connection_timeout=TIMEOUT_S)
 
 
 def send(host: str, key: str, kind: Kind) -> Answer:
@@ -51,7 +49,7 @@ def ask(host: str, key: str, method: str, path: str, body: bytes = b"", content_
     return Answer(response.status_code, str(retry_after) if retry_after else None, answered)
 
 
-def told(answer: Answer) -> str:
+def describe(answer: Answer) -> str:
     """The answer in a line: its status, and the detail of a problem or the beginning of what else it was."""
     try:
         detail = str(json.loads(answer.body)["detail"])

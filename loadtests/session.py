@@ -13,7 +13,7 @@ from loadtests.mixes import MIXES
 from loadtests.record import record
 from loadtests.settings import LoadSettings
 from loadtests.shapes import StepToKnee
-from loadtests.slo import Line, judge, judge_knee, read_slo, summary
+from loadtests.slo import Check, judge, judge_knee, read_slo, summary
 from storage import usage
 from storage.database import Database
 
@@ -48,7 +48,7 @@ class Session:
         def ask(who: str, path: str) -> Any:
             answer = sending.ask(host, self._settings.key_of(who), "GET", path)
             if answer.status != 200:
-                raise RuntimeError(f"GET {path} as {who}: {sending.told(answer)}")
+                raise RuntimeError(f"GET {path} as {who}: {sending.describe(answer)}")
             return json.loads(answer.body)
 
         self._audit = Audit(ask, self._who(), self._count_rows if self._database else None)
@@ -57,7 +57,7 @@ class Session:
     def stop(self, environment: Environment, **_: Any) -> None:
         """After the last user: await what is under way, then judge."""
         environment.process_exit_code = BROKEN
-        users.in_flight.join(2 * sending.GIVES_UP_AFTER_S)
+        users.in_flight.join(2 * sending.TIMEOUT_S)
         if self._audit is None:
             return
         lines, mistakes = self._lines(environment), self._audit.mistakes(record.samples)
@@ -67,14 +67,14 @@ class Session:
             print(f"  {failure.occurrences} times {failure.name}: {failure.error}")
         environment.process_exit_code = MISSED if mistakes or not all(line.holds for line in lines) else PASSED
 
-    def _lines(self, environment: Environment) -> list[Line]:
+    def _lines(self, environment: Environment) -> list[Check]:
         if isinstance(environment.shape_class, StepToKnee):
             knee.write(self._settings.results, environment.shape_class.rates)
             return judge_knee(record.samples, self._slo)
-        return judge(record.samples, record.began, self._slo, self._mix.beside == "noisy")
+        return judge(record.samples, record.began, self._slo, self._mix.extra_callers == "noisy")
 
     def _who(self) -> list[str]:
-        return ["steady", "noisy"] if self._mix.beside == "noisy" else ["steady"]
+        return ["steady", "noisy"] if self._mix.extra_callers == "noisy" else ["steady"]
 
     def _count_rows(self) -> int:
         assert self._database is not None

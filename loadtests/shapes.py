@@ -8,7 +8,7 @@ from loadtests import knee
 from loadtests.record import Outcome, record
 
 # Locust warns of more.
-SPAWNS_A_SECOND = 100.0
+USERS_STARTED_PER_S = 100.0
 Tick = tuple[int, float] | None
 
 
@@ -17,19 +17,19 @@ class Level(LoadTestShape):
 
     Attributes:
         users: requests a second.
-        beside: how many users come besides, such as the noisy neighbour's.
+        extra_callers: how many users come besides, such as the noisy neighbour's.
         seconds: how long.
     """
 
     users: ClassVar[float] = 1.0
-    beside: ClassVar[int] = 0
+    extra_callers: ClassVar[int] = 0
     seconds: ClassVar[float] = 60.0
     times_as_long: ClassVar[float] = 1.0
 
     @classmethod
-    def of(cls, users: float, beside: int, seconds: float) -> type[Self]:
+    def of(cls, users: float, extra_callers: int, seconds: float) -> type[Self]:
         """This shape for that load."""
-        cls.users, cls.beside, cls.seconds = users, beside, seconds
+        cls.users, cls.extra_callers, cls.seconds = users, extra_callers, seconds
         return cls
 
     def tick(self) -> Tick:
@@ -37,7 +37,7 @@ class Level(LoadTestShape):
         passed = self.get_run_time() / (self.times_as_long * self.seconds)
         if passed >= 1:
             return None
-        return self.beside + max(1, round(self.users * self.level(passed))), SPAWNS_A_SECOND
+        return self.extra_callers + max(1, round(self.users * self.level(passed))), USERS_STARTED_PER_S
 
     def level(self, _passed: float) -> float:
         """The share of the load when so large a share of the time has passed."""
@@ -79,9 +79,9 @@ class StepToKnee(LoadTestShape):
             self.rates.append(self._rate(len(self.rates)))
         if knee.is_past(self.rates) or len(self.rates) == len(knee.STEPS):
             return None
-        return knee.STEPS[len(self.rates)], SPAWNS_A_SECOND
+        return knee.STEPS[len(self.rates)], USERS_STARTED_PER_S
 
     def _rate(self, step: int) -> float:
         began = record.began + step * knee.STEP_S
         answered = [sample.answered for sample in record.samples if sample.outcome is Outcome.EXPECTED]
-        return knee.rate_at(answered, began + knee.SETTLES_S, began + knee.STEP_S)
+        return knee.rate_at(answered, began + knee.SETTLE_S, began + knee.STEP_S)

@@ -39,7 +39,7 @@ class Slo(BaseModel):
 
 
 @dataclass(frozen=True)
-class Line:
+class Check:
     """One bound and what was measured."""
 
     what: str
@@ -66,12 +66,12 @@ def read_slo(path: Path, mix: str) -> Slo:
         sys.exit(f"ERROR: {path} can't be used: {error}")
 
 
-def judge_knee(samples: Sequence[Sample], slo: Slo) -> list[Line]:
+def judge_knee(samples: Sequence[Sample], slo: Slo) -> list[Check]:
     """What must hold where only the knee is looked for."""
     return [_failed(samples, slo)]
 
 
-def judge(samples: Sequence[Sample], began: float, slo: Slo, has_neighbour: bool = False) -> list[Line]:
+def judge(samples: Sequence[Sample], began: float, slo: Slo, has_neighbour: bool = False) -> list[Check]:
     """Each bound and what was measured.
 
     Args:
@@ -83,22 +83,22 @@ def judge(samples: Sequence[Sample], began: float, slo: Slo, has_neighbour: bool
     number = max(1, len(samples))
     shed = sum(sample.outcome is Outcome.SHED for sample in samples)
     lines = [
-        Line("requests", len(samples), slo.fewest_samples, at_least=True),
+        Check("requests", len(samples), slo.fewest_samples, at_least=True),
         _failed(samples, slo),
-        Line("shed (503), share", shed / number, slo.shed_share),
-        Line("generator's lag p99, ms", percentile((sample.lag_ms for sample in samples), 0.99), slo.lag_p99_ms),
+        Check("shed (503), share", shed / number, slo.shed_share),
+        Check("generator's lag p99, ms", percentile((sample.lag_ms for sample in samples), 0.99), slo.lag_p99_ms),
     ]
     if has_neighbour:
-        lines.append(Line("p99 by p99 without neighbour", p99_ratio(samples, began), slo.neighbour_ratio))
+        lines.append(Check("p99 by p99 without neighbour", p99_ratio(samples, began), slo.neighbour_ratio))
     return [*lines, *_latency_lines(samples, slo)]
 
 
-def _failed(samples: Sequence[Sample], slo: Slo) -> Line:
+def _failed(samples: Sequence[Sample], slo: Slo) -> Check:
     failed = sum(sample.outcome is Outcome.FAILED for sample in samples)
-    return Line("failed, share", failed / max(1, len(samples)), slo.failed_share)
+    return Check("failed, share", failed / max(1, len(samples)), slo.failed_share)
 
 
-def _latency_lines(samples: Sequence[Sample], slo: Slo) -> Iterator[Line]:
+def _latency_lines(samples: Sequence[Sample], slo: Slo) -> Iterator[Check]:
     accepted: dict[str, list[float]] = {}
     for sample in samples:
         if sample.who == "steady" and sample.outcome is Outcome.EXPECTED:
@@ -107,7 +107,7 @@ def _latency_lines(samples: Sequence[Sample], slo: Slo) -> Iterator[Line]:
     for kind in (kind for kind in slo.latency if kind in sent):
         for name, bound in slo.latency[kind]:
             if bound is not None:
-                yield Line(f"{kind} {name[:3]}, ms", percentile(accepted.get(kind, ()), PERCENTILES[name]), bound)
+                yield Check(f"{kind} {name[:3]}, ms", percentile(accepted.get(kind, ()), PERCENTILES[name]), bound)
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

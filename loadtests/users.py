@@ -1,4 +1,4 @@
-"""Locust's users: what every caller does, those that wait for their answer, and those that come all at once."""
+"""Locust's users: what every caller does, those that wait for their answer, and those that arrive all at once."""
 
 import itertools
 import math
@@ -18,10 +18,10 @@ from loadtests.neighbours import is_noisy
 from loadtests.record import Outcome, Sample, outcome, record
 from loadtests.settings import load_settings
 
-HAMMERS = 1
-HAMMERS_EVERY_S = 0.02
-STAMPEDE = 40
-STAMPEDES_EVERY_S = 5.0
+NOISY_CALLERS = 1
+NOISY_PAUSE_S = 0.02
+STAMPEDE_CALLERS = 40
+STAMPEDE_EVERY_S = 5.0
 # Requests outlive the users that sent them: their answers are counted also when Locust has stopped the user.
 in_flight = Group()
 _numbers = itertools.count()
@@ -70,7 +70,7 @@ class Caller(User):
             name=_name(sample),
             response_time=sample.ms,
             response_length=len(answer.body),
-            exception=UnexpectedAnswer(sending.told(answer)) if result is Outcome.FAILED else None,
+            exception=UnexpectedAnswer(sending.describe(answer)) if result is Outcome.FAILED else None,
             context={},
         )
 
@@ -82,7 +82,7 @@ def _name(sample: Sample) -> str:
     return f"{apart}{sample.kind.path} ({whose})"
 
 
-class Saturating(Caller):
+class ClosedLoopCaller(Caller):
     """Sends its next request when it has the answer to the last: so many of them find the knee."""
 
     @task
@@ -96,26 +96,26 @@ class NoisyNeighbour(Caller):
 
     who = "noisy"
     sends: ClassVar[Mapping[str, int]] = {"photo": 1}
-    fixed_count = HAMMERS
+    fixed_count = NOISY_CALLERS
 
     @task
-    def hammer(self) -> None:
+    def send_next(self) -> None:
         """One request, refused or not, and the next at once."""
         if is_noisy(time.monotonic() - record.began):
             self.send(self.pick()).join()
-        sleep(HAMMERS_EVERY_S)
+        sleep(NOISY_PAUSE_S)
 
 
 class Stampede(Caller):
     """Comes at the same moment as all others of its kind."""
 
     sends: ClassVar[Mapping[str, int]] = {"stampede": 1}
-    fixed_count = STAMPEDE
+    fixed_count = STAMPEDE_CALLERS
 
     @task
-    def come(self) -> None:
+    def arrive(self) -> None:
         """Wait for the moment, then ask."""
         passed_s = time.monotonic() - record.began
-        due = record.began + STAMPEDES_EVERY_S * (math.floor(passed_s / STAMPEDES_EVERY_S) + 1)
+        due = record.began + STAMPEDE_EVERY_S * (math.floor(passed_s / STAMPEDE_EVERY_S) + 1)
         sleep(due - time.monotonic())
         self.send(self.pick(), due)

@@ -14,7 +14,7 @@ from testing.history import Event
 from testing.photographs import as_base64, crops, encoded
 
 BODY = {"image": as_base64(encoded(crops(1)[0].resize((64, 64)), "JPEG"))}
-GIVES_UP_AFTER_S = 30
+TIMEOUT_S = 30
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ async def _run(
     ends = time.monotonic() + seconds
     is_over = meanwhile is None
     servers, whose = itertools.cycle(urls), itertools.cycle(keys)
-    timeout = aiohttp.ClientTimeout(total=GIVES_UP_AFTER_S)
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
 
         async def call(url: str, key: Key) -> None:
@@ -89,13 +89,13 @@ async def _run(
 
 async def _until_all_are_answered(events: list[Event], keys: Sequence[Key]) -> None:
     """Wait until each key was let in or limited once: on a slow machine that outlasts any pause one would choose."""
-    give_up = time.monotonic() + GIVES_UP_AFTER_S
+    give_up = time.monotonic() + TIMEOUT_S
     while time.monotonic() < give_up:
         if {event.key_id for event in events if event.status in (200, 429)} >= {key.key_id for key in keys}:
             return
         await asyncio.sleep(0.02)
     seen = Counter(event.status for event in events)
-    raise AssertionError(f"some keys were not answered within {GIVES_UP_AFTER_S} s: {seen}")
+    raise AssertionError(f"some keys were not answered within {TIMEOUT_S} s: {seen}")
 
 
 async def _classify(session: aiohttp.ClientSession, url: str, key: Key) -> Event:

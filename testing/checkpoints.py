@@ -8,11 +8,13 @@ from PIL import Image
 from testing.photographs import crops
 
 PHOTOGRAPHS = 7
-TAUGHT = 210
+TRAINING_CROPS = 210
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
-def save_resnet18(folder: Path, seed: int = 18, gain: float = 1.0, taught: float = 0.0, width: int = 64) -> None:
+def save_resnet18(
+    folder: Path, seed: int = 18, logit_spread: float = 1.0, trained_logit: float = 0.0, width: int = 64
+) -> None:
     """Save one; `width` is the number of its first layer's channels: a narrow one is prepared much sooner."""
     import torch
     from transformers import ConvNextImageProcessorPil, ResNetConfig, ResNetForImageClassification
@@ -28,10 +30,12 @@ def save_resnet18(folder: Path, seed: int = 18, gain: float = 1.0, taught: float
     )
     classifier = ResNetForImageClassification(config).eval()
     processor = ConvNextImageProcessorPil(size={"shortest_edge": 224}, crop_pct=0.875, image_mean=MEAN, image_std=STD)
-    if taught:
-        _teach(classifier, processor(list(crops(TAUGHT)), return_tensors="pt")["pixel_values"], taught)
+    if trained_logit:
+        _train_last_layer(
+            classifier, processor(list(crops(TRAINING_CROPS)), return_tensors="pt")["pixel_values"], trained_logit
+        )
     else:
-        _tell_images_apart(classifier, processor(list(crops(20)), return_tensors="pt")["pixel_values"], gain)
+        _spread_logits(classifier, processor(list(crops(20)), return_tensors="pt")["pixel_values"], logit_spread)
     classifier.save_pretrained(folder)
     processor.save_pretrained(folder)
 
@@ -46,18 +50,18 @@ def save_vit(folder: Path, seed: int = 16) -> None:
     ViTImageProcessorPil().save_pretrained(folder)
 
 
-def _tell_images_apart(classifier: Any, planes: Any, gain: float) -> None:
+def _spread_logits(classifier: Any, planes: Any, logit_spread: float) -> None:
     """Make the last layer look at what differs between images: a random network says nearly the same of all."""
     import torch
 
     with torch.no_grad():
         features = classifier.resnet(planes).pooler_output.flatten(1)
         last = classifier.classifier[-1]
-        last.weight.mul_(gain / (last(features) - last(features).mean(0)).std())
+        last.weight.mul_(logit_spread / (last(features) - last(features).mean(0)).std())
         last.bias.copy_(-(features.mean(0) @ last.weight.T))
 
 
-def _teach(classifier: Any, planes: Any, logit: float) -> None:
+def _train_last_layer(classifier: Any, planes: Any, logit: float) -> None:
     """Fit the last layer to tell which photograph a crop is of, by ridge regression: its logit is to be so high.
 
     Of 1000 labels one with a logit of 10 has about 0.95 of the probability, one of 25 all of it.
@@ -67,8 +71,8 @@ def _teach(classifier: Any, planes: Any, logit: float) -> None:
     with torch.no_grad():
         features = torch.cat([classifier.resnet(part).pooler_output.flatten(1) for part in planes.split(10)])
         mean, spread = features.mean(0), features.std(0) + 1e-6
-        known = torch.nn.functional.one_hot(torch.arange(TAUGHT) % PHOTOGRAPHS, 1000).float() * logit
-        seen = torch.cat([(features - mean) / spread, torch.ones(TAUGHT, 1)], 1)
+        known = torch.nn.functional.one_hot(torch.arange(TRAINING_CROPS) % PHOTOGRAPHS, 1000).float() * logit
+        seen = torch.cat([(features - mean) / spread, torch.ones(TRAINING_CROPS, 1)], 1)
         solved = torch.linalg.solve(seen.T @ seen + 5.0 * torch.eye(seen.shape[1]), seen.T @ known)
         last = classifier.classifier[-1]
         last.weight.copy_((solved[:-1] / spread[:, None]).T)

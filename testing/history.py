@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-GRACE_OF_A_REVOCATION_S = 1.0
+REVOCATION_GRACE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ def check(
     events, usage_log = list(events), list(usage_log)
     broken = []
     for quota, window_s in limits:
-        broken += _overfull_windows(events, quota, window_s)
+        broken += _exceeded_limits(events, quota, window_s)
     broken += _usage_log_mistakes(events, usage_log)
     broken += _hit_mistakes(events, usage_log, hits)
-    broken += _used_after_revocation(events, revoked or {})
+    broken += _uses_after_revocation(events, revoked or {})
     return broken
 
 
@@ -63,7 +63,7 @@ def _admitted(events: list[Event]) -> list[Event]:
     return [event for event in events if event.status == 200]
 
 
-def _overfull_windows(events: list[Event], quota: int, window_s: float) -> list[str]:
+def _exceeded_limits(events: list[Event], quota: int, window_s: float) -> list[str]:
     broken = []
     for user in {event.user for event in events}:
         mine = sorted((event for event in _admitted(events) if event.user == user), key=lambda event: event.received)
@@ -103,10 +103,10 @@ def _hit_mistakes(events: list[Event], usage_log: list[LoggedRow], hits: dict[st
     return broken
 
 
-def _used_after_revocation(events: list[Event], revoked: dict[str, float]) -> list[str]:
+def _uses_after_revocation(events: list[Event], revoked: dict[str, float]) -> list[str]:
     broken = []
     for event in _admitted(events):
         late_s = event.sent - revoked.get(event.key_id, float("inf"))
-        if late_s > GRACE_OF_A_REVOCATION_S:
+        if late_s > REVOCATION_GRACE_S:
             broken.append(f"{event.user}: the key {event.key_id} was taken {late_s:.3f} s after its revocation")
     return broken

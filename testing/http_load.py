@@ -16,12 +16,12 @@ from typing import Any
 
 import uvloop
 
-from benchmarks.wire import Connections
+from testing.http_connections import Connections
 from testing.photographs import as_base64, crops, encoded
 
 JSON = "application/json"
-GIVES_UP_AFTER_S = 60
-ASKS_AGAIN_AFTER_S = 0.02
+TIMEOUT_S = 60
+RETRY_DELAY_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +128,11 @@ async def _sender(
 
     async def send(number: int, due: float) -> Sample:
         try:
-            async with asyncio.timeout(GIVES_UP_AFTER_S):
+            async with asyncio.timeout(TIMEOUT_S):
                 answer = await connections.ask(wires[number % len(wires)])
         except OSError:
             # Who finds no server does not ask again at once.
-            await asyncio.sleep(ASKS_AGAIN_AFTER_S)
+            await asyncio.sleep(RETRY_DELAY_S)
             return Sample(due, time.monotonic(), None)
         return Sample(due, time.monotonic(), answer.status, answer.retry_after_s)
 

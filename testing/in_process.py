@@ -88,7 +88,7 @@ class InProcessGateway:
         self.classifier = Classifier(self.runner, colour_model.PREPARED, made)
         self.draining = Draining(made.drain_seconds)
         self._wiring = _wiring(made)
-        self.app = self._behind_the_gate(self._routes(made.max_batch_images))
+        self.app = self._with_middlewares(self._routes(made.max_batch_images))
 
     async def warm_up(self) -> None:
         """Have the runner answer its first image, as a worker does when it starts."""
@@ -172,7 +172,7 @@ class InProcessGateway:
             connection.row_factory = sqlite3.Row
             return [dict(row) for row in connection.execute(question)]
 
-    def _behind_the_gate(self, app: ASGIApp) -> ASGIApp:
+    def _with_middlewares(self, app: ASGIApp) -> ASGIApp:
         """Wrap the routes in the middlewares that ship, with this test's store, clock and model in their options."""
         for middleware, shipped in reversed(self._wiring.middlewares):
             options = dict(shipped)

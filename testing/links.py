@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from testing.servers import PROJECT, free_port
 
-SENT_AGAIN_AFTER_S = 0.2
+RETRANSMIT_AFTER_S = 0.2
 LISTENS_WITHIN_S = 10
 
 
@@ -80,7 +80,7 @@ async def _relay(port: int, target: str, network: Network) -> None:
             while piece := await source.read(1460):
                 late_s = (network.delay_ms + chance.random() * network.jitter_ms) / 1000
                 if chance.random() < network.loss:
-                    late_s += SENT_AGAIN_AFTER_S
+                    late_s += RETRANSMIT_AFTER_S
                 under_way.put_nowait((time.monotonic() + late_s, piece))
         under_way.put_nowait((0.0, b""))
         with contextlib.suppress(ConnectionError):

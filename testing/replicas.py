@@ -7,9 +7,9 @@ import redis as redis_client
 import sqlalchemy
 
 from testing.callers import Key
-from testing.engines import RedisServer
 from testing.history import LoggedRow
 from testing.servers import Server
+from testing.store_servers import RedisServer
 
 
 class Replicas:

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Self
 
 TICKS = os.sysconf("SC_CLK_TCK")
-SAMPLE_EVERY_S, ASK_EVERY_S = 0.005, 0.01
+SAMPLE_EVERY_S, PROBE_EVERY_S = 0.005, 0.01
 # A server is at rest where it has used no more than that share of a core for so long.
-REST_SHARE, REST_FOR_S = 0.2, 0.2
+IDLE_SHARE, IDLE_FOR_S = 0.2, 0.2
 # What takes more than this would take the machine that runs the tests along: it is killed, and has failed.
-KILLED_ABOVE_MB = 3000
+KILL_ABOVE_MB = 3000
 
 
 def processes(root: int) -> list[int]:
@@ -61,39 +61,39 @@ def _kilobytes(pid: int, file: str, names: tuple[str, ...]) -> int:
     return 0
 
 
-def is_at_rest_within(root: int, seconds: float) -> bool:
+def becomes_idle_within(root: int, seconds: float) -> bool:
     """Whether it comes to rest in that time."""
     give_up = time.monotonic() + seconds
     while time.monotonic() < give_up:
         began, before = time.monotonic(), cpu_s(root)
-        time.sleep(REST_FOR_S)
-        if cpu_s(root) - before <= REST_SHARE * (time.monotonic() - began):
+        time.sleep(IDLE_FOR_S)
+        if cpu_s(root) - before <= IDLE_SHARE * (time.monotonic() - began):
             return True
     return False
 
 
 @dataclass(frozen=True)
-class Rest:
+class IdleUsage:
     """A server to which nothing is sent.
 
     Attributes:
         memory_mb: the memory that it takes.
-        ask_cpu_s: the processor time of an answer to `/livez`, with which the meter itself troubles the server.
+        probe_cpu_s: the processor time of an answer to `/livez`, with which the meter itself troubles the server.
     """
 
     memory_mb: float
-    ask_cpu_s: float
+    probe_cpu_s: float
 
 
-def rest(root: int, port: int, asks: int = 100) -> Rest:
+def measure_idle(root: int, port: int, probes: int = 100) -> IdleUsage:
     """What the server is like now."""
     before, connection = cpu_s(root), http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    for _ in range(asks):
+    for _ in range(probes):
         connection.request("GET", "/livez")
         connection.getresponse().read()
-        time.sleep(ASK_EVERY_S)
+        time.sleep(PROBE_EVERY_S)
     connection.close()
-    return Rest(memory_mb(root), (cpu_s(root) - before) / asks)
+    return IdleUsage(memory_mb(root), (cpu_s(root) - before) / probes)
 
 
 class Meter:
@@ -102,7 +102,7 @@ class Meter:
     Args:
         root: the process that started the server's others.
         port: where it listens.
-        at_rest: what it takes when nothing is sent; what it keeps of earlier requests is none of it.
+        idle: what it takes when nothing is sent; what it keeps of earlier requests is none of it.
 
     Attributes:
         cpu_s: processor time used, without what the meter's own questions took.
@@ -111,13 +111,13 @@ class Meter:
         was_killed: whether it took so much memory that the meter ended it.
     """
 
-    def __init__(self, root: int, port: int, at_rest: Rest) -> None:
-        self._root, self._port, self._at_rest, self._asks = root, port, at_rest, 0
+    def __init__(self, root: int, port: int, idle: IdleUsage) -> None:
+        self._root, self._port, self._idle, self._probes = root, port, idle, 0
         self.cpu_s, self.memory_mb, self.pause_ms, self.was_killed = 0.0, 0.0, 0.0, False
         self._over = threading.Event()
 
     def __enter__(self) -> Self:
-        self._threads = [threading.Thread(target=self._sample), threading.Thread(target=self._ask)]
+        self._threads = [threading.Thread(target=self._sample), threading.Thread(target=self._probe)]
         self._cpu_before = cpu_s(self._root)
         for thread in self._threads:
             thread.start()
@@ -128,16 +128,16 @@ class Meter:
 
     def stop(self) -> None:
         if not self._over.is_set():
-            self.cpu_s = cpu_s(self._root) - self._cpu_before - self._asks * self._at_rest.ask_cpu_s
+            self.cpu_s = cpu_s(self._root) - self._cpu_before - self._probes * self._idle.probe_cpu_s
             self._over.set()
         for thread in self._threads:
             thread.join()
 
     def _sample(self) -> None:
         while not self._over.wait(SAMPLE_EVERY_S):
-            if _memory_at_most_mb(self._root) - self._at_rest.memory_mb > self.memory_mb:
-                self.memory_mb = max(self.memory_mb, memory_mb(self._root) - self._at_rest.memory_mb)
-            if self.memory_mb > KILLED_ABOVE_MB:
+            if _memory_at_most_mb(self._root) - self._idle.memory_mb > self.memory_mb:
+                self.memory_mb = max(self.memory_mb, memory_mb(self._root) - self._idle.memory_mb)
+            if self.memory_mb > KILL_ABOVE_MB:
                 self._kill_largest()
 
     def _kill_largest(self) -> None:
@@ -146,13 +146,13 @@ class Meter:
         with contextlib.suppress(ProcessLookupError):
             os.kill(largest, signal.SIGKILL)
 
-    def _ask(self) -> None:
+    def _probe(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
-        while not self._over.wait(ASK_EVERY_S):
+        while not self._over.wait(PROBE_EVERY_S):
             began = time.perf_counter()
             with contextlib.suppress(OSError, http.client.HTTPException):
                 connection.request("GET", "/livez")
                 connection.getresponse().read()
-            self._asks += 1
+            self._probes += 1
             self.pause_ms = max(self.pause_ms, (time.perf_counter() - began) * 1000)
         connection.close()

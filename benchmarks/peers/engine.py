@@ -73,7 +73,7 @@ class Model(Served):
 
 
 class NullModel(Served):
-    """Says the same of every image, at once, as the engine of `benchmarks/idle.py` does."""
+    """Says the same of every image, at once, as the engine of `benchmarks/null_service.py` does."""
 
     def __init__(self) -> None:
         super().__init__()

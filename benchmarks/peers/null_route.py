@@ -21,7 +21,7 @@ from model.images.decode import Decoded
 
 JSON = "application/json"
 # As long as an answer of v1 is; what a layer that is taken away would have made.
-CONSTANT = json.dumps(
+CONSTANT_ANSWER = json.dumps(
     {"predictions": [{"label": "tabby, tabby cat", "confidence": 0.001}] * 5, "model": "null"}
 ).encode()
 
@@ -38,12 +38,12 @@ class NullClassifier:
         body = await request.body()
         if request.headers.get("content-type") == JSON:
             text = json.loads(body)["image"]
-            _, row = await self._computed(lambda: pybase64.b64decode(text, validate=True))
+            _, row = await self._decode_and_predict(lambda: pybase64.b64decode(text, validate=True))
             return JSONResponse({"predictions": self._model.top(row), "model": self._model.name})
-        decoded, row = await self._computed(lambda: body)
+        decoded, row = await self._decode_and_predict(lambda: body)
         return JSONResponse(self._v2(decoded, row))
 
-    async def _computed(self, source: Callable[[], bytes]) -> tuple[Decoded, NDArray[np.float32]]:
+    async def _decode_and_predict(self, source: Callable[[], bytes]) -> tuple[Decoded, NDArray[np.float32]]:
         loop = asyncio.get_running_loop()
         decoded = await loop.run_in_executor(self._threads, lambda: self._model.decode_file(source()))
         return decoded, self._model.predict(decoded.pixels[np.newaxis])[0]
@@ -58,4 +58,4 @@ class NullClassifier:
 async def nothing(request: Request) -> Response:
     """Read the body, and answer always the same."""
     await request.body()
-    return Response(CONSTANT, media_type=JSON)
+    return Response(CONSTANT_ANSWER, media_type=JSON)

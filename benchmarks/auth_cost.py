@@ -1,6 +1,6 @@
 """What authentication, limit and ledger cost: throughput with and without them, in turns, at 32 callers.
 
-`python -m benchmarks.gate [--rounds 5] [--seconds 6] [--postgres]`. The model is a ResNet-18 made on the spot.
+`python -m benchmarks.auth_cost [--rounds 5] [--seconds 6] [--postgres]`. The model is a ResNet-18 made on the spot.
 """
 
 import argparse
@@ -10,9 +10,9 @@ from pathlib import Path
 
 from benchmarks.turns import in_turns, median_ratio
 from testing.checkpoints import save_resnet18
-from testing.engines import Postgres
 from testing.http_load import json_photos
 from testing.servers import Server, run_prepare
+from testing.store_servers import Postgres
 
 
 def measure(rounds: int, seconds: float, database_url: str | None) -> None:
@@ -26,20 +26,20 @@ def measure(rounds: int, seconds: float, database_url: str | None) -> None:
         if database_url:
             settings["CLASSIFIER_DATABASE_URL"] = database_url
         full = Server(folder / "full", folder / "prepared" / "models", **settings)
-        bare = Server(folder / "bare", folder / "prepared" / "models", **settings)
-        bare.service = "benchmarks.bare:ImageClassifier"
-        servers = {"with the gate": full, "without": bare}
+        bare = Server(folder / "no-auth", folder / "prepared" / "models", **settings)
+        bare.service = "benchmarks.without_auth:ImageClassifier"
+        servers = {"with auth": full, "without auth": bare}
         for server in servers.values():
             server.start()
             stack.callback(server.end)
-        ratio = median_ratio(in_turns(servers, json_photos(), rounds, seconds), "with the gate", "without")
+        ratio = median_ratio(in_turns(servers, json_photos(), rounds, seconds), "with auth", "without auth")
     kind = "PostgreSQL" if database_url else "SQLite"
-    print(f"gate on {kind}: median ratio {ratio:.3f} (wanted: over 0.900)")
+    print(f"keys, limits and usage log on {kind}: median ratio {ratio:.3f} (wanted: over 0.900)")
 
 
 def main() -> None:
     """Measure on SQLite, and on PostgreSQL where asked for."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gate", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.auth_cost", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--postgres", action="store_true", help="measure on PostgreSQL too")

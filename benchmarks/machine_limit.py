@@ -23,7 +23,7 @@ MAX_PIXELS = 50_000_000
 BATCH = 8
 
 
-class Limit:
+class MachineLimit:
     """The prepared model, its decoder and the engine, with no HTTP, no keys and no usage log."""
 
     def __init__(self, folder: Path, precision: str, cores: int) -> None:

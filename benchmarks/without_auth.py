@@ -3,11 +3,11 @@
 from auth.authentication import Authentication
 from auth.rate_limit import RateLimit
 from auth.usage_log import UsageLog
-from benchmarks.stand_ins import KnownCaller
+from benchmarks.stand_ins import FixedCaller
 from configs.settings import load_settings
 from service import StandIns, build  # noqa: TID251 - what is measured is the service itself
 
 # The routes ask who calls: a caller who is always there stands in for authentication.
-WITHOUT_GATE: StandIns = {UsageLog: None, Authentication: (KnownCaller, {}), RateLimit: None}
+WITHOUT_AUTH: StandIns = {UsageLog: None, Authentication: (FixedCaller, {}), RateLimit: None}
 
-ImageClassifier = build(load_settings(), stand_ins=WITHOUT_GATE).gateway
+ImageClassifier = build(load_settings(), stand_ins=WITHOUT_AUTH).gateway

@@ -1,4 +1,4 @@
-"""What a picture file shows, without any code of the server: as Pillow opens it, in RGB, the right way up, on white.
+"""What an image file shows, without any code of the server: as Pillow opens it, in RGB, the right way up, on white.
 
 Samples that Pillow leaves wider than 8 bits are read by tifffile and numpy, by the rules of `docs/images.md`.
 """
@@ -24,13 +24,13 @@ _BIT_FIELDS = (3, 6)
 
 
 @dataclass(frozen=True)
-class Picture:
+class Expected:
     """What is to be expected of a file.
 
     Attributes:
         kind: in a word or two, such as "PNG RGBA".
         statuses: that the server may answer.
-        image: the first picture in RGB, where it is known.
+        image: the first image in RGB, where it is known.
     """
 
     kind: str
@@ -38,47 +38,47 @@ class Picture:
     image: Image.Image | None = None
 
 
-def read(data: bytes, max_pixels: int) -> Picture:
+def expect(data: bytes, max_pixels: int) -> Expected:
     """Tell what the server should make of a file."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        picture = _read(data, max_pixels)
-        if picture.statuses == {400} and data.startswith(_PNG) and (pixels := _pixels_of_png(data)) != data:
+        expected = _expect(data, max_pixels)
+        if expected.statuses == {400} and data.startswith(_PNG) and (pixels := _pixels_of_png(data)) != data:
             # What is wrong may be a text, and no pixel.
-            picture = _read(pixels, max_pixels)
-        return picture
+            expected = _expect(pixels, max_pixels)
+        return expected
 
 
-def _read(data: bytes, max_pixels: int) -> Picture:
-    if data[:2] in (b"II", b"MM") and (picture := _misread_tiff(data, max_pixels)) is not None:
-        return picture
+def _expect(data: bytes, max_pixels: int) -> Expected:
+    if data[:2] in (b"II", b"MM") and (expected := _misread_tiff(data, max_pixels)) is not None:
+        return expected
     try:
         opened = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
         return _unidentified(data, max_pixels)
     except Image.DecompressionBombError:
-        return Picture("too large", frozenset({422}))
+        return Expected("too large", frozenset({422}))
     except Exception:
         return _unopened(data)
     kind = f"{'JPEG' if opened.format == 'MPO' else opened.format} {opened.mode}"
     if opened.width * opened.height > max_pixels:
-        return Picture(kind, frozenset({422}))
+        return Expected(kind, frozenset({422}))
     return (_wide_tiff(data, kind) if opened.format == "TIFF" else None) or _loaded(opened, kind)
 
 
-def _loaded(opened: Image.Image, kind: str) -> Picture:
+def _loaded(opened: Image.Image, kind: str) -> Expected:
     try:
         opened.load()
     except Exception:
-        return Picture(f"{kind}, damaged", frozenset({400}))
-    return Picture(kind, frozenset({200}), _on_white(_upright(opened)))
+        return Expected(f"{kind}, damaged", frozenset({400}))
+    return Expected(kind, frozenset({200}), _on_white(_upright(opened)))
 
 
-def _unopened(data: bytes) -> Picture:
+def _unopened(data: bytes) -> Expected:
     """A file of one of the formats that Pillow can't open: damaged, or a BMP file whose layout Pillow lacks."""
     if data[:2] == b"BM" and int.from_bytes(data[30:34], "little") in _BIT_FIELDS:
-        return Picture("BMP, other bit fields", frozenset({200, 400}))
-    return Picture("damaged", frozenset({400}))
+        return Expected("BMP, other bit fields", frozenset({200, 400}))
+    return Expected("damaged", frozenset({400}))
 
 
 def _pixels_of_png(data: bytes) -> bytes:
@@ -93,18 +93,18 @@ def _pixels_of_png(data: bytes) -> bytes:
     return b"".join([*kept, data[at:]])
 
 
-def _unidentified(data: bytes, max_pixels: int) -> Picture:
+def _unidentified(data: bytes, max_pixels: int) -> Expected:
     """A file that Pillow takes for none of the formats; tifffile may read it."""
-    if data[:2] in (b"II", b"MM") and (read := _wide_tiff(data, "TIFF that Pillow can't read")) is not None:
-        image = read.image
+    if data[:2] in (b"II", b"MM") and (expected := _wide_tiff(data, "TIFF that Pillow can't read")) is not None:
+        image = expected.image
         if image is not None and image.width * image.height > max_pixels:
-            return Picture(read.kind, frozenset({422}))
+            return Expected(expected.kind, frozenset({422}))
         # Such kinds may be refused by their name.
-        return Picture(read.kind, read.statuses | {400}, image)
-    return Picture("no image of the formats", frozenset({400}))
+        return Expected(expected.kind, expected.statuses | {400}, image)
+    return Expected("no image of the formats", frozenset({400}))
 
 
-def _misread_tiff(data: bytes, max_pixels: int) -> Picture | None:
+def _misread_tiff(data: bytes, max_pixels: int) -> Expected | None:
     """A big-endian BigTIFF, or a TIFF file of planes, which Pillow may take for what it is not; None for any other."""
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
@@ -116,9 +116,9 @@ def _misread_tiff(data: bytes, max_pixels: int) -> Picture | None:
     if not is_in_planes and data[:4] != _BIG_ENDIAN_BIGTIFF:
         return None
     if pixels > max_pixels:
-        return Picture("TIFF, too large", frozenset({422}))
+        return Expected("TIFF, too large", frozenset({422}))
     kind = "TIFF that Pillow misreads"
-    return _wide_tiff(data, kind) or Picture(kind, frozenset({200, 400}))
+    return _wide_tiff(data, kind) or Expected(kind, frozenset({200, 400}))
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -151,7 +151,7 @@ def _sixteen_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(grey)
 
 
-def _wide_tiff(data: bytes, kind: str) -> Picture | None:
+def _wide_tiff(data: bytes, kind: str) -> Expected | None:
     """A grey TIFF file of samples that are not 8 bits and unsigned; None for any other, and where tifffile fails."""
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
@@ -161,26 +161,26 @@ def _wide_tiff(data: bytes, kind: str) -> Picture | None:
             if photometric not in (0, 1) or (bits <= 8 and format_ == 1):
                 return None
             if count != 1:
-                return Picture(f"{kind}, {bits}-bit, format {format_}", frozenset({200, 400}))
+                return Expected(f"{kind}, {bits}-bit, format {format_}", frozenset({200, 400}))
             kind = f"TIFF grey, {bits}-bit, format {format_}"
             values = page.asarray()
             limits = [page.tags[tag].value for tag in (340, 341) if tag in page.tags]
             turn = page.tags[274].value if 274 in page.tags else 1
     except Exception:
         # (Known to be wide, but packed in a way that tifffile needs another package for.)
-        return Picture(kind, frozenset({200, 400})) if "format" in kind else None
+        return Expected(kind, frozenset({200, 400})) if "format" in kind else None
     if values.ndim != 2 or format_ not in (1, 2, 3):
-        return Picture(kind, frozenset({200, 400}))
+        return Expected(kind, frozenset({200, 400}))
     shares = _shares(values, bits, format_, limits)
     if shares is None:
-        return Picture(f"{kind}, beyond its range", frozenset({400}))
+        return Expected(f"{kind}, beyond its range", frozenset({400}))
     if photometric == 0:
         shares = 1 - shares
     grey = Image.fromarray((shares * 255).round().clip(0, 255).astype(np.uint8))
     exif = Image.Exif()
     exif[274] = turn
     grey.info["exif"] = exif.tobytes()
-    return Picture(kind, frozenset({200}), _upright(grey).convert("RGB"))
+    return Expected(kind, frozenset({200}), _upright(grey).convert("RGB"))
 
 
 def _shares(values: NDArray[Any], bits: int, format_: int, limits: list[Any]) -> NDArray[np.float64] | None:

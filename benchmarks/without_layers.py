@@ -18,8 +18,8 @@ from auth.authentication import Authentication
 from auth.rate_limit import RateLimit
 from auth.usage_log import UsageLog
 from benchmarks import layers
-from benchmarks.peers.null_route import CONSTANT
-from benchmarks.stand_ins import KnownCaller, SameId
+from benchmarks.peers.null_route import CONSTANT_ANSWER
+from benchmarks.stand_ins import FixedCaller, FixedRequestId
 from configs.settings import load_settings
 from inference.batcher import Predicted
 from inference.classifier import Classifier
@@ -37,12 +37,12 @@ def _is_gone(layer: layers.Layer) -> bool:
 
 async def _v1_constant(request: Request, classifier: Classifier) -> Response:  # noqa: ARG001
     await (read_body(request) if _is_gone(layers.READING) else read_json(request, ClassifyRequest))
-    return Response(CONSTANT, media_type=JSON)
+    return Response(CONSTANT_ANSWER, media_type=JSON)
 
 
 async def _v2_constant(request: Request, classifier: Classifier) -> Response:  # noqa: ARG001
     await (read_body(request) if _is_gone(layers.READING) else read_one(request))
-    return Response(CONSTANT, media_type=JSON)
+    return Response(CONSTANT_ANSWER, media_type=JSON)
 
 
 def _plain(endpoint: Endpoint) -> Endpoint:
@@ -70,7 +70,7 @@ if _is_gone(layers.RUNNER):
     EmbeddedRunner.predict = _predict  # type: ignore[method-assign]
 
 # Imported after the patches above: the service takes some of these by name.
-from benchmarks.idle import load_idle  # noqa: E402
+from benchmarks.null_service import load_null_engine  # noqa: E402
 from runtime import http_protocol  # noqa: E402
 from service import build  # noqa: E402, TID251 - what is measured is the service itself
 
@@ -81,9 +81,9 @@ if _is_gone(layers.HTTP):
 STAND_INS: dict[type, tuple[layers.Layer, tuple[type, dict[str, Any]] | None]] = {
     RateLimit: (layers.LIMIT, None),
     UsageLog: (layers.USAGE_LOG, None),
-    Authentication: (layers.AUTHENTICATION, (KnownCaller, {})),
+    Authentication: (layers.AUTHENTICATION, (FixedCaller, {})),
     BodyLimits: (layers.BOUNDS, None),
-    Envelope: (layers.ENVELOPE, (SameId, {})),
+    Envelope: (layers.ENVELOPE, (FixedRequestId, {})),
 }
 taken_out = {middleware: stand_in for middleware, (layer, stand_in) in STAND_INS.items() if _is_gone(layer)}
-ImageClassifier = build(load_settings(), load_idle, taken_out).gateway
+ImageClassifier = build(load_settings(), load_null_engine, taken_out).gateway

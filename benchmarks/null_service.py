@@ -15,7 +15,7 @@ from model.store import PreparedModel
 from service import build  # noqa: TID251 - what is measured is the service itself, with that engine
 
 
-class IdleEngine:
+class NullEngine:
     """Says the same of every image, at once or after the time that a GPU takes."""
 
     name, precision, streams = "idle", "f32", 1
@@ -30,9 +30,9 @@ class IdleEngine:
         return np.repeat(self._row, len(images), axis=0)
 
 
-def load_idle(prepared: PreparedModel, _settings: Settings) -> tuple[Engine, Description]:
+def load_null_engine(prepared: PreparedModel, _settings: Settings) -> tuple[Engine, Description]:
     """Load an engine that does nothing; it replaces `model.engine.load_engine`."""
-    return IdleEngine(len(prepared.manifest.labels)), Description("idle", "f32", 10_000.0)
+    return NullEngine(len(prepared.manifest.labels)), Description("idle", "f32", 10_000.0)
 
 
-ImageClassifier = build(load_settings(), load_idle).gateway
+ImageClassifier = build(load_settings(), load_null_engine).gateway

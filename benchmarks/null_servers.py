@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import contenders
-from benchmarks.contenders import EXTRAS, Contender, started
-from benchmarks.layers import GATE, Layer
+from benchmarks import compared_servers
+from benchmarks.compared_servers import EXTRAS, ComparedServer, started
+from benchmarks.layers import AUTH_LAYERS, Layer
 from benchmarks.peers.engine import NULL
 from testing.http_load import Request
 from testing.servers import Server
@@ -16,59 +16,59 @@ LITSERVE, MLSERVER = "LitServe", "MLServer"
 
 
 @dataclass(frozen=True)
-class Null:
+class NullServer:
     """A server that runs, and how it is asked.
 
     Attributes:
-        contender: the server.
+        running: the server.
         workers: how many processes of it take requests.
         takes_raw: whether it takes an image file as the body.
         path: of all its requests, where that is not the usual one of their kind.
     """
 
-    contender: Contender
+    running: ComparedServer
     workers: int = 1
     takes_raw: bool = True
     path: str | None = None
 
     @property
     def name(self) -> str:
-        return self.contender.name
+        return self.running.name
 
     def requests(self, kind: str, files: Sequence[bytes]) -> list[Request]:
         """The files as `json` or `raw` requests."""
-        made = self.contender.requests(files) if kind == "json" else contenders.raw_requests(files)
+        made = self.running.requests(files) if kind == "json" else compared_servers.raw_requests(files)
         if self.path is None:
             return made
         return [Request(self.path, request.content_type, request.body) for request in made]
 
 
-def ours(folder: Path, models: Path, name: str, without: Iterable[Layer] = (), workers: int = 1) -> Null:
+def ours(folder: Path, models: Path, name: str, without: Iterable[Layer] = (), workers: int = 1) -> NullServer:
     """This project's server on SQLite, with its runner in the same process, without those layers."""
     config = folder.with_suffix(".yaml")
-    config.write_text(_knobs("ImageClassifier", workers))
+    config.write_text(_bentoml_config("ImageClassifier", workers))
     settings = {"BENTOML_CONFIG": str(config), "CLASSIFIER_RUNNER": "embedded"}
     server = Server(folder, models, BENCH_WITHOUT=",".join(layer.name for layer in without), **settings)
-    server.service = "benchmarks.without:ImageClassifier"
+    server.service = "benchmarks.without_layers:ImageClassifier"
     key = server.create_key("bench@example.org", "--limit", "100000000/day")["key"]
     server.start()
-    requests, labels = contenders.v1_requests, contenders.v1_labels
-    return Null(Contender(name, server.url, key, requests, labels, server.end, server.pid), workers)
+    requests, labels = compared_servers.v1_requests, compared_servers.v1_labels
+    return NullServer(ComparedServer(name, server.url, key, requests, labels, server.end, server.pid), workers)
 
 
-def ours_without_gate(folder: Path, models: Path) -> Null:
+def ours_without_auth(folder: Path, models: Path) -> NullServer:
     """As `ours`, without keys, limits and usage log."""
-    return ours(folder, models, "ours, no gate", GATE)
+    return ours(folder, models, "ours, no auth", AUTH_LAYERS)
 
 
-def bentoml(folder: Path, model: Path, workers: int = 1, path: str | None = None) -> Null:
+def bentoml(folder: Path, model: Path, workers: int = 1, path: str | None = None) -> NullServer:
     """A bare BentoML service with the same knobs as ours."""
     home = folder / f"bentoml-{workers}"
     home.mkdir()
     config = home / "knobs.yaml"
-    config.write_text(_knobs("Bare", workers))
+    config.write_text(_bentoml_config("Bare", workers))
     environment = {
-        **_asked(model),
+        **_model_variables(model),
         "BENCH_WORKERS": str(workers),
         "BENTOML_HOME": str(home),
         "BENTOML_CONFIG": str(config),
@@ -78,20 +78,20 @@ def bentoml(folder: Path, model: Path, workers: int = 1, path: str | None = None
     return _bare("BentoML", [*command, "--port"], "/readyz", environment, folder, workers, path)
 
 
-def starlette(folder: Path, model: Path, workers: int = 1, path: str | None = None) -> Null:
+def starlette(folder: Path, model: Path, workers: int = 1, path: str | None = None) -> NullServer:
     """Bare Starlette under uvicorn."""
     command = [sys.executable, "-m", "benchmarks.peers.starlette_null", str(workers)]
-    return _bare("Starlette", command, "/ready", _asked(model), folder, workers, path)
+    return _bare("Starlette", command, "/ready", _model_variables(model), folder, workers, path)
 
 
-def litserve(folder: Path, model: Path) -> Null:
+def litserve(folder: Path, model: Path) -> NullServer:
     """LitServe, which takes no image file as the body."""
-    return Null(contenders.litserve(folder, model, NULL), takes_raw=False)
+    return NullServer(compared_servers.litserve(folder, model, NULL), takes_raw=False)
 
 
-def mlserver(folder: Path, model: Path) -> Null:
+def mlserver(folder: Path, model: Path) -> NullServer:
     """MLServer, which takes no image file as the body."""
-    return Null(contenders.mlserver(folder, model, NULL), takes_raw=False)
+    return NullServer(compared_servers.mlserver(folder, model, NULL), takes_raw=False)
 
 
 def is_installed(peer: str) -> bool:
@@ -107,17 +107,17 @@ def _bare(
     folder: Path,
     workers: int,
     path: str | None,
-) -> Null:
+) -> NullServer:
     url, stop, pid = started(command, ready, environment, folder)
-    contender = Contender(name, url, "none", contenders.v1_requests, contenders.v1_labels, stop, pid)
-    return Null(contender, workers, path=path)
+    server = ComparedServer(name, url, "none", compared_servers.v1_requests, compared_servers.v1_labels, stop, pid)
+    return NullServer(server, workers, path=path)
 
 
-def _asked(model: Path) -> dict[str, str]:
+def _model_variables(model: Path) -> dict[str, str]:
     return {"BENCH_MODEL": str(model), "BENCH_PRECISION": NULL}
 
 
-def _knobs(service: str, workers: int) -> str:
+def _bentoml_config(service: str, workers: int) -> str:
     """BentoML's knobs as `configs/development.yaml` sets them, and the number of workers."""
     return (
         "services:\n"

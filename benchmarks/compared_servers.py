@@ -22,7 +22,7 @@ EXTRAS = PROJECT / "var" / "bench"
 
 
 @dataclass(frozen=True)
-class Contender:
+class ComparedServer:
     """A server that runs.
 
     Attributes:
@@ -62,22 +62,22 @@ class Contender:
         return [first, *first.children(recursive=True)]
 
 
-def ours(folder: Path, models: Path, settings: dict[str, str], gate: bool) -> Contender:
+def ours(folder: Path, models: Path, settings: dict[str, str], with_auth: bool) -> ComparedServer:
     """This project's server, with its three middlewares or without them."""
     server = Server(folder, models, **settings)
-    if not gate:
-        server.service = "benchmarks.bare:ImageClassifier"
+    if not with_auth:
+        server.service = "benchmarks.without_auth:ImageClassifier"
     key = server.create_key("bench@example.org", "--limit", "100000000/day")["key"]
     server.start()
-    name = "ours" if gate else "ours, no gate"
-    return Contender(name, server.url, key, v1_requests, v1_labels, server.end, server.pid)
+    name = "ours" if with_auth else "ours, no auth"
+    return ComparedServer(name, server.url, key, v1_requests, v1_labels, server.end, server.pid)
 
 
-def tutorial(folder: Path, checkpoint: Path) -> Contender:
+def tutorial(folder: Path, checkpoint: Path) -> ComparedServer:
     """The server that tutorials teach, with torch and transformers."""
     environment = {"BENCH_CHECKPOINT": str(checkpoint), "BENCH_DATABASE": str(folder / "tutorial.db")}
     url, stop, pid = started([sys.executable, "-m", "benchmarks.peers.tutorial"], "/ready", environment, folder)
-    return Contender("tutorial", url, "tutorial-key", v1_requests, v1_labels, stop, pid)
+    return ComparedServer("tutorial", url, "tutorial-key", v1_requests, v1_labels, stop, pid)
 
 
 def peers_are_installed() -> bool:
@@ -85,16 +85,16 @@ def peers_are_installed() -> bool:
     return all((EXTRAS / name / ".installed").exists() for name in ("litserve", "mlserver"))
 
 
-def litserve(folder: Path, model: Path, precision: str) -> Contender:
+def litserve(folder: Path, model: Path, precision: str) -> ComparedServer:
     """LitServe, in an environment of its own (`make bench-extras`)."""
     python = EXTRAS / "litserve" / "bin" / "python"
     environment = {"BENCH_MODEL": str(model), "BENCH_PRECISION": precision}
     command = [str(python), "-m", "benchmarks.peers.litserve_server"]
     url, stop, pid = started(command, "/health", environment, folder)
-    return Contender("LitServe", url, "none", lambda files: _v1_shaped("/classify", files), v1_labels, stop, pid)
+    return ComparedServer("LitServe", url, "none", lambda files: _v1_shaped("/classify", files), v1_labels, stop, pid)
 
 
-def mlserver(folder: Path, model: Path, precision: str) -> Contender:
+def mlserver(folder: Path, model: Path, precision: str) -> ComparedServer:
     """MLServer, in an environment of its own (`make bench-extras`)."""
     settings = folder / "mlserver"
     settings.mkdir()
@@ -120,7 +120,7 @@ def mlserver(folder: Path, model: Path, precision: str) -> Contender:
         [output] = json.loads(answer)["outputs"]
         return [found["label"] for found in json.loads(output["data"][0])]
 
-    return Contender("MLServer", url, "none", requests, labels, stop, pid)
+    return ComparedServer("MLServer", url, "none", requests, labels, stop, pid)
 
 
 def v1_requests(files: Sequence[bytes]) -> list[Request]:
