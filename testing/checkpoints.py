@@ -1,4 +1,4 @@
-"""A ResNet-18 made on the spot: microsoft/resnet-18's configuration, seeded weights, saved by transformers."""
+"""Makes checkpoints for tests: a ResNet-18 and a ViT-B/16 with weights from a seed, saved by transformers."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,16 @@ MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 def save_resnet18(
     folder: Path, seed: int = 18, logit_spread: float = 1.0, trained_logit: float = 0.0, width: int = 64
 ) -> None:
-    """Save one; `width` is the number of its first layer's channels: a narrow one is prepared much sooner."""
+    """Save a checkpoint with the configuration of microsoft/resnet-18.
+
+    Args:
+        folder: where the files are written.
+        seed: of the weights.
+        logit_spread: the standard deviation of the logits between images, if the last layer is not trained.
+        trained_logit: the logit of the right label after the last layer was trained to recognise the photograph that a
+            crop is from; 0: it is not trained.
+        width: the number of channels of the first layer. A narrow model is prepared much faster.
+    """
     import torch
     from transformers import ConvNextImageProcessorPil, ResNetConfig, ResNetForImageClassification
 
@@ -41,7 +50,7 @@ def save_resnet18(
 
 
 def save_vit(folder: Path, seed: int = 16) -> None:
-    """A ViT-B/16: google/vit-base-patch16-224's shape, seeded weights."""
+    """Save a ViT-B/16 with the shape of google/vit-base-patch16-224 and weights from a seed."""
     import torch
     from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
@@ -51,7 +60,7 @@ def save_vit(folder: Path, seed: int = 16) -> None:
 
 
 def _spread_logits(classifier: Any, planes: Any, logit_spread: float) -> None:
-    """Make the last layer look at what differs between images: a random network says nearly the same of all."""
+    """Scale the last layer so that logits differ between images: a random network answers nearly the same for all."""
     import torch
 
     with torch.no_grad():
@@ -62,9 +71,10 @@ def _spread_logits(classifier: Any, planes: Any, logit_spread: float) -> None:
 
 
 def _train_last_layer(classifier: Any, planes: Any, logit: float) -> None:
-    """Fit the last layer to tell which photograph a crop is of, by ridge regression: its logit is to be so high.
+    """Train the last layer by ridge regression to recognise the photograph that a crop is from.
 
-    Of 1000 labels one with a logit of 10 has about 0.95 of the probability, one of 25 all of it.
+    `logit` is the target for the right label. Among 1000 labels, a logit of 10 has a probability of about 0.95, one of
+    25 nearly 1.
     """
     import torch
 
@@ -80,15 +90,17 @@ def _train_last_layer(classifier: Any, planes: Any, logit: float) -> None:
 
 
 def reference_probabilities(folder: Path, images: list[Image.Image]) -> list[dict[str, float]]:
-    """What transformers itself says in float32: for each image, the probability of each label."""
+    """Return what transformers computes in float32: for each image, the probability of each label."""
     import torch
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
     processor = AutoImageProcessor.from_pretrained(folder)
     classifier = AutoModelForImageClassification.from_pretrained(folder).eval()
-    told = []
+    probabilities = []
     with torch.inference_mode():
         for image in images:
             shares = classifier(**processor(image, return_tensors="pt")).logits.softmax(-1)[0]
-            told.append({classifier.config.id2label[number]: float(share) for number, share in enumerate(shares)})
-    return told
+            probabilities.append(
+                {classifier.config.id2label[number]: float(share) for number, share in enumerate(shares)}
+            )
+    return probabilities

@@ -144,7 +144,7 @@ class InProcessGateway:
             return await client.request(method, path, headers=headers, **options)
 
     def exchange(self, path: str, key: IssuedKey | None = None, *, method: str = "POST", **headers: str) -> Exchange:
-        """Begin a request that the test feeds piece by piece; `content_type="image/png"` names a header."""
+        """Begin a request whose body the test sends piece by piece; `content_type="image/png"` names a header."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return Exchange(self.app, method, path, {**authorization(key), **named}, ADDRESS)
 
@@ -167,10 +167,10 @@ class InProcessGateway:
             finally:
                 connection.execute(f"ALTER TABLE away RENAME TO {name}")
 
-    def _query(self, question: str) -> list[dict[str, Any]]:
+    def _query(self, statement: str) -> list[dict[str, Any]]:
         with closing(sqlite3.connect(self.database)) as connection:
             connection.row_factory = sqlite3.Row
-            return [dict(row) for row in connection.execute(question)]
+            return [dict(row) for row in connection.execute(statement)]
 
     def _with_middlewares(self, app: ASGIApp) -> ASGIApp:
         """Wrap the routes in the middlewares that ship, with this test's store, clock and model in their options."""

@@ -1,8 +1,8 @@
-"""What a server costs, seen from outside: processor time and memory of all its processes, and whether it answers.
+"""Measures a server from outside: processor time and memory of all its processes, and how fast it answers.
 
-Processor time is that of every process that lives, and of those that died and were waited for: the kernel adds a dead
-process' time to its parent's (`cutime` and `cstime` of /proc/PID/stat). Memory is the proportional share (PSS) of what
-is no file: anonymous and shared memory, each page counted once however many processes share it.
+Processor time includes that of processes that have ended and were waited for: the kernel adds the time of such a
+process to its parent's (`cutime` and `cstime` of /proc/PID/stat). Memory is the proportional set size (PSS) of
+anonymous and shared memory, without files: a page counts once, however many processes share it.
 """
 
 import contextlib
@@ -17,14 +17,14 @@ from typing import Self
 
 TICKS = os.sysconf("SC_CLK_TCK")
 SAMPLE_EVERY_S, PROBE_EVERY_S = 0.005, 0.01
-# A server is at rest where it has used no more than that share of a core for so long.
+# A server is idle if it has used at most this share of a core for this time.
 IDLE_SHARE, IDLE_FOR_S = 0.2, 0.2
-# What takes more than this would take the machine that runs the tests along: it is killed, and has failed.
+# A server that takes more memory could exhaust the machine that runs the tests: it is killed, and the test fails.
 KILL_ABOVE_MB = 3000
 
 
 def processes(root: int) -> list[int]:
-    """The process and all that descend from it."""
+    """Return the ids of a process and all its descendants."""
     found = [root]
     for pid in found:
         with contextlib.suppress(OSError):
@@ -35,7 +35,7 @@ def processes(root: int) -> list[int]:
 
 
 def cpu_s(root: int) -> float:
-    """The seconds of processor time that they have used, the dead among them too."""
+    """Return the processor time of a process and all its descendants, including those that have ended, seconds."""
     ticks = 0
     for pid in processes(root):
         with contextlib.suppress(OSError):
@@ -45,12 +45,12 @@ def cpu_s(root: int) -> float:
 
 
 def memory_mb(root: int) -> float:
-    """The memory of all of them together, each page once."""
+    """Return the memory of a process and all its descendants, each page counted once, MB."""
     return sum(_kilobytes(pid, "smaps_rollup", ("Pss_Anon:", "Pss_Shmem:")) for pid in processes(root)) / 1024
 
 
 def _memory_at_most_mb(root: int) -> float:
-    """As `memory_mb`, pages that are shared counted for each: many times cheaper to ask for."""
+    """Return an upper bound of `memory_mb`: a shared page counts for each process. This is many times faster."""
     return sum(_kilobytes(pid, "status", ("RssAnon:", "RssShmem:")) for pid in processes(root)) / 1024
 
 
@@ -62,7 +62,7 @@ def _kilobytes(pid: int, file: str, names: tuple[str, ...]) -> int:
 
 
 def becomes_idle_within(root: int, seconds: float) -> bool:
-    """Whether it comes to rest in that time."""
+    """Wait until the server is idle; False if it is not idle within that time."""
     give_up = time.monotonic() + seconds
     while time.monotonic() < give_up:
         began, before = time.monotonic(), cpu_s(root)
@@ -74,11 +74,11 @@ def becomes_idle_within(root: int, seconds: float) -> bool:
 
 @dataclass(frozen=True)
 class IdleUsage:
-    """A server to which nothing is sent.
+    """What a server uses while nothing is sent to it.
 
     Attributes:
-        memory_mb: the memory that it takes.
-        probe_cpu_s: the processor time of an answer to `/livez`, with which the meter itself troubles the server.
+        memory_mb: its memory, MB.
+        probe_cpu_s: the processor time of one answer to `/livez`, seconds. The meter itself sends such requests.
     """
 
     memory_mb: float
@@ -86,7 +86,13 @@ class IdleUsage:
 
 
 def measure_idle(root: int, port: int, probes: int = 100) -> IdleUsage:
-    """What the server is like now."""
+    """Measure a server while nothing else is sent to it.
+
+    Args:
+        root: the id of the process that started the server's others.
+        port: where it listens.
+        probes: the number of requests to `/livez`.
+    """
     before, connection = cpu_s(root), http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     for _ in range(probes):
         connection.request("GET", "/livez")
@@ -100,15 +106,15 @@ class Meter:
     """Measures a server from its start to its `stop`.
 
     Args:
-        root: the process that started the server's others.
+        root: the id of the process that started the server's others.
         port: where it listens.
-        idle: what it takes when nothing is sent; what it keeps of earlier requests is none of it.
+        idle: what it uses when idle. Measure it after the warm-up, so that memory kept from earlier requests is in it.
 
     Attributes:
-        cpu_s: processor time used, without what the meter's own questions took.
-        memory_mb: the most memory, above that at rest.
-        pause_ms: the longest that `/livez` took to answer, asked every 10 ms on a connection of its own.
-        was_killed: whether it took so much memory that the meter ended it.
+        cpu_s: the processor time used, without that of the meter's own requests, seconds.
+        memory_mb: the most memory, above that of the idle server, MB.
+        pause_ms: the longest time of an answer to `/livez`, requested every 10 ms on a connection of its own.
+        was_killed: whether the meter killed the server because of its memory.
     """
 
     def __init__(self, root: int, port: int, idle: IdleUsage) -> None:
@@ -127,6 +133,7 @@ class Meter:
         self.stop()
 
     def stop(self) -> None:
+        """End the measurement; a second call does nothing."""
         if not self._over.is_set():
             self.cpu_s = cpu_s(self._root) - self._cpu_before - self._probes * self._idle.probe_cpu_s
             self._over.set()
