@@ -1,4 +1,4 @@
-"""The kinds of requests that callers send, encoded before the run: what is measured is the server."""
+"""The kinds of requests that callers send. Bodies are encoded before the run, so that only the server is measured."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -20,14 +20,14 @@ class Kind:
     """One kind of request.
 
     Attributes:
-        name: what it is called in reports and in `slo.toml`.
-        method: of HTTP.
-        path: of the route.
+        name: its name in reports and in `slo.toml`.
+        method: the HTTP method.
+        path: the path of the route.
         encode: makes the bodies, which are sent in turn.
-        content_type: of the bodies; empty where there are none.
-        images: what an admitted one costs its user's limit; 0 where it only reads.
-        status: what it is to be answered.
-        expected_text: what such an answer has in its body.
+        content_type: of the bodies; empty without a body.
+        images: the hits that an admitted request costs; 0 for a request that only reads.
+        status: the expected status.
+        expected_text: a part of the body of every expected answer.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Kind:
 
     @cached_property
     def bodies(self) -> Sequence[bytes]:
-        """Ready for the wire; made once."""
+        """The encoded bodies; made once."""
         return self.encode()
 
 

@@ -1,4 +1,4 @@
-"""What happens around a run: the usage log is looked at before it, and the verdict spoken after it."""
+"""Prepares a run of Locust and judges it at the end."""
 
 import gc
 import json
@@ -22,11 +22,11 @@ FAILURES_SHOWN = 5
 
 
 class Session:
-    """One run of Locust, from the first user to the exit code.
+    """One run of Locust. It reads limits and usage log before the run, and sets the exit code after it.
 
     Args:
         settings: the settings of the run.
-        events: Locust's, which call it.
+        events: the events of Locust, which call `start` and `stop`.
     """
 
     def __init__(self, settings: LoadSettings, events: Events) -> None:
@@ -39,8 +39,8 @@ class Session:
         events.test_stop.add_listener(self.stop)
 
     def start(self, environment: Environment, **_: Any) -> None:
-        """Before the first user."""
-        # A pause to collect garbage is no latency of the server.
+        """Prepare the run, before the first user starts."""
+        # A garbage collection in this process would count as latency of the server.
         gc.collect()
         gc.freeze()
         host = environment.host or ""
@@ -55,7 +55,7 @@ class Session:
         record.start()
 
     def stop(self, environment: Environment, **_: Any) -> None:
-        """After the last user: await what is under way, then judge."""
+        """Wait for the requests under way after the last user has stopped, then judge the run."""
         environment.process_exit_code = BROKEN
         users.in_flight.join(2 * sending.TIMEOUT_S)
         if self._audit is None:

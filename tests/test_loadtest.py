@@ -203,8 +203,8 @@ def test_the_neighbour_is_judged_by_what_steady_callers_saw_in_both_spells(slo: 
         return [sample(at, took=noisy_took if neighbours.is_noisy(at) else 0.1) for at in times]
 
     assert missed(spells(0.14), slo, has_neighbour=True) == []
-    assert missed(spells(0.16), slo, has_neighbour=True) == ["p99 by p99 without neighbour"]
-    assert "p99 by p99 without neighbour" in missed([sample(1.5)] * 100, slo, has_neighbour=True)
+    assert missed(spells(0.16), slo, has_neighbour=True) == ["p99, with ÷ without neighbour"]
+    assert "p99, with ÷ without neighbour" in missed([sample(1.5)] * 100, slo, has_neighbour=True)
 
 
 def test_the_knee_is_where_more_callers_bring_no_more() -> None:
