@@ -1,4 +1,4 @@
-"""The cells of the comparison: one server, so many callers, measured in every round."""
+"""Measures the cells of the comparison: one server with one number of callers in one round."""
 
 import statistics
 import time
@@ -22,16 +22,16 @@ class Cell:
 
     Attributes:
         case: what was sent.
-        server: who answered.
-        callers: how many at once; 0: an open loop.
-        round: which round.
-        per_s: answers of 200 a second.
-        p50, p95, p99: ms.
-        bad: answers that were no 200.
-        engine_before, engine_after: images/s of the engine alone.
+        server: the name of the server.
+        callers: the number of concurrent callers; 0: an open loop.
+        round: the number of the round, from 0.
+        per_s: 200 answers per second.
+        p50, p95, p99: latency, ms.
+        bad: the number of answers other than 200.
+        engine_before, engine_after: images/s of the engine alone, before and after this measurement.
         limit: images/s without any server, in the same round.
-        limit_engine: images/s of the engine alone, around that.
-        alone_ms: decoding and running one image without any server, in the same round.
+        limit_engine: images/s of the engine alone, the mean of before and after that.
+        alone_ms: the time to decode and compute one image without any server, in the same round, ms.
     """
 
     case: str
@@ -51,18 +51,18 @@ class Cell:
 
     @property
     def engine(self) -> float:
-        """images/s of the engine alone, around this measurement."""
+        """images/s of the engine alone, the mean of before and after this measurement."""
         return (self.engine_before + self.engine_after) / 2
 
     @property
     def per_engine(self) -> float:
-        """The rate as a share of what the engine alone did around it: what is compared on a machine that drifts."""
+        """The rate divided by that of the engine alone, so that a machine whose speed drifts does not spoil ratios."""
         return self.per_s / self.engine
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """What a round's measurements are held against: the machine without any server."""
+    """What the machine does without any server, measured in each round; for the attributes see `Cell`."""
 
     limit: float
     limit_engine: float
@@ -70,7 +70,13 @@ class Baseline:
 
 
 class Bench:
-    """What was measured so far."""
+    """Measures cells and keeps them.
+
+    Args:
+        limit: measures the machine without any server.
+        seconds: the time of each cell in a closed loop.
+        fidelity: how exact the answers of this project's server are.
+    """
 
     def __init__(self, limit: MachineLimit, seconds: float, fidelity: Fidelity) -> None:
         self.limit = limit
@@ -79,7 +85,7 @@ class Bench:
         self.cells: list[Cell] = []
 
     def baseline(self, files: Sequence[bytes]) -> Baseline:
-        """The machine without any server, now."""
+        """Measure the machine without any server."""
         before = self.limit.engine_per_s()
         limit = self.limit.images_per_s(files, self.seconds)
         return Baseline(limit, (before + self.limit.engine_per_s()) / 2, self.limit.one_ms(files))
@@ -87,7 +93,7 @@ class Bench:
     def measure(
         self, case: str, server: ComparedServer, files: Sequence[bytes], callers: int, number: int, baseline: Baseline
     ) -> None:
-        """A closed loop of so many callers."""
+        """Measure a cell in a closed loop; `number` is that of the round."""
         requests, before = server.requests(files), self.limit.engine_per_s()
         with resumed(server):
             samples = closed_loop(server.url, server.key, requests, callers, self.seconds)
@@ -102,7 +108,7 @@ class Bench:
     def open(
         self, server: ComparedServer, files: Sequence[bytes], load: float, capacity: float, baseline: Baseline
     ) -> None:
-        """An open loop at a share of the capacity."""
+        """Measure an open loop at the share `load` of the capacity (requests/s), for twice the usual time."""
         before = self.limit.engine_per_s()
         with resumed(server):
             samples = open_loop(server.url, server.key, server.requests(files), load * capacity, 2 * self.seconds)
@@ -127,22 +133,26 @@ class Bench:
         return self.cells[-1]
 
     def of(self, case: str, server: str, callers: int) -> list[Cell]:
+        """Return the cells of all rounds."""
         return [cell for cell in self.cells if (cell.case, cell.server, cell.callers) == (case, server, callers)]
 
     def ratio(self, case: str, callers: int, one: str, other: str) -> float:
-        """The median over the rounds of one server's rate by the other's, each by what the engine did around it."""
+        """Return the median over the rounds of one server's rate divided by the other's, both as `per_engine`."""
         pairs = zip(self.of(case, one, callers), self.of(case, other, callers), strict=True)
         return statistics.median(mine.per_engine / theirs.per_engine for mine, theirs in pairs)
 
     def ratio_to_limit(self, case: str, callers: int, server: str) -> float:
-        """The median over the rounds of a server's rate by the limit of the machine, likewise."""
+        """Return the median over the rounds of a server's rate divided by the rate without any server, likewise."""
         cells = self.of(case, server, callers)
         return statistics.median(cell.per_engine / (cell.limit / cell.limit_engine) for cell in cells)
 
 
 @contextmanager
 def resumed(server: ComparedServer, within_s: float = WAKE_UP_S) -> Iterator[None]:
-    """Have it answer for a while, and have what it put off behind it before it is measured."""
+    """Resume a suspended server for a block.
+
+    It waits `within_s` first, so that the work that the server has put off is done before it is measured.
+    """
     server.resume()
     time.sleep(within_s)
     try:

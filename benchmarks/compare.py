@@ -1,8 +1,8 @@
-"""This server beside the limit of the machine and the servers of others: `python -m benchmarks.compare`.
+"""Compares this server with other servers and with the machine without any server: `python -m benchmarks.compare`.
 
-Every cell (a server, a number of callers) is measured in every round, in a changing order, between two looks at how
-fast the engine alone is just then; the other servers are suspended meanwhile, since some of them poll. Tables show
-medians over the rounds; ratios are taken within a round, each rate by what the engine alone did just then.
+Every cell (a server and a number of callers) is measured in every round, in a changing order. The engine alone is
+measured before and after each cell. The other servers are suspended meanwhile, since some of them poll. Tables show
+medians over the rounds. Ratios are taken within a round, after each rate was divided by that of the engine alone.
 """
 
 import argparse
@@ -34,7 +34,11 @@ WARM_UP_S = 2.0
 
 
 def check_answers(running: Sequence[ComparedServer], files: Sequence[bytes]) -> None:
-    """Stop where the servers do not see the same in the same photographs."""
+    """Check that the servers give the same first label to the same photographs.
+
+    Raises:
+        SystemExit: they differ for more than a quarter of the photographs.
+    """
     told: dict[str, list[str]] = {}
     for server in running:
         headers = {"Authorization": f"Bearer {server.key}"}
@@ -44,13 +48,20 @@ def check_answers(running: Sequence[ComparedServer], files: Sequence[bytes]) -> 
             assert answer.status_code == 200, f"{server.name}: {answer.text}"
             told.setdefault(str(number), []).append(server.labels(answer.content)[0])
     wrong = {number: labels for number, labels in told.items() if len(set(labels)) > 1}
-    # In bf16 a close call may turn; the tutorial computes in float32.
+    # In bf16 two nearly equal labels may change places; the tutorial computes in float32.
     if len(wrong) > len(files) // 4:
         raise SystemExit(f"ERROR: the servers do not agree: {wrong}")
 
 
 def run(rounds: int, seconds: float, precision: str, peers: bool) -> Bench:
-    """Measure everything."""
+    """Start all servers and measure every cell.
+
+    Args:
+        rounds: the number of rounds.
+        seconds: the time of each cell.
+        precision: of the engine; "auto": the one that measuring chooses.
+        peers: whether LitServe and MLServer take part.
+    """
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         save_resnet18(folder / "resnet-18", trained_logit=10.0)
@@ -112,12 +123,12 @@ def _round(
 
 
 def main() -> None:
-    """Measure, print the tables, and keep them with every measurement under `var/bench/`."""
+    """Measure, print the tables, and save them with all measurements in `var/bench/`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0, help="for each cell")
     parser.add_argument("--precision", choices=["auto", "f32", "bf16"], default="auto")
-    parser.add_argument("--no-peers", action="store_true", help="leave LitServe and MLServer out")
+    parser.add_argument("--no-peers", action="store_true", help="without LitServe and MLServer")
     arguments = parser.parse_args()
     peers = compared_servers.peers_are_installed() and not arguments.no_peers
     if not peers:

@@ -1,4 +1,4 @@
-"""The cells of the gateway's benchmark: how fast a server answers, and the processor time that an answer takes."""
+"""Measures the cells of the gateway's benchmark: the rate of answers, their latency and their processor time."""
 
 import statistics
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,13 @@ PHOTOS = 8
 
 @dataclass(frozen=True)
 class Load:
-    """What is sent: photographs of a size, as `json` or `raw` requests, by so many callers."""
+    """What is sent.
+
+    Attributes:
+        size: width and height of the photographs, pixels.
+        kind: "json" (v1) or "raw" (v2, the file as the body).
+        callers: the number of concurrent callers.
+    """
 
     size: tuple[int, int]
     kind: str
@@ -30,11 +36,12 @@ class Cell:
 
     Attributes:
         load: what was sent.
-        server, workers: who answered.
-        round: which round.
-        per_s: answers of 200 a second.
-        p50_ms: from the request to its answer.
-        cpu_us: processor time of all of the server's processes for an answer.
+        server: the name of the server.
+        workers: the number of its workers.
+        round: the number of the round, from 0.
+        per_s: 200 answers per second.
+        p50_ms: the median latency, ms.
+        cpu_us: the processor time of all the server's processes for one answer, µs.
     """
 
     load: Load
@@ -47,10 +54,10 @@ class Cell:
 
 
 class Bench:
-    """What was measured so far.
+    """Measures cells and keeps them.
 
     Args:
-        seconds: of each cell.
+        seconds: the time of each cell.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -59,7 +66,7 @@ class Bench:
         self._files: dict[tuple[int, int], list[bytes]] = {}
 
     def warm_up(self, server: NullServer, loads: Sequence[Load]) -> None:
-        """Have it answer each kind of request, and check that it does."""
+        """Send each kind of request for a while, check that each answer is a 200, and suspend the server."""
         for size, kind in dict.fromkeys((load.size, load.kind) for load in loads):
             if _takes(server, kind):
                 self._answers(server, self._requests(server, size, kind), 8, WARM_UP_S)
@@ -75,17 +82,17 @@ class Bench:
                         self._measure(server, load, number)
 
     def of(self, load: Load, server: str, workers: int = 1) -> list[Cell]:
-        """The cells of a server under a load, a round each."""
+        """Return the cells of a server under a load, one for each round."""
         wanted = (load, server, workers)
         return [cell for cell in self.cells if (cell.load, cell.server, cell.workers) == wanted]
 
     def median(self, field: str, load: Load, server: str, workers: int = 1) -> float | None:
-        """The median over the rounds of one of the cell's figures; None where it was not measured."""
+        """Return the median over the rounds of a field of `Cell`; None if it was not measured."""
         cells = self.of(load, server, workers)
         return statistics.median(getattr(cell, field) for cell in cells) if cells else None
 
     def differences_us(self, load: Load, one: str, other: str) -> list[float]:
-        """Processor time for an answer that one server takes more than the other, in each round."""
+        """Return, for each round, the processor time for an answer of one server minus that of the other, µs."""
         pairs = zip(self.of(load, one), self.of(load, other), strict=True)
         return [mine.cpu_us - theirs.cpu_us for mine, theirs in pairs]
 
@@ -94,10 +101,10 @@ class Bench:
         with resumed(server.running, WAKE_UP_S):
             per_s, p50_ms, cpu_us = self._answers(server, requests, load.callers, self.seconds)
         self.cells.append(Cell(load, server.name, server.workers, number, per_s, p50_ms, cpu_us))
-        told = f"{'x'.join(map(str, load.size)):8} {load.kind:5} {load.callers:3} callers"
+        described = f"{'x'.join(map(str, load.size)):8} {load.kind:5} {load.callers:3} callers"
         workers = f"{server.workers} worker{'s' if server.workers > 1 else ''}"
         print(
-            f"  round {number + 1} {told}  {server.name:14} {workers:9} "
+            f"  round {number + 1} {described}  {server.name:14} {workers:9} "
             f"{per_s:7.0f}/s  p50 {p50_ms:6.1f} ms  {cpu_us:6.0f} µs",
             flush=True,
         )
@@ -110,10 +117,10 @@ class Bench:
     def _answers(
         self, server: NullServer, requests: Sequence[Request], callers: int, seconds: float
     ) -> tuple[float, float, float]:
-        """Answers a second, their p50 in ms, and the processor time for each in µs.
+        """Send requests, and return answers per second, their p50 in ms, and the processor time for each in µs.
 
         Raises:
-            SystemExit: an answer was no 200: what a server does not do costs nothing.
+            SystemExit: an answer was not a 200; such answers cost less, and would spoil the figures.
         """
         running = server.running
         before = cpu_s(running.pid)
@@ -131,7 +138,7 @@ def _takes(server: NullServer, kind: str) -> bool:
 
 
 def every_load(sizes: Sequence[tuple[int, int]], kinds: Sequence[str], callers: Sequence[int]) -> Iterator[Load]:
-    """Every size in every kind by every number of callers."""
+    """Yield every combination of size, kind and number of callers."""
     for size in sizes:
         for kind in kinds:
             for number in callers:

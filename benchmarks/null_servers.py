@@ -1,4 +1,4 @@
-"""The servers that `gateway.py` measures, all with a model that does nothing and this project's decoder."""
+"""Starts the servers that `gateway.py` measures, all with a model that does nothing and this project's decoder."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -17,13 +17,13 @@ LITSERVE, MLSERVER = "LitServe", "MLServer"
 
 @dataclass(frozen=True)
 class NullServer:
-    """A server that runs, and how it is asked.
+    """A running server, and how requests to it look.
 
     Attributes:
         running: the server.
-        workers: how many processes of it take requests.
+        workers: the number of its processes that take requests.
         takes_raw: whether it takes an image file as the body.
-        path: of all its requests, where that is not the usual one of their kind.
+        path: the path of all its requests; None: the usual path of each kind.
     """
 
     running: ComparedServer
@@ -36,7 +36,7 @@ class NullServer:
         return self.running.name
 
     def requests(self, kind: str, files: Sequence[bytes]) -> list[Request]:
-        """The files as `json` or `raw` requests."""
+        """Return a "json" or "raw" request for each file."""
         made = self.running.requests(files) if kind == "json" else compared_servers.raw_requests(files)
         if self.path is None:
             return made
@@ -44,7 +44,7 @@ class NullServer:
 
 
 def ours(folder: Path, models: Path, name: str, without: Iterable[Layer] = (), workers: int = 1) -> NullServer:
-    """This project's server on SQLite, with its runner in the same process, without those layers."""
+    """Start this project's server on SQLite, with its runner in the same process, without some layers."""
     config = folder.with_suffix(".yaml")
     config.write_text(_bentoml_config("ImageClassifier", workers))
     settings = {"BENTOML_CONFIG": str(config), "CLASSIFIER_RUNNER": "embedded"}
@@ -57,15 +57,15 @@ def ours(folder: Path, models: Path, name: str, without: Iterable[Layer] = (), w
 
 
 def ours_without_auth(folder: Path, models: Path) -> NullServer:
-    """As `ours`, without keys, limits and usage log."""
+    """Start this project's server without keys, limits and usage log."""
     return ours(folder, models, "ours, no auth", AUTH_LAYERS)
 
 
 def bentoml(folder: Path, model: Path, workers: int = 1, path: str | None = None) -> NullServer:
-    """A bare BentoML service with the same knobs as ours."""
+    """Start a BentoML service that only classifies, with the same settings of BentoML as ours."""
     home = folder / f"bentoml-{workers}"
     home.mkdir()
-    config = home / "knobs.yaml"
+    config = home / "bentoml.yaml"
     config.write_text(_bentoml_config("Bare", workers))
     environment = {
         **_model_variables(model),
@@ -79,23 +79,23 @@ def bentoml(folder: Path, model: Path, workers: int = 1, path: str | None = None
 
 
 def starlette(folder: Path, model: Path, workers: int = 1, path: str | None = None) -> NullServer:
-    """Bare Starlette under uvicorn."""
+    """Start a Starlette app that only classifies, under uvicorn."""
     command = [sys.executable, "-m", "benchmarks.peers.starlette_null", str(workers)]
     return _bare("Starlette", command, "/ready", _model_variables(model), folder, workers, path)
 
 
 def litserve(folder: Path, model: Path) -> NullServer:
-    """LitServe, which takes no image file as the body."""
+    """Start LitServe, which takes no image file as the body."""
     return NullServer(compared_servers.litserve(folder, model, NULL), takes_raw=False)
 
 
 def mlserver(folder: Path, model: Path) -> NullServer:
-    """MLServer, which takes no image file as the body."""
+    """Start MLServer, which takes no image file as the body."""
     return NullServer(compared_servers.mlserver(folder, model, NULL), takes_raw=False)
 
 
 def is_installed(peer: str) -> bool:
-    """Whether a peer with an environment of its own is there (`make bench-extras`)."""
+    """Tell whether LitServe or MLServer is installed (`make bench-extras`)."""
     return (EXTRAS / peer.lower() / ".installed").exists()
 
 
@@ -118,7 +118,7 @@ def _model_variables(model: Path) -> dict[str, str]:
 
 
 def _bentoml_config(service: str, workers: int) -> str:
-    """BentoML's knobs as `configs/development.yaml` sets them, and the number of workers."""
+    """Return BentoML's settings as in `configs/development.yaml`, with the number of workers."""
     return (
         "services:\n"
         f"  {service}: {{workers: {workers}, traffic: {{timeout: 60}}, logging: {{access: {{enabled: false}}}}, "

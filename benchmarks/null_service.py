@@ -1,6 +1,6 @@
-"""The service with a model that does nothing: what is measured is the way to it.
+"""The service with a model that does nothing, to measure everything else.
 
-Where `BENCH_GPU` names one of `gpus.py`, the model takes as long for a batch as it would on that GPU.
+If `BENCH_GPU` names one of `gpus.GPUS`, the model takes as long for a batch as it would on that GPU.
 """
 
 import os
@@ -16,7 +16,7 @@ from service import build  # noqa: TID251 - what is measured is the service itse
 
 
 class NullEngine:
-    """Says the same of every image, at once or after the time that a GPU takes."""
+    """Gives every image the same answer, at once or after the time that a GPU takes."""
 
     name, precision, streams = "idle", "f32", 1
 
@@ -31,7 +31,7 @@ class NullEngine:
 
 
 def load_null_engine(prepared: PreparedModel, _settings: Settings) -> tuple[Engine, Description]:
-    """Load an engine that does nothing; it replaces `model.engine.load_engine`."""
+    """Load an engine that does nothing, in the place of `model.loading.load_engine`."""
     return NullEngine(len(prepared.manifest.labels)), Description("idle", "f32", 10_000.0)
 
 

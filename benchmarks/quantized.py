@@ -1,7 +1,7 @@
-"""What int8 gives: the same model, as `make quantize` makes it, beside itself in the precision of `auto`.
+"""Compares the throughput of int8 (made by `make quantize`) with that of the same model in the precision of `auto`.
 
-`python -m benchmarks.quantized [--rounds 5] [--seconds 4]`. The model is a ResNet-18 made on the spot that is sure of
-what it sees: a random one, sure of nothing, would be refused.
+`python -m benchmarks.quantized [--rounds 5] [--seconds 4]`. The model is a ResNet-18 whose last layer is trained, so
+that it is sure of its answers: one with random weights only would be refused.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def main() -> None:
             server.start()
             stack.callback(server.end)
         rates = in_turns(servers, json_photos(), arguments.rounds, arguments.seconds)
-    print(f"int8 by auto: median ratio {median_ratio(rates, 'int8', 'auto'):.2f} (wanted: at least {WANTED})")
+    print(f"int8 / auto: median ratio {median_ratio(rates, 'int8', 'auto'):.2f} (wanted: at least {WANTED})")
 
 
 def _photographs(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The service without its gate: the same routes and runner, with no limit, no usage log, and one caller for all."""
+"""The service without keys, limits and usage log: the same routes and runner, and one fixed caller."""
 
 from auth.authentication import Authentication
 from auth.rate_limit import RateLimit
@@ -7,7 +7,7 @@ from benchmarks.stand_ins import FixedCaller
 from configs.settings import load_settings
 from service import StandIns, build  # noqa: TID251 - what is measured is the service itself
 
-# The routes ask who calls: a caller who is always there stands in for authentication.
+# The routes need a caller, so a fixed one replaces authentication.
 WITHOUT_AUTH: StandIns = {UsageLog: None, Authentication: (FixedCaller, {}), RateLimit: None}
 
 ImageClassifier = build(load_settings(), stand_ins=WITHOUT_AUTH).gateway
