@@ -39,15 +39,15 @@ def check_answers(running: Sequence[ComparedServer], files: Sequence[bytes]) -> 
     Raises:
         SystemExit: they differ for more than a quarter of the photographs.
     """
-    told: dict[str, list[str]] = {}
+    labels_by_photo: dict[str, list[str]] = {}
     for server in running:
         headers = {"Authorization": f"Bearer {server.key}"}
         for number, request in enumerate(server.requests(files)):
             content = {"Content-Type": request.content_type}
             answer = httpx.post(server.url + request.path, content=request.body, headers=headers | content, timeout=60)
             assert answer.status_code == 200, f"{server.name}: {answer.text}"
-            told.setdefault(str(number), []).append(server.labels(answer.content)[0])
-    wrong = {number: labels for number, labels in told.items() if len(set(labels)) > 1}
+            labels_by_photo.setdefault(str(number), []).append(server.labels(answer.content)[0])
+    wrong = {number: labels for number, labels in labels_by_photo.items() if len(set(labels)) > 1}
     # In bf16 two nearly equal labels may change places; the tutorial computes in float32.
     if len(wrong) > len(files) // 4:
         raise SystemExit(f"ERROR: the servers do not agree: {wrong}")

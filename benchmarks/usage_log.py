@@ -132,12 +132,12 @@ async def cost_of_a_change(store: Store) -> tuple[float, float]:
 def compare_changes(empty: Store, full: Store) -> None:
     """Print the time of one write in each store, measured in turns, and the ratio."""
     loop = asyncio.new_event_loop()
-    told: dict[Store, list[tuple[float, float]]] = {empty: [], full: []}
+    measured: dict[Store, list[tuple[float, float]]] = {empty: [], full: []}
     for number in range(ROUNDS):
         for store in (empty, full) if number % 2 else (full, empty):
-            told[store].append(loop.run_until_complete(cost_of_a_change(store)))
+            measured[store].append(loop.run_until_complete(cost_of_a_change(store)))
     for number, name in enumerate(("hit", "row")):
-        of_empty, of_full = (statistics.median(costs[number] for costs in told[store]) for store in (empty, full))
+        of_empty, of_full = (statistics.median(costs[number] for costs in measured[store]) for store in (empty, full))
         ratio = of_full / of_empty
         print(f"  one {name}: {of_empty:.3f} ms empty, {of_full:.3f} ms full, ratio {ratio:.2f} (wanted: under 1.3)")
     for store in (empty, full):

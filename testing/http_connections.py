@@ -35,7 +35,7 @@ class Connection(asyncio.Protocol):
         self._awaited: asyncio.Future[Answer] | None = None
 
     async def ask(self, wire: bytes) -> Answer:
-        """Send the bytes of a request and waits for its answer.
+        """Send the bytes of a request and wait for its answer.
 
         Raises:
             OSError: the connection was lost, or the answer is not valid HTTP.
@@ -107,7 +107,7 @@ class Connections:
         return b"".join([*lines, f"Content-Length: {len(body)}\r\n\r\n".encode(), body])
 
     async def ask(self, wire: bytes) -> Answer:
-        """Send the bytes of a request on an idle connection, or on a new one, and waits for its answer.
+        """Send the bytes of a request on an idle connection, or on a new one, and wait for its answer.
 
         Raises:
             OSError: the server can't be connected, or the connection was lost.
