@@ -15,10 +15,10 @@ from storage import urls
 from storage.policy import Limit
 
 PREFIX = "CLASSIFIER_"
-MOST_PORT = 65535
+MAX_PORT = 65535
 # Names in other alphabets come as browsers send them ("xn--...").
 _ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>[a-z0-9_.-]+|\[[0-9a-f:.]+\])(:(?P<port>[0-9]{1,5}))?")
-_USUAL_PORTS = {"http": 80, "https": 443}
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 # Kubernetes sets such variables in every container beside a Service whose name starts with "classifier".
 _KUBERNETES_NAME = re.compile(rf"{PREFIX}(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_.+)?)")
 _KUBERNETES_PORT = re.compile(r"(tcp|udp|sctp)://.+")
@@ -91,16 +91,16 @@ class Settings(BaseSettings):
     @field_validator("cors_origins")
     @classmethod
     def _origins_are_named(cls, text: str) -> str:
-        return ",".join(_origin(written) for written in text.replace(",", " ").split())
+        return ",".join(_parsed_origin(written) for written in text.replace(",", " ").split())
 
 
-def _origin(written: str) -> str:
+def _parsed_origin(written: str) -> str:
     """An origin as browsers write it: in small letters, without the port that goes without saying."""
     found = _ORIGIN.fullmatch(written.lower())
-    if found is None or int(found["port"] or 0) > MOST_PORT:
+    if found is None or int(found["port"] or 0) > MAX_PORT:
         raise ValueError("give the origins of web pages, like https://shop.example, separated by commas")
     scheme, host, port = found.group("scheme", "host", "port")
-    return f"{scheme}://{host}" + (f":{int(port)}" if port and int(port) != _USUAL_PORTS.get(scheme) else "")
+    return f"{scheme}://{host}" + (f":{int(port)}" if port and int(port) != _DEFAULT_PORTS.get(scheme) else "")
 
 
 def load_settings() -> Settings:
@@ -128,12 +128,12 @@ def _check_names(variables: Mapping[str, str | None]) -> None:
     known = [name.upper() for name in Settings.model_fields]
     for name, value in variables.items():
         written = name.upper().removeprefix(PREFIX)
-        if not name.upper().startswith(PREFIX) or written in known or _is_of_kubernetes(name.upper(), value or ""):
+        if not name.upper().startswith(PREFIX) or written in known or _is_set_by_kubernetes(name.upper(), value or ""):
             continue
         close = get_close_matches(written, known, n=1)
         hint = f"did you mean {PREFIX}{close[0]}?" if close else "the README lists all settings."
         raise SettingsError(f"{name}: there is no such setting; {hint}")
 
 
-def _is_of_kubernetes(name: str, value: str) -> bool:
+def _is_set_by_kubernetes(name: str, value: str) -> bool:
     return bool(_KUBERNETES_NAME.fullmatch(name) or (name.endswith("_PORT") and _KUBERNETES_PORT.match(value)))

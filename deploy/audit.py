@@ -18,7 +18,7 @@ def main() -> int:
     asked = [one for one in dependencies if "skip_reason" not in one]
     vulnerable = [one for one in asked if one["vulns"]]
     for one in vulnerable:
-        print(_told(one))
+        print(_describe(one))
     if not asked:
         return _skipped(
             f"of {len(dependencies)} packages none is known to the index that answers here; run it elsewhere."
@@ -33,7 +33,7 @@ def _skipped(reason: str) -> int:
     return 2
 
 
-def _told(one: dict[str, Any]) -> str:
+def _describe(one: dict[str, Any]) -> str:
     found = [f"{vuln['id']} (fixed in {', '.join(vuln['fix_versions']) or 'no version yet'})" for vuln in one["vulns"]]
     return f"{one['name']} {one['version']}: {', '.join(found)}"
 

@@ -71,12 +71,12 @@ def main() -> None:
     for name, pinned in chosen.items():
         own = [one for one in pinned if (name, one.name) != ("prepare", "torch")]
         with ThreadPoolExecutor(8) as pool:
-            files = pool.map(lambda one: listed(INDEX, one.name, one.version), own)
+            files = pool.map(lambda one: release_hashes(INDEX, one.name, one.version), own)
         (HERE / f"{name}.lock").write_text(
             "".join(one.with_hashes(found.values()) for one, found in zip(own, files, strict=True))
         )
         for torch in set(pinned) - set(own):
-            (HERE / "torch-cpu.lock").write_text(torch.with_hashes(on_cpu(torch)))
+            (HERE / "torch-cpu.lock").write_text(torch.with_hashes(torch_cpu_hashes(torch)))
 
 
 def pins(text: str) -> list[Pin]:
@@ -101,17 +101,17 @@ def choose(folder: Path, name: str, upgrade: bool) -> list[Pin]:
 
 
 @cache
-def listed(index: str, name: str, version: str) -> dict[str, str]:
+def release_hashes(index: str, name: str, version: str) -> dict[str, str]:
     """The files of a release and their SHA-256, as an index lists them."""
     request = urllib.request.Request(
         f"{index}/{name}/", headers={"Accept": "application/vnd.pypi.simple.v1+html, text/html"}
     )
     with urllib.request.urlopen(request, timeout=60) as answer:
         links = {unquote(file): digest for file, digest in LINKED.findall(answer.read().decode())}
-    return {file: digest for file, digest in links.items() if is_of(file, version)}
+    return {file: digest for file, digest in links.items() if belongs_to_release(file, version)}
 
 
-def is_of(file: str, version: str) -> bool:
+def belongs_to_release(file: str, version: str) -> bool:
     """Whether a file is of that release, whatever its build."""
     try:
         found = parse_wheel_filename(file)[1] if file.endswith(".whl") else parse_sdist_filename(file)[1]
@@ -120,15 +120,15 @@ def is_of(file: str, version: str) -> bool:
     return found.public == Version(version).public
 
 
-def on_cpu(torch: Pin) -> set[str]:
+def torch_cpu_hashes(torch: Pin) -> set[str]:
     """The hashes of torch's builds without CUDA.
 
     They are those of PyTorch's own index, PyPI's for other systems than Linux, and the wheels that pip finds on this
     machine. Where PyTorch's index can't be reached, what the lock knows of this release stays.
     """
-    found = {digest for name, digest in listed(INDEX, torch.name, torch.version).items() if "linux" not in name}
+    found = {digest for name, digest in release_hashes(INDEX, torch.name, torch.version).items() if "linux" not in name}
     try:
-        found |= set(listed(TORCH_INDEX, torch.name, torch.version).values())
+        found |= set(release_hashes(TORCH_INDEX, torch.name, torch.version).values())
     except urllib.error.URLError as error:
         lock = HERE / "torch-cpu.lock"
         known = lock.read_text() if lock.exists() else ""
