@@ -47,7 +47,16 @@ def shown(url: str) -> str:
 def is_missing_file(url: str) -> bool:
     """Returns whether a checked URL names a SQLite file that does not exist."""
     parsed = make_url(url)
-    return parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists()
+    if parsed.get_backend_name() != "sqlite":
+        return False
+    try:
+        Path(parsed.database or "").stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        # Something else is wrong with the path: opening the database says what.
+        return False
+    return False
 
 
 def _as_tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:
