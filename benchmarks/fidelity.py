@@ -1,11 +1,11 @@
-"""Whether the server that is measured answers what transformers itself makes of the same photographs."""
+"""Compares the answers of the measured server with those of transformers for the same photographs."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
-from benchmarks.contenders import Contender, v1_requests
+from benchmarks.compared_servers import ComparedServer, v1_requests
 from testing.checkpoints import reference_probabilities
 from testing.photographs import crops, encoded
 
@@ -16,12 +16,12 @@ ROUNDING = 5e-5
 
 @dataclass(frozen=True)
 class Fidelity:
-    """What was found.
+    """The result of the comparison.
 
     Attributes:
-        same_top: the share of photographs with the reference's most probable label.
-        off: how far the confidence that is furthest from the reference's is off.
-        allowed: how far it may be, in this precision.
+        same_top: the share of photographs with the same first label, 0 to 1.
+        off: the largest difference of a confidence.
+        allowed: the largest allowed difference in this precision.
     """
 
     same_top: float
@@ -29,13 +29,13 @@ class Fidelity:
     allowed: float
 
 
-def fidelity(server: Contender, checkpoint: Path, precision: str) -> Fidelity:
-    """Ask the server for photographs, and transformers in torch, in float32."""
+def fidelity(server: ComparedServer, checkpoint: Path, precision: str) -> Fidelity:
+    """Classify photographs with the server, and with transformers in torch in float32."""
     images = list(crops(PHOTOGRAPHS))
     headers = {"Authorization": f"Bearer {server.key}", "Content-Type": "application/json"}
     same, off = 0, 0.0
-    told = reference_probabilities(checkpoint, images)
-    for request, shares in zip(v1_requests([encoded(image) for image in images]), told, strict=True):
+    reference = reference_probabilities(checkpoint, images)
+    for request, shares in zip(v1_requests([encoded(image) for image in images]), reference, strict=True):
         answer = httpx.post(server.url + request.path, content=request.body, headers=headers, timeout=60)
         predictions = answer.json()["predictions"]
         same += predictions[0]["label"] == max(shares, key=shares.__getitem__)

@@ -1,4 +1,4 @@
-"""The cells of the gateway's benchmark: how fast a server answers, and the processor time that an answer takes."""
+"""Measures the cells of the gateway's benchmark: the rate of answers, their latency and their processor time."""
 
 import statistics
 from collections.abc import Iterator, Sequence
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.cells import awake
-from benchmarks.nulls import Null
+from benchmarks.cells import resumed
+from benchmarks.null_servers import NullServer
 from testing.http_load import Request, closed_loop, photos, rate
 from testing.server_meter import cpu_s
 
@@ -17,7 +17,13 @@ PHOTOS = 8
 
 @dataclass(frozen=True)
 class Load:
-    """What is sent: photographs of a size, as `json` or `raw` requests, by so many callers."""
+    """What is sent.
+
+    Attributes:
+        size: width and height of the photographs, pixels.
+        kind: "json" (v1) or "raw" (v2, the file as the body).
+        callers: the number of concurrent callers.
+    """
 
     size: tuple[int, int]
     kind: str
@@ -30,11 +36,12 @@ class Cell:
 
     Attributes:
         load: what was sent.
-        server, workers: who answered.
-        round: which round.
-        per_s: answers of 200 a second.
-        p50_ms: from the request to its answer.
-        cpu_us: processor time of all of the server's processes for an answer.
+        server: the name of the server.
+        workers: the number of its workers.
+        round: the number of the round, from 0.
+        per_s: 200 answers per second.
+        p50_ms: the median latency, ms.
+        cpu_us: the processor time of all the server's processes for one answer, µs.
     """
 
     load: Load
@@ -47,10 +54,10 @@ class Cell:
 
 
 class Bench:
-    """What was measured so far.
+    """Measures cells and keeps them.
 
     Args:
-        seconds: of each cell.
+        seconds: the time of each cell.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -58,14 +65,14 @@ class Bench:
         self.cells: list[Cell] = []
         self._files: dict[tuple[int, int], list[bytes]] = {}
 
-    def warm_up(self, server: Null, loads: Sequence[Load]) -> None:
-        """Have it answer each kind of request, and check that it does."""
+    def warm_up(self, server: NullServer, loads: Sequence[Load]) -> None:
+        """Send each kind of request for a while, check that each answer is a 200, and suspend the server."""
         for size, kind in dict.fromkeys((load.size, load.kind) for load in loads):
             if _takes(server, kind):
                 self._answers(server, self._requests(server, size, kind), 8, WARM_UP_S)
-        server.contender.suspend()
+        server.running.suspend()
 
-    def rounds(self, servers: Sequence[Null], loads: Sequence[Load], rounds: int) -> None:
+    def rounds(self, servers: Sequence[NullServer], loads: Sequence[Load], rounds: int) -> None:
         """Measure every server under every load, in every round, in a changing order."""
         for number in range(rounds):
             for load in loads:
@@ -75,50 +82,50 @@ class Bench:
                         self._measure(server, load, number)
 
     def of(self, load: Load, server: str, workers: int = 1) -> list[Cell]:
-        """The cells of a server under a load, a round each."""
+        """Return the cells of a server under a load, one for each round."""
         wanted = (load, server, workers)
         return [cell for cell in self.cells if (cell.load, cell.server, cell.workers) == wanted]
 
     def median(self, field: str, load: Load, server: str, workers: int = 1) -> float | None:
-        """The median over the rounds of one of the cell's figures; None where it was not measured."""
+        """Return the median over the rounds of a field of `Cell`; None if it was not measured."""
         cells = self.of(load, server, workers)
         return statistics.median(getattr(cell, field) for cell in cells) if cells else None
 
     def differences_us(self, load: Load, one: str, other: str) -> list[float]:
-        """Processor time for an answer that one server takes more than the other, in each round."""
+        """Return, for each round, the processor time for an answer of one server minus that of the other, µs."""
         pairs = zip(self.of(load, one), self.of(load, other), strict=True)
         return [mine.cpu_us - theirs.cpu_us for mine, theirs in pairs]
 
-    def _measure(self, server: Null, load: Load, number: int) -> None:
+    def _measure(self, server: NullServer, load: Load, number: int) -> None:
         requests = self._requests(server, load.size, load.kind)
-        with awake(server.contender, WAKE_UP_S):
+        with resumed(server.running, WAKE_UP_S):
             per_s, p50_ms, cpu_us = self._answers(server, requests, load.callers, self.seconds)
         self.cells.append(Cell(load, server.name, server.workers, number, per_s, p50_ms, cpu_us))
-        told = f"{'x'.join(map(str, load.size)):8} {load.kind:5} {load.callers:3} callers"
+        described = f"{'x'.join(map(str, load.size)):8} {load.kind:5} {load.callers:3} callers"
         workers = f"{server.workers} worker{'s' if server.workers > 1 else ''}"
         print(
-            f"  round {number + 1} {told}  {server.name:14} {workers:9} "
+            f"  round {number + 1} {described}  {server.name:14} {workers:9} "
             f"{per_s:7.0f}/s  p50 {p50_ms:6.1f} ms  {cpu_us:6.0f} µs",
             flush=True,
         )
 
-    def _requests(self, server: Null, size: tuple[int, int], kind: str) -> list[Request]:
+    def _requests(self, server: NullServer, size: tuple[int, int], kind: str) -> list[Request]:
         if size not in self._files:
             self._files[size] = photos(size, PHOTOS)
         return server.requests(kind, self._files[size])
 
     def _answers(
-        self, server: Null, requests: Sequence[Request], callers: int, seconds: float
+        self, server: NullServer, requests: Sequence[Request], callers: int, seconds: float
     ) -> tuple[float, float, float]:
-        """Answers a second, their p50 in ms, and the processor time for each in µs.
+        """Send requests, and return answers per second, their p50 in ms, and the processor time for each in µs.
 
         Raises:
-            SystemExit: an answer was no 200: what a server does not do costs nothing.
+            SystemExit: an answer was not a 200; such answers cost less, and would spoil the figures.
         """
-        contender = server.contender
-        before = cpu_s(contender.pid)
-        samples = closed_loop(contender.url, contender.key, requests, callers, seconds)
-        spent_s = cpu_s(contender.pid) - before
+        running = server.running
+        before = cpu_s(running.pid)
+        samples = closed_loop(running.url, running.key, requests, callers, seconds)
+        spent_s = cpu_s(running.pid) - before
         bad = [sample.status for sample in samples if sample.status != 200]
         if bad:
             raise SystemExit(f"ERROR: {server.name} gave {len(bad)} answers other than 200, such as {bad[0]}.")
@@ -126,12 +133,12 @@ class Bench:
         return rate(samples), p50_ms, spent_s / len(samples) * 1e6
 
 
-def _takes(server: Null, kind: str) -> bool:
+def _takes(server: NullServer, kind: str) -> bool:
     return kind != "raw" or server.takes_raw
 
 
 def every_load(sizes: Sequence[tuple[int, int]], kinds: Sequence[str], callers: Sequence[int]) -> Iterator[Load]:
-    """Every size in every kind by every number of callers."""
+    """Yield every combination of size, kind and number of callers."""
     for size in sizes:
         for kind in kinds:
             for number in callers:

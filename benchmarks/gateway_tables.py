@@ -1,4 +1,4 @@
-"""What the gateway's benchmark found, in Markdown."""
+"""Writes the results of the gateway's benchmark as tables in Markdown."""
 
 import statistics
 import subprocess
@@ -10,13 +10,13 @@ from testing.servers import PROJECT
 
 
 def commit() -> str:
-    """The commit that was measured, and whether the checkout held more than that."""
-    told = ["git", "-C", str(PROJECT), "describe", "--always", "--dirty", "--exclude=*"]
-    return subprocess.run(told, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+    """Return the measured commit, with `-dirty` if the checkout has other changes."""
+    command = ["git", "-C", str(PROJECT), "describe", "--always", "--dirty", "--exclude=*"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 def heading(bench: Bench, rounds: int) -> str:
-    """Where and how it was measured."""
+    """Return a line on the machine, the commit and the number of rounds."""
     where = ", ".join(f"{name}: {value}" for name, value in {**machine(), "commit": commit()}.items())
     return (
         f"{where}. A model that does nothing; the callers share the cores. "
@@ -25,7 +25,7 @@ def heading(bench: Bench, rounds: int) -> str:
 
 
 def servers(bench: Bench) -> str:
-    """A table for each size and kind of request: a line for each server, a column for each number of callers."""
+    """Return a table for each size and kind of request: a row for each server, a column for each number of callers."""
     loads = list(dict.fromkeys(cell.load for cell in bench.cells))
     lines = ["Each cell: requests/s, p50 in ms, processor time of the server for a request in µs."]
     for size, kind in dict.fromkeys((load.size, load.kind) for load in loads):
@@ -39,16 +39,16 @@ def servers(bench: Bench) -> str:
 
 
 def layers(bench: Bench, chain: Sequence[tuple[str, str, str | None]]) -> str:
-    """One table: a line for each layer, a column for each load, µs of processor time for a request.
+    """Return a table of processor time for a request, µs: a row for each layer, a column for each load.
 
     Args:
-        bench: what was measured.
-        chain: of each layer its description, the server with it, and the one without it; None: nothing is left.
+        bench: the measurements.
+        chain: for each layer its description, the server with it, and the server without it (None: nothing is left).
     """
     loads = list(dict.fromkeys(cell.load for cell in bench.cells))
     lines = [
-        "µs of the server's processor time for a request: what the server with the layer took more than the one "
-        "without it in the same round; the median of the rounds, and the least and the most of them.",
+        "µs of the server's processor time for a request: the time of the server with the layer minus that of the "
+        "server without it in the same round; the median of the rounds, and in brackets the least and the most.",
         "",
         _head("layer", [f"{load.size[0]} x {load.size[1]}, {load.kind}, {_callers(load)}" for load in loads]),
     ]

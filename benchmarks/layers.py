@@ -1,15 +1,15 @@
-"""The layers of the gateway, in the order in which `gateway --layers` takes them away."""
+"""The layers of the gateway, in the order in which `python -m benchmarks.gateway --layers` removes them."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Layer:
-    """What can be taken away from the service.
+    """A part of the service that can be removed.
 
     Attributes:
-        name: as `BENCH_WITHOUT` names it.
-        what: as the table describes it.
+        name: its name in `BENCH_WITHOUT`.
+        what: its description in the table.
     """
 
     name: str
@@ -27,7 +27,7 @@ RUNNER = Layer("runner", "runner: batcher and its thread, null model")
 ANSWER = Layer("answer", "answer: queue, top 5, JSON, Server-Timing")
 READING = Layer("reading", "reading: content type, JSON or options checked")
 
-# Decoding goes first: it takes most, and its spread would lie over all others. Then from the outside in, as each relies
-# on what stands further out; what others rely on has a stand-in.
+# Decoding is removed first: it takes most of the time, and its variation would hide that of all others. Then from the
+# outermost layer to the innermost. An inner layer needs some results of outer ones: `stand_ins.py` provides them.
 LAYERS = (DECODE, RUNNER, LIMIT, USAGE_LOG, AUTHENTICATION, BOUNDS, ENVELOPE, HTTP, ANSWER, READING)
-GATE = (LIMIT, USAGE_LOG, AUTHENTICATION)
+AUTH_LAYERS = (LIMIT, USAGE_LOG, AUTHENTICATION)

@@ -1,7 +1,7 @@
-"""What int8 gives: the same model, as `make quantize` makes it, beside itself in the precision of `auto`.
+"""Compares the throughput of int8 (made by `make quantize`) with that of the same model in the precision of `auto`.
 
-`python -m benchmarks.quantized [--rounds 5] [--seconds 4]`. The model is a ResNet-18 made on the spot that is sure of
-what it sees: a random one, sure of nothing, would be refused.
+`python -m benchmarks.quantized [--rounds 5] [--seconds 4]`. The model is a ResNet-18 whose last layer is trained, so
+that it is sure of its answers: one with random weights only would be refused.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         models = folder / "prepared" / "models"
-        save_resnet18(folder / "resnet-18", taught=25.0)
+        save_resnet18(folder / "resnet-18", trained_logit=25.0)
         settings = {"CLASSIFIER_MODEL": str(folder / "resnet-18"), "CLASSIFIER_OFFLINE_MODEL": "deny"}
         prepared = run_prepare(models, **settings)
         assert prepared.returncode == 0, prepared.stderr
@@ -44,7 +44,7 @@ def main() -> None:
             server.start()
             stack.callback(server.end)
         rates = in_turns(servers, json_photos(), arguments.rounds, arguments.seconds)
-    print(f"int8 by auto: median ratio {median_ratio(rates, 'int8', 'auto'):.2f} (wanted: at least {WANTED})")
+    print(f"int8 / auto: median ratio {median_ratio(rates, 'int8', 'auto'):.2f} (wanted: at least {WANTED})")
 
 
 def _photographs(folder: Path) -> Path:

@@ -14,7 +14,7 @@ from packaging.utils import InvalidSdistFilename, canonicalize_name, parse_sdist
 from packaging.version import InvalidVersion, Version
 
 DEFAULT_INDEX = "https://pypi.org/simple"
-# PEP 691's form of PEP 503's simple index.
+# The JSON form (PEP 691) of the simple index (PEP 503).
 _AS_JSON = {"Accept": "application/vnd.pypi.simple.v1+json"}
 _TIMEOUT_S = 300
 
@@ -22,14 +22,14 @@ _TIMEOUT_S = 300
 def fetch(project: str, folder: Path) -> str:
     """Unpack the newest source package of a project into a folder.
 
-    `pip download` would run the package's build to ask for its name, which needs what it is built with.
+    Not by `pip download`: that runs the package's build to find out its name, and needs the build's dependencies.
 
     Returns:
-        The name of the package's file.
+        The file name of the package.
 
     Raises:
-        LookupError: the index has none that is final.
-        ValueError: what came is not what the index announced.
+        LookupError: the index has no final release with a source package.
+        ValueError: the file does not have the hash that the index states.
         httpx.HTTPError: the index can't be reached.
     """
     page = f"{_index()}/{canonicalize_name(project)}/"
@@ -43,7 +43,7 @@ def fetch(project: str, folder: Path) -> str:
     archive = folder / "sdist.tar.gz"
     archive.write_bytes(data)
     with tarfile.open(archive) as packed:
-        # (Python before 3.11.4 has no filters; the hash says that it is the project's own package.)
+        # Python before 3.11.4 has no filters; the hash proves that the package is the project's own.
         packed.extraction_filter = getattr(tarfile, "data_filter", None)
         packed.extractall(folder)
     archive.unlink()
@@ -53,9 +53,9 @@ def fetch(project: str, folder: Path) -> str:
 def _index() -> str:
     if named := os.environ.get("PIP_INDEX_URL"):
         return named.rstrip("/")
-    asked = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
-    told = subprocess.run(asked, capture_output=True, text=True, check=False)
-    return (told.stdout.strip() if told.returncode == 0 else DEFAULT_INDEX).rstrip("/")
+    command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return (done.stdout.strip() if done.returncode == 0 else DEFAULT_INDEX).rstrip("/")
 
 
 def _newest(files: list[dict[str, Any]], project: str) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def _newest(files: list[dict[str, Any]], project: str) -> dict[str, Any]:
 
 
 def _version(filename: str) -> Version | None:
-    """The version of a source package that tar packed; None for other files."""
+    """Return the version of a source package in a .tar.gz file; None for other files."""
     try:
         return parse_sdist_filename(filename)[1] if filename.endswith(".tar.gz") else None
     except (InvalidSdistFilename, InvalidVersion):

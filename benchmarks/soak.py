@@ -1,6 +1,6 @@
-"""Minutes at 80 % of what it can carry: whether memory stays flat, and latency too.
+"""Runs a server for minutes at 80 % of its capacity, to see whether memory and latency stay constant.
 
-`python -m benchmarks.soak [--minutes 10] [--load 0.8]`. The model is a ResNet-18 made on the spot.
+`python -m benchmarks.soak [--minutes 10] [--load 0.8]`. The model is a ResNet-18 with random weights.
 """
 
 import argparse
@@ -16,13 +16,13 @@ from testing.checkpoints import save_resnet18
 from testing.http_load import closed_loop, json_photos, open_loop, rate
 from testing.servers import Server, run_prepare
 
-LOOKS_EVERY_S = 1.0
-MOST_GROWTH = 1.05
-MOST_MB = 1024
+SAMPLE_EVERY_S = 1.0
+MAX_GROWTH = 1.05
+MAX_MB = 1024
 
 
 def main() -> None:
-    """Print memory and latency minute by minute, and whether the bars hold."""
+    """Print memory and latency for each minute, and the requirements beside what was measured."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--load", type=float, default=0.8, help="share of the capacity")
@@ -52,25 +52,25 @@ def main() -> None:
             server.end()
     print(f"capacity {capacity:.0f}/s, offered {arguments.load * capacity:.0f}/s for {arguments.minutes:g} minutes")
     minutes = range(int(np.ceil(arguments.minutes)))
-    means, halves = [], []
+    means, medians = [], []
     for minute in minutes:
         times = [sample.ms for sample in samples if minute <= (sample.due - began) / 60 < minute + 1]
         means.append(float(np.mean([mb for at, mb in memory if minute <= (at - began) / 60 < minute + 1])))
-        halves.append(float(np.percentile(times, 50)))
-        latency = f"p50 {halves[-1]:6.1f} ms, p99 {np.percentile(times, 99):6.1f} ms"
+        medians.append(float(np.percentile(times, 50)))
+        latency = f"p50 {medians[-1]:6.1f} ms, p99 {np.percentile(times, 99):6.1f} ms"
         print(f"minute {minute + 1:2}: {means[-1]:6.1f} MB, {latency}")
     bad = sum(sample.status != 200 for sample in samples)
     growth, peak = means[-1] / means[min(1, len(means) - 1)], max(mb for _, mb in memory)
-    trend = float(np.polyfit(list(minutes), halves, 1)[0]) if len(halves) > 2 else 0.0
-    print(f"answers that were no 200: {bad} of {len(samples)}")
-    print(f"memory, last minute by second: {growth:.3f} (wanted: under {MOST_GROWTH})")
-    print(f"most memory: {peak:.0f} MB (wanted: under {MOST_MB})")
-    print(f"p50 changes by {trend:+.2f} ms a minute")
+    trend = float(np.polyfit(list(minutes), medians, 1)[0]) if len(medians) > 2 else 0.0
+    print(f"answers other than 200: {bad} of {len(samples)}")
+    print(f"memory, last minute / second minute: {growth:.3f} (wanted: under {MAX_GROWTH})")
+    print(f"most memory: {peak:.0f} MB (wanted: under {MAX_MB})")
+    print(f"p50 changes by {trend:+.2f} ms per minute")
 
 
 def _watch(server: Server, memory: list[tuple[float, float]], over: threading.Event) -> None:
     [gateway] = server.workers("ImageClassifier")
-    while not over.wait(LOOKS_EVERY_S):
+    while not over.wait(SAMPLE_EVERY_S):
         family = [gateway, *psutil.Process(gateway.ppid()).children(recursive=True)]
         memory.append((time.monotonic(), sum(one.memory_info().rss for one in set(family)) / 1e6))
 

@@ -1,4 +1,4 @@
-"""Stand-ins for layers of the service that are taken away: each does the least that those further in rely on."""
+"""Stand-ins for removed layers of the service: each does only what the inner layers need."""
 
 from typing import Any
 
@@ -24,8 +24,8 @@ CALLER = KeyRecord(
 )
 
 
-class KnownCaller:
-    """For `Authentication`: everybody is the same known user."""
+class FixedCaller:
+    """Replaces `Authentication`: every request is from the same user."""
 
     def __init__(self, app: ASGIApp, **_options: Any) -> None:
         self.app = app
@@ -36,8 +36,8 @@ class KnownCaller:
         await self.app(scope, receive, send)
 
 
-class SameId:
-    """For `Envelope`: every request has the same id, and answers leave as they are."""
+class FixedRequestId:
+    """Replaces `Envelope`: every request has the same id, and answers are not changed."""
 
     def __init__(self, app: ASGIApp, **_options: Any) -> None:
         self.app = app

@@ -1,7 +1,8 @@
-"""What `auto` chose beside the best that a search by hand finds: `python -m benchmarks.tuned [--model NAME ...]`.
+"""Compares what `auto` chose with the best of a full search: `python -m benchmarks.tuned [--model NAME ...]`.
 
-For a ResNet-18, the stand-in and a ViT-B/16, the engine alone: every precision that is allowed, threads, streams and
-sizes of batches, each in its best of several rounds, measured in turns with what was chosen.
+It measures the engine alone, for a ResNet-18, the stand-in and a ViT-B/16. The search tries every allowed precision
+with all numbers of threads and streams and several batch sizes, in turns with the choice, and takes the best of several
+rounds of each.
 """
 
 import argparse
@@ -26,12 +27,12 @@ from testing.servers import run_prepare
 
 WANTED = 0.95
 ROUND_S, ROUNDS = 0.3, 6
-# A round of a slow model in large batches would take minutes.
+# Larger batches of a slow model are not tried: a round of them would take minutes.
 LONGEST_ROUND_S = 2.0
 SIZES = (1, 2, 4, 8, 16, 32)
 
 MODELS: dict[str, Callable[[Path], None] | None] = {
-    "resnet-18": lambda folder: save_resnet18(folder, taught=10.0),
+    "resnet-18": lambda folder: save_resnet18(folder, trained_logit=10.0),
     "stand-in": None,
     "vit-b-16": save_vit,
 }
@@ -51,7 +52,7 @@ def main() -> None:
 def _compare(name: str, folder: Path, rounds: int) -> None:
     prepared, settings = _prepared(name, folder)
     choice = choices.find(prepared, settings)
-    assert choice is not None, "preparing ends by choosing"
+    assert choice is not None, "preparing a model ends with a choice"
     chosen = replace(choice.configuration, resize="exact")
     grid = list(dict.fromkeys([chosen, *_grid(choice)]))
     engines = {}
@@ -68,12 +69,12 @@ def _compare(name: str, folder: Path, rounds: int) -> None:
     for number in range(1 + rounds):
         for one in grid[:: 1 if number % 2 else -1]:
             per_s = loads[one].images_per_s(time.perf_counter, ROUND_S if number else 0)
-            # The first batch of a size makes what the others use.
+            # Round 0 does not count: the first batch of a size creates what later ones use.
             best[one] = max(best[one], per_s if number else 0.0)
-    by_hand = max(best, key=lambda one: best[one])
-    print(f"{name}: chosen {_said(chosen)} at {best[chosen]:.1f} images/s ({choice.why})")
-    print(f"{name}: by hand {_said(by_hand)} at {best[by_hand]:.1f} images/s")
-    print(f"{name}: ratio {best[chosen] / best[by_hand]:.3f} (wanted: at least {WANTED})", flush=True)
+    found = max(best, key=lambda one: best[one])
+    print(f"{name}: chosen {_describe(chosen)} at {best[chosen]:.1f} images/s ({choice.why})")
+    print(f"{name}: search {_describe(found)} at {best[found]:.1f} images/s")
+    print(f"{name}: ratio {best[chosen] / best[found]:.3f} (wanted: at least {WANTED})", flush=True)
 
 
 def _grid(choice: Choice) -> list[Configuration]:
@@ -97,21 +98,21 @@ def _grid(choice: Choice) -> list[Configuration]:
 
 def _prepared(name: str, folder: Path) -> tuple[PreparedModel, Settings]:
     make, models = MODELS[name], folder / "home" / "models"
-    asked = {"CLASSIFIER_OFFLINE_MODEL": "only"}
+    variables = {"CLASSIFIER_OFFLINE_MODEL": "only"}
     if make is not None:
         make(folder / name)
-        asked = {"CLASSIFIER_MODEL": str(folder / name), "CLASSIFIER_OFFLINE_MODEL": "deny"}
-    done = run_prepare(models, **asked)
+        variables = {"CLASSIFIER_MODEL": str(folder / name), "CLASSIFIER_OFFLINE_MODEL": "deny"}
+    done = run_prepare(models, **variables)
     if done.returncode != 0:
         raise SystemExit(done.stderr)
     print("\n".join(line for line in done.stderr.splitlines() if "Chosen" in line), flush=True)
     [graph] = models.glob("*/*/openvino.xml")
-    at = graph.parent
+    version = graph.parent
     os.environ["BENTOML_HOME"] = str(models.parent)
-    return open_folder(f"{at.parent.name}:{at.name}", at), Settings()
+    return open_folder(f"{version.parent.name}:{version.name}", version), Settings()
 
 
-def _said(one: Configuration) -> str:
+def _describe(one: Configuration) -> str:
     return f"{one.precision}, {one.threads} threads, {one.streams} streams, batches of {one.batch_size}"
 
 

@@ -1,6 +1,7 @@
-"""What a long usage log costs: reading usage from it, and adding to it, with ten million rows and with none.
+"""Measures reading from and writing to a usage log with ten million rows, compared with an empty one.
 
-`python -m benchmarks.usage_log [--rows 10000000] [--database sqlite|postgresql|both]`. Half of the rows are one user's.
+`python -m benchmarks.usage_log [--rows 10000000] [--database sqlite|postgresql|both]`. Half of the rows belong
+to one user.
 """
 
 import argparse
@@ -23,8 +24,8 @@ from storage.policy import Limit
 from storage.rollup import bin_of
 from storage.store import Store
 from storage.usage import UsageRow
-from testing.engines import Postgres
 from testing.servers import Server, run_prepare
+from testing.store_servers import Postgres
 
 USERS = 20
 DAYS = 90
@@ -60,11 +61,11 @@ FROM usage_rollup WHERE width_s = {finer} GROUP BY 1, 3, 4, 5, 7
 
 
 def fill(connection: Connection, rows: int) -> None:
-    """Write so many old rows, and what they add up to."""
+    """Write this many old rows, and their roll-up."""
     kind = connection.dialect.name
     if kind == "postgresql":
         connection.execute(text("SET LOCAL statement_timeout = 0"))
-        # The rows' users exist; to check it ten million times would take most of the time.
+        # Without this, PostgreSQL checks ten million times that the user exists, which would take most of the time.
         connection.execute(text("SET LOCAL session_replication_role = replica"))
     span_us = DAYS * 86400 * 1_000_000
     times = ", ".join(f"({number}, CAST({ms} AS float))" for number, ms in enumerate(TIMES_MS))
@@ -86,7 +87,7 @@ def fill(connection: Connection, rows: int) -> None:
 
 
 def settle(url: str) -> None:
-    """Have the database do now what it would have done long since, had the rows come one by one."""
+    """Have the database do the maintenance that it would already have done if the rows had come one by one."""
     engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
@@ -98,7 +99,7 @@ def settle(url: str) -> None:
 
 
 def add_users(store: Store) -> None:
-    """The users whose rows they are; the first has a key that the benchmark makes."""
+    """Add the users of the rows, and a key of the first user, which the old rows name."""
 
     def add(connection: Connection) -> None:
         for number in range(USERS):
@@ -111,7 +112,7 @@ def add_users(store: Store) -> None:
 
 
 async def cost_of_a_change(store: Store) -> tuple[float, float]:
-    """Median ms of one hit, and of one row on the usage log, each committed by itself."""
+    """Return the median time of one hit and of one usage row, each committed alone, ms."""
 
     async def each(change: Callable[[], Awaitable[object]]) -> float:
         took = []
@@ -129,14 +130,14 @@ async def cost_of_a_change(store: Store) -> tuple[float, float]:
 
 
 def compare_changes(empty: Store, full: Store) -> None:
-    """Print what a change costs in each, measured in turns, and the ratio."""
+    """Print the time of one write in each store, measured in turns, and the ratio."""
     loop = asyncio.new_event_loop()
-    told: dict[Store, list[tuple[float, float]]] = {empty: [], full: []}
+    measured: dict[Store, list[tuple[float, float]]] = {empty: [], full: []}
     for number in range(ROUNDS):
         for store in (empty, full) if number % 2 else (full, empty):
-            told[store].append(loop.run_until_complete(cost_of_a_change(store)))
+            measured[store].append(loop.run_until_complete(cost_of_a_change(store)))
     for number, name in enumerate(("hit", "row")):
-        of_empty, of_full = (statistics.median(costs[number] for costs in told[store]) for store in (empty, full))
+        of_empty, of_full = (statistics.median(costs[number] for costs in measured[store]) for store in (empty, full))
         ratio = of_full / of_empty
         print(f"  one {name}: {of_empty:.3f} ms empty, {of_full:.3f} ms full, ratio {ratio:.2f} (wanted: under 1.3)")
     for store in (empty, full):
@@ -145,7 +146,7 @@ def compare_changes(empty: Store, full: Store) -> None:
 
 
 def read_usage(server: Server, key: str) -> None:
-    """Print the p99 of each way of reading usage."""
+    """Print p50 and p99 of each route that reads usage."""
     questions = ("/v1/usage", "/v2/usage", "/v2/usage?bucket=hour", "/v2/usage?bucket=minute")
     with server.client(key) as client:
         for question in questions:
@@ -160,7 +161,7 @@ def read_usage(server: Server, key: str) -> None:
 
 
 def measure(folder: Path, url: str, url_of_empty: str, rows: int) -> None:
-    """Fill one database, leave the other empty, and measure both."""
+    """Fill the database `url` with rows, leave `url_of_empty` empty, and measure both."""
     stores = []
     for each in (url_of_empty, url):
         migrate(each)
@@ -184,7 +185,7 @@ def measure(folder: Path, url: str, url_of_empty: str, rows: int) -> None:
 
 
 def main() -> None:
-    """Measure on the databases that are asked for."""
+    """Measure on the databases that `--database` names."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--database", choices=("sqlite", "postgresql", "both"), default="both")

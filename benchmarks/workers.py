@@ -1,6 +1,7 @@
-"""Whether more gateway workers carry more: a model that does nothing, the runner as a service, n workers.
+"""Measures whether more gateway workers answer more: with a model that does nothing and the runner as a service.
 
-`python -m benchmarks.workers [--rounds 5] [--seconds 4]`. Small images, so that the gate is what costs.
+`python -m benchmarks.workers [--rounds 5] [--seconds 4]`. Images are small, so that the middlewares take most of the
+time.
 """
 
 import argparse
@@ -18,7 +19,7 @@ SIZE = (64, 64)
 
 
 def main() -> None:
-    """Print the rate for each number of workers, and its ratio to that of one."""
+    """Print the rate for each number of workers, and its ratio to the rate of one worker."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.workers", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0)
@@ -31,7 +32,7 @@ def main() -> None:
         assert prepared.returncode == 0, prepared.stderr
         servers = {str(number): Server(folder / str(number), models, **_settings(folder, number)) for number in numbers}
         for server in servers.values():
-            server.service = "benchmarks.idle:ImageClassifier"
+            server.service = "benchmarks.null_service:ImageClassifier"
             server.start()
             stack.callback(server.end)
         rates = in_turns(servers, json_photos(SIZE), arguments.rounds, arguments.seconds)
@@ -41,7 +42,7 @@ def main() -> None:
 
 
 def _settings(folder: Path, workers: int) -> dict[str, str]:
-    """The runner as a service, and so many gateway workers."""
+    """Return the settings for a runner as a service and this many gateway workers."""
     config = folder / f"{workers}.yaml"
     config.write_text(
         "services:\n"

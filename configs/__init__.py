@@ -1,1 +1,1 @@
-"""The project's settings, and BentoML's own knobs beside them as YAML."""
+"""The settings of the project, and the settings of BentoML as YAML."""

@@ -1,4 +1,4 @@
-"""Every setting of the project, read from the environment and `.env` in this one place."""
+"""Reads and checks every setting of the project; no other module reads them from the environment or `.env`."""
 
 import os
 import re
@@ -15,11 +15,11 @@ from storage import urls
 from storage.policy import Limit
 
 PREFIX = "CLASSIFIER_"
-MOST_PORT = 65535
-# Names in other alphabets come as browsers send them ("xn--...").
+MAX_PORT = 65535
+# Host names in other alphabets are written as browsers send them: in Punycode ("xn--...", RFC 3492).
 _ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>[a-z0-9_.-]+|\[[0-9a-f:.]+\])(:(?P<port>[0-9]{1,5}))?")
-_USUAL_PORTS = {"http": 80, "https": 443}
-# Kubernetes sets such variables in every container beside a Service whose name starts with "classifier".
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+# Kubernetes sets such variables in every container of a namespace with a Service whose name starts with "classifier".
 _KUBERNETES_NAME = re.compile(rf"{PREFIX}(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_.+)?)")
 _KUBERNETES_PORT = re.compile(r"(tcp|udp|sctp)://.+")
 _ENV_FILE, _ENV_FILE_ENCODING = ".env", "utf-8-sig"
@@ -30,7 +30,7 @@ class SettingsError(ValueError):
 
 
 class Settings(BaseSettings):
-    """The settings of the contract's table; each is `CLASSIFIER_` and the field's name in capitals."""
+    """The settings; the README explains each. Its variable is `CLASSIFIER_` and the field's name in capitals."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_file=_ENV_FILE, env_file_encoding=_ENV_FILE_ENCODING, extra="ignore", frozen=True
@@ -58,9 +58,9 @@ class Settings(BaseSettings):
     drain_seconds: Annotated[float, Field(gt=0, le=25)] = 20
     log_format: Literal["text", "json"] = "text"
     prepared_model: str = ""
-    # What the start measured, for its workers; nobody else sets it.
+    # The choice that the start measured, for its workers; only the start sets it.
     tuned: str = ""
-    # The hub's own variable, so that `.env` may hold it too.
+    # A variable of the Hugging Face hub's client; it is a field so that `.env` may contain it too.
     hf_token: Annotated[SecretStr | None, Field(validation_alias="HF_TOKEN")] = None
 
     @field_validator("default_limit", "auth_failure_limit")
@@ -91,23 +91,27 @@ class Settings(BaseSettings):
     @field_validator("cors_origins")
     @classmethod
     def _origins_are_named(cls, text: str) -> str:
-        return ",".join(_origin(written) for written in text.replace(",", " ").split())
+        return ",".join(_parsed_origin(written) for written in text.replace(",", " ").split())
 
 
-def _origin(written: str) -> str:
-    """An origin as browsers write it: in small letters, without the port that goes without saying."""
+def _parsed_origin(written: str) -> str:
+    """Normalise an origin as browsers do: in small letters, without the scheme's default port.
+
+    Raises:
+        ValueError: it is not an origin (RFC 6454).
+    """
     found = _ORIGIN.fullmatch(written.lower())
-    if found is None or int(found["port"] or 0) > MOST_PORT:
+    if found is None or int(found["port"] or 0) > MAX_PORT:
         raise ValueError("give the origins of web pages, like https://shop.example, separated by commas")
     scheme, host, port = found.group("scheme", "host", "port")
-    return f"{scheme}://{host}" + (f":{int(port)}" if port and int(port) != _USUAL_PORTS.get(scheme) else "")
+    return f"{scheme}://{host}" + (f":{int(port)}" if port and int(port) != _DEFAULT_PORTS.get(scheme) else "")
 
 
 def load_settings() -> Settings:
     """Read the settings from the environment and `.env`.
 
     Raises:
-        SettingsError: a value is wrong, or a name is no setting's. The message names the setting. It never quotes the
+        SettingsError: a value is wrong, or a variable is no setting. The message names the setting. It never quotes the
             value, which may be a secret.
     """
     try:
@@ -124,17 +128,22 @@ def load_settings() -> Settings:
 
 
 def _check_names(variables: Mapping[str, str | None]) -> None:
-    """Raise where a variable looks like a setting and is none: a misspelt one would leave its default in force."""
+    """Check that every variable `CLASSIFIER_...` is a setting: a misspelt one would silently leave the default.
+
+    Raises:
+        SettingsError: a variable is no setting.
+    """
     # The field with an alias has another name than its own: HF_TOKEN.
     known = [name.upper() for name, field in Settings.model_fields.items() if field.validation_alias is None]
     for name, value in variables.items():
         written = name.upper().removeprefix(PREFIX)
-        if not name.upper().startswith(PREFIX) or written in known or _is_of_kubernetes(name.upper(), value or ""):
+        if not name.upper().startswith(PREFIX) or written in known or _is_set_by_kubernetes(name.upper(), value or ""):
             continue
         close = get_close_matches(written, known, n=1)
         hint = f"did you mean {PREFIX}{close[0]}?" if close else "the README lists all settings."
         raise SettingsError(f"{name}: there is no such setting; {hint}")
 
 
-def _is_of_kubernetes(name: str, value: str) -> bool:
+def _is_set_by_kubernetes(name: str, value: str) -> bool:
+    """Tell whether the variable describes a Service, as Kubernetes does for Docker links."""
     return bool(_KUBERNETES_NAME.fullmatch(name) or (name.endswith("_PORT") and _KUBERNETES_PORT.match(value)))

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Refuses secrets in deploy/ that others on this machine can read or change: run it before `docker compose up`.
+# Fails if other users of this machine can read or change secrets in deploy/. Run it before `docker compose up`.
 #   check.sh [FOLDER]
 set -euo pipefail
 cd "${1:-$(dirname "$0")}"
@@ -8,7 +8,7 @@ if [[ ! -e .env ]]; then
   echo "ERROR: there is no .env; copy example.env, as README.md says." >&2
   exit 1
 fi
-# What a link leads to counts. Of what lies beside a private key, certificates are for all to read.
+# The target of a link counts. In nginx/tls, everybody may read files without a private key, such as certificates.
 found=0
 while IFS= read -r -d '' file; do
   if [[ $file == nginx/* && -r $file ]] && ! grep -q 'PRIVATE KEY' "$file"; then

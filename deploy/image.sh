@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the image from the newest Bento, with Docker where its daemon runs, else with buildah: `make container`.
-#   image.sh IMAGE [serve|gpu]      BASE=image to build upon      BUILD_ARGS=further options of the builder
+# Builds the image from the newest Bento, with Docker if its daemon runs, else with buildah: `make container`.
+#   image.sh IMAGE [serve|gpu]      BASE=the base image      BUILD_ARGS=further options of the builder
 set -euo pipefail
 cd "$(dirname "$0")/.."
 image=$1 target=${2:-serve}
@@ -8,7 +8,7 @@ image=$1 target=${2:-serve}
 context=$(mktemp -d)
 trap 'rm -rf "$context"' EXIT
 
-# A Bento names its models; for the image they have to lie in it. Only torch reads the checkpoint.
+# A Bento only names its model; the image needs a copy of it. Only torch (the target gpu) reads the checkpoint.
 model=$(.venv/bin/python - "$context" "$target" <<'PYTHON'
 import shutil
 import sys
@@ -27,7 +27,7 @@ shutil.copytree(bentoml.models.get(tag).path, packed, ignore=left_out, dirs_exis
 print(tag)
 PYTHON
 )
-# Whoever serves may read it all, and change nothing.
+# The user of the image may read every file, and change none.
 chmod -R a+rX,go-w "$context"
 arguments=(--file deploy/Containerfile --target "$target" --tag "$image" --build-arg "PREPARED_MODEL=$model")
 if [[ -n ${BASE:-} ]]; then
@@ -40,9 +40,9 @@ echo "Building $image ($target) with the model $model ..."
 if docker info > /dev/null 2>&1; then
   docker build "${arguments[@]}"
 elif command -v buildah > /dev/null; then
-  # chroot: needs no privileges beyond root's, and no namespaces.
+  # chroot needs only root, no further privileges and no namespaces.
   buildah build --isolation chroot --format docker --network host "${arguments[@]}"
 else
-  echo "ERROR: neither a Docker daemon nor buildah is there to build an image." >&2
+  echo "ERROR: no Docker daemon runs and buildah is not installed; one of them must build the image." >&2
   exit 1
 fi

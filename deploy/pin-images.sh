@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Writes the digest that each image tag of deploy/ has today: `make pin-images`, then look at the difference and commit.
-#   pin-images.sh [FILE ...]     by default compose.yaml and Containerfile; to move on to another tag, edit it there first
+# Writes the current digest of each image tag in deploy/: `make pin-images`, then check the difference and commit it.
+#   pin-images.sh [FILE ...]     by default compose.yaml and Containerfile; to use another tag, edit it there first
 set -euo pipefail
 cd "$(dirname "$0")"
 files=("$@")
 [[ $# -gt 0 ]] || files=(compose.yaml Containerfile)
 
-# The digest of the whole image, of all platforms.
+# Print the digest of the whole image, for all platforms.
 digest_of() {
   if docker buildx version > /dev/null 2>&1; then
     docker buildx imagetools inspect "$1" --format '{{.Manifest.Digest}}'
@@ -20,10 +20,10 @@ digest_of() {
   fi
 }
 
-# An image of a registry has a tag; what this project builds is named by a variable, and has none to ask for.
+# Images from a registry have a tag. The image that this project builds is named by a variable, and is left out.
 images=$(sed -nE 's/^( *image: |ARG BASE=)([a-z0-9][a-z0-9._\/-]*:[A-Za-z0-9._-]+)(@sha256:[0-9a-f]{64})?$/\2/p' "${files[@]}" | sort -u)
 [[ -n $images ]] || { echo "ERROR: no image in ${files[*]}" >&2; exit 1; }
-# All are asked for before anything is written.
+# Get all digests before writing any file.
 changes=()
 for image in $images; do
   digest=$(digest_of "$image")

@@ -1,7 +1,8 @@
-"""Run mixes headless, one after another: find the knee of each, load a share of it, say what holds.
+"""Runs mixes without a web page, one after another: finds the knee of each, sends a share of it, checks all SLOs.
 
-`python -m loadtests [MIX ...]`. Without `LOADTEST_URL` it starts a server of its own, with the stand-in and a database
-in a temporary folder. Exit code: 0 all holds, 1 a bound is missed or the audit found a mistake, 2 nothing was measured.
+`python -m loadtests [MIX ...]`. Without `LOADTEST_URL` it starts its own server, with the stand-in model and a database
+in a temporary folder. Exit code: 0 if all SLOs are met; 1 if an SLO is missed, or limits or usage log are wrong; 2 if
+nothing could be measured.
 """
 
 import argparse
@@ -21,13 +22,13 @@ from loadtests.mixes import MIXES
 from loadtests.settings import PREFIX, PROJECT, LoadSettings, load_settings
 from testing.servers import run_prepare, running
 
-# What Locust is told, without the prefix.
-Settings = dict[str, str]
+# Environment variables for Locust, without the prefix.
+Variables = dict[str, str]
 USUAL_MIXES = ["steady", "noisy"]
 UNLIMITED = "100000000/day"
-# What it is admitted is load like any other: a larger limit measures that, and not what its refusals cost others.
+# Images that are admitted are load like any other. A larger limit would measure that, not the effect of refusals.
 NOISY_LIMIT = "1/second"
-# Its tables are in the CSV files; without its logging, Locust says only what goes wrong.
+# Locust writes its tables to the CSV files. Without its logging it prints only errors.
 _QUIET = ("--headless", "--only-summary", "--skip-log-setup")
 
 
@@ -36,7 +37,7 @@ class CannotTest(Exception):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the mixes; the exit code."""
+    """Run the mixes, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m loadtests", description=__doc__)
     parser.add_argument("mixes", nargs="*", metavar="MIX", help=f"of {', '.join(MIXES)}; default: steady noisy")
     mixes = parser.parse_args(arguments).mixes or USUAL_MIXES
@@ -46,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     settings = load_settings()
     folder = settings.results.resolve() / datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S")
     try:
-        with _target(settings, mixes) as target:
+        with _target_variables(settings, mixes) as target:
             codes = [_run(mix, settings, target, folder) for mix in mixes]
     except CannotTest as error:
         print(f"ERROR: {error}", file=sys.stderr)
@@ -56,10 +57,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 @contextmanager
-def _target(settings: LoadSettings, mixes: list[str]) -> Iterator[Settings]:
-    """Settings for Locust that name a server and its keys."""
+def _target_variables(settings: LoadSettings, mixes: list[str]) -> Iterator[Variables]:
+    """Yield the variables that name a server and its keys; the server is started if `LOADTEST_URL` is not set.
+
+    Raises:
+        CannotTest: there is no usable server, or no key that it accepts.
+    """
     if settings.url is not None:
-        _check(settings, mixes)
+        _check_keys(settings, mixes)
         yield {"URL": settings.url}
         return
     with tempfile.TemporaryDirectory() as name:
@@ -77,13 +82,13 @@ def _target(settings: LoadSettings, mixes: list[str]) -> Iterator[Settings]:
             }
 
 
-def _check(settings: LoadSettings, mixes: list[str]) -> None:
-    """See that the server takes the keys.
+def _check_keys(settings: LoadSettings, mixes: list[str]) -> None:
+    """Check that the server answers and accepts the keys.
 
     Raises:
-        CannotTest: it does not, or is not there.
+        CannotTest: it does not answer, or refuses a key.
     """
-    needs_two = any(MIXES[mix].beside == "noisy" for mix in mixes)
+    needs_two = any(MIXES[mix].extra_callers == "noisy" for mix in mixes)
     for who, name in (("steady", "KEY"), ("noisy", "NOISY_KEY"))[: 2 if needs_two else 1]:
         key = settings.key_of(who)
         if not key:
@@ -96,24 +101,27 @@ def _check(settings: LoadSettings, mixes: list[str]) -> None:
             raise CannotTest(f"{settings.url}/v2/limits answers {status} to {PREFIX}{name}")
 
 
-def _run(mix: str, settings: LoadSettings, target: Settings, folder: Path) -> int:
-    """Find the knee, unless a rate is set, then run the mix; Locust's exit code."""
+def _run(mix: str, settings: LoadSettings, target: Variables, folder: Path) -> int:
+    """Find the knee, unless a rate is set, then run the mix. Return Locust's exit code."""
     results = folder / mix
     results.mkdir(parents=True)
-    told = {**target, "MIX": mix, "RESULTS": str(results)}
+    variables = {**target, "MIX": mix, "RESULTS": str(results)}
     rate = settings.rate
     if rate is None:
-        code = _locust({**told, "FINDS_KNEE": "true"})
+        code = _locust({**variables, "FINDS_KNEE": "true"})
         if code != 0:
             return code
         carried, share = knee.read(results), settings.share or MIXES[mix].share
         rate = share * carried
         print(f"{mix}: the knee is at {carried:.1f} answers/s; running at {100 * share:.0f} % of it", flush=True)
-    return _locust({**told, "RATE": str(rate)}, "--html", f"{results}/report.html", "--csv", f"{results}/stats")
+    return _locust({**variables, "RATE": str(rate)}, "--html", f"{results}/report.html", "--csv", f"{results}/stats")
 
 
-def _locust(told: Settings, *options: str) -> int:
-    """A process of its own: Locust turns Python's sockets and threads into gevent's wherever it is imported."""
+def _locust(variables: Variables, *options: str) -> int:
+    """Run Locust, and return its exit code.
+
+    It needs a process of its own: importing Locust replaces Python's sockets and threads by those of gevent.
+    """
     command = [
         sys.executable,
         "-m",
@@ -121,11 +129,11 @@ def _locust(told: Settings, *options: str) -> int:
         "-f",
         "loadtests/locustfile.py",
         "--host",
-        told["URL"],
+        variables["URL"],
         *_QUIET,
         *options,
     ]
-    environment = {**os.environ, **{PREFIX + name: value for name, value in told.items()}}
+    environment = {**os.environ, **{PREFIX + name: value for name, value in variables.items()}}
     return subprocess.run(command, cwd=PROJECT, env=environment, check=False).returncode
 
 

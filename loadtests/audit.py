@@ -1,6 +1,6 @@
-"""The check at the end: no user was admitted more often than its limit allows, and the usage log has a row per answer.
+"""Checks limits and usage log after a run: no user exceeded a limit, and the usage log has a row for each answer.
 
-It goes by what callers saw and what the server tells each of them, so that it holds on a server of any owner.
+It uses only what callers saw and what the server's routes tell each caller, so it works with any server.
 """
 
 from collections import Counter
@@ -11,19 +11,19 @@ from typing import Any
 from loadtests.kinds import KINDS
 from loadtests.record import Sample
 
-# Asks the server as that caller, for that path, and gives the JSON that it answers.
+# Sends a GET as a caller (by name) for a path, and returns the JSON of the answer.
 Ask = Callable[[str, str], Any]
 PATHS = sorted({kind.path for kind in KINDS.values()})
 IMAGES = "images"
 
 
 class Audit:
-    """Holds a run against limits and usage log.
+    """Compares a run with limits and usage log. Create it before the run: it reads both at once.
 
     Args:
-        ask: how the server is asked.
-        who: the callers that have keys, by name.
-        rows: counts the rows of the whole usage log, where that can be done.
+        ask: sends a GET to the server.
+        who: the names of the callers that have keys.
+        rows: counts the rows of the whole usage log; None if that is not possible.
     """
 
     def __init__(self, ask: Ask, who: Sequence[str], rows: Callable[[], int] | None = None) -> None:
@@ -36,14 +36,14 @@ class Audit:
         self._rows_before = rows() if rows else 0
 
     def mistakes(self, samples: Sequence[Sample]) -> list[str]:
-        """What doesn't add up, in words, now that all was answered; empty where all does."""
-        # Counted before asking, which makes rows of its own.
+        """Return a sentence for each mistake; call it once all requests were answered."""
+        # Counted first, since the requests below add rows too.
         found = usage_log_size(samples, self._rows() - self._rows_before) if self._rows else []
         for one in self._who:
             mine = [sample for sample in samples if sample.who == one]
             rows = self._rows_of(one)
             rows.subtract(self._before[one])
-            of_limits = (overfull(mine, quota, window_s) for quota, window_s in self._limits[one])
+            of_limits = (exceeded_limit(mine, quota, window_s) for quota, window_s in self._limits[one])
             found += [f"{one}: {what}" for what in (*filter(None, of_limits), *missing_rows(mine, rows))]
         return found
 
@@ -60,10 +60,18 @@ class Audit:
         return rows
 
 
-def overfull(samples: Iterable[Sample], quota: int, window_s: float) -> str | None:
-    """A span shorter than the window in which more than the quota was admitted, in words; None where there is none.
+def exceeded_limit(samples: Iterable[Sample], quota: int, window_s: float) -> str | None:
+    """Find a time shorter than the window in which more images than the quota were admitted.
 
-    Each request was admitted some time between its sending and its answer, so what is reported is sure.
+    Each request was admitted at some time between its sending and its answer, so what is reported is certain.
+
+    Args:
+        samples: the requests of one user.
+        quota: the most images in a window.
+        window_s: the length of the window, seconds.
+
+    Returns:
+        A sentence; None if the limit was kept.
     """
     admitted = sorted((sample for sample in samples if sample.hits), key=lambda sample: sample.answered)
     first, hits = 0, 0
@@ -76,39 +84,53 @@ def overfull(samples: Iterable[Sample], quota: int, window_s: float) -> str | No
             continue
         took_s = sample.answered - min(one.began for one in admitted[first : last + 1])
         if took_s < window_s:
-            return f"{hits} images were admitted within {took_s:.3f} s, where {quota} in {window_s:g} s are allowed"
+            return f"{hits} images were admitted within {took_s:.3f} s; the limit is {quota} in {window_s:g} s"
     return None
 
 
 def missing_rows(samples: Sequence[Sample], rows: Counter[tuple[str, str]]) -> list[str]:
-    """Where one user's rows differ from its answers, by path and class of status, such as `("/v1/classify", "2xx")`.
+    """Compare the usage rows of one user with its answers.
 
     A request without an answer may have a row. The images of a 503 may have been charged.
+
+    Args:
+        samples: the requests of the user.
+        rows: the number of rows by path and class of status, such as `("/v1/classify", "2xx")`, and the number of
+            charged images by path and `IMAGES`.
+
+    Returns:
+        A sentence for each difference.
     """
     answers = Counter((sample.kind.path, f"{sample.status // 100}xx") for sample in samples if sample.status)
     found = []
     for place, number in sorted(answers.items()):
         if rows[place] < number:
             found.append(
-                f"{number} answers of {place[1]} on {place[0]}, and {rows[place]} rows of them in the usage log"
+                f"{number} answers of {place[1]} on {place[0]}, but {rows[place]} rows for them in the usage log"
             )
     for path in PATHS:
         mine = [sample for sample in samples if sample.kind.path == path]
         written = sum(number for place, number in rows.items() if place[0] == path and place[1] != IMAGES)
         if written > len(mine):
-            found.append(f"{len(mine)} requests of {path}, and {written} rows in the usage log")
-        sure, unsure = sum(sample.hits for sample in mine), sum(_may_be_charged(sample) for sample in mine)
-        if not sure <= rows[path, IMAGES] <= sure + unsure:
-            found.append(f"{sure} images admitted on {path}, and {rows[path, IMAGES]} charged")
+            found.append(f"{len(mine)} requests of {path}, but {written} rows in the usage log")
+        certain, possible = sum(sample.hits for sample in mine), sum(_may_be_charged(sample) for sample in mine)
+        if not certain <= rows[path, IMAGES] <= certain + possible:
+            found.append(f"{certain} images admitted on {path}, but {rows[path, IMAGES]} charged")
     return found
 
 
 def usage_log_size(samples: Sequence[Sample], rows: int) -> list[str]:
-    """Whether the rows that came to the whole usage log are the answers; requests without an answer may have one."""
+    """Compare the number of answers with the number of new rows in the whole usage log.
+
+    A request without an answer may have a row.
+
+    Returns:
+        One sentence if they differ, else none.
+    """
     answers = sum(sample.status is not None for sample in samples)
     if answers <= rows <= len(samples):
         return []
-    return [f"{answers} answers to {len(samples)} requests, and {rows} new rows in the whole usage log"]
+    return [f"{answers} answers to {len(samples)} requests, but {rows} new rows in the whole usage log"]
 
 
 def _may_be_charged(sample: Sample) -> int:

@@ -1,4 +1,4 @@
-"""The kinds of requests that callers send, encoded before the run: what is measured is the server."""
+"""The kinds of requests that callers send. Bodies are encoded before the run, so that only the server is measured."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from testing.photographs import as_base64
 
 USUAL = (500, 375)
 LARGE = (3000, 2000)
-IN_A_BATCH = 4
+BATCH_IMAGES = 4
 _BOUNDARY = "loadtest-9f2c1b7e"
 _MULTIPART = f"multipart/form-data; boundary={_BOUNDARY}"
 
@@ -20,14 +20,14 @@ class Kind:
     """One kind of request.
 
     Attributes:
-        name: what it is called in reports and in `slo.toml`.
-        method: of HTTP.
-        path: of the route.
+        name: its name in reports and in `slo.toml`.
+        method: the HTTP method.
+        path: the path of the route.
         encode: makes the bodies, which are sent in turn.
-        content_type: of the bodies; empty where there are none.
-        images: what an admitted one costs its user's limit; 0 where it only reads.
-        status: what it is to be answered.
-        tells: what such an answer has in its body.
+        content_type: of the bodies; empty without a body.
+        images: the hits that an admitted request costs; 0 for a request that only reads.
+        status: the expected status.
+        expected_text: a part of the body of every expected answer.
     """
 
     name: str
@@ -37,11 +37,11 @@ class Kind:
     content_type: str = ""
     images: int = 0
     status: int = 200
-    tells: bytes = b'"predictions"'
+    expected_text: bytes = b'"predictions"'
 
     @cached_property
     def bodies(self) -> Sequence[bytes]:
-        """Ready for the wire; made once."""
+        """The encoded bodies; made once."""
         return self.encode()
 
 
@@ -64,8 +64,8 @@ def _bad() -> list[bytes]:
     return [_json(photo[: len(photo) // 2]), _json(b"a cup of coffee"), b'{"image": "no base64!"}', b'{"image": ']
 
 
-def _read(name: str, path: str, tells: bytes) -> Kind:
-    return Kind(name, "GET", path, lambda: [b""], tells=tells)
+def _read(name: str, path: str, expected_text: bytes) -> Kind:
+    return Kind(name, "GET", path, lambda: [b""], expected_text=expected_text)
 
 
 _CLASSIFY = ("POST", "/v1/classify")
@@ -73,17 +73,17 @@ _UPLOAD = ("POST", "/v2/classify")
 _ALL = (
     Kind("photo", *_CLASSIFY, _photos, JSON, 1),
     Kind("stampede", *_CLASSIFY, _photos, JSON, 1),
-    Kind("bad", *_CLASSIFY, _bad, JSON, 1, status=400, tells=b'"request_id"'),
+    Kind("bad", *_CLASSIFY, _bad, JSON, 1, status=400, expected_text=b'"request_id"'),
     Kind("upload", *_UPLOAD, lambda: [_form([data]) for data in photos(USUAL, 8)], _MULTIPART, 1),
     Kind("large", *_UPLOAD, lambda: [_form([data]) for data in photos(LARGE, 2)], _MULTIPART, 1),
     Kind(
         "batch",
         "POST",
         "/v2/classify/batch",
-        lambda: [_form(photos(USUAL, IN_A_BATCH))],
+        lambda: [_form(photos(USUAL, BATCH_IMAGES))],
         _MULTIPART,
-        IN_A_BATCH,
-        tells=b'"results"',
+        BATCH_IMAGES,
+        expected_text=b'"results"',
     ),
     _read("limits", "/v2/limits", b'"policies"'),
     _read("usage", "/v1/usage", b'"total_requests"'),

@@ -1,6 +1,7 @@
-"""What Locust loads: the callers of one mix, and the shape of their load.
+"""The file that Locust loads: it chooses the callers of one mix, and their load over time.
 
-`python -m loadtests` runs it. By hand, with a page to watch and as many users as there are to be requests a second:
+`python -m loadtests` runs it. To run it by hand, with Locust's web page, where the number of users is the number of
+requests per second:
 `LOADTEST_KEY=imc_… LOADTEST_MIX=steady locust -f loadtests/locustfile.py --host http://127.0.0.1:3000`.
 """
 
@@ -13,24 +14,26 @@ from loadtests.session import Session
 from loadtests.settings import load_settings
 
 SHAPES = {"level": shapes.Level, "soak": shapes.Soak, "spike": shapes.Spike}
-BESIDE = {"noisy": users.NoisyNeighbour, "stampede": users.Stampede}
+EXTRA_CALLERS = {"noisy": users.NoisyNeighbour, "stampede": users.Stampede}
 
 settings = load_settings()
 mix = MIXES[settings.mix]
 
-# Locust takes the classes that it finds among these names.
+# Locust uses the classes that it finds among the names of this module.
 if settings.finds_knee:
-    Callers: type[users.Caller] = users.Saturating
+    Callers: type[users.Caller] = users.ClosedLoopCaller
     Shape: type[shapes.StepToKnee | shapes.Level] = shapes.StepToKnee
 else:
     Callers = open_loop.PoissonCaller
-    if mix.beside:
-        Beside = BESIDE[mix.beside]
-    # By hand, whoever watches says how many come.
+    if mix.extra_callers:
+        ExtraCallers = EXTRA_CALLERS[mix.extra_callers]
+    # Without a rate, the number of users is set on the web page.
     if settings.rate is not None:
-        Shape = SHAPES[mix.shape].of(settings.rate, Beside.fixed_count if mix.beside else 0, settings.seconds)
+        Shape = SHAPES[mix.shape].of(
+            settings.rate, ExtraCallers.fixed_count if mix.extra_callers else 0, settings.seconds
+        )
 Callers.sends = mix.sends
 
 for name in (*mix.sends, "stampede"):
-    assert KINDS[name].bodies, "encoded before the run"
+    assert KINDS[name].bodies, "bodies are encoded before the run"
 session = Session(settings, events)

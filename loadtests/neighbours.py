@@ -1,26 +1,29 @@
-"""When the noisy neighbour is noisy: in turns, so that a machine that slows down meanwhile favours neither side."""
+"""Compares latency with and without the noisy neighbour.
+
+It sends in turns, so that a machine that slows down in the meantime favours neither side.
+"""
 
 import math
 from collections.abc import Iterable
 
 from loadtests.record import Outcome, Sample, percentile
 
-SPELL_S = 5.0
-# What was asked so soon after a change may wait behind what was asked before it.
-SETTLES_S = 1.0
+TURN_S = 5.0
+# Requests due so soon after a turn began are not counted: they may wait behind requests of the turn before.
+SETTLE_S = 1.0
 
 
 def is_noisy(at_s: float) -> bool:
-    """Whether it is, so many seconds after the start."""
-    return int(at_s // SPELL_S) % 2 == 1
+    """Tell whether the neighbour sends at this time, seconds after the start."""
+    return int(at_s // TURN_S) % 2 == 1
 
 
 def p99_ratio(samples: Iterable[Sample], began: float) -> float:
-    """The p99 of steady callers beside the noisy one, by their p99 without it; NaN where one of them is missing."""
-    spells: dict[bool, list[float]] = {True: [], False: []}
+    """Return the p99 of steady callers in turns with the neighbour, divided by that without; NaN if one is unknown."""
+    turns: dict[bool, list[float]] = {True: [], False: []}
     for sample in samples:
         at_s = sample.due - began
-        if sample.who == "steady" and sample.outcome is Outcome.EXPECTED and at_s % SPELL_S >= SETTLES_S:
-            spells[is_noisy(at_s)].append(sample.ms)
-    noisy, quiet = (percentile(spells[kind], 0.99) for kind in (True, False))
+        if sample.who == "steady" and sample.outcome is Outcome.EXPECTED and at_s % TURN_S >= SETTLE_S:
+            turns[is_noisy(at_s)].append(sample.ms)
+    noisy, quiet = (percentile(turns[kind], 0.99) for kind in (True, False))
     return noisy / quiet if quiet > 0 else math.nan

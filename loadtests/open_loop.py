@@ -1,8 +1,9 @@
-"""Callers that wait for nobody: Poisson arrivals, whose latency counts from the time they were due.
+"""Callers in an open loop: they send at the times of a Poisson process and do not wait for answers.
 
-A user of this kind stands for one request a second, so that the number of users is the load, in Locust's own reports
-and shapes too. A server that stalls can't hold these callers up, and a generator that falls behind is found out: how
-late each request was sent is on the record, and too much of it fails the run (`lag_p99_ms`).
+Latency counts from the time a request was due. One user sends one request per second on average, so the number of users
+is the load, also in Locust's reports and shapes. A server that stalls does not slow these callers down. If the
+generator falls behind, the run fails: how late each request was sent is recorded, and the p99 of that must not exceed
+`lag_p99_ms`.
 """
 
 import time
@@ -17,7 +18,7 @@ PER_SECOND = 1.0
 
 
 class PoissonCaller(Caller):
-    """Asks once a second on average, at random times."""
+    """Sends one request per second on average, at random times."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
@@ -25,7 +26,7 @@ class PoissonCaller(Caller):
 
     @task
     def arrive(self) -> None:
-        """Wait for the next time, then ask without awaiting the answer."""
+        """Wait until the next request is due, then send it without waiting for the answer."""
         self._due += self.chance.expovariate(PER_SECOND)
         sleep(max(0.0, self._due - time.monotonic()))
         self.send(self.pick(), self._due)

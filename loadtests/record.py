@@ -1,4 +1,4 @@
-"""What callers saw, request by request: the one account by which a run is judged."""
+"""The record of a run: what callers saw, request by request. All checks of a run use it."""
 
 import math
 import time
@@ -8,31 +8,31 @@ from enum import StrEnum
 
 from loadtests.kinds import Kind
 
-# What was answered so had passed the limit, and cost a hit.
+# A request with one of these answers was admitted, and cost hits.
 _ADMITTED = (200, 400)
 
 
 class Outcome(StrEnum):
-    """What became of a request."""
+    """The result of a request."""
 
     EXPECTED = "expected"
-    LIMITED = "limited"  # the noisy neighbour's 429: as it should be
+    LIMITED = "limited"  # a 429 of the noisy neighbour, which is expected
     SHED = "shed"  # 503 with Retry-After
     FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One request. Times are monotonic seconds; `status` is None where no answer came.
+    """One request. Times are monotonic seconds; `status` is None without an answer.
 
     Attributes:
-        who: "steady" or "noisy"; each has a key of its own.
+        who: "steady" or "noisy"; each has its own key.
         kind: what was sent.
-        due: when it was to be sent.
-        began: when it was.
-        answered: when its answer was whole, or given up.
-        status: of the answer.
-        outcome: what that means.
+        due: when it should have been sent.
+        began: when it was sent.
+        answered: when its answer was complete, or the caller gave up.
+        status: the status of the answer.
+        outcome: the result.
     """
 
     who: str
@@ -45,23 +45,23 @@ class Sample:
 
     @property
     def ms(self) -> float:
-        """From the time it was due to its answer, in milliseconds."""
+        """The latency: from the time it was due to its answer, ms."""
         return (self.answered - self.due) * 1000
 
     @property
     def lag_ms(self) -> float:
-        """How late it was sent, in milliseconds: the generator's own fault."""
+        """How late the generator sent it, ms."""
         return (self.began - self.due) * 1000
 
     @property
     def hits(self) -> int:
-        """What it has surely cost its user's limit."""
+        """The hits that it has certainly cost."""
         return self.kind.images if self.status in _ADMITTED else 0
 
 
 def outcome(kind: Kind, who: str, status: int | None, retry_after: str | None, body: bytes) -> Outcome:
-    """What an answer means to that caller."""
-    if status == kind.status and kind.tells in body:
+    """Return the result of a request of that caller, given the answer's status, `Retry-After` and body."""
+    if status == kind.status and kind.expected_text in body:
         return Outcome.EXPECTED
     if status == 429 and who == "noisy" and retry_after:
         return Outcome.LIMITED
@@ -71,20 +71,20 @@ def outcome(kind: Kind, who: str, status: int | None, retry_after: str | None, b
 
 
 def percentile(values: Iterable[float], share: float) -> float:
-    """The smallest value that so large a share of them does not exceed; NaN of none."""
+    """Return the smallest value that the share (0 to 1) of all values does not exceed; NaN without values."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
 
 
 @dataclass
 class Record:
-    """The samples of a run, and since when it runs, monotonic seconds."""
+    """The samples of a run, and when it began, monotonic seconds."""
 
     samples: list[Sample] = field(default_factory=list)
     began: float = 0.0
 
     def start(self) -> None:
-        """Forget the run before."""
+        """Begin a run: delete the samples of the one before."""
         self.samples = []
         self.began = time.monotonic()
 

@@ -1,4 +1,4 @@
-"""One request over HTTP, on connections that all callers share."""
+"""Sends a request over HTTP, on connections that all callers share."""
 
 import itertools
 import json
@@ -10,15 +10,15 @@ from geventhttpclient.response import HTTPParseError
 
 from loadtests.kinds import Kind
 
-# More than can be under way: an arrival never waits for a free connection.
+# More than the requests under way at any time: no request waits for a free connection.
 CONNECTIONS = 5000
-GIVES_UP_AFTER_S = 30.0
+TIMEOUT_S = 30.0
 _numbers = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back; `status` is None where nothing did, and `body` says why."""
+    """An answer. Without one, `status` is None and `body` has the reason."""
 
     status: int | None
     retry_after: str | None
@@ -27,20 +27,18 @@ class Answer:
 
 @cache
 def connections(host: str) -> HTTPClient:
-    """The connections to that server, such as `http://127.0.0.1:3000`."""
-    return HTTPClient.from_url(
-        host, concurrency=CONNECTIONS, network_timeout=GIVES_UP_AFTER_S, connection_timeout=GIVES_UP_AFTER_S
-    )
+    """Return the connections to a server, such as `http://127.0.0.1:3000`."""
+    return HTTPClient.from_url(host, concurrency=CONNECTIONS, network_timeout=TIMEOUT_S, connection_timeout=TIMEOUT_S)
 
 
 def send(host: str, key: str, kind: Kind) -> Answer:
-    """Send the next request of that kind and read the answer."""
+    """Send the next request of a kind, and read the answer."""
     body = kind.bodies[next(_numbers) % len(kind.bodies)]
     return ask(host, key, kind.method, kind.path, body, kind.content_type)
 
 
 def ask(host: str, key: str, method: str, path: str, body: bytes = b"", content_type: str = "") -> Answer:
-    """Send that request and read the answer."""
+    """Send a request, and read the answer."""
     headers = {"Authorization": f"Bearer {key}"} | ({"Content-Type": content_type} if content_type else {})
     try:
         response = connections(host).request(method, path, body, headers)
@@ -51,8 +49,8 @@ def ask(host: str, key: str, method: str, path: str, body: bytes = b"", content_
     return Answer(response.status_code, str(retry_after) if retry_after else None, answered)
 
 
-def told(answer: Answer) -> str:
-    """The answer in a line: its status, and the detail of a problem or the beginning of what else it was."""
+def describe(answer: Answer) -> str:
+    """Return one line about an answer: its status, and a problem's detail, or else the beginning of the body."""
     try:
         detail = str(json.loads(answer.body)["detail"])
     except (ValueError, KeyError, TypeError):

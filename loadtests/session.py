@@ -1,4 +1,4 @@
-"""What happens around a run: the usage log is looked at before it, and the verdict spoken after it."""
+"""Prepares a run of Locust and judges it at the end."""
 
 import gc
 import json
@@ -13,7 +13,7 @@ from loadtests.mixes import MIXES
 from loadtests.record import record
 from loadtests.settings import LoadSettings
 from loadtests.shapes import StepToKnee
-from loadtests.slo import Line, judge, judge_knee, read_slo, summary
+from loadtests.slo import Check, judge, judge_knee, read_slo, summary
 from storage import usage
 from storage.database import Database
 
@@ -22,11 +22,11 @@ FAILURES_SHOWN = 5
 
 
 class Session:
-    """One run of Locust, from the first user to the exit code.
+    """One run of Locust. It reads limits and usage log before the run, and sets the exit code after it.
 
     Args:
         settings: the settings of the run.
-        events: Locust's, which call it.
+        events: the events of Locust, which call `start` and `stop`.
     """
 
     def __init__(self, settings: LoadSettings, events: Events) -> None:
@@ -39,8 +39,8 @@ class Session:
         events.test_stop.add_listener(self.stop)
 
     def start(self, environment: Environment, **_: Any) -> None:
-        """Before the first user."""
-        # A pause to collect garbage is no latency of the server.
+        """Prepare the run, before the first user starts."""
+        # A garbage collection in this process would count as latency of the server.
         gc.collect()
         gc.freeze()
         host = environment.host or ""
@@ -48,16 +48,16 @@ class Session:
         def ask(who: str, path: str) -> Any:
             answer = sending.ask(host, self._settings.key_of(who), "GET", path)
             if answer.status != 200:
-                raise RuntimeError(f"GET {path} as {who}: {sending.told(answer)}")
+                raise RuntimeError(f"GET {path} as {who}: {sending.describe(answer)}")
             return json.loads(answer.body)
 
         self._audit = Audit(ask, self._who(), self._count_rows if self._database else None)
         record.start()
 
     def stop(self, environment: Environment, **_: Any) -> None:
-        """After the last user: await what is under way, then judge."""
+        """Wait for the requests under way after the last user has stopped, then judge the run."""
         environment.process_exit_code = BROKEN
-        users.in_flight.join(2 * sending.GIVES_UP_AFTER_S)
+        users.in_flight.join(2 * sending.TIMEOUT_S)
         if self._audit is None:
             return
         lines, mistakes = self._lines(environment), self._audit.mistakes(record.samples)
@@ -67,14 +67,14 @@ class Session:
             print(f"  {failure.occurrences} times {failure.name}: {failure.error}")
         environment.process_exit_code = MISSED if mistakes or not all(line.holds for line in lines) else PASSED
 
-    def _lines(self, environment: Environment) -> list[Line]:
+    def _lines(self, environment: Environment) -> list[Check]:
         if isinstance(environment.shape_class, StepToKnee):
             knee.write(self._settings.results, environment.shape_class.rates)
             return judge_knee(record.samples, self._slo)
-        return judge(record.samples, record.began, self._slo, self._mix.beside == "noisy")
+        return judge(record.samples, record.began, self._slo, self._mix.extra_callers == "noisy")
 
     def _who(self) -> list[str]:
-        return ["steady", "noisy"] if self._mix.beside == "noisy" else ["steady"]
+        return ["steady", "noisy"] if self._mix.extra_callers == "noisy" else ["steady"]
 
     def _count_rows(self) -> int:
         assert self._database is not None

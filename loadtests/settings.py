@@ -1,4 +1,4 @@
-"""What a load test is told from outside: each setting is `LOADTEST_` and the field's name in capitals."""
+"""The settings of load tests. The variable of a setting is `LOADTEST_` and the field's name in capitals."""
 
 import sys
 from functools import cache
@@ -19,16 +19,16 @@ class LoadSettings(BaseSettings):
 
     Attributes:
         url: a server that already runs; unset: one is started for the test.
-        key: of the steady callers. Its limit must be above the load.
-        noisy_key: of the noisy neighbour, with a limit that it will hammer at.
-        database_url: where the rows of the usage log can be counted; set for a server of the test's own.
-        mix: which callers come; see `mixes.py`.
-        rate: requests a second; unset: a share of the knee, which is looked for first.
-        share: of the knee; unset: what the mix says.
+        key: the key of the steady callers. Its limit must be above the load.
+        noisy_key: the key of the noisy neighbour, with a small limit, which it exceeds.
+        database_url: the database in which the rows of the usage log are counted; set if the test started the server.
+        mix: which callers run; see `mixes.py`.
+        rate: requests per second; unset: a share of the knee, which is measured first.
+        share: the share of the knee; unset: the share of the mix.
         seconds: how long a mix runs; `soak` takes ten times as long.
-        finds_knee: whether this run is to find the knee of the mix, rather than to test at a share of it.
-        slo: the file with the bounds.
-        results: the folder under which reports are written.
+        finds_knee: whether this run finds the knee of the mix, instead of testing at a share of it.
+        slo: the file with the SLOs.
+        results: the folder in which reports are written.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
@@ -53,13 +53,13 @@ class LoadSettings(BaseSettings):
         return name
 
     def key_of(self, who: str) -> str:
-        """The key of the steady callers, or of the noisy one; empty where there is none."""
+        """Return the key of the caller "steady" or "noisy"; empty if it is not set."""
         return (self.noisy_key if who == "noisy" else self.key).get_secret_value()
 
 
 @cache
 def load_settings() -> LoadSettings:
-    """The settings of this process; a wrong one ends it with a line that names it."""
+    """Return the settings of this process. A wrong one ends the process with a line that names the setting."""
     try:
         return LoadSettings()
     except ValidationError as error:

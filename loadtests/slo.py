@@ -1,4 +1,4 @@
-"""The bounds of a run, read from a small file, and the verdict by them, line by line."""
+"""Reads the SLOs (service level objectives) of a run from a file, and checks the run against each of them."""
 
 import sys
 import tomllib
@@ -16,7 +16,7 @@ PERCENTILES = {"p50_ms": 0.50, "p95_ms": 0.95, "p99_ms": 0.99}
 
 
 class Latency(BaseModel):
-    """The most that percentiles may be, in ms; None: not judged."""
+    """The largest allowed percentiles, ms; None: not checked."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -26,7 +26,7 @@ class Latency(BaseModel):
 
 
 class Slo(BaseModel):
-    """The bounds of one mix; `slo.toml` says what each means. `latency` is by the name of the kind."""
+    """The SLOs of one mix; `slo.toml` says what each means. The keys of `latency` are names of kinds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -39,8 +39,15 @@ class Slo(BaseModel):
 
 
 @dataclass(frozen=True)
-class Line:
-    """One bound and what was measured."""
+class Check:
+    """One SLO and what was measured.
+
+    Attributes:
+        what: what was measured.
+        measured: the measured value; NaN if it could not be measured.
+        bound: the allowed value.
+        at_least: whether `bound` is the smallest allowed value; else it is the largest.
+    """
 
     what: str
     measured: float
@@ -49,16 +56,16 @@ class Line:
 
     @property
     def holds(self) -> bool:
-        """Whether it does; what could not be measured does not."""
+        """Whether the SLO is met; it is not if the value could not be measured."""
         return self.measured >= self.bound if self.at_least else self.measured <= self.bound
 
     def __str__(self) -> str:
         side, verdict = "at least" if self.at_least else "at most", "holds" if self.holds else "MISSED"
-        return f"{self.what:<28} {self.measured:10.4g}   {side} {self.bound:<8g} {verdict}"
+        return f"{self.what:<30} {self.measured:10.4g}   {side} {self.bound:<8g} {verdict}"
 
 
 def read_slo(path: Path, mix: str) -> Slo:
-    """The bounds of that mix: the file's `default`, and over it what it says of the mix. A wrong file ends the run."""
+    """Read the SLOs of a mix: the table `default`, overridden by the table of the mix. A wrong file ends the run."""
     try:
         tables = tomllib.loads(path.read_text())
         return Slo.model_validate(_merged(tables["default"], tables.get(mix, {})))
@@ -66,39 +73,39 @@ def read_slo(path: Path, mix: str) -> Slo:
         sys.exit(f"ERROR: {path} can't be used: {error}")
 
 
-def judge_knee(samples: Sequence[Sample], slo: Slo) -> list[Line]:
-    """What must hold where only the knee is looked for."""
+def judge_knee(samples: Sequence[Sample], slo: Slo) -> list[Check]:
+    """Check the SLOs of a run that only finds the knee."""
     return [_failed(samples, slo)]
 
 
-def judge(samples: Sequence[Sample], began: float, slo: Slo, has_neighbour: bool = False) -> list[Line]:
-    """Each bound and what was measured.
+def judge(samples: Sequence[Sample], began: float, slo: Slo, has_neighbour: bool = False) -> list[Check]:
+    """Check every SLO of a run.
 
     Args:
-        samples: of the whole run.
-        began: when it began, monotonic seconds.
-        slo: the bounds.
-        has_neighbour: whether a noisy neighbour was there to compare with.
+        samples: the requests of the whole run.
+        began: when the run began, monotonic seconds.
+        slo: the SLOs.
+        has_neighbour: whether a noisy neighbour ran, so that its effect is checked.
     """
     number = max(1, len(samples))
     shed = sum(sample.outcome is Outcome.SHED for sample in samples)
-    lines = [
-        Line("requests", len(samples), slo.fewest_samples, at_least=True),
+    checks = [
+        Check("requests", len(samples), slo.fewest_samples, at_least=True),
         _failed(samples, slo),
-        Line("shed (503), share", shed / number, slo.shed_share),
-        Line("generator's lag p99, ms", percentile((sample.lag_ms for sample in samples), 0.99), slo.lag_p99_ms),
+        Check("shed (503), share", shed / number, slo.shed_share),
+        Check("generator's lag p99, ms", percentile((sample.lag_ms for sample in samples), 0.99), slo.lag_p99_ms),
     ]
     if has_neighbour:
-        lines.append(Line("p99 by p99 without neighbour", p99_ratio(samples, began), slo.neighbour_ratio))
-    return [*lines, *_latency_lines(samples, slo)]
+        checks.append(Check("p99, with ÷ without neighbour", p99_ratio(samples, began), slo.neighbour_ratio))
+    return [*checks, *_latency_checks(samples, slo)]
 
 
-def _failed(samples: Sequence[Sample], slo: Slo) -> Line:
+def _failed(samples: Sequence[Sample], slo: Slo) -> Check:
     failed = sum(sample.outcome is Outcome.FAILED for sample in samples)
-    return Line("failed, share", failed / max(1, len(samples)), slo.failed_share)
+    return Check("failed, share", failed / max(1, len(samples)), slo.failed_share)
 
 
-def _latency_lines(samples: Sequence[Sample], slo: Slo) -> Iterator[Line]:
+def _latency_checks(samples: Sequence[Sample], slo: Slo) -> Iterator[Check]:
     accepted: dict[str, list[float]] = {}
     for sample in samples:
         if sample.who == "steady" and sample.outcome is Outcome.EXPECTED:
@@ -107,7 +114,7 @@ def _latency_lines(samples: Sequence[Sample], slo: Slo) -> Iterator[Line]:
     for kind in (kind for kind in slo.latency if kind in sent):
         for name, bound in slo.latency[kind]:
             if bound is not None:
-                yield Line(f"{kind} {name[:3]}, ms", percentile(accepted.get(kind, ()), PERCENTILES[name]), bound)
+                yield Check(f"{kind} {name[:3]}, ms", percentile(accepted.get(kind, ()), PERCENTILES[name]), bound)
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -116,6 +123,6 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def summary(samples: Sequence[Sample]) -> str:
-    """How many requests came to which end, in words."""
-    ends = {end: sum(sample.outcome is end for sample in samples) for end in Outcome}
-    return ", ".join(f"{number} {end}" for end, number in ends.items() if number or end is Outcome.EXPECTED)
+    """Return one line with the number of requests of each result."""
+    numbers = {result: sum(sample.outcome is result for sample in samples) for result in Outcome}
+    return ", ".join(f"{number} {result}" for result, number in numbers.items() if number or result is Outcome.EXPECTED)

@@ -1,4 +1,4 @@
-"""The service with a model that takes its time, to see a load test fail: `loadtests.slowed:ImageClassifier`."""
+"""The service with a slow model, for the test that a load test can fail: `loadtests.slowed:ImageClassifier`."""
 
 import time
 
@@ -12,7 +12,7 @@ SLEEPS_S = 0.5
 
 
 class SlowedEngine:
-    """Computes what another engine does, but sleeps first."""
+    """Sleeps for half a second, then computes what another engine does."""
 
     def __init__(self, engine: Engine) -> None:
         self.name, self.precision, self.streams = engine.name, engine.precision, engine.streams

@@ -1,4 +1,4 @@
-"""Locust's users: what every caller does, those that wait for their answer, and those that come all at once."""
+"""The callers, which are users of Locust: in a closed loop, the noisy neighbour, and those that send all at once."""
 
 import itertools
 import math
@@ -18,24 +18,24 @@ from loadtests.neighbours import is_noisy
 from loadtests.record import Outcome, Sample, outcome, record
 from loadtests.settings import load_settings
 
-HAMMERS = 1
-HAMMERS_EVERY_S = 0.02
-STAMPEDE = 40
-STAMPEDES_EVERY_S = 5.0
-# Requests outlive the users that sent them: their answers are counted also when Locust has stopped the user.
+NOISY_CALLERS = 1
+NOISY_PAUSE_S = 0.02
+STAMPEDE_CALLERS = 40
+STAMPEDE_EVERY_S = 5.0
+# Requests under way. Their answers count even if Locust has stopped the user that sent them.
 in_flight = Group()
 _numbers = itertools.count()
 
 
 class UnexpectedAnswer(Exception):
-    """An answer that this caller should not have got."""
+    """The answer to a request was not the expected one."""
 
 
 class Caller(User):
-    """Sends requests of some kinds, at random but the same ones in every run.
+    """Sends requests of some kinds, in a random order that is the same in every run.
 
     Attributes:
-        who: whose key it has.
+        who: the name of its key, "steady" or "noisy".
         sends: the name of each kind and its weight.
     """
 
@@ -51,11 +51,11 @@ class Caller(User):
         self._weights = list(itertools.accumulate(self.sends.values()))
 
     def pick(self) -> Kind:
-        """What to send next."""
+        """Choose the kind of the next request."""
         return self.chance.choices(self._kinds, cum_weights=self._weights)[0]
 
     def send(self, kind: Kind, due: float | None = None) -> Greenlet:
-        """Send it without waiting; its latency counts from the time it was due, monotonic seconds (None: now)."""
+        """Send a request without waiting; its latency counts from `due`, monotonic seconds (None: now)."""
         return in_flight.spawn(self._send, kind, time.monotonic() if due is None else due)
 
     def _send(self, kind: Kind, due: float) -> None:
@@ -70,52 +70,52 @@ class Caller(User):
             name=_name(sample),
             response_time=sample.ms,
             response_length=len(answer.body),
-            exception=UnexpectedAnswer(sending.told(answer)) if result is Outcome.FAILED else None,
+            exception=UnexpectedAnswer(sending.describe(answer)) if result is Outcome.FAILED else None,
             context={},
         )
 
 
 def _name(sample: Sample) -> str:
-    """What the report calls it: expected refusals stand apart from answers."""
+    """Return the name in the report: expected refusals have rows of their own."""
     whose = "noisy" if sample.who == "noisy" else sample.kind.name
     apart = f"{sample.status} " if sample.outcome in (Outcome.LIMITED, Outcome.SHED) else ""
     return f"{apart}{sample.kind.path} ({whose})"
 
 
-class Saturating(Caller):
-    """Sends its next request when it has the answer to the last: so many of them find the knee."""
+class ClosedLoopCaller(Caller):
+    """Sends its next request once it has the answer to the last; many such callers find the knee."""
 
     @task
     def ask(self) -> None:
-        """One request and its answer."""
+        """Send a request and wait for its answer."""
         self.send(self.pick()).join()
 
 
 class NoisyNeighbour(Caller):
-    """Asks for far more than its limit, whatever it is told; in turns, see `neighbours.py`."""
+    """Sends far more than its limit, whatever the answers, in turns (see `neighbours.py`)."""
 
     who = "noisy"
     sends: ClassVar[Mapping[str, int]] = {"photo": 1}
-    fixed_count = HAMMERS
+    fixed_count = NOISY_CALLERS
 
     @task
-    def hammer(self) -> None:
-        """One request, refused or not, and the next at once."""
+    def send_next(self) -> None:
+        """Send a request in its turn and wait for its answer, refused or not; the next follows at once."""
         if is_noisy(time.monotonic() - record.began):
             self.send(self.pick()).join()
-        sleep(HAMMERS_EVERY_S)
+        sleep(NOISY_PAUSE_S)
 
 
 class Stampede(Caller):
-    """Comes at the same moment as all others of its kind."""
+    """Sends at the same moment as all other callers of this class."""
 
     sends: ClassVar[Mapping[str, int]] = {"stampede": 1}
-    fixed_count = STAMPEDE
+    fixed_count = STAMPEDE_CALLERS
 
     @task
-    def come(self) -> None:
-        """Wait for the moment, then ask."""
+    def arrive(self) -> None:
+        """Wait for the next common moment, then send."""
         passed_s = time.monotonic() - record.began
-        due = record.began + STAMPEDES_EVERY_S * (math.floor(passed_s / STAMPEDES_EVERY_S) + 1)
+        due = record.began + STAMPEDE_EVERY_S * (math.floor(passed_s / STAMPEDE_EVERY_S) + 1)
         sleep(due - time.monotonic())
         self.send(self.pick(), due)

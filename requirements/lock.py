@@ -1,10 +1,10 @@
-"""Writes the locks: `make lock`. pip-compile chooses the versions; of each, all files that the index lists are hashed.
+"""Writes the locks: `make lock`. pip-compile chooses the versions; a lock has the hash of every file of a release.
 
-    lock.py [NAME ...]              keep the versions that are locked, and read their hashes anew
+    lock.py [NAME ...]              keep the locked versions, and read their hashes again
     lock.py --upgrade [NAME ...]    take the newest versions that the .in files allow
 
-pip-compile would hash files too. But where the index has no JSON API it downloads every one of them, and it knows a
-single build of torch. torch's CPU builds are written into a lock of their own, torch-cpu.lock.
+pip-compile can hash files too. But it downloads every file if the index has no JSON API, and it knows only one build of
+torch. The CPU builds of torch get a lock of their own, torch-cpu.lock.
 """
 
 import argparse
@@ -27,35 +27,35 @@ from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sd
 from packaging.version import Version
 
 HERE = Path(__file__).parent
-# Each may take versions from those before it.
+# Each lock may use the versions of those before it.
 NAMES = ("serve", "prepare", "torch-cuda", "quantize", "test", "audit", "bench-litserve", "bench-mlserver")
 INDEX = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple").rstrip("/")
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 OPTIONS = (
     "--quiet --strip-extras --allow-unsafe --no-header --no-emit-index-url --no-emit-find-links --annotation-style=line"
 )
-# A local part of the version, such as torch's "+cpu", is on no other index: the lock names the release alone.
+# Without the local part of a version, such as "+cpu" of torch, which other indexes do not have.
 PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s+;\\]+)\S*[ \\]*(# via .*)?$", re.MULTILINE)
 LINKED = re.compile(r'href="[^"#]*?([^/"#]+)#sha256=([0-9a-f]{64})"')
 
 
 @dataclass(frozen=True)
 class Pin:
-    """A package at one version, and which others asked for it."""
+    """A package with its version, and the packages that require it (pip-compile's comment "# via ...")."""
 
     name: str
     version: str
     reason: str
 
     def with_hashes(self, hashes: Iterable[str]) -> str:
-        """The lines of a lock."""
+        """Return the lines of the package in a lock."""
         lines = [f"{self.name}=={self.version}", *(f"--hash=sha256:{one}" for one in sorted(set(hashes)))]
-        assert len(lines) > 1, f"{self.name} {self.version}: no index lists a file of it"
+        assert len(lines) > 1, f"{self.name} {self.version}: no index lists a file of this release"
         return " \\\n    ".join(lines) + f"\n    {self.reason}\n"
 
 
 def main() -> None:
-    """Write the locks that are named, or all of them."""
+    """Write the named locks, or all."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--upgrade", action="store_true")
     parser.add_argument("names", nargs="*", metavar="NAME")
@@ -71,27 +71,33 @@ def main() -> None:
     for name, pinned in chosen.items():
         own = [one for one in pinned if (name, one.name) != ("prepare", "torch")]
         with ThreadPoolExecutor(8) as pool:
-            files = pool.map(lambda one: listed(INDEX, one.name, one.version), own)
+            files = pool.map(lambda one: release_hashes(INDEX, one.name, one.version), own)
         (HERE / f"{name}.lock").write_text(
             "".join(one.with_hashes(found.values()) for one, found in zip(own, files, strict=True))
         )
         for torch in set(pinned) - set(own):
-            (HERE / "torch-cpu.lock").write_text(torch.with_hashes(on_cpu(torch)))
+            (HERE / "torch-cpu.lock").write_text(torch.with_hashes(torch_cpu_hashes(torch)))
 
 
 def pins(text: str) -> list[Pin]:
-    """What a lock, or what pip-compile printed, pins."""
+    """Read the packages of a lock, or of pip-compile's output."""
     return sorted((Pin(*found) for found in PINNED.findall(text)), key=lambda one: one.name)
 
 
 def choose(folder: Path, name: str, upgrade: bool) -> list[Pin]:
-    """Has pip-compile choose the versions of a lock, in a folder with the .in files and the locks without hashes."""
+    """Let pip-compile choose the versions of a lock, and write them to `folder`.
+
+    Args:
+        folder: contains the .in files, and the locks without hashes.
+        name: of the lock.
+        upgrade: whether to take the newest allowed versions, instead of keeping the locked ones.
+    """
     lock = folder / f"{name}.lock"
     environment = dict(os.environ)
     if name == "torch-cuda":
-        # Its builds are those of the index: none that pip is told to take from this machine.
+        # Only builds from the index: ignore folders of wheels on this machine that pip is configured with.
         environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": ""}
-    # Reads what a package needs from the first bytes of its wheel: NVIDIA's are 3 GB.
+    # With fast-deps pip reads what a package requires from a small part of its wheel: NVIDIA's wheels are 3 GB.
     command = [sys.executable, "-m", "piptools", "compile", *OPTIONS.split(), "--pip-args=--use-feature=fast-deps"]
     command += [*["--upgrade"] * upgrade, f"--output-file={lock.name}", f"{name}.in"]
     subprocess.run(command, cwd=folder, env=environment, check=True)
@@ -101,18 +107,18 @@ def choose(folder: Path, name: str, upgrade: bool) -> list[Pin]:
 
 
 @cache
-def listed(index: str, name: str, version: str) -> dict[str, str]:
-    """The files of a release and their SHA-256, as an index lists them."""
+def release_hashes(index: str, name: str, version: str) -> dict[str, str]:
+    """Return the SHA-256 of each file of a release, by file name, as an index lists them (PEP 503)."""
     request = urllib.request.Request(
         f"{index}/{name}/", headers={"Accept": "application/vnd.pypi.simple.v1+html, text/html"}
     )
     with urllib.request.urlopen(request, timeout=60) as answer:
         links = {unquote(file): digest for file, digest in LINKED.findall(answer.read().decode())}
-    return {file: digest for file, digest in links.items() if is_of(file, version)}
+    return {file: digest for file, digest in links.items() if belongs_to_release(file, version)}
 
 
-def is_of(file: str, version: str) -> bool:
-    """Whether a file is of that release, whatever its build."""
+def belongs_to_release(file: str, version: str) -> bool:
+    """Tell whether a file belongs to a release, whatever its build."""
     try:
         found = parse_wheel_filename(file)[1] if file.endswith(".whl") else parse_sdist_filename(file)[1]
     except (InvalidWheelFilename, InvalidSdistFilename):
@@ -120,21 +126,21 @@ def is_of(file: str, version: str) -> bool:
     return found.public == Version(version).public
 
 
-def on_cpu(torch: Pin) -> set[str]:
-    """The hashes of torch's builds without CUDA.
+def torch_cpu_hashes(torch: Pin) -> set[str]:
+    """Return the hashes of torch's builds without CUDA.
 
-    They are those of PyTorch's own index, PyPI's for other systems than Linux, and the wheels that pip finds on this
-    machine. Where PyTorch's index can't be reached, what the lock knows of this release stays.
+    These are the files of PyTorch's own index, those of PyPI for other systems than Linux, and the wheels that pip
+    finds on this machine. If PyTorch's index can't be reached, the lock keeps the hashes that it has of this release.
     """
-    found = {digest for name, digest in listed(INDEX, torch.name, torch.version).items() if "linux" not in name}
+    found = {digest for name, digest in release_hashes(INDEX, torch.name, torch.version).items() if "linux" not in name}
     try:
-        found |= set(listed(TORCH_INDEX, torch.name, torch.version).values())
+        found |= set(release_hashes(TORCH_INDEX, torch.name, torch.version).values())
     except urllib.error.URLError as error:
         lock = HERE / "torch-cpu.lock"
         known = lock.read_text() if lock.exists() else ""
         if f"torch=={torch.version} " in known:
             found |= set(re.findall(r"sha256:(\w+)", known))
-        print(f"{TORCH_INDEX} can't be reached ({error.reason}): torch-cpu.lock keeps what it had.", file=sys.stderr)
+        print(f"{TORCH_INDEX} can't be reached ({error.reason}): torch-cpu.lock keeps its hashes.", file=sys.stderr)
     configured = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
     )

@@ -1,1 +1,1 @@
-"""What tests, benchmarks and load tests share: real servers and stores, photographs, concurrent callers."""
+"""Code that tests, benchmarks and load tests share: real servers and stores, photographs, concurrent callers."""

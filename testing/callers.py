@@ -1,4 +1,4 @@
-"""Concurrent callers that write down what they sent and received."""
+"""Runs concurrent callers, each of which records what it sent and received."""
 
 import asyncio
 import itertools
@@ -14,12 +14,18 @@ from testing.history import Event
 from testing.photographs import as_base64, crops, encoded
 
 BODY = {"image": as_base64(encoded(crops(1)[0].resize((64, 64)), "JPEG"))}
-GIVES_UP_AFTER_S = 30
+TIMEOUT_S = 30
 
 
 @dataclass(frozen=True)
 class Key:
-    """A user's key, as `python -m auth create --json` printed it."""
+    """A user's key.
+
+    Attributes:
+        user: the user's id.
+        key_id: the key's public id.
+        key: the key in clear.
+    """
 
     user: str
     key_id: str
@@ -27,6 +33,7 @@ class Key:
 
     @classmethod
     def of(cls, made: dict[str, Any]) -> "Key":
+        """Read the JSON that `python -m auth create --json` printed."""
         return cls(made["user_id"], made["key_id"], made["key"])
 
 
@@ -39,16 +46,20 @@ def run_callers(
     pause_s: float = 0.0,
     afterwards_s: float = 0.0,
 ) -> list[Event]:
-    """Let so many callers classify for so long, keys and servers in turn; what each saw.
+    """Send classification requests from concurrent callers; each caller is given the next key and the next server.
 
     Args:
-        urls: of the servers.
-        keys: whose requests they are.
-        callers: how many at once.
-        seconds: for how long, at least.
-        meanwhile: what happens to the servers in the meantime, run in a thread once every key was answered.
-        pause_s: between a caller's requests.
-        afterwards_s: for how long the callers go on, at least, once `meanwhile` is over: it may take longer than usual.
+        urls: the URLs of the servers.
+        keys: the keys that the callers send.
+        callers: the number of concurrent callers.
+        seconds: the shortest duration of the run, seconds.
+        meanwhile: acts on the servers during the run. It runs in a thread, once each key got an answer.
+        pause_s: the pause between two requests of a caller, seconds.
+        afterwards_s: the shortest time, seconds, that callers continue after `meanwhile` has returned, since
+            `meanwhile` may take longer than usual.
+
+    Returns:
+        One event for each request.
     """
     return asyncio.run(_run(urls, keys, callers, seconds, meanwhile, pause_s, afterwards_s))
 
@@ -66,7 +77,7 @@ async def _run(
     ends = time.monotonic() + seconds
     is_over = meanwhile is None
     servers, whose = itertools.cycle(urls), itertools.cycle(keys)
-    timeout = aiohttp.ClientTimeout(total=GIVES_UP_AFTER_S)
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
 
         async def call(url: str, key: Key) -> None:
@@ -88,14 +99,14 @@ async def _run(
 
 
 async def _until_all_are_answered(events: list[Event], keys: Sequence[Key]) -> None:
-    """Wait until each key was let in or limited once: on a slow machine that outlasts any pause one would choose."""
-    give_up = time.monotonic() + GIVES_UP_AFTER_S
+    """Wait until each key got a 200 or a 429. A fixed pause would be too short on a slow machine."""
+    give_up = time.monotonic() + TIMEOUT_S
     while time.monotonic() < give_up:
         if {event.key_id for event in events if event.status in (200, 429)} >= {key.key_id for key in keys}:
             return
         await asyncio.sleep(0.02)
     seen = Counter(event.status for event in events)
-    raise AssertionError(f"some keys were not answered within {GIVES_UP_AFTER_S} s: {seen}")
+    raise AssertionError(f"some keys were not answered within {TIMEOUT_S} s: {seen}")
 
 
 async def _classify(session: aiohttp.ClientSession, url: str, key: Key) -> Event:

@@ -1,19 +1,28 @@
-"""The history checker: what concurrent callers sent and received, held against what was promised.
+"""The history checker: compares what concurrent callers sent and received with what the service promises.
 
-It knows nothing of how the service works. Each event has the monotonic times between which the service must have acted
-on it, so what it reports is a broken promise under every possible order of events, never a guess.
+It does not depend on how the service works. Each event has the monotonic times between which the service must have
+acted on it. So a mistake that it reports is one for every possible order of the events, never a guess.
 """
 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-GRACE_OF_A_REVOCATION_S = 1.0
+REVOCATION_GRACE_S = 1.0
 
 
 @dataclass(frozen=True)
 class Event:
-    """One request. Times are monotonic seconds; `status` is None where no answer came."""
+    """One request.
+
+    Attributes:
+        user: the user's id.
+        key_id: the public id of the key.
+        sent: when it was sent, monotonic seconds.
+        received: when the answer was complete, or the caller gave up, monotonic seconds.
+        status: the status of the answer; None without an answer.
+        request_id: the id in the answer; None without an answer.
+    """
 
     user: str
     key_id: str
@@ -25,7 +34,7 @@ class Event:
 
 @dataclass(frozen=True)
 class LoggedRow:
-    """What the usage log says of a request."""
+    """One row of the usage log, as far as the checker needs it."""
 
     request_id: str
     user: str
@@ -40,22 +49,25 @@ def check(
     hits: dict[str, int],
     revoked: dict[str, float] | None = None,
 ) -> list[str]:
-    """Every promise that was broken, in words; an empty list where none was.
+    """Find every broken promise.
 
     Args:
-        events: what callers saw.
-        limits: quota and window in seconds of every limit, which each user has.
-        usage_log: the usage log.
-        hits: for each user, how many hits are counted in all.
-        revoked: for a key, when its revocation was reported done.
+        events: what callers sent and received.
+        limits: quota and window (seconds) of every limit; each user has all of them.
+        usage_log: the rows of the usage log.
+        hits: for each user, the number of hits.
+        revoked: for each revoked key, the monotonic time at which the revocation was reported done.
+
+    Returns:
+        One sentence for each broken promise; empty if there is none.
     """
     events, usage_log = list(events), list(usage_log)
     broken = []
     for quota, window_s in limits:
-        broken += _overfull_windows(events, quota, window_s)
+        broken += _exceeded_limits(events, quota, window_s)
     broken += _usage_log_mistakes(events, usage_log)
     broken += _hit_mistakes(events, usage_log, hits)
-    broken += _used_after_revocation(events, revoked or {})
+    broken += _uses_after_revocation(events, revoked or {})
     return broken
 
 
@@ -63,16 +75,18 @@ def _admitted(events: list[Event]) -> list[Event]:
     return [event for event in events if event.status == 200]
 
 
-def _overfull_windows(events: list[Event], quota: int, window_s: float) -> list[str]:
+def _exceeded_limits(events: list[Event], quota: int, window_s: float) -> list[str]:
     broken = []
     for user in {event.user for event in events}:
         mine = sorted((event for event in _admitted(events) if event.user == user), key=lambda event: event.received)
         for number in range(quota, len(mine)):
-            # These were all admitted between the first sending and the last receipt among them.
+            # All of these were admitted between the first time of sending and the last time of receipt.
             some = mine[number - quota : number + 1]
             took_s = some[-1].received - min(event.sent for event in some)
             if took_s < window_s:
-                broken.append(f"{user}: {quota + 1} admitted within {took_s:.3f} s, where {quota} in {window_s} s are")
+                broken.append(
+                    f"{user}: {quota + 1} admitted within {took_s:.3f} s; the limit is {quota} in {window_s} s"
+                )
                 break
     return broken
 
@@ -80,7 +94,7 @@ def _overfull_windows(events: list[Event], quota: int, window_s: float) -> list[
 def _usage_log_mistakes(events: list[Event], usage_log: list[LoggedRow]) -> list[str]:
     rows = Counter(row.request_id for row in usage_log)
     by_id = {row.request_id: row for row in usage_log}
-    broken = [f"row {request_id} is there {times} times" for request_id, times in rows.items() if times > 1]
+    broken = [f"{times} rows have the request id {request_id}" for request_id, times in rows.items() if times > 1]
     for event in _admitted(events):
         row = by_id.get(event.request_id or "")
         if row is None:
@@ -92,21 +106,21 @@ def _usage_log_mistakes(events: list[Event], usage_log: list[LoggedRow]) -> list
 
 def _hit_mistakes(events: list[Event], usage_log: list[LoggedRow], hits: dict[str, int]) -> list[str]:
     broken = []
-    nobody_was_cut_off = all(event.status in (200, 429) for event in events)
+    all_were_answered = all(event.status in (200, 429) for event in events)
     for user in {event.user for event in events}:
         received = sum(event.user == user for event in _admitted(events))
         counted, charged = hits.get(user, 0), sum(row.images for row in usage_log if row.user == user)
         if counted < received:
             broken.append(f"{user}: {received} answers of 200 and {counted} hits")
-        if nobody_was_cut_off and not counted == charged == received:
+        if all_were_answered and not counted == charged == received:
             broken.append(f"{user}: {received} answers of 200, {counted} hits, {charged} images in the usage log")
     return broken
 
 
-def _used_after_revocation(events: list[Event], revoked: dict[str, float]) -> list[str]:
+def _uses_after_revocation(events: list[Event], revoked: dict[str, float]) -> list[str]:
     broken = []
     for event in _admitted(events):
         late_s = event.sent - revoked.get(event.key_id, float("inf"))
-        if late_s > GRACE_OF_A_REVOCATION_S:
-            broken.append(f"{event.user}: the key {event.key_id} was taken {late_s:.3f} s after its revocation")
+        if late_s > REVOCATION_GRACE_S:
+            broken.append(f"{event.user}: the key {event.key_id} was accepted {late_s:.3f} s after its revocation")
     return broken

@@ -1,7 +1,8 @@
-"""Callers for the benchmarks: a closed loop, in which each awaits its answer, and an open one, which waits for nobody.
+"""Sends load to a server: in a closed loop, where each caller waits for its answer, or in an open loop.
 
-The open loop's arrivals are Poisson, and latency counts from the time a request was due, as in MLPerf's server
-scenario: a server that stalls can't hide it by holding the callers up.
+In the open loop, requests are sent at the times of a Poisson process and do not wait for answers. Latency counts from
+the time at which a request was due, as in MLPerf's server scenario: a server that stalls can't hide that by making the
+callers wait.
 """
 
 import asyncio
@@ -16,17 +17,17 @@ from typing import Any
 
 import uvloop
 
-from benchmarks.wire import Connections
+from testing.http_connections import Connections
 from testing.photographs import as_base64, crops, encoded
 
 JSON = "application/json"
-GIVES_UP_AFTER_S = 60
-ASKS_AGAIN_AFTER_S = 0.02
+TIMEOUT_S = 60
+RETRY_DELAY_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is sent: path, content type and body, ready for the wire."""
+    """A POST request: path, content type and body."""
 
     path: str
     content_type: str
@@ -35,7 +36,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One request: when it was due and answered, on the monotonic clock, seconds, and its status (None: no answer)."""
+    """What became of one request.
+
+    Attributes:
+        due: when it was due, monotonic seconds.
+        answered: when it was answered, or given up, monotonic seconds.
+        status: the status of the answer; None without an answer.
+        retry_after_s: the seconds of the answer's `Retry-After`, if it has one.
+    """
 
     due: float
     answered: float
@@ -44,24 +52,24 @@ class Sample:
 
     @property
     def ms(self) -> float:
-        """From the time it was due to its answer, in milliseconds."""
+        """The latency: from the time it was due to its answer, ms."""
         return (self.answered - self.due) * 1000
 
 
 def json_photos(size: tuple[int, int] = (500, 375), number: int = 8) -> list[Request]:
-    """Requests of v1 with a JPEG of that size each."""
+    """Return requests of v1; each has a JPEG file of that size (width, height)."""
     return [
         Request("/v1/classify", JSON, json.dumps({"image": as_base64(data)}).encode()) for data in photos(size, number)
     ]
 
 
 def photos(size: tuple[int, int], number: int) -> list[bytes]:
-    """JPEG files of photographs of that size."""
+    """Return JPEG files of photographs, resized to that size (width, height)."""
     return [encoded(image.resize(size), "JPEG", quality=90) for image in crops(number)]
 
 
 def closed_loop(url: str, key: str, requests: Sequence[Request], callers: int, seconds: float) -> list[Sample]:
-    """Let so many callers send one request after another, for so long."""
+    """Run concurrent callers for some seconds; each sends its next request once it has the answer to the last."""
 
     async def run() -> list[Sample]:
         samples: list[Sample] = []
@@ -80,7 +88,7 @@ def closed_loop(url: str, key: str, requests: Sequence[Request], callers: int, s
 
 
 def open_loop(url: str, key: str, requests: Sequence[Request], per_second: float, seconds: float) -> list[Sample]:
-    """Send so many requests a second, at random times, whatever becomes of those before."""
+    """Send requests at random times, `per_second` on average, without waiting for earlier answers."""
 
     async def run() -> list[Sample]:
         chance = random.Random(0)
@@ -97,19 +105,19 @@ def open_loop(url: str, key: str, requests: Sequence[Request], per_second: float
 
 
 def rate(samples: Sequence[Sample]) -> float:
-    """Answers of 200 a second, from the first request to the last answer."""
+    """Return the 200 answers per second, from the first request to the last answer."""
     took_s = max(sample.answered for sample in samples) - min(sample.due for sample in samples)
     return sum(sample.status == 200 for sample in samples) / took_s
 
 
 def goodput(samples: Sequence[Sample], seconds: float) -> float:
-    """Answers of 200 a second while requests were sent, in an open loop of so many seconds."""
+    """Return the 200 answers per second in the time in which an open loop of `seconds` sent requests."""
     ends = min(sample.due for sample in samples) + seconds
     return sum(sample.status == 200 and sample.answered <= ends for sample in samples) / seconds
 
 
 def _run(load: Coroutine[Any, Any, list[Sample]]) -> list[Sample]:
-    # A pause of the callers, to collect what lies about in their own process, is no latency of the server.
+    # A garbage collection in the callers' process would count as latency of the server.
     gc.collect()
     gc.disable()
     try:
@@ -122,17 +130,17 @@ def _run(load: Coroutine[Any, Any, list[Sample]]) -> list[Sample]:
 async def _sender(
     url: str, key: str, requests: Sequence[Request]
 ) -> AsyncIterator[Callable[[int, float], Coroutine[Any, Any, Sample]]]:
-    """What sends the request of a number, due at a time, and awaits its answer."""
+    """Yield a function of a request's number and due time, which sends that request and waits for its answer."""
     connections = Connections(url, key)
-    wires = [connections.written(request.path, request.content_type, request.body) for request in requests]
+    encoded_requests = [connections.written(request.path, request.content_type, request.body) for request in requests]
 
     async def send(number: int, due: float) -> Sample:
         try:
-            async with asyncio.timeout(GIVES_UP_AFTER_S):
-                answer = await connections.ask(wires[number % len(wires)])
+            async with asyncio.timeout(TIMEOUT_S):
+                answer = await connections.ask(encoded_requests[number % len(encoded_requests)])
         except OSError:
-            # Who finds no server does not ask again at once.
-            await asyncio.sleep(ASKS_AGAIN_AFTER_S)
+            # Without this pause, callers that can't connect would use the whole processor.
+            await asyncio.sleep(RETRY_DELAY_S)
             return Sample(due, time.monotonic(), None)
         return Sample(due, time.monotonic(), answer.status, answer.retry_after_s)
 

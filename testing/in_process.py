@@ -88,7 +88,7 @@ class InProcessGateway:
         self.classifier = Classifier(self.runner, colour_model.PREPARED, made)
         self.draining = Draining(made.drain_seconds)
         self._wiring = _wiring(made)
-        self.app = self._behind_the_gate(self._routes(made.max_batch_images))
+        self.app = self._with_middlewares(self._routes(made.max_batch_images))
 
     async def warm_up(self) -> None:
         """Have the runner answer its first image, as a worker does when it starts."""
@@ -144,7 +144,7 @@ class InProcessGateway:
             return await client.request(method, path, headers=headers, **options)
 
     def exchange(self, path: str, key: IssuedKey | None = None, *, method: str = "POST", **headers: str) -> Exchange:
-        """Begin a request that the test feeds piece by piece; `content_type="image/png"` names a header."""
+        """Begin a request whose body the test sends piece by piece; `content_type="image/png"` names a header."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return Exchange(self.app, method, path, {**authorization(key), **named}, ADDRESS)
 
@@ -167,12 +167,12 @@ class InProcessGateway:
             finally:
                 connection.execute(f"ALTER TABLE away RENAME TO {name}")
 
-    def _query(self, question: str) -> list[dict[str, Any]]:
+    def _query(self, statement: str) -> list[dict[str, Any]]:
         with closing(sqlite3.connect(self.database)) as connection:
             connection.row_factory = sqlite3.Row
-            return [dict(row) for row in connection.execute(question)]
+            return [dict(row) for row in connection.execute(statement)]
 
-    def _behind_the_gate(self, app: ASGIApp) -> ASGIApp:
+    def _with_middlewares(self, app: ASGIApp) -> ASGIApp:
         """Wrap the routes in the middlewares that ship, with this test's store, clock and model in their options."""
         for middleware, shipped in reversed(self._wiring.middlewares):
             options = dict(shipped)

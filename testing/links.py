@@ -1,7 +1,8 @@
-"""A network between a server and its stores that takes its time and loses packets, as a program sees it over TCP.
+"""Simulates a network between a server and its stores that delays and loses packets, as a program sees it over TCP.
 
-What TCP delivers of a lossy network is complete and in order, but late: a lost packet is sent again after some 200 ms
-(Linux' least time for that), and all that came behind it waits. So a relay does, without a kernel that could.
+Over a network that loses packets, TCP delivers all data in order, but late: a lost packet is sent again after about
+200 ms (Linux' shortest time for that), and the data behind it waits. This relay does the same in a process, since the
+kernel here may lack the means.
 
     python -m testing.links PORT TARGET DELAY_MS JITTER_MS LOSS
 """
@@ -17,17 +18,18 @@ from dataclasses import dataclass
 
 from testing.servers import PROJECT, free_port
 
-SENT_AGAIN_AFTER_S = 0.2
+RETRANSMIT_AFTER_S = 0.2
 LISTENS_WITHIN_S = 10
 
 
 @dataclass(frozen=True)
 class Network:
-    """How a network is.
+    """The properties of a network.
 
     Attributes:
-        delay_ms, jitter_ms: one way, and how much more that may be.
-        loss: the share of packets that are lost.
+        delay_ms: the shortest delay in one direction, ms.
+        jitter_ms: the largest random addition to the delay, ms.
+        loss: the share of packets that are lost, 0 to 1.
     """
 
     delay_ms: float
@@ -36,11 +38,14 @@ class Network:
 
 
 class Link:
-    """A relay in a process of its own, on a port of loopback, to a Unix socket.
+    """A relay, in a process of its own, from a port of 127.0.0.1 to a Unix socket.
 
     Args:
         target: the path of the socket.
-        network: how what lies between is.
+        network: the properties of the simulated network.
+
+    Raises:
+        AssertionError: the relay does not listen in time.
     """
 
     def __init__(self, target: str, network: Network) -> None:
@@ -65,7 +70,7 @@ async def _relay(port: int, target: str, network: Network) -> None:
     chance = random.Random(port)
 
     async def carry(source: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
-        """Hand on what comes, in order, each piece after its time on the way."""
+        """Forward data in order, each piece after its delay."""
         under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
 
         async def deliver() -> None:
@@ -80,7 +85,7 @@ async def _relay(port: int, target: str, network: Network) -> None:
             while piece := await source.read(1460):
                 late_s = (network.delay_ms + chance.random() * network.jitter_ms) / 1000
                 if chance.random() < network.loss:
-                    late_s += SENT_AGAIN_AFTER_S
+                    late_s += RETRANSMIT_AFTER_S
                 under_way.put_nowait((time.monotonic() + late_s, piece))
         under_way.put_nowait((0.0, b""))
         with contextlib.suppress(ConnectionError):

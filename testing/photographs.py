@@ -1,4 +1,4 @@
-"""Photographs for the tests: scikit-image's, and crops of them."""
+"""Photographs for tests: those of scikit-image, and crops of them."""
 
 import base64
 import io
@@ -24,10 +24,12 @@ _COLOURED = (
 
 
 def as_base64(data: bytes) -> str:
+    """Return the data in base64 (RFC 4648, the standard alphabet)."""
     return base64.b64encode(data).decode()
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    """Return the image as a file; `kind` is Pillow's name of the format, `options` are those of `Image.save`."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
@@ -35,7 +37,7 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
 
 @cache
 def crops(number: int) -> tuple[Image.Image, ...]:
-    """So many crops of photographs, of various sizes and proportions; the same ones every time."""
+    """Return crops of photographs, of various sizes and proportions; the same ones in every process."""
     random = np.random.default_rng(18)
     photos = [Image.open(DATA / name).convert("RGB") for name in _COLOURED]
     made = []

@@ -1,8 +1,8 @@
-"""What a server costs, seen from outside: processor time and memory of all its processes, and whether it answers.
+"""Measures a server from outside: processor time and memory of all its processes, and how fast it answers.
 
-Processor time is that of every process that lives, and of those that died and were waited for: the kernel adds a dead
-process' time to its parent's (`cutime` and `cstime` of /proc/PID/stat). Memory is the proportional share (PSS) of what
-is no file: anonymous and shared memory, each page counted once however many processes share it.
+Processor time includes that of processes that have ended and were waited for: the kernel adds the time of such a
+process to its parent's (`cutime` and `cstime` of /proc/PID/stat). Memory is the proportional set size (PSS) of
+anonymous and shared memory, without files: a page counts once, however many processes share it.
 """
 
 import contextlib
@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Self
 
 TICKS = os.sysconf("SC_CLK_TCK")
-SAMPLE_EVERY_S, ASK_EVERY_S = 0.005, 0.01
-# A server is at rest where it has used no more than that share of a core for so long.
-REST_SHARE, REST_FOR_S = 0.2, 0.2
-# What takes more than this would take the machine that runs the tests along: it is killed, and has failed.
-KILLED_ABOVE_MB = 3000
+SAMPLE_EVERY_S, PROBE_EVERY_S = 0.005, 0.01
+# A server is idle if it has used at most this share of a core for this time.
+IDLE_SHARE, IDLE_FOR_S = 0.2, 0.2
+# A server that takes more memory could exhaust the machine that runs the tests: it is killed, and the test fails.
+KILL_ABOVE_MB = 3000
 
 
 def processes(root: int) -> list[int]:
-    """The process and all that descend from it."""
+    """Return the ids of a process and all its descendants."""
     found = [root]
     for pid in found:
         with contextlib.suppress(OSError):
@@ -35,7 +35,7 @@ def processes(root: int) -> list[int]:
 
 
 def cpu_s(root: int) -> float:
-    """The seconds of processor time that they have used, the dead among them too."""
+    """Return the processor time of a process and all its descendants, including those that have ended, seconds."""
     ticks = 0
     for pid in processes(root):
         with contextlib.suppress(OSError):
@@ -45,12 +45,12 @@ def cpu_s(root: int) -> float:
 
 
 def memory_mb(root: int) -> float:
-    """The memory of all of them together, each page once."""
+    """Return the memory of a process and all its descendants, each page counted once, MB."""
     return sum(_kilobytes(pid, "smaps_rollup", ("Pss_Anon:", "Pss_Shmem:")) for pid in processes(root)) / 1024
 
 
 def _memory_at_most_mb(root: int) -> float:
-    """As `memory_mb`, pages that are shared counted for each: many times cheaper to ask for."""
+    """Return an upper bound of `memory_mb`: a shared page counts for each process. This is many times faster."""
     return sum(_kilobytes(pid, "status", ("RssAnon:", "RssShmem:")) for pid in processes(root)) / 1024
 
 
@@ -61,63 +61,69 @@ def _kilobytes(pid: int, file: str, names: tuple[str, ...]) -> int:
     return 0
 
 
-def is_at_rest_within(root: int, seconds: float) -> bool:
-    """Whether it comes to rest in that time."""
+def becomes_idle_within(root: int, seconds: float) -> bool:
+    """Wait until the server is idle; False if it is not idle within that time."""
     give_up = time.monotonic() + seconds
     while time.monotonic() < give_up:
         began, before = time.monotonic(), cpu_s(root)
-        time.sleep(REST_FOR_S)
-        if cpu_s(root) - before <= REST_SHARE * (time.monotonic() - began):
+        time.sleep(IDLE_FOR_S)
+        if cpu_s(root) - before <= IDLE_SHARE * (time.monotonic() - began):
             return True
     return False
 
 
 @dataclass(frozen=True)
-class Rest:
-    """A server to which nothing is sent.
+class IdleUsage:
+    """What a server uses while nothing is sent to it.
 
     Attributes:
-        memory_mb: the memory that it takes.
-        ask_cpu_s: the processor time of an answer to `/livez`, with which the meter itself troubles the server.
+        memory_mb: its memory, MB.
+        probe_cpu_s: the processor time of one answer to `/livez`, seconds. The meter itself sends such requests.
     """
 
     memory_mb: float
-    ask_cpu_s: float
+    probe_cpu_s: float
 
 
-def rest(root: int, port: int, asks: int = 100) -> Rest:
-    """What the server is like now."""
+def measure_idle(root: int, port: int, probes: int = 100) -> IdleUsage:
+    """Measure a server while nothing else is sent to it.
+
+    Args:
+        root: the id of the process that started the server's others.
+        port: where it listens.
+        probes: the number of requests to `/livez`.
+    """
     before, connection = cpu_s(root), http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    for _ in range(asks):
+    for _ in range(probes):
         connection.request("GET", "/livez")
         connection.getresponse().read()
-        time.sleep(ASK_EVERY_S)
+        time.sleep(PROBE_EVERY_S)
     connection.close()
-    return Rest(memory_mb(root), (cpu_s(root) - before) / asks)
+    return IdleUsage(memory_mb(root), (cpu_s(root) - before) / probes)
 
 
 class Meter:
     """Measures a server from its start to its `stop`.
 
     Args:
-        root: the process that started the server's others.
+        root: the id of the process that started the server's others.
         port: where it listens.
-        at_rest: what it takes when nothing is sent; what it keeps of earlier requests is none of it.
+        idle: what it uses when idle. Measure it after the warm-up, so that memory kept from earlier requests is in it.
 
     Attributes:
-        cpu_s: processor time used, without what the meter's own questions took.
-        memory_mb: the most memory, above that at rest.
-        pause_ms: the longest that `/livez` took to answer, asked every 10 ms on a connection of its own.
-        was_killed: whether it took so much memory that the meter ended it.
+        cpu_s: the processor time used, without that of the meter's own requests, seconds.
+        memory_mb: the most memory, above that of the idle server, MB.
+        pause_ms: the longest time of an answer to `/livez`, requested every 10 ms on a connection of its own.
+        was_killed: whether the meter killed the server because of its memory.
     """
 
-    def __init__(self, root: int, port: int, at_rest: Rest) -> None:
-        self._root, self._port, self._at_rest, self._asks = root, port, at_rest, 0
+    def __init__(self, root: int, port: int, idle: IdleUsage) -> None:
+        self._root, self._port, self._idle, self._probes = root, port, idle, 0
         self.cpu_s, self.memory_mb, self.pause_ms, self.was_killed = 0.0, 0.0, 0.0, False
         self._over = threading.Event()
 
     def __enter__(self) -> Self:
-        self._threads = [threading.Thread(target=self._sample), threading.Thread(target=self._ask)]
+        self._threads = [threading.Thread(target=self._sample), threading.Thread(target=self._probe)]
         self._cpu_before = cpu_s(self._root)
         for thread in self._threads:
             thread.start()
@@ -127,17 +133,18 @@ class Meter:
         self.stop()
 
     def stop(self) -> None:
+        """End the measurement; a second call does nothing."""
         if not self._over.is_set():
-            self.cpu_s = cpu_s(self._root) - self._cpu_before - self._asks * self._at_rest.ask_cpu_s
+            self.cpu_s = cpu_s(self._root) - self._cpu_before - self._probes * self._idle.probe_cpu_s
             self._over.set()
         for thread in self._threads:
             thread.join()
 
     def _sample(self) -> None:
         while not self._over.wait(SAMPLE_EVERY_S):
-            if _memory_at_most_mb(self._root) - self._at_rest.memory_mb > self.memory_mb:
-                self.memory_mb = max(self.memory_mb, memory_mb(self._root) - self._at_rest.memory_mb)
-            if self.memory_mb > KILLED_ABOVE_MB:
+            if _memory_at_most_mb(self._root) - self._idle.memory_mb > self.memory_mb:
+                self.memory_mb = max(self.memory_mb, memory_mb(self._root) - self._idle.memory_mb)
+            if self.memory_mb > KILL_ABOVE_MB:
                 self._kill_largest()
 
     def _kill_largest(self) -> None:
@@ -146,13 +153,13 @@ class Meter:
         with contextlib.suppress(ProcessLookupError):
             os.kill(largest, signal.SIGKILL)
 
-    def _ask(self) -> None:
+    def _probe(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
-        while not self._over.wait(ASK_EVERY_S):
+        while not self._over.wait(PROBE_EVERY_S):
             began = time.perf_counter()
             with contextlib.suppress(OSError, http.client.HTTPException):
                 connection.request("GET", "/livez")
                 connection.getresponse().read()
-            self._asks += 1
+            self._probes += 1
             self.pause_ms = max(self.pause_ms, (time.perf_counter() - began) * 1000)
         connection.close()

@@ -1,4 +1,4 @@
-"""Real servers for the tests: `bentoml serve` as it ships, on a free port, with a database and a home of its own."""
+"""Starts real servers for tests: `bentoml serve` as it ships, on a free port, with its own database and home."""
 
 import contextlib
 import io
@@ -24,21 +24,21 @@ PROJECT = Path(__file__).parent.parent
 READY_WITHIN_S = 90
 ENDS_WITHIN_S = 30
 
-# What the developer has set must not reach a test.
+# Settings of the developer must not reach a test.
 _INHERITED = {name: value for name, value in os.environ.items() if not name.startswith(("CLASSIFIER_", "BENTOML_"))}
 
 
 def inherited() -> dict[str, str]:
-    """The environment that a process of the tests starts from."""
+    """Return the environment of a process that a test starts, without settings of this project or BentoML."""
     return dict(_INHERITED)
 
 
-# Below those that the system gives to connections that go out: between the look and the start, one could take it.
+# Below the ports of outgoing connections: one of those could take the port between the check and the start.
 _PORTS = range(15_000, 32_000)
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
+    """Return a port of this machine on which nothing listens."""
     while True:
         port = random.choice(_PORTS)
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -47,7 +47,13 @@ def free_port() -> int:
 
 
 class Server:
-    """A server that can be started, stopped and started again over the same folder."""
+    """A server that can be started, stopped and started again with the same folder.
+
+    Args:
+        folder: for its BentoML home, its log and its SQLite database.
+        model_store: BentoML's model store, with the prepared model.
+        settings: environment variables of the server.
+    """
 
     def __init__(self, folder: Path, model_store: Path, **settings: str) -> None:
         home = folder / "bentoml"
@@ -66,7 +72,7 @@ class Server:
             "BENTOML_CONFIG": str(PROJECT / "configs" / "development.yaml"),
             "CLASSIFIER_DATABASE_URL": f"sqlite:///{folder}/classifier.db",
             "CLASSIFIER_OFFLINE_MODEL": "only",
-            # A start that finds nothing measured for its settings takes seconds: test_kept_choices.py has it do so.
+            # Without a saved choice, a start measures for seconds; only test_kept_choices.py needs that.
             "CLASSIFIER_TUNE": "auto" if _is_measured(model_store, settings) else "off",
             **settings,
         }
@@ -74,22 +80,23 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """The process that starts the others."""
+        """The id of the process that starts the others."""
         assert self._process is not None
         return self._process.pid
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
-        """The process that starts the others, to signal it and to wait for it."""
+        """The process that starts the others: to send it signals and to wait for it."""
         assert self._process is not None
         return self._process
 
     def start(self, *options: str) -> None:
+        """Start and wait until the server is ready; `options` are those of `bentoml serve`."""
         self.launch(*options)
         self.wait_until_ready()
 
     def launch(self, *options: str) -> None:
-        """Start without waiting."""
+        """Start without waiting until the server is ready."""
         command = [sys.executable, "-m", "bentoml", "serve", self.service]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -102,6 +109,11 @@ class Server:
             )
 
     def wait_until_ready(self) -> None:
+        """Return once `/readyz` answers 200.
+
+        Raises:
+            AssertionError: the server ended, or was not ready in time; the message has the end of its log.
+        """
         assert self._process is not None
         give_up = time.monotonic() + READY_WITHIN_S
         while time.monotonic() < give_up and self._process.poll() is None:
@@ -112,7 +124,7 @@ class Server:
         raise AssertionError(f"the server did not become ready:\n{self.log.read_text()[-4000:]}")
 
     def stop(self) -> int:
-        """End the server as an operator would; its exit status."""
+        """Stop the server with SIGTERM, as an operator would, and return its exit status."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
         try:
@@ -121,7 +133,7 @@ class Server:
             self.kill()
 
     def kill(self) -> None:
-        """SIGKILL to every process of the server at once; its workers have process groups of their own."""
+        """Send SIGKILL to every process of the server. (Its workers have process groups of their own.)"""
         assert self._process is not None
         with contextlib.suppress(psutil.NoSuchProcess):
             arbiter = psutil.Process(self.pid)
@@ -132,19 +144,19 @@ class Server:
         self._process = None
 
     def kill_supervisor(self) -> None:
-        """SIGKILL to the process that started the workers."""
+        """Send SIGKILL to the process that started the workers."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
         self._process = None
 
     def end(self) -> None:
-        """Stop, where it runs."""
+        """Stop the server if it runs."""
         if self._process is not None:
             self.stop()
 
     def workers(self, service: str) -> list[psutil.Process]:
-        """The processes of that service: `ImageClassifier` or `ResNetRunner`."""
+        """Return the worker processes of a service: `ImageClassifier` or `ResNetRunner`."""
         found = []
         for process in psutil.Process(self.pid).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -153,9 +165,9 @@ class Server:
         return found
 
     def auth(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """`python -m auth …` over the server's database, without the second that a process takes to start.
+        """Run `python -m auth …` with the server's database in this process: a new one would need a second to start.
 
-        Not for several threads at once: the environment and the output are this process's.
+        Not safe in several threads at once: it changes the environment and the output of this process.
         """
         ours = {name: value for name, value in self.environment.items() if name.startswith("CLASSIFIER_")}
         stdout, stderr = io.StringIO(), io.StringIO()
@@ -167,19 +179,19 @@ class Server:
             ):
                 status = main(list(arguments))
         except SystemExit as end:
-            # (How argparse ends where the arguments are wrong.)
+            # argparse ends so when the arguments are wrong.
             status = int(end.code or 0)
         return subprocess.CompletedProcess(arguments, status, stdout.getvalue(), stderr.getvalue())
 
     def auth_process(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """As `auth`, in a process of its own."""
+        """Do the same as `auth`, in a process of its own."""
         command = [sys.executable, "-m", "auth", *arguments]
         return subprocess.run(
             command, cwd=self.project, env=self.environment, capture_output=True, text=True, check=False
         )
 
     def python(self, program: str) -> str:
-        """What a Python program prints that runs in the server's environment."""
+        """Run a Python program in the server's environment, and return what it prints."""
         command = [sys.executable, "-c", program]
         done = subprocess.run(
             command, cwd=self.project, env=self.environment, capture_output=True, text=True, check=False
@@ -188,12 +200,13 @@ class Server:
         return done.stdout
 
     def create_key(self, email: str, *options: str) -> dict[str, Any]:
-        """What `python -m auth create --json` says of the new key."""
+        """Create a key, and return the JSON of `python -m auth create --json`."""
         done = self.auth("create", "--email", email, "--json", *options)
         assert done.returncode == 0, done.stderr
         return dict(json.loads(done.stdout))
 
     def client(self, key: str | None = None) -> httpx.Client:
+        """Return an HTTP client of the server that sends the key, if one is given."""
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         return httpx.Client(base_url=self.url, headers=headers, timeout=30)
 
@@ -205,6 +218,7 @@ def _is_measured(model_store: Path, settings: dict[str, str]) -> bool:
 
 @contextlib.contextmanager
 def running(folder: Path, model_store: Path, **settings: str) -> Iterator[Server]:
+    """Run a server within a block; the arguments are those of `Server`."""
     server = Server(folder, model_store, **settings)
     server.start()
     try:
@@ -214,7 +228,7 @@ def running(folder: Path, model_store: Path, **settings: str) -> Iterator[Server
 
 
 def run_prepare(model_store: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """`python -m model.prepare` into that model store."""
+    """Run `python -m model.prepare`, which writes to that model store; `settings` are environment variables."""
     model_store.mkdir(parents=True, exist_ok=True)
     environment = {**_INHERITED, "BENTOML_HOME": str(model_store.parent), "BENTOML_DO_NOT_TRACK": "True"}
     environment |= {"CLASSIFIER_TUNE": "off", **settings}

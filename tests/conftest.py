@@ -10,8 +10,8 @@ import httpx
 import pytest
 from filelock import FileLock
 
-from testing.engines import Postgres, RedisServer
 from testing.servers import Server, run_prepare, running
+from testing.store_servers import Postgres, RedisServer
 
 _numbers = itertools.count(1)
 

@@ -14,8 +14,8 @@ from sqlalchemy import make_url
 
 from auth.api_key import ApiKey
 from auth.cli.actor import actor
-from testing.engines import Postgres
 from testing.servers import Server
+from testing.store_servers import Postgres
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 from testing.callers import BODY
-from testing.engines import Postgres
 from testing.servers import Server, running
+from testing.store_servers import Postgres
 
 
 def test_a_backup_under_load_is_whole_and_can_be_put_back(tmp_path: Path, model_store: Path) -> None:

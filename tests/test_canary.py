@@ -7,9 +7,9 @@ import httpx
 import pytest
 
 from testing.callers import BODY
-from testing.engines import Postgres
 from testing.photographs import as_base64
 from testing.servers import Server, running
+from testing.store_servers import Postgres
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -18,11 +18,11 @@ import httpx
 import pytest
 
 from testing.callers import BODY, Key, run_callers
-from testing.engines import Postgres, RedisServer
 from testing.history import Event, check
 from testing.photographs import COFFEE, as_base64
 from testing.replicas import Replicas
 from testing.servers import Server
+from testing.store_servers import Postgres, RedisServer
 from tests import containers
 from tests.containers import IMAGE, RUN, Container, done
 from tests.corpus.file import CorpusFile

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import corpus, pictures, sdists
+from benchmarks import corpus, sdists
+from benchmarks.expected_images import expect
 from testing.photographs import encoded
 from tests.pairwise import Row
 from tests.pictures import SMALL, as_image
@@ -76,7 +77,7 @@ def test_a_package_with_another_hash_is_refused(index: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize("row", random.Random(5).sample([row for row in TIFFS if not refused_as(row)], 30), ids=named)
 def test_what_is_expected_of_a_tiff_file_is_what_was_written(row: Row) -> None:
     content = row["content"]
-    expected = pictures.read(tiff_file(row), MAX_PIXELS)
+    expected = expect(tiff_file(row), MAX_PIXELS)
     assert 200 in expected.statuses
     if expected.image is not None:
         # (Pillow divides colours by their alpha, and rounds.)
@@ -86,17 +87,17 @@ def test_what_is_expected_of_a_tiff_file_is_what_was_written(row: Row) -> None:
 
 @pytest.mark.parametrize("row", random.Random(6).sample(PNGS, 10), ids=named)
 def test_what_is_expected_of_a_png_file_does_not_depend_on_its_texts(row: Row) -> None:
-    expected = pictures.read(png_file(row), MAX_PIXELS)
+    expected = expect(png_file(row), MAX_PIXELS)
     assert expected.statuses == {200}
     assert expected.image is not None
 
 
 def test_what_is_expected_of_other_files() -> None:
     good = encoded(as_image(SMALL), "JPEG")
-    assert pictures.read(good, MAX_PIXELS).statuses == {200}
-    assert pictures.read(good[: len(good) // 2], MAX_PIXELS).statuses == {400}
-    assert pictures.read(encoded(as_image(SMALL), "PPM"), MAX_PIXELS).statuses == {400}
-    assert pictures.read(good, SMALL.shape[0] * SMALL.shape[1] - 1).statuses == {422}
+    assert expect(good, MAX_PIXELS).statuses == {200}
+    assert expect(good[: len(good) // 2], MAX_PIXELS).statuses == {400}
+    assert expect(encoded(as_image(SMALL), "PPM"), MAX_PIXELS).statuses == {400}
+    assert expect(good, SMALL.shape[0] * SMALL.shape[1] - 1).statuses == {422}
 
 
 def test_a_wrong_status_and_a_wrong_size_are_surprises() -> None:

@@ -15,11 +15,11 @@ import pytest
 from sqlalchemy import make_url
 
 from testing.callers import run_callers
-from testing.engines import Postgres, RedisServer
 from testing.history import Event, LoggedRow, check
 from testing.links import Link, Network
 from testing.replicas import Replicas
 from testing.servers import PROJECT, Server
+from testing.store_servers import Postgres, RedisServer
 
 IN_FULL = bool(os.environ.get("TORTURE"))
 CALLERS = 64

@@ -23,7 +23,7 @@ from PIL import Image
 
 from testing import server_meter
 from testing.photographs import as_base64, crops, encoded
-from testing.server_meter import Meter, Rest
+from testing.server_meter import IdleUsage, Meter
 from testing.servers import Server
 from tests.corpus.file import MOST_BYTES, CorpusFile
 from tests.hostile_files import BATCHES, HOSTILE, ORDINARY, Batch, named
@@ -78,7 +78,7 @@ class Target:
         return str(made["key"])
 
     def rested(self) -> "Target":
-        if not (server_meter.is_at_rest_within(self.server.pid, 5) and self._answers()):
+        if not (server_meter.becomes_idle_within(self.server.pid, 5) and self._answers()):
             self.server.kill()
             self.server.start()
             self._at_rest = self._warmed_up()
@@ -96,11 +96,11 @@ class Target:
     def meter(self) -> Meter:
         return Meter(self.server.pid, self.server.port, self._at_rest)
 
-    def _warmed_up(self) -> Rest:
+    def _warmed_up(self) -> IdleUsage:
         # What the first image of each kind loads is no image's cost.
         for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"):
             self.post("/v2/classify", encoded(crops(1)[0], kind), ANY_IMAGE)
-        return server_meter.rest(self.server.pid, self.server.port)
+        return server_meter.measure_idle(self.server.pid, self.server.port)
 
     def post(self, path: str, body: bytes, kind: str, key: str | None = None) -> tuple[int, bytes]:
         """The status and the body of the answer; 0 and the reason where none came."""
@@ -138,7 +138,7 @@ def assert_within_bounds(target: Target, send: Callable[[], None]) -> None:
         assert not meter.was_killed, f"it took {meter.memory_mb:.0f} MB"
         assert meter.cpu_s <= MOST_CPU_S, f"it took {meter.cpu_s:.2f} s of processor time"
         assert meter.memory_mb <= MOST_MEMORY_MB, f"it took {meter.memory_mb:.0f} MB"
-        assert server_meter.is_at_rest_within(target.server.pid, AT_REST_WITHIN_S), "it went on after the answer"
+        assert server_meter.becomes_idle_within(target.server.pid, AT_REST_WITHIN_S), "it went on after the answer"
         pauses.append(meter.pause_ms)
         if meter.pause_ms <= MOST_PAUSE_MS:
             return
@@ -290,7 +290,7 @@ def test_32_at_once_keep_nobody_else_waiting(target: Target) -> None:
     # 503 with its Retry-After is an answer as well: the attacker has had all the places that a user may take.
     assert statuses <= {200, 400, 422, 503}
     assert beside_ms < 2 * usual_ms
-    assert server_meter.is_at_rest_within(target.server.pid, AT_REST_WITHIN_S)
+    assert server_meter.becomes_idle_within(target.server.pid, AT_REST_WITHIN_S)
 
 
 @pytest.mark.parametrize(
@@ -314,7 +314,7 @@ def test_nothing_goes_on_after_its_caller_has_gone(target: Target, name: str, af
     with socket.create_connection(("127.0.0.1", target.server.port), timeout=10) as connection:
         connection.sendall(head.encode() + data)
         time.sleep(after_s)
-    assert server_meter.is_at_rest_within(target.server.pid, AT_REST_WITHIN_S)
+    assert server_meter.becomes_idle_within(target.server.pid, AT_REST_WITHIN_S)
     assert target.post("/v2/classify", PHOTO, "image/jpeg")[0] == 200
 
 
@@ -335,7 +335,7 @@ def test_nothing_goes_on_after_its_time_is_up(hurried: Target, name: str) -> Non
     target, data = hurried.rested(), named(name).make()
     status, text = target.post("/v2/classify", data, ANY_IMAGE)
     assert status in {400, 422, 504}, text
-    assert server_meter.is_at_rest_within(target.server.pid, AT_REST_WITHIN_S)
+    assert server_meter.becomes_idle_within(target.server.pid, AT_REST_WITHIN_S)
 
 
 @pytest.mark.alone
@@ -346,9 +346,9 @@ def test_the_meter_sees_what_a_process_costs_and_its_dead_children_did() -> None
     parent = f"import subprocess, sys, time; subprocess.run([sys.executable, '-c', {spend + hold!r}]); time.sleep(3)"
     with subprocess.Popen([sys.executable, "-c", parent]) as process, contextlib.ExitStack() as stack:
         stack.callback(process.kill)
-        meter = stack.enter_context(Meter(process.pid, 1, Rest(memory_mb=0, ask_cpu_s=0)))
+        meter = stack.enter_context(Meter(process.pid, 1, IdleUsage(memory_mb=0, probe_cpu_s=0)))
         time.sleep(2)
         meter.stop()
         assert 0.4 <= meter.cpu_s < 1.5
         assert 190 < meter.memory_mb < 260
-        assert server_meter.is_at_rest_within(process.pid, 1)
+        assert server_meter.becomes_idle_within(process.pid, 1)

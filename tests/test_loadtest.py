@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from loadtests import knee, neighbours
-from loadtests.audit import IMAGES, missing_rows, overfull, usage_log_size
+from loadtests.audit import IMAGES, exceeded_limit, missing_rows, usage_log_size
 from loadtests.kinds import KINDS
 from loadtests.mixes import MIXES
 from loadtests.record import Outcome, Sample, outcome
@@ -95,7 +95,7 @@ def test_a_slowed_server_fails_and_the_bound_is_named(slowed: Server, tmp_path: 
 
 def sample(at: float = 0.0, took: float = 0.01, status: int = 200, kind: str = "photo", lag: float = 0.0) -> Sample:
     """A steady caller's request that was due at that second."""
-    meant = outcome(KINDS[kind], "steady", status, None, KINDS[kind].tells)
+    meant = outcome(KINDS[kind], "steady", status, None, KINDS[kind].expected_text)
     return Sample("steady", KINDS[kind], at, at + lag, at + took, status, meant)
 
 
@@ -163,21 +163,21 @@ def test_an_answer_of_200_that_says_nothing_is_wrong() -> None:
 
 def test_one_more_than_the_limit_is_found() -> None:
     three = [sample(at) for at in (0.0, 0.2, 0.4)]
-    assert overfull(three, 3, 1.0) is None
-    assert overfull([*three, sample(1.1)], 3, 1.0) is None
-    found = overfull([*three, sample(0.9)], 3, 1.0)
+    assert exceeded_limit(three, 3, 1.0) is None
+    assert exceeded_limit([*three, sample(1.1)], 3, 1.0) is None
+    found = exceeded_limit([*three, sample(0.9)], 3, 1.0)
     assert found is not None
     assert "4 images" in found
 
 
 def test_what_may_have_been_admitted_later_is_no_mistake() -> None:
-    assert overfull([sample(0.0, took=0.1), sample(0.2, took=1.0)], 1, 1.0) is None
+    assert exceeded_limit([sample(0.0, took=0.1), sample(0.2, took=1.0)], 1, 1.0) is None
 
 
 def test_a_batch_counts_by_its_images() -> None:
     batches = [sample(at, kind="batch") for at in (0.0, 0.1)]
-    assert overfull(batches, 8, 1.0) is None
-    assert overfull(batches, 7, 1.0) is not None
+    assert exceeded_limit(batches, 8, 1.0) is None
+    assert exceeded_limit(batches, 7, 1.0) is not None
 
 
 def test_a_missing_row_a_spare_one_and_a_wrong_charge_are_found() -> None:
@@ -203,8 +203,8 @@ def test_the_neighbour_is_judged_by_what_steady_callers_saw_in_both_spells(slo: 
         return [sample(at, took=noisy_took if neighbours.is_noisy(at) else 0.1) for at in times]
 
     assert missed(spells(0.14), slo, has_neighbour=True) == []
-    assert missed(spells(0.16), slo, has_neighbour=True) == ["p99 by p99 without neighbour"]
-    assert "p99 by p99 without neighbour" in missed([sample(1.5)] * 100, slo, has_neighbour=True)
+    assert missed(spells(0.16), slo, has_neighbour=True) == ["p99, with ÷ without neighbour"]
+    assert "p99, with ÷ without neighbour" in missed([sample(1.5)] * 100, slo, has_neighbour=True)
 
 
 def test_the_knee_is_where_more_callers_bring_no_more() -> None:

@@ -14,10 +14,10 @@ import httpx
 import pytest
 
 from testing.callers import BODY, Key, run_callers
-from testing.engines import Postgres, RedisServer
 from testing.history import Event, check
 from testing.replicas import Replicas
 from testing.servers import Server
+from testing.store_servers import Postgres, RedisServer
 from tests.answers import assert_problem
 from tests.proxies import NGINX, Nginx
 

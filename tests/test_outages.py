@@ -16,10 +16,10 @@ import psutil
 import pytest
 
 from testing.callers import BODY, Key, run_callers
-from testing.engines import Postgres, RedisServer
 from testing.history import Event, check
 from testing.replicas import Replicas
 from testing.servers import Server
+from testing.store_servers import Postgres, RedisServer
 from tests.answers import assert_problem
 
 IN_FULL = bool(os.environ.get("TORTURE"))

@@ -17,8 +17,8 @@ from sqlalchemy import make_url, text
 from storage.database import Database
 from storage.migrate import migrate
 from testing.callers import BODY
-from testing.engines import Postgres
 from testing.servers import free_port, running
+from testing.store_servers import Postgres
 
 # PostgreSQL's protocol, message formats: a request for TLS, and an error that ends the connection.
 _TLS = struct.pack("!II", 8, 80877103)

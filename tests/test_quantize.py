@@ -37,17 +37,19 @@ def quantize(model_store: Path, images: Path, **settings: str) -> subprocess.Com
 
 
 @pytest.fixture(scope="module")
-def taught(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+def trained_logit(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """A model store with a ResNet-18 that is sure of what it sees, and the settings that name it."""
-    folder = tmp_path_factory.mktemp("taught")
-    save_resnet18(folder / "sure-resnet", taught=25.0, width=32)
+    folder = tmp_path_factory.mktemp("trained_logit")
+    save_resnet18(folder / "sure-resnet", trained_logit=25.0, width=32)
     settings = {"CLASSIFIER_MODEL": str(folder / "sure-resnet"), "CLASSIFIER_OFFLINE_MODEL": "deny"}
     assert run_prepare(folder / "home" / "models", **settings).returncode == 0
     return folder / "home" / "models", settings
 
 
-def test_int8_is_made_reported_and_served(taught: tuple[Path, dict[str, str]], photos: Path, tmp_path: Path) -> None:
-    store, settings = taught
+def test_int8_is_made_reported_and_served(
+    trained_logit: tuple[Path, dict[str, str]], photos: Path, tmp_path: Path
+) -> None:
+    store, settings = trained_logit
     done = quantize(store, photos, **settings)
     assert done.returncode == 0, done.stderr
     assert f"Read {PHOTOS + 1} of {PHOTOS + 1} images (1 can't be read)" in done.stderr

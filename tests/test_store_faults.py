@@ -23,8 +23,8 @@ from storage.migrate import migrate
 from storage.policy import Limit
 from storage.sqlite import BUSY_TIMEOUT_MS, WAITING, SqliteTransactions, sqlite_engine
 from testing.callers import BODY
-from testing.engines import Postgres, RedisServer
 from testing.servers import Server, running
+from testing.store_servers import Postgres, RedisServer
 from tests.answers import assert_problem
 
 SECRET = "sesame"

@@ -20,8 +20,8 @@ import httpx
 import pytest
 import requests
 
-from testing.engines import Postgres
 from testing.servers import Server, running
+from testing.store_servers import Postgres
 
 MB = 1_000_000
 SIZES_MB = (1, 3, 9, 30, 100)

@@ -1,1 +1,1 @@
-"""Other ways to serve the same model, each in a process of its own: what this project's server is measured against."""
+"""Other servers of the same model, each in its own process, which this project's server is compared with."""

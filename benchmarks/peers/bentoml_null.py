@@ -1,6 +1,6 @@
-"""A bare BentoML service with the null model: `bentoml serve benchmarks.peers.bentoml_null:Bare`.
+"""A BentoML service that only classifies, with the null model: `bentoml serve benchmarks.peers.bentoml_null:Bare`.
 
-No middleware, no mounted application, no runner: what it costs beyond bare Starlette is BentoML's own.
+It has no middleware, no mounted application and no runner, so what it costs more than Starlette is BentoML's own cost.
 """
 
 import os
@@ -14,7 +14,7 @@ from benchmarks.peers import null_route
 
 
 class Unread(bentoml.IODescriptor):
-    """A BentoML input that hands the endpoint the request itself."""
+    """A BentoML input that passes the request itself to the endpoint."""
 
     __root_input__ = True
 
@@ -24,12 +24,12 @@ class Unread(bentoml.IODescriptor):
 
 
 class Answer(bentoml.IODescriptor):
-    """The JSON of the answer, which the endpoint writes itself."""
+    """A BentoML output for an answer that the endpoint makes itself."""
 
 
 @bentoml.service(workers=int(os.environ["BENCH_WORKERS"]))
 class Bare:
-    """Classify with a model that does nothing."""
+    """Classifies with a model that does nothing."""
 
     def __init__(self) -> None:
         self.classifier = null_route.NullClassifier()

@@ -1,4 +1,4 @@
-"""The engine and the decoder of this project, for servers whose environment has neither BentoML nor the settings."""
+"""This project's engine and decoder, for servers whose environment has neither BentoML nor this project's settings."""
 
 import json
 import os
@@ -16,12 +16,12 @@ from model.images.decode import Decoded, decode
 from model.recipe import Recipe
 
 MAX_PIXELS = 50_000_000
-# In place of a precision: the model does nothing.
+# Used instead of a precision for a model that does nothing.
 NULL = "null"
 
 
 class Served(ABC):
-    """The prepared model that the environment variable `BENCH_MODEL` names by its folder."""
+    """The prepared model in the folder that the environment variable `BENCH_MODEL` names."""
 
     def __init__(self) -> None:
         self.folder = Path(os.environ["BENCH_MODEL"])
@@ -32,24 +32,24 @@ class Served(ABC):
 
     @abstractmethod
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8, n x height x width x 3 → float32, n x labels."""
+        """Compute probabilities: uint8, (n, height, width, 3) → float32, (n, labels)."""
 
     def decode(self, text: str) -> NDArray[np.uint8]:
-        """base64 → uint8, height x width x 3."""
+        """Decode an image in base64 to pixels: uint8, (height, width, 3)."""
         return self.decode_file(pybase64.b64decode(text, validate=True)).pixels
 
     def decode_file(self, data: bytes) -> Decoded:
-        """The image in a file."""
+        """Decode an image file."""
         return decode(data, self.recipe, MAX_PIXELS, self.exact)
 
     def top(self, probabilities: NDArray[np.float32]) -> list[dict[str, Any]]:
-        """The five most probable labels."""
+        """Return the five most probable labels and their confidences, given the probability of each label."""
         best = np.argsort(-probabilities, kind="stable")[:5]
         return [{"label": self.labels[number], "confidence": round(float(probabilities[number]), 4)} for number in best]
 
 
 class Model(Served):
-    """The model itself, in the precision that `BENCH_PRECISION` names."""
+    """The real model, in the precision that `BENCH_PRECISION` names."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class Model(Served):
 
 
 class NullModel(Served):
-    """Says the same of every image, at once, as the engine of `benchmarks/idle.py` does."""
+    """Gives every image the same answer at once, as the engine of `benchmarks/null_service.py` does."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,5 +85,5 @@ class NullModel(Served):
 
 
 def load() -> Served:
-    """What `BENCH_PRECISION` names: the model in that precision, or the null model."""
+    """Load the model in the precision that `BENCH_PRECISION` names, or the null model."""
     return NullModel() if os.environ["BENCH_PRECISION"] == NULL else Model()

@@ -1,4 +1,4 @@
-"""LitServe, on the same engine and decoder: `python -m benchmarks.peers.litserve_server PORT`."""
+"""LitServe with this project's engine and decoder: `python -m benchmarks.peers.litserve_server PORT`."""
 
 import sys
 from typing import Any
@@ -11,7 +11,7 @@ from benchmarks.peers import engine
 
 
 class Classify(litserve.LitAPI):
-    """base64 in, five labels out."""
+    """Takes an image in base64, and answers with the five best labels."""
 
     def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe names it
         self.model = engine.load()

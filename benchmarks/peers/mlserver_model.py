@@ -1,4 +1,4 @@
-"""MLServer, on the same engine and decoder: the runtime that `mlserver start` loads."""
+"""The model that `mlserver start` loads, with this project's engine and decoder."""
 
 import json
 
@@ -11,7 +11,7 @@ from benchmarks.peers import engine
 
 
 class Classify(MLModel):
-    """base64 in, five labels out; MLServer puts requests together (adaptive batching)."""
+    """Takes images in base64, and answers with the five best labels; MLServer batches requests (adaptive batching)."""
 
     async def load(self) -> bool:
         self.model = engine.load()

@@ -1,6 +1,6 @@
-"""What the null peers on Starlette and on BentoML have in common: one classification, without keys, limits or log.
+"""The endpoint of the null servers on Starlette and on BentoML: it only classifies, without keys, limits or log.
 
-Both read, decode and answer by these same functions, so that only the way to them differs.
+Both use the same functions to read, decode and answer, so that only the framework differs.
 """
 
 import asyncio
@@ -20,30 +20,30 @@ from benchmarks.peers import engine
 from model.images.decode import Decoded
 
 JSON = "application/json"
-# As long as an answer of v1 is; what a layer that is taken away would have made.
-CONSTANT = json.dumps(
+# As long as an answer of v1: it replaces the answer that a removed layer would have made.
+CONSTANT_ANSWER = json.dumps(
     {"predictions": [{"label": "tabby, tabby cat", "confidence": 0.001}] * 5, "model": "null"}
 ).encode()
 
 
 class NullClassifier:
-    """Decodes in as many threads as there are cores, as this project's server does, and asks the null model."""
+    """Decodes in one thread for each core, as this project's server does, and classifies with the null model."""
 
     def __init__(self) -> None:
         self._model = engine.load()
         self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "decode")
 
     async def classify(self, request: Request) -> Response:
-        """Answer v1's JSON as v1 does, and the file itself as v2 does."""
+        """Answer JSON as v1 does, and an image file as v2 does."""
         body = await request.body()
         if request.headers.get("content-type") == JSON:
             text = json.loads(body)["image"]
-            _, row = await self._computed(lambda: pybase64.b64decode(text, validate=True))
+            _, row = await self._decode_and_predict(lambda: pybase64.b64decode(text, validate=True))
             return JSONResponse({"predictions": self._model.top(row), "model": self._model.name})
-        decoded, row = await self._computed(lambda: body)
+        decoded, row = await self._decode_and_predict(lambda: body)
         return JSONResponse(self._v2(decoded, row))
 
-    async def _computed(self, source: Callable[[], bytes]) -> tuple[Decoded, NDArray[np.float32]]:
+    async def _decode_and_predict(self, source: Callable[[], bytes]) -> tuple[Decoded, NDArray[np.float32]]:
         loop = asyncio.get_running_loop()
         decoded = await loop.run_in_executor(self._threads, lambda: self._model.decode_file(source()))
         return decoded, self._model.predict(decoded.pixels[np.newaxis])[0]
@@ -56,6 +56,6 @@ class NullClassifier:
 
 
 async def nothing(request: Request) -> Response:
-    """Read the body, and answer always the same."""
+    """Read the body, and return a constant answer."""
     await request.body()
-    return Response(CONSTANT, media_type=JSON)
+    return Response(CONSTANT_ANSWER, media_type=JSON)

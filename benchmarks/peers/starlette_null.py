@@ -1,4 +1,7 @@
-"""Bare Starlette under uvicorn, with the null model: `python -m benchmarks.peers.starlette_null WORKERS PORT`."""
+"""A Starlette app that only classifies, under uvicorn, with the null model.
+
+`python -m benchmarks.peers.starlette_null WORKERS PORT`.
+"""
 
 import sys
 
@@ -16,7 +19,7 @@ async def ready(_request: Request) -> Response:
 
 
 def build() -> Starlette:
-    """The application; every worker builds its own."""
+    """Build the app; every worker does."""
     classifier = NullClassifier()
     return Starlette(
         routes=[

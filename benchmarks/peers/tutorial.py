@@ -1,7 +1,7 @@
 """The server that tutorials teach: FastAPI, transformers in torch, a key, a limit and a usage row in SQLite.
 
 `python -m benchmarks.peers.tutorial PORT`, with `BENCH_CHECKPOINT` and `BENCH_DATABASE` in the environment. Everything
-happens in the request, as it does there: the model runs in float32, an image at a time.
+happens in the request, as in tutorials: the model runs in float32, one image at a time.
 """
 
 import base64

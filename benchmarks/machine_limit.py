@@ -1,4 +1,4 @@
-"""What the machine gives without any server: base64 to the five best labels, as fast as its cores go."""
+"""Measures the machine without any server: from base64 to the five best labels, on all cores."""
 
 import statistics
 import time
@@ -23,8 +23,14 @@ MAX_PIXELS = 50_000_000
 BATCH = 8
 
 
-class Limit:
-    """The prepared model, its decoder and the engine, with no HTTP, no keys and no usage log."""
+class MachineLimit:
+    """The prepared model, its decoder and the engine, without HTTP, keys and usage log.
+
+    Args:
+        folder: of the prepared model.
+        precision: "auto", "f32" or "bf16".
+        cores: the number of threads, and of streams of the engine.
+    """
 
     def __init__(self, folder: Path, precision: str, cores: int) -> None:
         self.prepared = open_folder(f"{folder.parent.name}:{folder.name}", folder)
@@ -33,7 +39,7 @@ class Limit:
         self.exact = chosen.resize == "exact"
         self.alone = OpenVinoEngine(folder / GRAPH, chosen.precision)
         element = {"bf16": openvino.Type.bf16, "f32": openvino.Type.f32}[self.alone.precision]
-        # A stream for each core, so that no core waits for another: the arrangement that was fastest here.
+        # One stream for each core, so that no core waits for another: this was fastest here.
         compiled = openvino.Core().compile_model(
             folder / GRAPH,
             "CPU",
@@ -46,7 +52,7 @@ class Limit:
         self._requests = [compiled.create_infer_request() for _ in range(cores)]
 
     def images_per_s(self, files: Sequence[bytes], seconds: float) -> float:
-        """base64 → five best labels, images a second over all cores."""
+        """Return images per second from base64 to the five best labels, on all cores."""
         texts = [as_base64(data) for data in files]
         ends = time.perf_counter() + seconds
 
@@ -66,7 +72,7 @@ class Limit:
         return total / (time.perf_counter() - started)
 
     def one_ms(self, files: Sequence[bytes], times: int = 50) -> float:
-        """The median of decoding one image and running it alone, in ms."""
+        """Return the median time to decode and compute one image, ms."""
         texts, took = [as_base64(data) for data in files], []
         for number in range(times):
             started = time.perf_counter()
@@ -75,7 +81,7 @@ class Limit:
         return statistics.median(took)
 
     def engine_per_s(self, seconds: float = 0.6) -> float:
-        """The engine alone, images a second: how fast the machine is just now."""
+        """Return images per second of the engine alone, which shows how fast the machine is now."""
         blank = np.zeros((BATCH, self.prepared.recipe.height, self.prepared.recipe.width, 3), np.uint8)
         started, done = time.perf_counter(), 0
         while time.perf_counter() < started + seconds:
