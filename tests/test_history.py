@@ -179,7 +179,7 @@ def test_the_checker_catches_a_lossy_and_a_repeating_log() -> None:
     hits = {"u": 10}
     assert check(seen, [], rows(seen), hits) == []
     assert any("no row" in told for told in check(seen, [], rows(seen)[:-1], hits))
-    assert any("2 times" in told for told in check(seen, [], [*rows(seen), rows(seen)[0]], hits))
+    assert any("2 rows" in told for told in check(seen, [], [*rows(seen), rows(seen)[0]], hits))
     wrong_user = [LoggedRow(row.request_id, "other", row.status, row.images) for row in rows(seen)]
     assert check(seen, [], wrong_user, hits) != []
 
