@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from configs.settings import PREFIX, Settings
+from model.prepared import STAND_IN_NAME
 from testing.photographs import COFFEE
 from testing.servers import PROJECT, free_port
 
@@ -128,8 +129,11 @@ def test_what_is_run_elsewhere_is_still_in_the_readme() -> None:
 
 
 def test_the_python_of_the_readme_works(made: tuple[MadeServer, str], tmp_path: Path) -> None:
-    [program] = commands("python")
-    assert "espresso" in run(made, tmp_path, [str(PROJECT / ".venv/bin/python"), "-c"], program)
+    programs = commands("python")
+    assert len(programs) == 2
+    for program in programs:
+        served = program.replace("microsoft/resnet-18", STAND_IN_NAME)
+        assert "espresso" in run(made, tmp_path, [str(PROJECT / ".venv/bin/python"), "-c"], served)
 
 
 def test_a_second_start_keeps_the_key_and_prints_none(made: tuple[MadeServer, str]) -> None:
