@@ -34,6 +34,8 @@ class Route:
         scope: the scope that a key needs.
         cost: how many hits a request costs.
         is_public: whether the route needs no key.
+        outlasts_database: whether the route answers while the database is away, to a key that was valid of late, and
+            without a usage row.
     """
 
     methods: tuple[str, ...]
@@ -43,6 +45,7 @@ class Route:
     scope: str | None = None
     cost: Cost = Cost.NOTHING
     is_public: bool = False
+    outlasts_database: bool = False
 
     @property
     def name(self) -> str:
