@@ -42,7 +42,7 @@ from storage.store import Store
 from web.context import RequestContext
 from web.cors import CrossOrigin, Preflight
 from web.envelope import Envelope
-from web.problem import Problem
+from web.problem import Problem, storage_unavailable
 
 # Request bodies that one worker holds at a time: this many of the largest, and at most this share of the memory.
 BODIES_AT_ONCE, SHARE_OF_MEMORY = 25, 1 / 8
@@ -200,8 +200,8 @@ def _gateway_service(plan: _Plan, runner_service: bentoml.Service[Any], store: S
         async def __is_ready__(self) -> bool:
             try:
                 await store.ping()
-            except StorageUnavailable:
-                return False
+            except StorageUnavailable as error:
+                raise storage_unavailable(error.caller) from None
             return await self.classifier.is_ready()
 
     made: Any = ImageClassifier

@@ -33,6 +33,7 @@ class ProblemBody(BaseModel):
     status: int
     detail: str = Field(description="What to do about it.")
     request_id: str
+    retry_after: int | None = Field(None, description="Seconds to wait before the next try; as the header Retry-After.")
     field: str | None = Field(None, description="The wrong field of the request, if one is wrong.")
 
 
@@ -120,11 +121,12 @@ def _error_responses(statuses: tuple[int, ...]) -> Json:
 
 
 def _error_response(status: int) -> Json:
-    problem = Problem(status, _ERRORS[status])
+    is_temporary = status in (429, 503)
+    problem = Problem(status, _ERRORS[status], {"Retry-After": "41"} if is_temporary else {})
     example = {**problem.body(), "request_id": "req_019ab2f3c4d5e6f708192a3b4c5"}
     content = {MEDIA_TYPE: {"schema": {"$ref": reference("ProblemBody")}, "example": example}}
     response: Json = {"description": problem.status.phrase, "content": content}
-    if status in (429, 503):
+    if is_temporary:
         wait = {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}}
         response["headers"] = {"Retry-After": wait}
     return response

@@ -19,11 +19,20 @@ def _read(path: str, version: str, summary: str, scope: str | None = None) -> Ro
     return Route(methods=("GET",), path=path, version=version, summary=summary, scope=scope)
 
 
-def _service(path: str, summary: str | None = None, scope: str | None = None) -> Route:
-    """Return a route of the service itself. It needs a key only if it needs a scope."""
-    return Route(
-        methods=("GET", "HEAD"), path=path, version="service", summary=summary, scope=scope, is_public=scope is None
-    )
+def _service(path: str, summary: str | None = None) -> Route:
+    """Return a route of the service itself, which needs no key."""
+    return Route(methods=("GET", "HEAD"), path=path, version="service", summary=summary, is_public=True)
+
+
+# Whoever watches the service must see an outage while it lasts.
+_METRICS = Route(
+    methods=("GET", "HEAD"),
+    path="/metrics",
+    version="service",
+    summary="Prometheus metrics; the key needs the scope `metrics`",
+    scope="metrics",
+    outlasts_database=True,
+)
 
 
 ROUTES = Routes(
@@ -48,7 +57,7 @@ ROUTES = Routes(
     _service("/livez", "Whether the process lives"),
     _service("/readyz", "Whether the model and the database answer"),
     _service("/healthz", "The same as /livez"),
-    _service("/metrics", "Prometheus metrics; the key needs the scope `metrics`", "metrics"),
+    _METRICS,
     _service("/"),
     _service("/docs"),
     _service("/openapi.json"),

@@ -187,6 +187,7 @@ class EntryProblem(BaseModel):
     title: str
     status: int
     detail: str
+    retry_after: int | None = None
     field: str | None = None
 
 

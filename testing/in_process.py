@@ -2,7 +2,8 @@
 
 The middlewares, their order and their options are those that `service.build` gives to BentoML. The endpoints are those
 of `api/classification_routes.py` and `api/reads.py`. Only the runner, the clock and BentoML are replaced, so the routes
-of BentoML itself are missing: `/livez`, `/readyz`, `/healthz`, `/metrics`, `/schema.json` and the files of `/docs`.
+of BentoML itself are missing: `/livez`, `/readyz`, `/healthz`, `/schema.json` and the files of `/docs`. `/metrics` is
+that of this process.
 """
 
 import os
@@ -17,6 +18,7 @@ from typing import Any
 from unittest import mock
 
 import httpx
+from prometheus_client import generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -195,7 +197,11 @@ class InProcessGateway:
         # Building the document takes 0.1 s, and it is the same for every store.
         with mock.patch.object(reads, "build_document", return_value=self._wiring.document):
             read_routes = reads.build(self.store, lambda: self.classifier)
-        return Starlette(routes=[*routes, Mount("/", read_routes)])
+        return Starlette(routes=[*routes, Route("/metrics", _metrics), Mount("/", read_routes)])
+
+
+def _metrics(_request: Request) -> Response:
+    return Response(generate_latest(), media_type="text/plain")
 
 
 def copied(database: Path, folder: Path) -> Path:

@@ -35,6 +35,8 @@ class Route:
         cost: how many hits a request costs.
         is_public: whether the route needs no key.
         has_error_text: whether errors have their detail also as `error`, as clients of Hugging Face's API read it.
+        outlasts_database: whether the route answers while the database is away, to a key that was valid of late, and
+            without a usage row.
     """
 
     methods: tuple[str, ...]
@@ -45,6 +47,7 @@ class Route:
     cost: Cost = Cost.NOTHING
     is_public: bool = False
     has_error_text: bool = False
+    outlasts_database: bool = False
 
     @property
     def name(self) -> str:
