@@ -162,13 +162,18 @@ def test_colours_can_be_switched_off(operator: Server, environment: dict[str, st
     assert not re.search(r"\x1b\[(3|4|9|10)[0-9]", person.printed)
 
 
-def test_a_narrow_terminal_shows_every_id_whole(operator: Server) -> None:
-    made = operator.create_key("grace.brewster.murray.hopper@example.org")
-    person = Person(operator, {"COLUMNS": "80"})
+@pytest.mark.parametrize("columns", ["80", "120", "200"])
+def test_a_narrow_terminal_leaves_columns_out_and_breaks_no_line(operator: Server, columns: str) -> None:
+    made = operator.create_key("grace.hopper@example.org", "--name", "laptop", "--limit", "5000/30d")
+    person = Person(operator, {"COLUMNS": columns})
     assert person.runs("list") == 0
-    assert made["key_id"] in person.printed
-    assert person.runs("show", made["user_id"]) == 0
-    assert made["user_id"] in person.printed
+    [line] = [line for line in person.printed.splitlines() if made["key_id"] in line]
+    assert "laptop  grace.hopper@example.org" in line
+    assert "live" in line
+    assert len(person.printed.splitlines()) == 3
+    assert (made["user_id"] in line) == (columns == "200")
+    # A pipe gets all.
+    assert made["user_id"] in operator.auth("list").stdout
 
 
 def test_each_command_has_help_that_names_what_it_takes(operator: Server) -> None:

@@ -13,6 +13,8 @@ from storage.users import User
 Document = dict[str, Any]
 
 LISTED = ("key_id", "name", "email", "user_id", "state", "limits", "scopes", "last_used_at", "expires_at")
+# What a narrow terminal does without, the first one first.
+SPARE = ("user_id", "scopes", "created_at", "expires_at", "limits", "last_used_at")
 OF_USER = ("key_id", "name", "state", "scopes", "created_at", "last_used_at", "expires_at")
 
 
@@ -85,8 +87,8 @@ def keys(documents: list[Document], names: tuple[str, ...] = LISTED) -> Table:
         documents: the keys, as `describe` returns them.
         names: the fields to show.
     """
-    headings = [name.replace("_", " ").upper() for name in names]
-    return Table(headings, [[_text(name, document[name]) for name in names] for document in documents])
+    rows = [[_cell(name, document[name]) for name in names] for document in documents]
+    return Table([_heading(name) for name in names], rows, [_heading(name) for name in SPARE if name in names])
 
 
 def usage(owner: User, tally: Tally, bucket: str, found: list[tuple[int, Tally]]) -> Document:
@@ -166,6 +168,17 @@ def _limit(limit: Limit) -> str:
         return str(limit)
     letter = next(letter for letter in "dhs" if limit.window_s % LETTERS[letter] == 0)
     return f"{limit.quota}/{limit.window_s // LETTERS[letter]}{letter}"
+
+
+def _heading(name: str) -> str:
+    return name.replace("_", " ").upper()
+
+
+def _cell(name: str, value: Any) -> str:
+    """Return a value for a table, which seconds would only widen."""
+    if name.endswith("_at") and value is not None:
+        return f"{value[: len('2026-11-28T19:44')]}Z"
+    return _text(name, value)
 
 
 def _statuses(tally: Tally) -> dict[str, int]:
