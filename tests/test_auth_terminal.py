@@ -3,6 +3,8 @@
 import io
 import json
 import re
+import subprocess
+import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest import mock
@@ -11,7 +13,7 @@ import pytest
 
 from auth.cli.main import main
 from storage.clock import unix_us
-from testing.servers import Server
+from testing.servers import PROJECT, Server
 from tests.raw_sql import RawSql
 
 ADA = "ada@example.org"
@@ -174,6 +176,20 @@ def test_a_narrow_terminal_leaves_columns_out_and_breaks_no_line(operator: Serve
     assert (made["user_id"] in line) == (columns == "200")
     # A pipe gets all.
     assert made["user_id"] in operator.auth("list").stdout
+
+
+def test_a_reader_that_stops_early_leaves_no_traceback(operator: Server) -> None:
+    with RawSql(operator.environment["CLASSIFIER_DATABASE_URL"]) as raw:
+        # More than a pipe holds.
+        raw.change(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)"
+            " INSERT INTO audit_log (at_us, actor, action, detail) SELECT i, 'ada', 'prune', '{}' FROM n"
+        )
+    command = f"{sys.executable} -m auth audit --json | head -c 10"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=PROJECT, env=operator.environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, '{"entries"', "")
 
 
 def test_each_command_has_help_that_names_what_it_takes(operator: Server) -> None:

@@ -112,11 +112,18 @@ def usage(owner: User, tally: Tally, bucket: str, found: list[tuple[int, Tally]]
 
 
 def usage_text(document: Document) -> str:
-    """Return the document of `usage` as text."""
+    """Return the total of the document of `usage` as a sentence."""
     total = document["total"]
-    head = f"{document['email']}: {total['requests']} classifications of {total['images']} images admitted in all."
-    rows = [f"{row['start']}  {row['requests']:>8} requests  {row['images']:>8} images" for row in document["data"]]
-    return "\n".join([head, *rows])
+    return f"{document['email']}: {total['requests']} classifications of {total['images']} images admitted in all."
+
+
+def usage_table(document: Document) -> Table:
+    """Return the buckets of the document of `usage` for people."""
+    rows = []
+    for row in document["data"]:
+        statuses = ", ".join(f"{number} x {status}" for status, number in row["statuses"].items())
+        rows.append([_cell("start_at", row["start"]), f"{row['requests']:,}", f"{row['images']:,}", statuses])
+    return Table(("START", "REQUESTS", "IMAGES", "STATUSES"), rows)
 
 
 def given(record: KeyRecord) -> Document:

@@ -118,4 +118,5 @@ def usage(context: Context, *, user: str, since: int | None, until: int | None, 
         page, after = context.database.ask(partial(rollup.buckets, user_id=owner.user_id, span=span))
         found += page
     document = reports.usage(owner, tally, bucket, found)
-    return Answer(document, reports.usage_text(document))
+    tables = (reports.usage_table(document),) if found else ()
+    return Answer(document, reports.usage_text(document), tables)
