@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from auth import identity
 from storage.errors import StorageUnavailable
 from storage.store import Store
 from storage.usage import UsageRow
@@ -111,16 +112,16 @@ class _HeldAnswer:
 
 
 def _row(scope: Scope, arrived_us: int, response_ms: float, status: int) -> UsageRow:
-    request = context.of(scope)
-    assert request.caller is not None
+    request, caller = context.of(scope), identity.caller(scope)
     return UsageRow(
         request_id=request.usage_id,
-        user_id=request.caller.user_id,
-        key_id=request.caller.key_id,
+        user_id=caller.user_id,
+        key_id=caller.key_id,
         endpoint=request.match.name,
         method=scope["method"] if scope["method"] in KNOWN_METHODS else UNKNOWN_METHOD,
         status=status,
         response_ms=response_ms,
         at_us=arrived_us,
         images=request.images,
+        notes_use=caller.is_use_to_note(arrived_us),
     )

@@ -35,7 +35,7 @@ from auth.failed_logins import FailureLimit
 from auth.identity import DEFAULT_SCOPES
 from configs.settings import PREFIX, Settings
 from inference.classifier import Classifier
-from storage import keys
+from storage import keys, users
 from storage.keys import NewKey
 from storage.policy import Limit
 from storage.store import Store
@@ -127,6 +127,14 @@ class InProcessGateway:
     def revoke(self, key: IssuedKey) -> None:
         """Revoke a key. A gateway that has read it in the last half second still accepts it for that time."""
         self.store.database.change(partial(keys.revoke, key_id=key.key_id, now_us=self.clock.now_us))
+
+    def disable(self, key: IssuedKey) -> None:
+        """Disable the user of a key. A gateway that has read the key in the last half second still accepts it."""
+        self.store.database.change(partial(users.disable, name=key.user_id, now_us=self.clock.now_us))
+
+    def last_used_us(self, key: IssuedKey) -> int | None:
+        """Return when the key was last used, as the database knows it, Unix microseconds."""
+        return self.store.database.ask(partial(keys.require, key_id=key.key_id)).last_used_us
 
     async def request(
         self, method: str, path: str, key: IssuedKey | None = None, *, address: str = ADDRESS, **options: Any
