@@ -15,6 +15,7 @@ from typing import Any
 
 from auth.api_key import PREFIX, ApiKey
 from auth.cli import commands
+from auth.cli.chosen_database import ChosenDatabase, chosen_database
 from auth.cli.commands import Answer, Context
 from auth.identity import SCOPES
 from configs.settings import SettingsError, load_settings
@@ -30,6 +31,8 @@ LONGEST_S = 36500 * UNITS["day"]
 
 # The commands that create the database if there is none. Any other command would work on an empty one by mistake.
 CREATE_DATABASE = (commands.create, commands.init, commands.report_migrated)
+# The commands that prepare a database for the next server: a server that runs with another one does not matter.
+BEFORE_A_START = (commands.init, commands.report_migrated)
 _FIND_DATABASE = "set CLASSIFIER_DATABASE_URL as for the server, or run this in the server's folder."
 
 
@@ -49,10 +52,12 @@ def main(arguments: list[str] | None = None) -> int:
     command, as_json = parsed.pop("command"), parsed.pop("json")
     try:
         settings = load_settings()
-        if command not in CREATE_DATABASE and urls.is_missing_file(settings.database_url):
-            raise Refused(f"There is no database at {urls.shown(settings.database_url)}; {_FIND_DATABASE}")
-        migrate(settings.database_url)
-        database = Database(settings.database_url)
+        is_own = command in BEFORE_A_START
+        chosen = ChosenDatabase(settings.database_url, False) if is_own else chosen_database(settings)
+        if command not in CREATE_DATABASE and urls.is_missing_file(chosen.url):
+            raise Refused(f"There is no database at {urls.shown(chosen.url)}; {_FIND_DATABASE}")
+        migrate(chosen.url)
+        database = Database(chosen.url)
         try:
             answer: Answer = command(Context(database, parse_limits(settings.default_limit)), **parsed)
         finally:
@@ -61,8 +66,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"ERROR: {error}", file=sys.stderr)
         return 1
     print(json.dumps(answer.document) if as_json else answer.text)
-    if not as_json:
-        print(f"(Database: {urls.shown(settings.database_url)})", file=sys.stderr)
+    if not as_json or chosen.is_servers:
+        print(f"(Database: {chosen})", file=sys.stderr)
     return 0
 
 
