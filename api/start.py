@@ -49,11 +49,11 @@ def prepare_start(settings: Settings) -> None:
     # uvicorn reads the trusted proxies from this variable. By default it trusts any proxy on this machine.
     os.environ["FORWARDED_ALLOW_IPS"] = trusted_hosts(settings.trusted_proxies)
     running_servers.remove_leftovers(bentoml_defaults.metrics_folder())
-    _write_down_database(settings)
+    write_down_database(settings)
     close_listeners_on_shutdown()
 
 
-def _write_down_database(settings: Settings) -> None:
+def write_down_database(settings: Settings) -> None:
     """Write the database down, so that `python -m auth` finds it without a variable."""
     url, has_password = urls.without_password(settings.database_url)
     with suppress(ValueError):

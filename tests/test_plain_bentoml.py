@@ -34,7 +34,7 @@ class PlainServer(Server):
         self.command = command
 
     def launch(self, *options: str) -> None:
-        command = ["sh", "-c", f"exec {self.command} --port {self.port} {shlex.join(options)}"]
+        command = ["sh", "-c", f"exec env {self.command} --port {self.port} {shlex.join(options)}"]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
@@ -78,6 +78,12 @@ def clone(tmp_path_factory: pytest.TempPathFactory, model_store: Path) -> Path:
     """A fresh clone with its `.venv`, and the prepared stand-in where `make model` puts it."""
     folder = tmp_path_factory.mktemp("plain") / "a clone"
     shutil.copytree(PROJECT, folder, ignore=shutil.ignore_patterns(".*", "var", "__pycache__", "tests"))
+    # What `make` has installed already: newer than the locks.
+    (folder / ".venv").mkdir()
+    for path in PROGRAMS.parent.iterdir():
+        (folder / ".venv" / path.name).symlink_to(path)
+    for lock in (folder / "requirements").iterdir():
+        os.utime(lock, (0, 0))
     (folder / ".env").write_text("CLASSIFIER_OFFLINE_MODEL=only\n")
     (folder / "var" / "bentoml").mkdir(parents=True)
     (folder / "var" / "bentoml" / "models").symlink_to(model_store)
@@ -176,6 +182,25 @@ def test_a_bento_serves_from_an_empty_folder(bento: PlainServer) -> None:
     data = Path(bento.environment["HOME"]) / ".local" / "share" / "image-classifier"
     assert logged(data / "classifier.db") == [("/v2/classify", 200)]
     assert [*bento.project.iterdir()] == []
+
+
+def test_make_bento_prints_a_command_that_serves_from_any_folder(
+    clone: Path, terminal: dict[str, str], tmp_path: Path
+) -> None:
+    # `make` looks for nothing in the user's `PATH`, so neither does the command that it prints.
+    unactivated = {**terminal, "PATH": os.environ["PATH"], "XDG_DATA_HOME": str(tmp_path / "data")}
+    made = subprocess.run(["make", "bento"], cwd=clone, env=unactivated, capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stdout + made.stderr
+    command = made.stdout.strip().splitlines()[-1]
+    assert command.endswith(" serve image-classifier:latest")
+    (tmp_path / "empty").mkdir()
+    server = PlainServer(tmp_path / "empty", command, unactivated, tmp_path / "made.log")
+    server.start()
+    try:
+        assert classified(server, server.key_by_the_command_of_the_log()) == "espresso"
+        assert logged(tmp_path / "data" / "image-classifier" / "classifier.db") == [("/v2/classify", 200)]
+    finally:
+        server.stop()
 
 
 def test_a_bento_is_in_bentomls_list(bento: PlainServer) -> None:

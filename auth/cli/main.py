@@ -33,7 +33,7 @@ LONGEST_S = 36500 * UNITS["day"]
 CREATE_DATABASE = (commands.create, commands.init, commands.report_migrated)
 # The commands that prepare a database for the next server: a server that runs with another one does not matter.
 BEFORE_A_START = (commands.init, commands.report_migrated)
-_FIND_DATABASE = "set CLASSIFIER_DATABASE_URL as for the server, or run this in the server's folder."
+_FIND_DATABASE = "set CLASSIFIER_DATABASE_URL as for the server, or run this while the server runs."
 
 
 def main(arguments: list[str] | None = None) -> int:
