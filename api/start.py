@@ -3,12 +3,13 @@
 import logging
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
 
-from configs.data_folder import PROJECT, is_checkout
+from configs.data_folder import PROJECT
 from configs.settings import PREFIX, Settings
 from model.errors import ModelError
 from model.loading import check
@@ -76,10 +77,13 @@ def tell_how_to_create_a_key(database_url: str) -> None:
 def _auth_command() -> str:
     """Return how `python -m auth` is run, for `sh`, from the folder that this server was started in."""
     python, here = Path(sys.executable), Path.cwd()
-    if is_checkout() and here == PROJECT:
-        shown = str(python.relative_to(here)) if python.is_relative_to(here) else "python"
-        return f"{shlex.quote(shown)} -m auth"
-    return f"PYTHONPATH={shlex.quote(str(PROJECT))} {shlex.quote(str(python))} -m auth"
+    activated = shutil.which("python")
+    if python.is_relative_to(here):
+        python = python.relative_to(here)
+    elif activated and Path(activated).parent.resolve() == python.parent.resolve():
+        python = Path("python")
+    code = "" if here == PROJECT else f"PYTHONPATH={shlex.quote(str(PROJECT))} "
+    return f"{code}{shlex.quote(str(python))} -m auth"
 
 
 def _prepared_model(settings: Settings) -> PreparedModel:
