@@ -6,6 +6,7 @@ It depends on where the code lies and on the environment, never on the current f
 
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 PROJECT = Path(__file__).resolve().parent.parent
 _NAME = "image-classifier"
@@ -44,7 +45,7 @@ def absolute_database(url: str, data_dir: Path | None) -> str:
         data_dir: the data folder, if it is set.
 
     Raises:
-        ValueError: the path can't be made absolute.
+        ValueError: there is no data folder.
     """
     path = url.strip().removeprefix(_SQLITE)
     if not url.strip().startswith(_SQLITE) or path.startswith(("/", ":memory:", "file:")) or not path:
@@ -54,6 +55,4 @@ def absolute_database(url: str, data_dir: Path | None) -> str:
         path, base = "classifier.db", folder
     else:
         base = PROJECT if is_checkout() else folder
-    if "?" in str(base):
-        raise ValueError("the path of its folder contains a ?; set CLASSIFIER_DATA_DIR to another folder")
-    return f"{_SQLITE}{base}/{path}"
+    return f"{_SQLITE}{quote(str(base))}/{path}"

@@ -64,6 +64,10 @@ def test_the_default_is_var_of_the_checkout_from_any_folder(tmp_path: Path) -> N
 def test_a_data_folder_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLASSIFIER_DATA_DIR", str(tmp_path / "here"))
     assert load_settings().database_url == f"sqlite:///{tmp_path}/here/classifier.db"
+    odd = tmp_path / "a b'c" / "ü%20 #x?"
+    created = auth(tmp_path, "create", "--email", "ada@example.org", CLASSIFIER_DATA_DIR=str(odd))
+    assert created.stderr == f"(Database: {odd}/classifier.db)\n"
+    assert (odd / "classifier.db").is_file()
     monkeypatch.setenv("CLASSIFIER_DATA_DIR", "here")
     with pytest.raises(SettingsError, match="CLASSIFIER_DATA_DIR: give an absolute path"):
         load_settings()

@@ -36,10 +36,12 @@ def chosen_database(settings: Settings) -> ChosenDatabase:
     if "database_url" in settings.model_fields_set:
         return own
     written = _written_down(settings)
-    url = str((written or {}).get("database_url", own.url))
-    if url == own.url:
+    if written is None:
         return own
-    if written and written.get("has_password"):
+    url = str(written.get("database_url"))
+    if url == urls.without_password(own.url)[0]:
+        return own
+    if written.get("has_password"):
         raise Refused(
             f"The running server uses {urls.shown(url)}, whose password is not written down; "
             "set CLASSIFIER_DATABASE_URL as for the server."
