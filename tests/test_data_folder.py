@@ -67,7 +67,8 @@ def test_a_data_folder_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     odd = tmp_path / "a b'c" / "ü%20 #x?"
     created = auth(tmp_path, "create", "--email", "ada@example.org", CLASSIFIER_DATA_DIR=str(odd))
     assert created.stderr == f"(Database: {odd}/classifier.db)\n"
-    assert (odd / "classifier.db").is_file()
+    copy = auth(tmp_path, "backup", str(tmp_path / "copy.db"), CLASSIFIER_DATA_DIR=str(odd))
+    assert (copy.returncode, (tmp_path / "copy.db").stat().st_size > 0) == (0, True), copy.stderr
     monkeypatch.setenv("CLASSIFIER_DATA_DIR", "here")
     with pytest.raises(SettingsError, match="CLASSIFIER_DATA_DIR: give an absolute path"):
         load_settings()
