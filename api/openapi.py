@@ -110,7 +110,8 @@ def _expected_errors(route: Route) -> tuple[int, ...]:
     if route.is_public:
         return (503,)
     if route.cost is not Cost.NOTHING:
-        return (400, 401, 403, 413, 415, 422, 429, 503, 504)
+        unknown = (404,) if "{" in route.path else ()
+        return (400, 401, 403, *unknown, 413, 415, 422, 429, 503, 504)
     return (401, 403, 429, 503) if route.version == "service" else (401, 403, 404, 422, 429, 503, 504)
 
 

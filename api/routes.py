@@ -5,6 +5,8 @@ Authentication, the rate limit, the documentation, and the path names in metrics
 
 from web.routes import Cost, Route, Routes
 
+# The name of the model is part of the path, and may contain a slash.
+HUGGING_FACE = "/models/{name:path}"
 # The files that the page at /docs loads; BentoML serves them.
 ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-light-32x32.png")
 
@@ -28,6 +30,15 @@ ROUTES = Routes(
     _classification("/v1/classify", "v1", "Classify one image", Cost.ONE_IMAGE),
     _classification("/v2/classify", "v2", "Classify one image", Cost.ONE_IMAGE),
     _classification("/v2/classify/batch", "v2", "Classify several images", Cost.EACH_IMAGE),
+    Route(
+        methods=("POST",),
+        path=HUGGING_FACE,
+        version="hugging face",
+        summary="Classify one image, in the shape of Hugging Face's inference API",
+        scope="classify",
+        cost=Cost.ONE_IMAGE,
+        has_error_text=True,
+    ),
     _read("/v1/model/info", "v1", "Which model answers"),
     _read("/v2/models", "v2", "Every model of the service"),
     _read("/v2/models/{name:path}", "v2", "One model"),

@@ -24,7 +24,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp
 
 from api import reads
-from api.classification_routes import ClassificationRoutes
+from api.classification_routes import ClassificationRoutes, hugging_face_route, refusal
 from api.draining import Draining
 from api.openapi import OpenApiDocument
 from api.routes import ROUTES
@@ -178,7 +178,11 @@ class InProcessGateway:
             options = dict(shipped)
             if "failures" in options:
                 options["failures"] = FailureLimit(options["failures"].limit, lambda: self.clock.advanced_s)
-            own = {"store": self.store, "overload": self.classifier.queue.overload, "draining": self.draining}
+            own = {
+                "store": self.store,
+                "refusal": partial(refusal, classifier=self.classifier),
+                "draining": self.draining,
+            }
             options.update({name: value for name, value in own.items() if name in options})
             app = middleware(app, **options)
         return RouteMatching(app, ROUTES)
@@ -187,6 +191,7 @@ class InProcessGateway:
         worker = ClassificationRoutes()
         worker.classifier, worker.most_images = self.classifier, most_images
         routes: list[BaseRoute] = [_route(worker, api) for api in self._wiring.apis.values()]
+        routes.append(hugging_face_route(lambda: worker))
         # Building the document takes 0.1 s, and it is the same for every store.
         with mock.patch.object(reads, "build_document", return_value=self._wiring.document):
             read_routes = reads.build(self.store, lambda: self.classifier)

@@ -69,10 +69,17 @@ class Problem(Exception):
         }
         return body if self.field is None else {**body, "field": self.field}
 
-    def response(self, request_id: str) -> Response:
-        """Return the answer to the request with this id, and count it in the metric."""
+    def response(self, request_id: str, with_error_text: bool = False) -> Response:
+        """Return the answer to the request with this id, and count it in the metric.
+
+        Args:
+            request_id: the id of the request.
+            with_error_text: whether the detail is also in the field `error`.
+        """
         refusals_total.labels(self.kind).inc()
         body = {**self.body(), "request_id": request_id}
+        if with_error_text:
+            body["error"] = self.detail
         return Response(json.dumps(body), self.status, self.headers, MEDIA_TYPE)
 
 
