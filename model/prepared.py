@@ -60,9 +60,11 @@ def _fixed_model(settings: Settings) -> str:
     Raises:
         ModelError: the Bento was built without a model.
     """
-    packed = bentos.packed_models()
-    if settings.prepared_model or packed is None:
+    if settings.prepared_model:
         return settings.prepared_model
+    packed = bentos.packed_models()
+    if packed is None:
+        return ""
     if not packed:
         raise ModelError("This Bento was built without a model; build it by 'make bento' in the project's checkout.")
     return packed[0]
