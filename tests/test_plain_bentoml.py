@@ -17,6 +17,10 @@ import httpx
 import psutil
 import pytest
 
+from configs.settings import Settings
+from model.errors import ModelError
+from model.prepared import find_prepared
+from runtime import bentos
 from testing.photographs import COFFEE
 from testing.servers import PROJECT, Server, free_port, inherited
 
@@ -139,8 +143,11 @@ def test_a_second_server_leaves_the_first_its_metrics_and_its_keys_are_found(pla
         {**plain.environment, "CLASSIFIER_DATABASE_URL": f"sqlite:///{elsewhere}"},
         plain.project.parent / "other.log",
     )
+    metrics_folder = plain.project / "var" / "bentoml" / "prometheus_multiproc_dir"
+    (metrics_folder / "1-1").mkdir()
     other.start()
     try:
+        assert {path.name.partition("-")[0] for path in metrics_folder.iterdir()} == {str(plain.pid), str(other.pid)}
         with plain.client(metrics) as client:
             after = client.get("/metrics").text
         names = {line.split("{")[0].split(" ")[0] for line in before.splitlines() if not line.startswith("#")}
@@ -218,3 +225,9 @@ def test_without_a_prepared_model_a_build_says_what_to_run(
     assert "run 'make bento'" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert [*tmp_path.glob("bentos/*")] == []
+
+
+def test_a_bento_without_a_model_says_what_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bentos, "packed_models", lambda: ())
+    with pytest.raises(ModelError, match="build it by 'make bento'"):
+        find_prepared(Settings(prepared_model=""))
