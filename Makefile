@@ -63,7 +63,8 @@ bento: install ## build the Bento, with the prepared model in it
 	@mkdir -p "$$BENTOML_HOME"
 	@$(BIN)/python -m model.prepare
 	@# A Bento knows the services that it was built with: with both, CLASSIFIER_RUNNER is free to choose where it runs.
-	@CLASSIFIER_RUNNER=service $(BIN)/bentoml build
+	@CLASSIFIER_RUNNER=service $(BIN)/bentoml build --output tag
+	@$(BIN)/python -m runtime.bentos
 
 IMAGE ?= image-classifier:latest
 VARIANT ?= serve

@@ -33,7 +33,8 @@ from model.errors import ModelError
 from model.loading import load_engine
 from model.prepared import find_prepared
 from model.store import PreparedModel
-from runtime import dispatching, logs
+from runtime import bentoml_defaults, dispatching, logs
+from runtime.bentos import MissingModel, PackedModel
 from runtime.machine import memory_bytes
 from runtime.processes import delay_sigterm_until_exited, end_with_parent, freeze_gc, on_sigterm
 from storage.errors import StorageUnavailable
@@ -84,9 +85,9 @@ class _Plan:
 
         return RemoteRunner(lambda: service().to_async, self.max_batch)
 
-    def packed(self) -> bentoml.models.BentoModel | None:
+    def packed(self) -> bentoml.models.BentoModel:
         """Return what `bentoml build` packs, where a service names it as an attribute."""
-        return None if self.prepared is None else bentoml.models.BentoModel(self.prepared.tag)
+        return MissingModel("none") if self.prepared is None else PackedModel(self.prepared.tag)
 
 
 def build(settings: Settings, load: Load = load_engine, stand_ins: StandIns | None = None) -> Services:
@@ -240,6 +241,7 @@ def _middlewares(settings: Settings, store: Store, draining: Draining) -> list[t
 
 
 try:
+    bentoml_defaults.use()
     # BentoML finds the services by these names in this module: `service:ImageClassifier`.
     ResNetRunner, ImageClassifier = build(load_settings())
 except (SettingsError, ModelError) as error:

@@ -2,27 +2,29 @@
 
 import logging
 import os
+import shlex
+import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+from configs.data_folder import PROJECT
 from configs.settings import PREFIX, Settings
 from model.errors import ModelError
 from model.loading import check
 from model.prepared import find_prepared, is_ready_to_serve
 from model.store import PreparedModel
 from model.tune.tuning import measure_in_subprocess
-from runtime import bentoml_config
+from runtime import bentoml_config, bentoml_defaults, running_servers
 from runtime.forwarded import trusted_hosts
 from runtime.processes import close_listeners_on_shutdown
-from storage import keys
+from storage import keys, urls
 from storage.database import Database
 from storage.errors import StorageError
 from storage.migrate import migrate
 
 logger = logging.getLogger("bentoml.classifier")
-
-_PROJECT = Path(__file__).parent.parent
 
 
 def prepare_start(settings: Settings) -> None:
@@ -39,7 +41,7 @@ def prepare_start(settings: Settings) -> None:
         migrate(settings.database_url)
         tell_how_to_create_a_key(settings.database_url)
         prepared = _prepared_model(settings)
-        chosen = measure_in_subprocess(prepared, settings, _PROJECT)
+        chosen = measure_in_subprocess(prepared, settings, PROJECT)
     except (StorageError, ModelError) as error:
         sys.exit(f"ERROR: {error}")
     # All workers serve what this start chose, also a worker that is restarted later.
@@ -47,7 +49,17 @@ def prepare_start(settings: Settings) -> None:
     os.environ[PREFIX + "TUNED"] = chosen.to_json()
     # uvicorn reads the trusted proxies from this variable. By default it trusts any proxy on this machine.
     os.environ["FORWARDED_ALLOW_IPS"] = trusted_hosts(settings.trusted_proxies)
+    running_servers.remove_leftovers(bentoml_defaults.metrics_folder())
+    write_down_database(settings)
     close_listeners_on_shutdown()
+
+
+def write_down_database(settings: Settings) -> None:
+    """Write the database down, so that `python -m auth` finds it without a variable."""
+    url, has_password = urls.without_password(settings.database_url)
+    with suppress(ValueError):
+        for folder in settings.data_folders():
+            running_servers.write_down(folder, {"database_url": url, "has_password": has_password})
 
 
 def tell_how_to_create_a_key(database_url: str) -> None:
@@ -58,15 +70,28 @@ def tell_how_to_create_a_key(database_url: str) -> None:
     finally:
         database.close()
     if not has_user:
-        python = Path(sys.executable)
-        shown = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else "python"
-        logger.warning("There is no API key yet; create one: %s -m auth create --email you@example.org", shown)
+        create = f"{_auth_command()} create --email you@example.org"
+        logger.warning("There is no API key yet; create one: %s", create)
+
+
+def _auth_command() -> str:
+    """Return how `python -m auth` is run, for `sh`, from the folder that this server was started in."""
+    python, here = Path(sys.executable), Path.cwd()
+    activated = shutil.which("python")
+    if python.is_relative_to(here):
+        python = python.relative_to(here)
+    elif activated and Path(activated).parent.resolve() == python.parent.resolve():
+        python = Path("python")
+    code = "" if here == PROJECT else f"PYTHONPATH={shlex.quote(str(PROJECT))} "
+    return f"{code}{shlex.quote(str(python))} -m auth"
 
 
 def _prepared_model(settings: Settings) -> PreparedModel:
     # In a separate process, so that the memory of torch and transformers is freed when it ends.
     preparing = [sys.executable, "-m", "model.prepare"]
-    if not is_ready_to_serve(settings) and subprocess.run(preparing, check=False).returncode != 0:
+    paths = filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    if not is_ready_to_serve(settings) and subprocess.run(preparing, env=environment, check=False).returncode != 0:
         sys.exit(1)
     prepared = find_prepared(settings)
     assert prepared is not None, "it has just been prepared"

@@ -5,12 +5,14 @@ import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Annotated, Literal
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from configs import data_folder
 from storage import urls
 from storage.policy import Limit
 
@@ -45,6 +47,7 @@ class Settings(BaseSettings):
     threads: Annotated[int | None, Field(gt=0)] = None
     max_batch_size: Annotated[int | None, Field(gt=0, le=256)] = None
     runner: Literal["auto", "embedded", "service"] = "auto"
+    data_dir: Path | None = None
     database_url: str = "sqlite:///var/classifier.db"
     redis_url: str | None = None
     default_limit: str = "5/minute"
@@ -68,10 +71,25 @@ class Settings(BaseSettings):
     def _limit_is_readable(cls, text: str) -> str:
         return str(Limit.parse(text))
 
+    @field_validator("data_dir")
+    @classmethod
+    def _data_dir_is_absolute(cls, folder: Path | None) -> Path | None:
+        if folder is not None and not folder.is_absolute():
+            raise ValueError("give an absolute path, such as /srv/classifier")
+        return folder
+
     @field_validator("database_url")
     @classmethod
-    def _database_is_known(cls, url: str) -> str:
-        return urls.database(url)
+    def _database_is_known(cls, url: str, info: ValidationInfo) -> str:
+        return urls.database(data_folder.absolute_database(url, info.data.get("data_dir")))
+
+    def data_folders(self) -> list[Path]:
+        """Return the data folder, and after it the default one if another is set.
+
+        Raises:
+            ValueError: there is no such folder (see `configs.data_folder.default`).
+        """
+        return [*dict.fromkeys(filter(None, (self.data_dir, data_folder.default())))]
 
     @field_validator("redis_url")
     @classmethod

@@ -5,8 +5,9 @@ from pathlib import Path
 from configs.settings import Settings
 from model import store
 from model.checkpoint import location
-from model.errors import SourceUnavailable
+from model.errors import ModelError, SourceUnavailable
 from model.store import PreparedModel
+from runtime import bentos
 
 STAND_IN_NAME = "squeezenet-1.1-offline-stand-in"
 STAND_IN_ORIGIN = "stand-in"
@@ -19,11 +20,12 @@ def find_prepared(settings: Settings) -> PreparedModel | None:
         the model; None where it has to be prepared first.
 
     Raises:
-        ModelError: the model that CLASSIFIER_PREPARED_MODEL names is missing.
+        ModelError: the model that CLASSIFIER_PREPARED_MODEL names, or that belongs to this Bento, is missing.
         SourceUnavailable: that model contradicts the other settings, or CLASSIFIER_MODEL names no checkpoint.
     """
-    if settings.prepared_model:
-        found = store.get(settings.prepared_model)
+    fixed = _fixed_model(settings)
+    if fixed:
+        found = store.get(fixed)
         _check_settings(found, settings)
         return found
     if settings.offline_model == "only":
@@ -42,7 +44,7 @@ def is_ready_to_serve(settings: Settings) -> bool:
         ModelError: see `find_prepared`.
     """
     found = find_prepared(settings)
-    if found is None or settings.prepared_model:
+    if found is None or _fixed_model(settings):
         return found is not None
     return not found.manifest.stand_in or settings.offline_model == "only"
 
@@ -52,10 +54,26 @@ def find_stand_in() -> PreparedModel | None:
     return store.find(STAND_IN_NAME, STAND_IN_ORIGIN)
 
 
-def _check_settings(found: PreparedModel, settings: Settings) -> None:
-    """Check that the model named by CLASSIFIER_PREPARED_MODEL does not contradict the other settings.
+def _fixed_model(settings: Settings) -> str:
+    """Return the tag of the only model that may be served: the one that is set, or that of the Bento; else nothing.
 
-    A start, or whoever builds an image, sets CLASSIFIER_PREPARED_MODEL.
+    Raises:
+        ModelError: the Bento was built without a model.
+    """
+    if settings.prepared_model:
+        return settings.prepared_model
+    packed = bentos.packed_models()
+    if packed is None:
+        return ""
+    if not packed:
+        raise ModelError("This Bento was built without a model; build it by 'make bento' in the project's checkout.")
+    return packed[0]
+
+
+def _check_settings(found: PreparedModel, settings: Settings) -> None:
+    """Check that the only model that may be served does not contradict the other settings.
+
+    A Bento brings it; a start, or whoever builds an image, sets CLASSIFIER_PREPARED_MODEL.
     """
     name, is_stand_in = found.manifest.name, found.manifest.stand_in
     if is_stand_in and settings.offline_model == "deny":

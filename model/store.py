@@ -84,7 +84,8 @@ def get(tag: str) -> PreparedModel:
     try:
         return _open(bentoml.models.get(tag))
     except NotFound:
-        raise ModelError(f"The prepared model {tag} is gone; run 'make model' and start again.") from None
+        again = "run 'make model' (for a Bento: 'make bento') and start again."
+        raise ModelError(f"The prepared model {tag} is gone; {again}") from None
 
 
 def open_folder(tag: str, folder: Path) -> PreparedModel:

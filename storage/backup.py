@@ -3,6 +3,7 @@
 import os
 import sqlite3
 from pathlib import Path
+from urllib.parse import quote
 
 from sqlalchemy import make_url
 
@@ -32,7 +33,7 @@ def backup(url: str, path: Path) -> int:
     except OSError as error:
         raise Refused(f"The file can't be written: {error.strerror}.") from None
     try:
-        connection = sqlite3.connect(f"file:{parsed.database}?mode=ro", uri=True)
+        connection = sqlite3.connect(f"file:{quote(parsed.database or '')}?mode=ro", uri=True)
         try:
             connection.execute("VACUUM INTO ?", (str(path),))
         finally:

@@ -44,6 +44,16 @@ def shown(url: str) -> str:
     return f"{parsed.database or 'the default database'} on {host}{port}"
 
 
+def without_password(url: str) -> tuple[str, bool]:
+    """Returns a checked URL without its password, and whether it had one."""
+    parsed = make_url(url)
+    options = {name: value for name, value in parsed.query.items() if "password" not in name.lower()}
+    has_password = parsed.password is not None or len(options) < len(parsed.query)
+    # A URL object can't be set to no password: `set` ignores None.
+    bare = URL.create(parsed.drivername, parsed.username, None, parsed.host, parsed.port, parsed.database, options)
+    return bare.render_as_string(hide_password=False), has_password
+
+
 def is_missing_file(url: str) -> bool:
     """Returns whether a checked URL names a SQLite file that does not exist."""
     parsed = make_url(url)

@@ -14,13 +14,21 @@ from typing import Any
 import pytest
 import uvicorn.config
 from _bentoml_impl.server import serving
-from _bentoml_sdk import method
+from _bentoml_sdk import Service, method
 from bentoml import IODescriptor
+from bentoml._internal.bento.bento import BentoServiceInfo
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.marshal import dispatcher
+from bentoml._internal.models.model import copy_model
 from bentoml._internal.server.http.traffic import MaxConcurrencyMiddleware, TimeoutMiddleware
+from bentoml._internal.utils.analytics import usage_stats
+from bentoml.models import BentoModel
+from bentoml.serving import ensure_prometheus_dir
+from bentoml_cli import serve as serve_command
 from circus.arbiter import Arbiter
 from circus.sighandler import SysHandler
+from simple_di import Provide
+from simple_di.providers import SingletonFactory
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from uvicorn.protocols.http import httptools_impl
@@ -58,6 +66,25 @@ def test_bentoml_app_changes_what_starlette_has_not_built_yet() -> None:
 def test_bentoml_config_finds_the_home_and_cors() -> None:
     assert Path(BentoMLContainer.bentoml_home.get()).is_dir()
     assert BentoMLContainer.http.cors.enabled.get() is False
+
+
+def test_bentoml_defaults_finds_what_bentoml_has_read_and_comes_before_what_it_reads() -> None:
+    assert callable(usage_stats.do_not_track.cache_clear)
+    assert isinstance(BentoMLContainer.model_store, SingletonFactory)
+    serve = inspect.getsource(serve_command.build_serve_command)
+    assert serve.index("svc = load(") < serve.index("svc.inject_config()") < serve.rindex("serve_http(")
+    assert "ensure_prometheus_dir()" in inspect.getsource(serving.serve_http)
+    assert (
+        inspect.signature(ensure_prometheus_dir).parameters["directory"].default
+        == Provide[BentoMLContainer.prometheus_multiproc_dir]
+    )
+    assert "load_config(" in inspect.getsource(Service.inject_config)
+
+
+def test_bentos_finds_where_a_build_asks_for_a_model() -> None:
+    assert "m.to_info() for m in svc.models" in inspect.getsource(BentoServiceInfo.from_service)
+    assert parameters(copy_model) == ["model_tag", "src_model_store", "target_model_store"]
+    assert parameters(BentoModel.resolve)[:2] == ["self", "base_path"]
 
 
 def test_dispatching_finds_the_learned_delay() -> None:

@@ -9,6 +9,7 @@ import sys
 
 from auth.cli import commands, parser, table
 from auth.cli.answer import Answer, Context
+from auth.cli.chosen_database import ChosenDatabase, chosen_database
 from configs.settings import SettingsError, load_settings
 from storage import urls
 from storage.database import Database
@@ -18,7 +19,9 @@ from storage.policy import parse_limits
 
 # The commands that create the database if there is none. Any other command would work on an empty one by mistake.
 CREATE_DATABASE = (commands.create, commands.init, commands.report_migrated)
-_FIND_DATABASE = "set CLASSIFIER_DATABASE_URL as for the server, or run this in the server's folder."
+# The commands that prepare a database for the next server: a server that runs with another one does not matter.
+BEFORE_A_START = (commands.init, commands.report_migrated)
+_FIND_DATABASE = "set CLASSIFIER_DATABASE_URL as for the server, or run this while the server runs."
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,10 +40,12 @@ def main(arguments: list[str] | None = None) -> int:
     command, as_json = parsed.pop("command"), parsed.pop("json")
     try:
         settings = load_settings()
-        if command not in CREATE_DATABASE and urls.is_missing_file(settings.database_url):
-            raise Refused(f"There is no database at {urls.shown(settings.database_url)}; {_FIND_DATABASE}")
-        migrate(settings.database_url)
-        database = Database(settings.database_url)
+        is_own = command in BEFORE_A_START
+        chosen = ChosenDatabase(settings.database_url, False) if is_own else chosen_database(settings)
+        if command not in CREATE_DATABASE and urls.is_missing_file(chosen.url):
+            raise Refused(f"There is no database at {urls.shown(chosen.url)}; {_FIND_DATABASE}")
+        migrate(chosen.url)
+        database = Database(chosen.url)
         try:
             answer: Answer = command(Context(database, parse_limits(settings.default_limit)), **parsed)
         finally:
@@ -52,8 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(json.dumps(answer.document))
     else:
         _print(answer)
-    if not as_json:
-        print(f"(Database: {urls.shown(settings.database_url)})", file=sys.stderr)
+    if not as_json or chosen.is_servers:
+        print(f"(Database: {chosen})", file=sys.stderr)
     return 0
 
 
