@@ -3,8 +3,9 @@
     install.py FOLDER LOCK ...              a lock is a file of this folder without ".lock", or "torch"
     install.py --on-top FOLDER LOCK ...     the environment has the running Python's packages too, without a copy
 
-What is installed already is skipped: installed.json in FOLDER has the digest of each installed lock. "torch" is the build
-for this machine (`torch_build.py`). With an NVIDIA GPU, "serve" includes torch and transformers: its engine needs them.
+What is installed already is skipped: installed.json in FOLDER has the digest of each installed lock. "torch" is the
+build for this machine (`torch_build.py`). With an NVIDIA GPU, "serve" includes torch and transformers: its engine needs
+them.
 
 Needs the standard library only.
 """
@@ -110,7 +111,7 @@ class Environment:
     def _run_pip(self, lock: str, options: Iterable[str]) -> int:
         """Run pip, tell now and then how much it has fetched, and return how much it fetched, in MB."""
         started, told, fetched = time.monotonic(), 1, 0
-        # pip's temporary files lie beside the packages: /tmp may be small, or lie in memory. Their size is the progress.
+        # pip downloads to a folder beside the packages: /tmp may be small. The size of that folder is the progress.
         with (
             tempfile.TemporaryDirectory(dir=self.folder) as downloads,
             tempfile.TemporaryFile("w+", errors="replace") as output,

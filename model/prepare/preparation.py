@@ -136,7 +136,8 @@ def _prepare_apart(arguments: list[str]) -> int:
     status = environment.run_apart("model.prepare", arguments, "prepare", "torch")
     if status == 0:
         _say(
-            f"What prepared it lies in {environment.FOLDER.name}, which no server needs: 'make clean-prepare' deletes it."
+            f"torch and transformers lie in {environment.FOLDER.name}. No server needs them: 'make clean-prepare' "
+            "deletes that folder."
         )
     return status
 
