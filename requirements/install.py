@@ -100,7 +100,8 @@ class Environment:
         say(f"{step}: done in {took:.0f} s, {fetched} MB fetched; {self.folder} takes {megabytes(self.folder)} MB now.")
 
     def _pip(self, lock: str, options: Iterable[str]) -> list[str]:
-        quiet = ("--quiet", "--progress-bar=off", "--disable-pip-version-check", "--no-input")
+        # Python compiles a module when it is first imported; to compile all of transformers takes a minute.
+        quiet = ("--no-compile", "--quiet", "--progress-bar=off", "--disable-pip-version-check", "--no-input")
         command = [str(self.python), "-m", "pip", "install", *quiet, "--require-hashes"]
         return [*command, *options, "-r", str(HERE / f"{lock}.lock")]
 
@@ -124,7 +125,11 @@ class Environment:
                     fetched = max(fetched, megabytes(Path(downloads)))
                     if time.monotonic() - started > told * TOLD_EVERY_S:
                         told += 1
-                        say(f"   {fetched} MB fetched after {time.monotonic() - started:.0f} s ...")
+                        took, installed = (
+                            time.monotonic() - started,
+                            megabytes(self.folder) - megabytes(Path(downloads)),
+                        )
+                        say(f"   {took:.0f} s: {fetched} MB fetched; {self.folder} takes {installed} MB ...")
             if pip.returncode != 0:
                 output.seek(0)
                 print(*output.read().splitlines()[-SHOWN_LINES:], sep="\n", file=sys.stderr)
