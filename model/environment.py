@@ -32,8 +32,8 @@ def run_apart(module: str, arguments: list[str], *locks: str) -> int:
             "There is no prepared model, and what prepares one (torch, transformers) is not installed here; "
             "prepare it in a checkout with 'make model'."
         )
-    installing = [sys.executable, str(_INSTALLER), "--on-top", str(FOLDER), *locks]
-    if subprocess.run(installing, check=False).returncode != 0:
+    installing = [sys.executable, "-m", "requirements.install", "--on-top", str(FOLDER), *locks]
+    if subprocess.run(installing, cwd=_PROJECT, check=False).returncode != 0:
         raise ModelError("What prepares models could not be installed; the lines above say why.")
     python = FOLDER / "bin" / "python"
     return subprocess.run([str(python), "-m", module, *arguments], check=False).returncode

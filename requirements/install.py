@@ -1,7 +1,8 @@
 """Installs locks into a virtual environment, which it makes if there is none, and tells how far it is.
 
-    install.py FOLDER LOCK ...              a lock is a file of this folder without ".lock", or "torch"
-    install.py --on-top FOLDER LOCK ...     the environment has the running Python's packages too, without a copy
+    python -m requirements.install FOLDER LOCK ...      a lock is a file of this folder without ".lock", or "torch"
+    python -m requirements.install --on-top FOLDER LOCK ...
+                                    the environment has the running Python's packages too, without a copy of them
 
 What is installed already is skipped: installed.json in FOLDER has the digest of each installed lock. "torch" is the
 build for this machine (`torch_build.py`). With an NVIDIA GPU, "serve" includes torch and transformers: its engine needs
@@ -24,7 +25,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from torch_build import Build, choose_build, has_gpu
+from requirements.torch_build import Build, choose_build, wants_cuda
 
 HERE = Path(__file__).resolve().parent
 RECORD = "installed.json"
@@ -32,7 +33,7 @@ LOOKED_EVERY_S, TOLD_EVERY_S = 0.5, 10.0
 # Lines of pip's output that are shown if it fails.
 SHOWN_LINES = 12
 # About how many megabytes pip downloads, on Linux.
-DOWNLOADS_MB = {"serve": 150, "prepare": 30, "quantize": 60, "test": 160}
+DOWNLOADS_MB = {"serve": 115, "prepare": 60, "quantize": 60, "test": 160}
 
 
 def main() -> None:
@@ -44,10 +45,10 @@ def main() -> None:
     given = parser.parse_args()
     environment = Environment(given.folder)
     environment.make(given.on_top)
-    names = list(dict.fromkeys(given.locks))
-    if "serve" in names and "torch" not in names and os.environ.get("TORCH", "") in ("", "cuda") and has_gpu():
+    names = list(given.locks)
+    if "serve" in names and not environment.has("torch") and wants_cuda(os.environ):
         names += ["prepare", "torch"]
-    missing = [name for name in names if not environment.has(name)]
+    missing = [name for name in dict.fromkeys(names) if not environment.has(name)]
     for number, name in enumerate(missing, start=1):
         environment.install(name, f"{number} of {len(missing)}")
 
@@ -94,10 +95,11 @@ class Environment:
         )
         say(f"{step}: {build.shown if build else lock + '.lock'}, into {self.folder}: {amount} ...")
         started = time.monotonic()
-        fetched = self._run_pip(lock, options)
+        downloaded = self._run_pip(lock, options)
         self._record.write_text(json.dumps(_read(self._record) | {lock: digest(lock)}, indent=1))
         took = time.monotonic() - started
-        say(f"{step}: done in {took:.0f} s, {fetched} MB fetched; {self.folder} takes {megabytes(self.folder)} MB now.")
+        size = megabytes(self.folder)
+        say(f"{step}: done in {took:.0f} s, {downloaded} MB downloaded; {self.folder} takes {size} MB now.")
 
     def _pip(self, lock: str, options: Iterable[str]) -> list[str]:
         # Python compiles a module when it is first imported; to compile all of transformers takes a minute.
@@ -110,31 +112,35 @@ class Environment:
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     def _run_pip(self, lock: str, options: Iterable[str]) -> int:
-        """Run pip, tell now and then how much it has fetched, and return how much it fetched, in MB."""
-        started, told, fetched = time.monotonic(), 1, 0
-        # pip downloads to a folder beside the packages: /tmp may be small. The size of that folder is the progress.
+        """Run pip, and return how many MB it downloaded."""
+        # pip downloads to a folder beside the packages, since /tmp may be small. Its size tells how far pip is.
         with (
             tempfile.TemporaryDirectory(dir=self.folder) as downloads,
             tempfile.TemporaryFile("w+", errors="replace") as output,
         ):
             environment = {**os.environ, "TMPDIR": downloads}
             with subprocess.Popen(self._pip(lock, options), stdout=output, stderr=output, env=environment) as pip:
-                while pip.poll() is None:
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        pip.wait(LOOKED_EVERY_S)
-                    fetched = max(fetched, megabytes(Path(downloads)))
-                    if time.monotonic() - started > told * TOLD_EVERY_S:
-                        told += 1
-                        took, installed = (
-                            time.monotonic() - started,
-                            megabytes(self.folder) - megabytes(Path(downloads)),
-                        )
-                        say(f"   {took:.0f} s: {fetched} MB fetched; {self.folder} takes {installed} MB ...")
+                downloaded = self._follow(pip, Path(downloads))
             if pip.returncode != 0:
                 output.seek(0)
                 print(*output.read().splitlines()[-SHOWN_LINES:], sep="\n", file=sys.stderr)
                 sys.exit(f"ERROR: pip could not install {lock}.lock; what it said stands above.")
-        return fetched
+        return downloaded
+
+    def _follow(self, pip: subprocess.Popen[bytes], downloads: Path) -> int:
+        """Wait for pip, tell every some seconds how far it is, and return how many MB it downloaded."""
+        started = told = time.monotonic()
+        most = 0
+        while pip.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                pip.wait(LOOKED_EVERY_S)
+            now, downloaded = time.monotonic(), megabytes(downloads)
+            most = max(most, downloaded)
+            if now - told >= TOLD_EVERY_S:
+                told = now
+                installed = megabytes(self.folder) - downloaded
+                say(f"    {now - started:.0f} s: {most} MB downloaded; {self.folder} takes {installed} MB ...")
+        return most
 
 
 def _read(record: Path) -> dict[str, Any]:
@@ -174,4 +180,7 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("ERROR: stopped; the same command goes on where this one ended.")

@@ -1,6 +1,6 @@
 """Chooses the build of torch to install, and where pip finds it. Needs the standard library only: it runs before pip.
 
-With an NVIDIA GPU it is the CUDA build. Without one it is the CPU build: from the package index that TORCH_INDEX names,
+With an NVIDIA GPU, or TORCH=cuda, it is the CUDA build. Without one it is the CPU build: from the package index that TORCH_INDEX names,
 else from a folder of wheels that pip is configured with (find-links), else from PyTorch's own index if that answers
 within seconds. The last resort is what PyPI has for Linux: the CUDA build, which also runs on a CPU.
 """
@@ -38,7 +38,7 @@ class Build:
 
 def cuda_build(reason: str) -> Build:
     """Return the CUDA build that PyPI has, with NVIDIA's packages."""
-    return Build("torch-cuda", (), f"torch for CUDA from PyPI ({reason})", 3000, 5000)
+    return Build("torch-cuda", (), f"torch for CUDA from PyPI, {reason}", 3000, 5000)
 
 
 def cpu_build(source: str, *options: str) -> Build:
@@ -50,17 +50,16 @@ def choose_build(environment: Mapping[str, str], is_at_hand: Callable[[Build], b
     """Choose the build of torch for this machine.
 
     Args:
-        environment: TORCH (`cpu` or `cuda`) chooses the build; TORCH_INDEX is the address of a package index (PEP 503).
+        environment: TORCH (`cpu` or `cuda`) chooses the build; TORCH_INDEX is the address of a package index (PEP 503)
+            that has the CPU build.
         is_at_hand: tells whether pip finds that build without an index.
 
     Raises:
         SystemExit: TORCH is neither, or the index that TORCH_INDEX names does not answer; one line says so.
     """
-    wanted, index = environment.get("TORCH", ""), environment.get("TORCH_INDEX", "").rstrip("/")
-    if wanted not in ("", "cpu", "cuda"):
-        sys.exit(f"ERROR: TORCH must be cpu or cuda, not {wanted!r}.")
-    if wanted == "cuda" or (not wanted and not index and has_gpu()):
-        return cuda_build("this machine has an NVIDIA GPU" if not wanted else "TORCH=cuda")
+    if wants_cuda(environment):
+        return cuda_build("for the NVIDIA GPU of this machine")
+    index = environment.get("TORCH_INDEX", "").rstrip("/")
     if index:
         if not has_torch(index):
             sys.exit(f"ERROR: TORCH_INDEX={index} lists no torch, or does not answer.")
@@ -72,9 +71,19 @@ def choose_build(environment: Mapping[str, str], is_at_hand: Callable[[Build], b
         return local
     if has_torch(PYTORCH_INDEX):
         return cpu_build(PYTORCH_INDEX, "--index-url", PYTORCH_INDEX)
-    return cuda_build(
-        "PyTorch's index does not answer, and PyPI has no other build; TORCH_INDEX=URL names another index"
-    )
+    return cuda_build("since PyTorch's index does not answer (TORCH_INDEX=URL names another one)")
+
+
+def wants_cuda(environment: Mapping[str, str]) -> bool:
+    """Tell whether torch must compute on CUDA: what TORCH says, else whether there is an NVIDIA GPU.
+
+    Raises:
+        SystemExit: TORCH is neither `cpu` nor `cuda`.
+    """
+    wanted = environment.get("TORCH", "")
+    if wanted not in ("", "cpu", "cuda"):
+        sys.exit(f"ERROR: TORCH must be cpu or cuda, not {wanted!r}.")
+    return wanted == "cuda" or (not wanted and has_gpu())
 
 
 def has_gpu() -> bool:
