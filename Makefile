@@ -126,6 +126,10 @@ test-fast: install-tests ## the tests for the loop while writing: in process, no
 coverage: install-tests ## the share of the serving code, with branches, that the fast tests run
 	$(BIN)/pytest -n 2 --no-servers --cov --cov-report=term-missing:skip-covered $(FAST_TESTS)
 
+.PHONY: test-pythons
+test-pythons: install-tests ## serve on Python 3.12 and 3.13, where they are found, and resolve the locks for each: minutes
+	PYTHONS=1 $(BIN)/pytest -s tests/test_pythons.py
+
 .PHONY: torture
 torture: install-tests ## the long runs: concurrent callers, kills, outages, fuzzing and overload in full size
 	TORTURE=1 $(BIN)/pytest -s tests/test_history.py tests/test_outages.py tests/test_fuzzing.py tests/test_openapi.py \

@@ -1,8 +1,8 @@
 """Chooses the build of torch to install, and where pip finds it. Needs the standard library only: it runs before pip.
 
-With an NVIDIA GPU, or TORCH=cuda, it is the CUDA build. Without one it is the CPU build: from the package index that TORCH_INDEX names,
-else from a folder of wheels that pip is configured with (find-links), else from PyTorch's own index if that answers
-within seconds. The last resort is what PyPI has for Linux: the CUDA build, which also runs on a CPU.
+With an NVIDIA GPU, or TORCH=cuda, it is the CUDA build. Without one it is the CPU build: from the package index that
+TORCH_INDEX names, else from a folder of wheels that pip is configured with (find-links), else from PyTorch's own index
+if that answers within seconds. The last resort is what PyPI has for Linux: the CUDA build, which also runs on a CPU.
 """
 
 import os
