@@ -22,6 +22,7 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,9 @@ class Environment:
         known = self.folder / "below.json"
         if self.python.exists() and (not on_top or _read(known) == below):
             return
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(self.folder)], check=True)
+        # Another environment lends its pip too.
+        options = ["--without-pip"] if on_top and find_spec("pip") else []
+        subprocess.run([sys.executable, "-m", "venv", "--clear", *options, str(self.folder)], check=True)
         if on_top:
             [packages] = self.folder.glob("lib/python*/site-packages")
             (packages / "below.pth").write_text("\n".join(below))
