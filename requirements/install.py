@@ -127,7 +127,7 @@ class Environment:
             if pip.returncode != 0:
                 output.seek(0)
                 print(*output.read().splitlines()[-SHOWN_LINES:], sep="\n", file=sys.stderr)
-                sys.exit(f"ERROR: pip could not install {lock}.lock; what it said stands above.")
+                sys.exit(f"ERROR: {lock}.lock could not be installed; what pip said stands above.")
         return downloaded
 
     def _follow(self, pip: subprocess.Popen[bytes], downloads: Path) -> int:
