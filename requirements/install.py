@@ -34,7 +34,7 @@ LOOKED_EVERY_S, TOLD_EVERY_S = 0.5, 10.0
 # Lines of pip's output that are shown if it fails.
 SHOWN_LINES = 12
 # About how many megabytes pip downloads, on Linux.
-DOWNLOADS_MB = {"serve": 115, "prepare": 60, "quantize": 60, "test": 160}
+DOWNLOADS_MB = {"serve": 140, "prepare": 60, "quantize": 60, "test": 160}
 
 
 def main() -> None:
