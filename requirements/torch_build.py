@@ -41,9 +41,9 @@ def cuda_build(reason: str) -> Build:
     return Build("torch-cuda", (), f"torch for CUDA from PyPI, {reason}", 3000, 5000)
 
 
-def cpu_build(source: str, *options: str) -> Build:
+def cpu_build(source: str, *options: str, download_mb: int = 190) -> Build:
     """Return the CPU build; what it requires is locked in prepare.lock, so that pip need not look for it."""
-    return Build("torch-cpu", ("--no-deps", *options), f"torch for CPUs from {source}", 190, 750)
+    return Build("torch-cpu", ("--no-deps", *options), f"torch for CPUs from {source}", download_mb, 750)
 
 
 def choose_build(environment: Mapping[str, str], is_at_hand: Callable[[Build], bool]) -> Build:
@@ -66,7 +66,7 @@ def choose_build(environment: Mapping[str, str], is_at_hand: Callable[[Build], b
         return cpu_build(index, "--index-url", index)
     if sys.platform != "linux":
         return cpu_build("PyPI")
-    local = cpu_build("a folder of wheels on this machine", "--no-index")
+    local = cpu_build("a folder of wheels on this machine", "--no-index", download_mb=0)
     if is_at_hand(local):
         return local
     if has_torch(PYTORCH_INDEX):
