@@ -15,7 +15,7 @@ import numpy as np
 
 from api import reads
 from api.body_limits import BodyLimits
-from api.classification_routes import ClassificationRoutes
+from api.classification_routes import ClassificationRoutes, refusal
 from api.draining import Draining
 from api.gateway import Gateway
 from auth.authentication import Authentication
@@ -39,9 +39,10 @@ from runtime.processes import delay_sigterm_until_exited, end_with_parent, freez
 from storage.errors import StorageUnavailable
 from storage.policy import Limit
 from storage.store import Store
+from web.context import RequestContext
 from web.cors import CrossOrigin, Preflight
 from web.envelope import Envelope
-from web.problem import Problem
+from web.problem import Problem, storage_unavailable
 
 # Request bodies that one worker holds at a time: this many of the largest, and at most this share of the memory.
 BODIES_AT_ONCE, SHARE_OF_MEMORY = 25, 1 / 8
@@ -199,8 +200,8 @@ def _gateway_service(plan: _Plan, runner_service: bentoml.Service[Any], store: S
         async def __is_ready__(self) -> bool:
             try:
                 await store.ping()
-            except StorageUnavailable:
-                return False
+            except StorageUnavailable as error:
+                raise storage_unavailable(error.caller) from None
             return await self.classifier.is_ready()
 
     made: Any = ImageClassifier
@@ -212,8 +213,8 @@ def _classifier() -> Classifier:
     return bentoml.get_current_service().classifier
 
 
-def _overload(user: str) -> Problem | None:
-    return _classifier().queue.overload(user)
+def _refusal(request: RequestContext) -> Problem | None:
+    return refusal(request, _classifier())
 
 
 def _middlewares(settings: Settings, store: Store, draining: Draining) -> list[tuple[type, dict[str, Any]]]:
@@ -226,7 +227,7 @@ def _middlewares(settings: Settings, store: Store, draining: Draining) -> list[t
         *([(Preflight, {"origins": origins})] if origins else []),
         (UsageLog, {"store": store}),
         (Authentication, {"store": store, "failures": FailureLimit(Limit.parse(settings.auth_failure_limit))}),
-        (RateLimit, {"store": store, "overload": _overload}),
+        (RateLimit, {"store": store, "refusal": _refusal}),
         (
             BodyLimits,
             {

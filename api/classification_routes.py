@@ -1,13 +1,44 @@
 """The routes that classify, as BentoML declares them: each hands the request over to its version of the API."""
 
+from collections.abc import Callable
+
 import bentoml
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
-from api import v1, v2
+from api import hugging_face, v1, v2
 from api.endpoint import classification_endpoint
-from api.schemas import BatchAnswer, BatchUpload, ClassifyAnswer, ClassifyAnswerV2, ClassifyRequest, ClassifyUpload
+from api.routes import HUGGING_FACE
+from api.schemas import (
+    BatchAnswer,
+    BatchUpload,
+    ClassifyAnswer,
+    ClassifyAnswerV2,
+    ClassifyRequest,
+    ClassifyUpload,
+)
 from inference.classifier import Classifier
+from web.context import RequestContext
+from web.problem import Problem
+
+
+def hugging_face_route(routes: "Callable[[], ClassificationRoutes]") -> Route:
+    """Return the route that BentoML does not declare: its own client can't fill a parameter into a path.
+
+    Args:
+        routes: returns the worker's service.
+    """
+
+    async def call(request: Request) -> Response:
+        return await routes().classify_hugging_face(request)
+
+    return Route(HUGGING_FACE, call, methods=["POST"])
+
+
+def refusal(request: RequestContext, classifier: Classifier) -> Problem | None:
+    """Return the problem if a request to one of these routes can't be answered, whatever its body is."""
+    return hugging_face.other_model(request, classifier.manifest.name) or classifier.queue.overload(request.user_id)
 
 
 class ClassificationRoutes:
@@ -38,3 +69,8 @@ class ClassificationRoutes:
     async def classify_batch(self, request: Request) -> Response:
         """Classify several images: one entry for each, in order."""
         return await v2.classify_batch(request, self.classifier, self.most_images)
+
+    @classification_endpoint
+    async def classify_hugging_face(self, request: Request) -> Response:
+        """Classify one image, in the shape of Hugging Face's inference API."""
+        return await hugging_face.classify(request, self.classifier)

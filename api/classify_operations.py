@@ -10,6 +10,8 @@ from api.schemas import (
     ClassifyAnswerV2,
     ClassifyJson,
     ClassifyRequest,
+    HuggingFaceAnswer,
+    HuggingFaceRequest,
     Options,
 )
 from api.uploads import IMAGE_TYPES
@@ -26,8 +28,17 @@ SCHEMAS: tuple[type[BaseModel], ...] = (
     ClassifyAnswer,
     ClassifyAnswerV2,
     BatchAnswer,
+    HuggingFaceRequest,
+    HuggingFaceAnswer,
 )
 _BINARY = {"type": "string", "format": "binary"}
+_MODEL_NAME = {
+    "name": "name",
+    "in": "path",
+    "required": True,
+    "description": "The name of the served model; it may contain a slash.",
+    "schema": {"type": "string"},
+}
 _HEADERS = {
     "X-Request-ID": "The id of the request: your own id if you sent one.",
     "RateLimit-Policy": "Your limits.",
@@ -43,6 +54,7 @@ def operations() -> dict[str, Json]:
     return {
         "/v1/classify": _post("classify", {JSON: _json_body(ClassifyRequest, {"image": A_PIXEL})}, ClassifyAnswer, []),
         "/v2/classify": _post("classify_v2", _one_image(options), ClassifyAnswerV2, in_query),
+        "/models/{name}": _post("classify_hugging_face", _any_file(), HuggingFaceAnswer, [_MODEL_NAME]),
         "/v2/classify/batch": _post("classify_batch", _several_images(options), BatchAnswer, in_query),
     }
 
@@ -52,6 +64,13 @@ def _one_image(options: Json) -> Json:
         MULTIPART: _form("image", _file_field(), options),
         JSON: _json_body(ClassifyJson, {"image": A_PIXEL, "top_k": 3}),
         **{image_type: {"schema": _BINARY} for image_type in IMAGE_TYPES},
+    }
+
+
+def _any_file() -> Json:
+    return {
+        **{image_type: {"schema": _BINARY} for image_type in IMAGE_TYPES},
+        JSON: _json_body(HuggingFaceRequest, {"inputs": A_PIXEL, "parameters": {"top_k": 3}}),
     }
 
 

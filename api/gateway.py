@@ -4,6 +4,7 @@ import bentoml
 
 from api import documents
 from api.body_limits import BodyLimits
+from api.classification_routes import hugging_face_route
 from api.openapi import OpenApiDocument
 from api.routes import ROUTES
 from runtime import bentoml_app, http_protocol
@@ -27,6 +28,7 @@ class Gateway(bentoml.Service):
         # limit instead, and the limit of the queue replaces the limit of concurrency.
         bentoml_app.hand_time_limit_to(BodyLimits, app)
         bentoml_app.call_endpoints_directly(app, self.apis)
+        app.router.routes.insert(0, hugging_face_route(bentoml.get_current_service))
         # Before BentoML's own route, which would build the schema again for each request.
         app.router.routes.insert(0, documents.schema_route(self.schema()))
         return RouteMatching(app, ROUTES)

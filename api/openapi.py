@@ -33,6 +33,7 @@ class ProblemBody(BaseModel):
     status: int
     detail: str = Field(description="What to do about it.")
     request_id: str
+    retry_after: int | None = Field(None, description="Seconds to wait before the next try; as the header Retry-After.")
     field: str | None = Field(None, description="The wrong field of the request, if one is wrong.")
 
 
@@ -110,7 +111,8 @@ def _expected_errors(route: Route) -> tuple[int, ...]:
     if route.is_public:
         return (503,)
     if route.cost is not Cost.NOTHING:
-        return (400, 401, 403, 413, 415, 422, 429, 503, 504)
+        unknown = (404,) if "{" in route.path else ()
+        return (400, 401, 403, *unknown, 413, 415, 422, 429, 503, 504)
     return (401, 403, 429, 503) if route.version == "service" else (401, 403, 404, 422, 429, 503, 504)
 
 
@@ -119,11 +121,12 @@ def _error_responses(statuses: tuple[int, ...]) -> Json:
 
 
 def _error_response(status: int) -> Json:
-    problem = Problem(status, _ERRORS[status])
+    is_temporary = status in (429, 503)
+    problem = Problem(status, _ERRORS[status], {"Retry-After": "41"} if is_temporary else {})
     example = {**problem.body(), "request_id": "req_019ab2f3c4d5e6f708192a3b4c5"}
     content = {MEDIA_TYPE: {"schema": {"$ref": reference("ProblemBody")}, "example": example}}
     response: Json = {"description": problem.status.phrase, "content": content}
-    if status in (429, 503):
+    if is_temporary:
         wait = {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}}
         response["headers"] = {"Retry-After": wait}
     return response

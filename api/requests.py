@@ -27,15 +27,24 @@ def content_type(request: Request, *taken: str) -> str:
     Raises:
         Problem: 415, the type is none of `taken`, or the body is compressed.
     """
-    codings = request.headers.get("content-encoding", "").lower().replace(" ", "").split(",")
-    if not _COMPRESSED.isdisjoint(codings):
-        detail = "Send the body as it is, without the header Content-Encoding; images are compressed already."
-        raise Problem(415, detail, {"Accept-Encoding": "identity"})
+    check_not_compressed(request)
     named = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
     if named not in taken:
         choice = taken[0] if len(taken) == 1 else "one of " + ", ".join(taken)
         raise Problem(415, f"Set the header Content-Type to what the body is: {choice}.")
     return named
+
+
+def check_not_compressed(request: Request) -> None:
+    """Check the header `Content-Encoding`.
+
+    Raises:
+        Problem: 415, the body is compressed.
+    """
+    codings = request.headers.get("content-encoding", "").lower().replace(" ", "").split(",")
+    if not _COMPRESSED.isdisjoint(codings):
+        detail = "Send the body as it is, without the header Content-Encoding; images are compressed already."
+        raise Problem(415, detail, {"Accept-Encoding": "identity"})
 
 
 async def read_json(request: Request, model: type[Model]) -> Model:
@@ -44,7 +53,16 @@ async def read_json(request: Request, model: type[Model]) -> Model:
     Raises:
         Problem: 413 (too large), 400 (not JSON), 422 (a field is missing or wrong).
     """
-    body = (await read_body(request)).removeprefix(BYTE_ORDER_MARK)
+    return parse_json(await read_body(request), model)
+
+
+def parse_json(body: bytes, model: type[Model]) -> Model:
+    """Return a JSON body, validated.
+
+    Raises:
+        Problem: 400 (not JSON), 422 (a field is missing or wrong).
+    """
+    body = body.removeprefix(BYTE_ORDER_MARK)
     _check_cost(body, model)
     try:
         return model.model_validate_json(body, strict=True)

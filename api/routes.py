@@ -5,6 +5,8 @@ Authentication, the rate limit, the documentation, and the path names in metrics
 
 from web.routes import Cost, Route, Routes
 
+# The name of the model is part of the path, and may contain a slash.
+HUGGING_FACE = "/models/{name:path}"
 # The files that the page at /docs loads; BentoML serves them.
 ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-light-32x32.png")
 
@@ -17,17 +19,35 @@ def _read(path: str, version: str, summary: str, scope: str | None = None) -> Ro
     return Route(methods=("GET",), path=path, version=version, summary=summary, scope=scope)
 
 
-def _service(path: str, summary: str | None = None, scope: str | None = None) -> Route:
-    """Return a route of the service itself. It needs a key only if it needs a scope."""
-    return Route(
-        methods=("GET", "HEAD"), path=path, version="service", summary=summary, scope=scope, is_public=scope is None
-    )
+def _service(path: str, summary: str | None = None) -> Route:
+    """Return a route of the service itself, which needs no key."""
+    return Route(methods=("GET", "HEAD"), path=path, version="service", summary=summary, is_public=True)
+
+
+# Whoever watches the service must see an outage while it lasts.
+_METRICS = Route(
+    methods=("GET", "HEAD"),
+    path="/metrics",
+    version="service",
+    summary="Prometheus metrics; the key needs the scope `metrics`",
+    scope="metrics",
+    outlasts_database=True,
+)
 
 
 ROUTES = Routes(
     _classification("/v1/classify", "v1", "Classify one image", Cost.ONE_IMAGE),
     _classification("/v2/classify", "v2", "Classify one image", Cost.ONE_IMAGE),
     _classification("/v2/classify/batch", "v2", "Classify several images", Cost.EACH_IMAGE),
+    Route(
+        methods=("POST",),
+        path=HUGGING_FACE,
+        version="hugging face",
+        summary="Classify one image, in the shape of Hugging Face's inference API",
+        scope="classify",
+        cost=Cost.ONE_IMAGE,
+        has_error_text=True,
+    ),
     _read("/v1/model/info", "v1", "Which model answers"),
     _read("/v2/models", "v2", "Every model of the service"),
     _read("/v2/models/{name:path}", "v2", "One model"),
@@ -37,7 +57,7 @@ ROUTES = Routes(
     _service("/livez", "Whether the process lives"),
     _service("/readyz", "Whether the model and the database answer"),
     _service("/healthz", "The same as /livez"),
-    _service("/metrics", "Prometheus metrics; the key needs the scope `metrics`", "metrics"),
+    _METRICS,
     _service("/"),
     _service("/docs"),
     _service("/openapi.json"),

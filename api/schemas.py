@@ -1,10 +1,10 @@
 """The inputs and answers of the classification routes. `/schema.json`, clients and the documents follow from them."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import bentoml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 from starlette.requests import Request
 
 
@@ -98,6 +98,38 @@ class BatchJson(_JsonWithOptions):
     ]
 
 
+class HuggingFaceParameters(BaseModel):
+    """How to answer, as in Hugging Face's inference API. Other parameters are ignored."""
+
+    DEFAULT_TOP_K: ClassVar[int] = 5
+
+    top_k: Annotated[
+        int | None, Field(ge=1, description="How many labels to return. The default is 5; all if the model has fewer.")
+    ] = None
+    function_to_apply: str | None = Field(
+        None,
+        description="Only the function that the model is served with: see /v2/models.",
+    )
+
+
+class HuggingFaceRequest(BaseModel):
+    """One image in Hugging Face's shape, as base64."""
+
+    inputs: str = Field(description="The image file in base64, or as a data: URL.")
+    parameters: HuggingFaceParameters | None = None
+
+
+class Score(BaseModel):
+    """A label in Hugging Face's shape, and the probability that it is right, rounded to 4 decimals."""
+
+    label: str
+    score: float
+
+
+class HuggingFaceAnswer(RootModel[list[Score]]):
+    """The most probable labels, the most probable first."""
+
+
 class ClassifyUpload(_UnreadBody):
     """v2: one image, as a file."""
 
@@ -155,6 +187,7 @@ class EntryProblem(BaseModel):
     title: str
     status: int
     detail: str
+    retry_after: int | None = None
     field: str | None = None
 
 

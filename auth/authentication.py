@@ -1,5 +1,6 @@
 """Checks the API key of each request (a bearer token, RFC 6750) and its scopes."""
 
+import asyncio
 import math
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -12,6 +13,11 @@ from storage.store import Store
 from web import context
 from web.problem import Problem, storage_unavailable
 from web.routes import Cost, Route
+
+# For a route that outlasts the database: how long ago the database must have confirmed the key, and how long it is
+# asked again before its earlier answer counts. Prometheus waits 10 s for a whole scrape.
+KNOWN_OF_LATE_S = 300.0
+CONFIRMED_WITHIN_S = 2.0
 
 
 class Authentication:
@@ -62,23 +68,39 @@ class Authentication:
         scheme, _, token = credentials.decode("latin-1").partition(" ")
         key = ApiKey.parse(token.strip()) if scheme.lower() == "bearer" else None
         if key is None:
-            raise _wrong_key(self.failures.fail(scope))
+            is_empty = scheme.lower() == "bearer" and not token.strip()
+            raise _wrong_key(self.failures.fail(scope), _EMPTY_KEY if is_empty else _NO_LIVE_KEY)
+        known = self._known_of_late(key, context.of(scope).match.route)
         try:
-            return await self.failures.check(scope, key, self.store)
+            async with asyncio.timeout(None if known is None else CONFIRMED_WITHIN_S):
+                return await self.failures.check(scope, key, self.store)
         except WrongKey as wrong:
             raise _wrong_key(wrong.wait_s) from None
+        except (StorageUnavailable, TimeoutError):
+            if known is None:
+                raise
+            return known
+
+    def _known_of_late(self, key: ApiKey, route: Route | None) -> KeyRecord | None:
+        """Return what is known of the key in case the database is away; None if that must not be used."""
+        if route is None or not route.outlasts_database:
+            return None
+        record = self.failures.recently_valid(key, KNOWN_OF_LATE_S)
+        usable = record is not None and route.scope in record.scopes and record.is_live(self.store.now_us())
+        return record if usable else None
 
 
 _NO_KEY = "Send your API key in the header 'Authorization: Bearer imc_...'."
+_EMPTY_KEY = "No API key follows 'Authorization: Bearer'; set the variable that should hold your key."
 _NO_LIVE_KEY = "This API key is not valid; check it for typing errors, or ask the operator for a new one."
 
 
-def _wrong_key(wait_s: float) -> Problem:
+def _wrong_key(wait_s: float, detail: str = _NO_LIVE_KEY) -> Problem:
     if wait_s > 0:
         seconds = math.ceil(wait_s)
-        detail = f"Too many requests with wrong API keys come from your address; wait {seconds} s."
-        return Problem(429, detail, {"Retry-After": str(seconds)}, kind="wrong_keys")
-    return Problem(401, _NO_LIVE_KEY, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
+        too_many = f"Too many requests with wrong API keys come from your address; wait {seconds} s."
+        return Problem(429, too_many, {"Retry-After": str(seconds)}, kind="wrong_keys")
+    return Problem(401, detail, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
 
 
 def scope_missing(route: Route, record: KeyRecord) -> Problem | None:

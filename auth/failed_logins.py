@@ -59,12 +59,16 @@ class FailureLimit:
             WrongKey: the key is not valid, or was not looked up.
             StorageUnavailable: the database does not answer; no failure was counted.
         """
-        if self._recent_keys.contains(key):
+        if self._recent_keys.find(key):
             record = await self._look_up_recent(scope, key, store)
         else:
             record = await self._look_up_other(scope, key, store)
-        self._recent_keys.add(record.key_id, record.secret_sha256)
+        self._recent_keys.add(record)
         return record
+
+    def recently_valid(self, key: ApiKey, within_s: float) -> KeyRecord | None:
+        """Return the key as it was read within that time, seconds; None if it was not, or was not valid."""
+        return self._recent_keys.find(key, within_s)
 
     def fail(self, scope: Scope) -> float:
         """Count a failure of the request's address, if its limit allows one more.
@@ -91,7 +95,7 @@ class FailureLimit:
         address = self._address(scope)
         while (wait_s := address.wait_s(self._clock_s())) == 0 and address.is_full():
             await address.next_outcome()
-            if self._recent_keys.contains(key):
+            if self._recent_keys.find(key):
                 address.wake_one()
                 return await self._look_up_recent(scope, key, store)
         if wait_s == 0:

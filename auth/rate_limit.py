@@ -13,6 +13,7 @@ from storage.errors import StorageUnavailable
 from storage.policy import Decision, Limit
 from storage.store import Store
 from web import context
+from web.context import RequestContext
 from web.problem import Problem, storage_unavailable
 from web.routes import Cost, Route
 
@@ -26,13 +27,14 @@ class RateLimit:
     Args:
         app: the app behind the limit.
         store: counts the hits.
-        overload: returns the problem if no image of a user can be taken now. It is called before a hit is counted.
+        refusal: returns the problem if a request can't be answered whatever its body is: no image of its user can be
+            taken now, or it is for another model. It is called before a hit is counted.
     """
 
-    def __init__(self, app: ASGIApp, store: Store, overload: Callable[[str], Problem | None]) -> None:
+    def __init__(self, app: ASGIApp, store: Store, refusal: Callable[[RequestContext], Problem | None]) -> None:
         self.app = app
         self.store = store
-        self.overload = overload
+        self.refusal = refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = context.of(scope).match.route if scope["type"] == "http" else None
@@ -40,7 +42,7 @@ class RateLimit:
             return await self.app(scope, receive, send)
         limit_check = _LimitCheck(self.store, scope)
         try:
-            await self._admit(limit_check, route)
+            await self._admit(limit_check, route, context.of(scope))
         except Problem as problem:
             return await context.send_problem(problem, scope, receive, limit_check.with_headers(send))
         if route.cost is Cost.ONE_IMAGE:
@@ -55,15 +57,15 @@ class RateLimit:
 
         await self.app(scope, receive, send_paid)
 
-    async def _admit(self, limit_check: "_LimitCheck", route: Route) -> None:
+    async def _admit(self, limit_check: "_LimitCheck", route: Route, request: RequestContext) -> None:
         missing = scope_missing(route, limit_check.caller)
         if missing is not None:
             await limit_check.check(cost=0)
             raise missing
-        overload = self.overload(limit_check.caller.user_id)
-        if overload is not None:
+        refusal = self.refusal(request)
+        if refusal is not None:
             await limit_check.use_cached()
-            raise overload
+            raise refusal
         if route.cost is Cost.ONE_IMAGE:
             await limit_check.hit(1)
         else:

@@ -1,17 +1,21 @@
-"""Remembers the keys that were valid recently, so that wrong keys from the same address never delay their owners."""
+"""Remembers the keys that were valid recently.
+
+Wrong keys from the same address then never delay their owners, and `/metrics` answers while the database is away.
+"""
 
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 
 from auth.api_key import ApiKey
+from storage.keys import KeyRecord
 
 MOST_KEYS = 10_000
 REMEMBERED_S = 3600.0
 
 
 class RecentlyValidKeys:
-    """The keys that were valid most recently: the id of each, and the hash of its secret.
+    """The keys that were valid most recently, as they were read.
 
     A key here may have been revoked since; only the database tells whether it is still live.
 
@@ -21,17 +25,19 @@ class RecentlyValidKeys:
 
     def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._clock_s = clock_s
-        self._keys: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._keys: OrderedDict[str, tuple[KeyRecord, float]] = OrderedDict()
 
-    def contains(self, key: ApiKey) -> bool:
-        """Return whether the key was valid within the last hour."""
-        secret_sha256, valid_s = self._keys.get(key.key_id, ("", float("-inf")))
-        return self._clock_s() - valid_s < REMEMBERED_S and key.matches(secret_sha256)
+    def find(self, key: ApiKey, within_s: float = REMEMBERED_S) -> KeyRecord | None:
+        """Return what was stored of the key; None if it was not valid within that time, seconds."""
+        record, valid_s = self._keys.get(key.key_id, (None, 0.0))
+        if record is None or self._clock_s() - valid_s >= within_s or not key.matches(record.secret_sha256):
+            return None
+        return record
 
-    def add(self, key_id: str, secret_sha256: str) -> None:
+    def add(self, record: KeyRecord) -> None:
         """Note that the key is valid now."""
-        self._keys[key_id] = secret_sha256, self._clock_s()
-        self._keys.move_to_end(key_id)
+        self._keys[record.key_id] = record, self._clock_s()
+        self._keys.move_to_end(record.key_id)
         if len(self._keys) > MOST_KEYS:
             self._keys.popitem(last=False)
 

@@ -1,9 +1,12 @@
 """Writes the usage log: one row for each authenticated request, committed before its answer is sent."""
 
+import asyncio
 import time
+from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from auth import identity
 from storage.errors import StorageUnavailable
 from storage.store import Store
 from storage.usage import UsageRow
@@ -11,6 +14,8 @@ from web import context
 from web.context import RequestContext
 from web.problem import storage_unavailable
 
+# How long the answer of a route that outlasts the database waits for its row.
+WAIT_FOR_ROW_S = 2.0
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 UNKNOWN_METHOD = "(other)"
 # The envelope answers so if the app raises an exception, or sends nothing.
@@ -19,6 +24,8 @@ STATUS_OF_AN_EXCEPTION = 500
 
 class UsageLog:
     """Holds each answer back until its usage row is committed. If that fails, the caller gets a 503 instead.
+
+    A route that outlasts the database is answered without its row.
 
     Args:
         app: the app whose requests are logged.
@@ -44,7 +51,8 @@ class UsageLog:
             # In `finally`: a request that a time limit cancelled is logged too.
             if request.caller is not None:
                 row = _row(scope, arrived_us, (time.perf_counter() - started) * 1000, answer.status)
-                unlogged = await self._commit(row)
+                route = request.match.route
+                unlogged = await (self._try_commit(row) if route and route.outlasts_database else self._commit(row))
         if unlogged is not None:
             problem = storage_unavailable(unlogged.caller)
             problem.headers.update(answer.rate_limit_headers())
@@ -64,6 +72,12 @@ class UsageLog:
         except StorageUnavailable as error:
             return error
         return None
+
+    async def _try_commit(self, row: UsageRow) -> None:
+        """Commit the row if the database answers soon. A row that takes longer is committed later."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WAIT_FOR_ROW_S):
+                await self._commit(row)
 
 
 class _HeldAnswer:
@@ -98,16 +112,16 @@ class _HeldAnswer:
 
 
 def _row(scope: Scope, arrived_us: int, response_ms: float, status: int) -> UsageRow:
-    request = context.of(scope)
-    assert request.caller is not None
+    request, caller = context.of(scope), identity.caller(scope)
     return UsageRow(
         request_id=request.usage_id,
-        user_id=request.caller.user_id,
-        key_id=request.caller.key_id,
+        user_id=caller.user_id,
+        key_id=caller.key_id,
         endpoint=request.match.name,
         method=scope["method"] if scope["method"] in KNOWN_METHODS else UNKNOWN_METHOD,
         status=status,
         response_ms=response_ms,
         at_us=arrived_us,
         images=request.images,
+        notes_use=caller.is_use_to_note(arrived_us),
     )

@@ -14,7 +14,7 @@ from storage.errors import StorageUnavailable
 from storage.store import Store
 
 REPORTED_EVERY_S = 1.0
-KEYS_COUNTED_EVERY_S = 5.0
+STORES_ASKED_EVERY_S = 5.0
 
 # "live" modes take only workers that run: the values of a killed worker must not stay in the sum.
 queue_images = Gauge("classifier_queue_images", "Images that wait for their answer.", multiprocess_mode="livesum")
@@ -31,22 +31,24 @@ model_info = Gauge(
 
 
 async def keep_reporting(store: Store, classifier: Classifier) -> None:
-    """Report for as long as the worker runs. While the database is away, the count of keys stays as it was.
+    """Report for as long as the worker runs. While a store is away, the count of keys stays as it was.
 
     Args:
         store: where the keys are counted.
         classifier: the worker's, whose queue and model are reported.
     """
     _remove_gauges_of_killed_workers()
-    count_keys_at = 0.0
+    ask_stores_at = 0.0
     while True:
         queue_images.set(classifier.queue.waiting)
         queue_limit.set(classifier.queue.limit)
         if classifier.is_loaded:
             model_info.labels(**classifier.served_model()).set(1)
-        if time.monotonic() >= count_keys_at:
-            count_keys_at = time.monotonic() + KEYS_COUNTED_EVERY_S
+        if time.monotonic() >= ask_stores_at:
+            ask_stores_at = time.monotonic() + STORES_ASKED_EVERY_S
+            # Fails, too, if only Redis is away. Without requests nobody else would notice.
             with suppress(StorageUnavailable):
+                await store.ping()
                 for state, number in (await store.keys_by_state()).items():
                     keys.labels(state).set(number)
         await asyncio.sleep(REPORTED_EVERY_S)

@@ -2,7 +2,7 @@
 
 `python -m loadtests [MIX ...]`. Without `LOADTEST_URL` it starts its own server, with the stand-in model and a database
 in a temporary folder. Exit code: 0 if all SLOs are met; 1 if an SLO is missed, or limits or usage log are wrong; 2 if
-nothing could be measured.
+there is no verdict.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import httpx
 from loadtests import knee
 from loadtests.mixes import MIXES
 from loadtests.settings import PREFIX, PROJECT, LoadSettings, load_settings
+from loadtests.verdict import EXIT_CODES, Result
 from testing.servers import run_prepare, running
 
 # Environment variables for Locust, without the prefix.
@@ -30,6 +31,9 @@ UNLIMITED = "100000000/day"
 NOISY_LIMIT = "1/second"
 # Locust writes its tables to the CSV files. Without its logging it prints only errors.
 _QUIET = ("--headless", "--only-summary", "--skip-log-setup")
+
+
+_VERDICTS = {EXIT_CODES[Result.PASSED]: "PASSED", EXIT_CODES[Result.FAILED]: "FAILED"}
 
 
 class CannotTest(Exception):
@@ -52,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     except CannotTest as error:
         print(f"ERROR: {error}", file=sys.stderr)
         return 2
-    print(f"{'PASSED' if not any(codes) else 'FAILED'}: reports are in {folder}")
+    print(f"{_VERDICTS.get(max(codes), 'NO VERDICT')}: reports are in {folder}")
     return max(codes)
 
 

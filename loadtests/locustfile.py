@@ -1,11 +1,16 @@
 """The file that Locust loads: it chooses the callers of one mix, and their load over time.
 
-`python -m loadtests` runs it. To run it by hand, with Locust's web page, where the number of users is the number of
-requests per second:
-`LOADTEST_KEY=imc_… LOADTEST_MIX=steady locust -f loadtests/locustfile.py --host http://127.0.0.1:3000`.
+`python -m loadtests` runs it. To run it by hand, in any folder, with Locust's web page, where the number of users is
+the number of requests per second: `LOADTEST_KEY=imc_… LOADTEST_MIX=steady locust -f loadtests/locustfile.py`.
 """
 
+import sys
+from pathlib import Path
+
 from locust import events
+
+# Locust adds only the folder in which it was started, and the one of this file.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from loadtests import open_loop, shapes, users
 from loadtests.kinds import KINDS
@@ -18,6 +23,10 @@ EXTRA_CALLERS = {"noisy": users.NoisyNeighbour, "stampede": users.Stampede}
 
 settings = load_settings()
 mix = MIXES[settings.mix]
+missing = settings.missing_key()
+if missing is not None:
+    print(f"ERROR: {missing}", file=sys.stderr)
+    sys.exit(2)
 
 # Locust uses the classes that it finds among the names of this module.
 if settings.finds_knee:
@@ -33,6 +42,7 @@ else:
             settings.rate, ExtraCallers.fixed_count if mix.extra_callers else 0, settings.seconds
         )
 Callers.sends = mix.sends
+users.Caller.host = settings.host
 
 for name in (*mix.sends, "stampede"):
     assert KINDS[name].bodies, "bodies are encoded before the run"

@@ -11,7 +11,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from loadtests.mixes import MIXES
 
 PREFIX = "LOADTEST_"
-PROJECT = Path(__file__).parent.parent
+PROJECT = Path(__file__).resolve().parent.parent
+DEFAULT_URL = "http://127.0.0.1:3000"
+# The callers with keys, and the field with the key of each.
+KEY_FIELDS = {"steady": "key", "noisy": "noisy_key"}
+# The steady callers' limit must be above the load; the noisy neighbour's is there to be exceeded.
+_EXAMPLE_LIMITS = {"steady": "100000/minute", "noisy": "1/second"}
 
 
 class LoadSettings(BaseSettings):
@@ -51,6 +56,24 @@ class LoadSettings(BaseSettings):
         if name not in MIXES:
             raise ValueError(f"choose one of {', '.join(MIXES)}")
         return name
+
+    @property
+    def host(self) -> str:
+        """The server that Locust calls unless it is given another."""
+        return self.url or DEFAULT_URL
+
+    @property
+    def who(self) -> list[str]:
+        """The callers of the mix, each of which has a key."""
+        return ["steady", "noisy"] if MIXES[self.mix].extra_callers == "noisy" else ["steady"]
+
+    def missing_key(self) -> str | None:
+        """Return one line that says which key must be set, and how to make one; None if none is missing."""
+        for one in self.who:
+            if not self.key_of(one):
+                command = f"python -m auth create --email {one}@example.org --limit {_EXAMPLE_LIMITS[one]}"
+                return f"Set {PREFIX}{KEY_FIELDS[one].upper()} to an API key of the server; '{command}' makes one."
+        return None
 
     def key_of(self, who: str) -> str:
         """Return the key of the caller "steady" or "noisy"; empty if it is not set."""

@@ -45,23 +45,21 @@ class Check:
     Attributes:
         what: what was measured.
         measured: the measured value; NaN if it could not be measured.
-        bound: the allowed value.
-        at_least: whether `bound` is the smallest allowed value; else it is the largest.
+        bound: the largest allowed value.
     """
 
     what: str
     measured: float
     bound: float
-    at_least: bool = False
 
     @property
     def holds(self) -> bool:
         """Whether the SLO is met; it is not if the value could not be measured."""
-        return self.measured >= self.bound if self.at_least else self.measured <= self.bound
+        return self.measured <= self.bound
 
     def __str__(self) -> str:
-        side, verdict = "at least" if self.at_least else "at most", "holds" if self.holds else "MISSED"
-        return f"{self.what:<30} {self.measured:10.4g}   {side} {self.bound:<8g} {verdict}"
+        verdict = "holds" if self.holds else "MISSED"
+        return f"{self.what:<30} {self.measured:10.4g}   at most {self.bound:<8g} {verdict}"
 
 
 def read_slo(path: Path, mix: str) -> Slo:
@@ -73,13 +71,20 @@ def read_slo(path: Path, mix: str) -> Slo:
         sys.exit(f"ERROR: {path} can't be used: {error}")
 
 
+def too_short(samples: Sequence[Sample], slo: Slo) -> str | None:
+    """Return why the SLOs can't be judged, as a sentence; None if there are samples enough."""
+    if len(samples) >= slo.fewest_samples:
+        return None
+    return f"{len(samples)} requests are too few to judge; send at least {slo.fewest_samples}, faster or for longer."
+
+
 def judge_knee(samples: Sequence[Sample], slo: Slo) -> list[Check]:
     """Check the SLOs of a run that only finds the knee."""
     return [_failed(samples, slo)]
 
 
 def judge(samples: Sequence[Sample], began: float, slo: Slo, has_neighbour: bool = False) -> list[Check]:
-    """Check every SLO of a run.
+    """Check every SLO of a run that was not too short.
 
     Args:
         samples: the requests of the whole run.
@@ -90,7 +95,6 @@ def judge(samples: Sequence[Sample], began: float, slo: Slo, has_neighbour: bool
     number = max(1, len(samples))
     shed = sum(sample.outcome is Outcome.SHED for sample in samples)
     checks = [
-        Check("requests", len(samples), slo.fewest_samples, at_least=True),
         _failed(samples, slo),
         Check("shed (503), share", shed / number, slo.shed_share),
         Check("generator's lag p99, ms", percentile((sample.lag_ms for sample in samples), 0.99), slo.lag_p99_ms),

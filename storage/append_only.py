@@ -1,6 +1,7 @@
 """The usage log and the audit log are append-only: database triggers refuse to change or delete a row.
 
-Only `python -m auth prune` may delete rows, and only of the usage log. Migration 0003 makes the triggers.
+There are two exceptions. `python -m auth prune` deletes rows of the usage log, and `python -m auth erase` removes a
+user's personal data from rows of the audit log. The migrations 0003 and 0004 make the triggers.
 """
 
 from collections.abc import Iterator
@@ -8,19 +9,33 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, text
 
-_select_trigger = text("SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = 'usage_log_no_delete'")
+_select_trigger = text("SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = :name")
 
 
 @contextmanager
 def usage_log_deletable(connection: Connection) -> Iterator[None]:
     """Allows deleting rows of the usage log in this block, and in this transaction only."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SET LOCAL classifier.pruning = 'on'"))
+    with _lifted(connection, "usage_log_no_delete", "classifier.pruning"):
         yield
-        connection.execute(text("SET LOCAL classifier.pruning = 'off'"))
+
+
+@contextmanager
+def audit_log_changeable(connection: Connection) -> Iterator[None]:
+    """Allows updating rows of the audit log in this block, and in this transaction only."""
+    with _lifted(connection, "audit_log_no_update", "classifier.erasing"):
+        yield
+
+
+@contextmanager
+def _lifted(connection: Connection, trigger: str, parameter: str) -> Iterator[None]:
+    """Lifts a trigger of SQLite, or sets the parameter that PostgreSQL's triggers read."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SET LOCAL {parameter} = 'on'"))
+        yield
+        connection.execute(text(f"SET LOCAL {parameter} = 'off'"))
     else:
         # SQLite rolls schema changes back with the transaction, and other connections see them only after its commit.
-        trigger = connection.scalar(_select_trigger)
-        connection.execute(text("DROP TRIGGER usage_log_no_delete"))
+        made_by = connection.scalar(_select_trigger, {"name": trigger})
+        connection.execute(text(f"DROP TRIGGER {trigger}"))
         yield
-        connection.exec_driver_sql(trigger)
+        connection.exec_driver_sql(made_by)

@@ -1,12 +1,20 @@
-"""The audit log: who changed which user or key, and when. The database refuses to change or delete its rows."""
+"""The audit log: who changed which user or key, and when.
+
+The database refuses to change or delete its rows, except that `erase` removes a user's personal data from them.
+"""
 
 import json
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 
+from storage.append_only import audit_log_changeable
 from storage.models import audit_log
+
+# What a detail may hold of a person.
+PERSONAL = ("email", "old_email", "name")
+ERASED = "erased"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +55,14 @@ def every(connection: Connection) -> list[Entry]:
     """Returns all entries, the oldest first."""
     rows = connection.execute(select(audit_log).order_by(audit_log.c.id))
     return [Entry(row.at_us, row.actor, row.action, row.user_id, row.key_id, json.loads(row.detail)) for row in rows]
+
+
+def erase_names(connection: Connection, user_id: str) -> None:
+    """Replaces the addresses, and the names of keys, in all entries about a user."""
+    found = connection.execute(select(audit_log.c.id, audit_log.c.detail).where(audit_log.c.user_id == user_id)).all()
+    with audit_log_changeable(connection):
+        for entry_id, written in found:
+            detail = json.loads(written)
+            erased = {name: ERASED for name in PERSONAL if detail.get(name) is not None}
+            changed = json.dumps(detail | erased)
+            connection.execute(update(audit_log).where(audit_log.c.id == entry_id).values(detail=changed))

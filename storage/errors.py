@@ -11,11 +11,13 @@ class StorageUnavailable(StorageError):
     Args:
         operator: one sentence for the operator: what is wrong, and what to do.
         caller: what callers are told.
+        only_changes_fail: whether reads may still be answered.
     """
 
-    def __init__(self, operator: str, caller: str) -> None:
+    def __init__(self, operator: str, caller: str, only_changes_fail: bool = False) -> None:
         super().__init__(operator)
         self.caller = caller
+        self.only_changes_fail = only_changes_fail
 
 
 class Refused(StorageError):

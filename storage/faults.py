@@ -21,43 +21,55 @@ class Fault:
     Attributes:
         operator: what is wrong, and what to do about it.
         caller: what callers are told, who can only retry.
+        only_changes_fail: whether reads may still be answered.
     """
 
     operator: str
-    caller: str = f"The service can't reach its database; {_RETRY}."
+    caller: str = f"The database is away; {_RETRY}."
+    only_changes_fail: bool = False
 
     def error(self) -> StorageUnavailable:
         """Returns a new exception of this fault."""
-        return StorageUnavailable(self.operator, self.caller)
+        return StorageUnavailable(self.operator, self.caller, self.only_changes_fail)
 
 
-_NOT_WRITABLE = f"The service's database accepts no changes at the moment; {_RETRY}."
-_BUSY = f"The service's database is busy; {_RETRY}."
+_NOT_WRITABLE = f"The database accepts no changes at the moment; {_RETRY}."
+_BUSY = f"The database is busy; {_RETRY}."
 
 UNREACHABLE = Fault(f"The database can't be reached; check that it runs, and {_SETTING}.")
 UNKNOWN_HOST = Fault(f"The database's host is not known; check {_SETTING}.")
 LOGIN = Fault(f"The database refuses the user or the password; check {_SETTING}.")
 NO_DATABASE = Fault(f"The database server has no such database; create it, or check {_SETTING}.")
 CONNECTION = Fault(f"The database refuses how it is connected to, such as TLS or an option; check {_SETTING}.")
-TOO_MANY = Fault("The database has no connection left; allow more of them, or run fewer workers.", _BUSY)
+TOO_MANY = Fault(
+    "The database has no connection left; allow more of them, or run fewer workers.", _BUSY, only_changes_fail=True
+)
 STARTING = Fault("The database is starting or stopping; wait for it.")
-SLOW = Fault("The database took too long to answer a query; check what keeps it busy.", _BUSY)
+SLOW = Fault("The database took too long to answer a query; check what keeps it busy.", _BUSY, only_changes_fail=True)
 LOCKED = Fault(
     "The database is locked by another program; end what holds it open for writing.",
-    f"The service's database is locked by another program; {_RETRY}.",
+    f"The database is locked by another program; {_RETRY}.",
+    only_changes_fail=True,
 )
 PERMISSION = Fault(
-    f"The database's user, or this process, may not write there; check the permissions and {_SETTING}.", _NOT_WRITABLE
+    f"The database's user, or this process, may not write there; check the permissions and {_SETTING}.",
+    _NOT_WRITABLE,
+    only_changes_fail=True,
 )
 READ_ONLY = Fault(
     f"The database can only be read: it is a replica, or a file without write permission; check {_SETTING}.",
     _NOT_WRITABLE,
+    only_changes_fail=True,
 )
-FULL = Fault("The database's disk is full; free some space.", _NOT_WRITABLE)
+FULL = Fault("The database's disk is full; free some space.", _NOT_WRITABLE, only_changes_fail=True)
 NOT_A_DATABASE = Fault(f"The file that {_SETTING} names is no SQLite database, or is damaged; restore a backup.")
 NO_FILE = Fault(f"The database's file can't be opened or created; check the path in {_SETTING} and its permissions.")
-NO_TABLES = Fault("The database lacks tables of this version; run 'python -m auth migrate'.", _NOT_WRITABLE)
-FAILING = Fault("The database's disk can't be read or written; check the machine's log.", _NOT_WRITABLE)
+NO_TABLES = Fault(
+    "The database lacks tables of this version; run 'python -m auth migrate'.", _NOT_WRITABLE, only_changes_fail=True
+)
+FAILING = Fault(
+    "The database's disk can't be read or written; check the machine's log.", _NOT_WRITABLE, only_changes_fail=True
+)
 
 _BY_SQLITE_ERROR = {
     "SQLITE_BUSY": LOCKED,

@@ -1,19 +1,19 @@
-"""Users and their keys. Only the public id of a key and the hash of its secret are stored."""
+"""API keys. Only the public id of a key and the hash of its secret are stored."""
 
-import secrets
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, case, func, insert, select, update
 
+from storage import users as user_records
 from storage.errors import Refused
+from storage.last_use import minute_of
 from storage.models import api_keys, users
 from storage.policy import Limit, kept_s, parse_limits, write_limits
+from storage.users import User
 
 # How long a worker may use a key as it read it: the longest time for which a revoked key is still accepted.
 KEY_MEMORY_S = 0.5
-# The length of the column `users.limits`.
-_MAX_LIMITS_LENGTH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,10 @@ class KeyRecord:
         limits: the user's limits.
         created_us, expires_us, revoked_us: when the key was created, expires, and was revoked.
         hits_kept_s: how long hits are kept, seconds: the longest window that the user ever had, at least a day.
+        disabled_us: since when the user is disabled.
+        name: what the operator calls the key; None: it has no name.
+        last_used_us: when the key was last used, to the minute.
+        replaced_by: the id of the key that replaces this one; None: it was not rotated.
     """
 
     key_id: str
@@ -41,10 +45,20 @@ class KeyRecord:
     expires_us: int | None
     revoked_us: int | None
     hits_kept_s: int
+    disabled_us: int | None = None
+    name: str | None = None
+    last_used_us: int | None = None
+    replaced_by: str | None = None
 
     def is_live(self, now_us: int) -> bool:
-        """Returns whether the key is neither revoked nor expired."""
-        return self.revoked_us is None and (self.expires_us is None or now_us < self.expires_us)
+        """Returns whether the key is neither revoked nor expired, and its user not disabled."""
+        if self.revoked_us is not None or self.disabled_us is not None:
+            return False
+        return self.expires_us is None or now_us < self.expires_us
+
+    def is_use_to_note(self, at_us: int) -> bool:
+        """Returns whether a use at that time is in a later minute than the last use that was noted."""
+        return (self.last_used_us or 0) < minute_of(at_us)
 
 
 _select_records = select(
@@ -58,6 +72,10 @@ _select_records = select(
     api_keys.c.expires_us,
     api_keys.c.revoked_us,
     users.c.hits_kept_s,
+    users.c.disabled_us,
+    api_keys.c.name,
+    api_keys.c.last_used_us,
+    api_keys.c.replaced_by,
 ).join_from(api_keys, users)
 
 
@@ -75,6 +93,10 @@ def _record(row: Row[*tuple[Any, ...]]) -> KeyRecord:
         row.revoked_us,
         # The previous version of this project sets limits without setting hits_kept_s.
         max(row.hits_kept_s, kept_s(limits)),
+        row.disabled_us,
+        row.name,
+        row.last_used_us,
+        row.replaced_by,
     )
 
 
@@ -90,15 +112,15 @@ def every(connection: Connection) -> list[KeyRecord]:
 
 
 def count_by_state(connection: Connection, now_us: int) -> dict[str, int]:
-    """Returns the number of keys that are `live`, `revoked` and `expired`; one that is both counts as revoked."""
+    """Returns the number of keys that are `live`, `revoked`, `expired` and `disabled`: each is in the first that fits.
+
+    Here `live` is last: a key is `disabled` if only its user keeps it from being live.
+    """
     revoked, expired = api_keys.c.revoked_us.is_not(None), api_keys.c.expires_us <= now_us
-    state = case((revoked, "revoked"), (expired, "expired"), else_="live")
-    counted = connection.execute(select(state, func.count()).group_by(state))
-    return {"live": 0, "revoked": 0, "expired": 0} | {name: int(number) for name, number in counted}
-
-
-# The id of the PostgreSQL advisory lock for creating users. Any number that nothing else in this database uses.
-CREATE_USERS_LOCK = 7_361_003
+    disabled = users.c.disabled_us.is_not(None)
+    state = case((revoked, "revoked"), (expired, "expired"), (disabled, "disabled"), else_="live")
+    counted = connection.execute(select(state, func.count()).join_from(api_keys, users).group_by(state))
+    return {"live": 0, "revoked": 0, "expired": 0, "disabled": 0} | {name: int(number) for name, number in counted}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +128,13 @@ class NewKey:
     """A key to store, and its user. The attributes that `KeyRecord` has too mean the same there.
 
     Attributes:
-        email: the user's address; a user is created if none has it.
+        user: the user's address or id; a user is created if none has the address.
         limits: the limits that the user must have; None: `default_limits` for a new user, any for an existing one.
         default_limits: the limits of a new user if `limits` is None.
         now_us: the time, Unix microseconds.
     """
 
-    email: str
+    user: str
     limits: tuple[Limit, ...] | None
     default_limits: tuple[Limit, ...]
     key_id: str
@@ -120,22 +142,25 @@ class NewKey:
     scopes: frozenset[str]
     now_us: int
     expires_us: int | None
+    name: str | None = None
 
 
 def issue(connection: Connection, new: NewKey) -> KeyRecord:
     """Stores the key, and its user if there is none yet.
 
     Raises:
-        Refused: the user exists with other limits than `new.limits`, or there are too many limits.
+        Refused: the user exists with other limits than `new.limits`, is disabled or erased, there is no user of that
+            id, or there are too many limits.
     """
-    _lock_user_creation(connection)
+    user_records.lock_addresses(connection)
     values = {
         "id": new.key_id,
-        "user_id": _user_for(connection, new),
+        "user_id": _user_for(connection, new).user_id,
         "secret_sha256": new.secret_sha256,
         "scopes": " ".join(sorted(new.scopes)),
         "created_us": new.now_us,
         "expires_us": new.expires_us,
+        "name": new.name,
     }
     connection.execute(insert(api_keys).values(values))
     return require(connection, new.key_id)
@@ -147,7 +172,7 @@ def issue_first(connection: Connection, new: NewKey) -> KeyRecord | None:
     Raises:
         Refused: there are too many limits.
     """
-    _lock_user_creation(connection)
+    user_records.lock_addresses(connection)
     return None if has_user(connection) else issue(connection, new)
 
 
@@ -156,24 +181,17 @@ def has_user(connection: Connection) -> bool:
     return connection.execute(select(users.c.id).limit(1)).first() is not None
 
 
-def _lock_user_creation(connection: Connection) -> None:
-    """Keeps other transactions from creating users until this one ends. SQLite has only one writer anyway."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_advisory_xact_lock(CREATE_USERS_LOCK)))
-
-
-def _user_for(connection: Connection, new: NewKey) -> str:
-    """Returns the id of the key's user, who is created if there is none."""
-    row = connection.execute(select(users.c.id, users.c.limits).where(users.c.email == new.email)).one_or_none()
-    if row is None:
-        limits = new.limits or new.default_limits
-        user_id = "usr_" + secrets.token_hex(8)
-        values = {"id": user_id, "email": new.email, "created_us": new.now_us, **_limit_columns(limits, kept_s(limits))}
-        connection.execute(insert(users).values(values))
-        return user_id
-    if new.limits is not None and new.limits != parse_limits(row.limits):
-        raise Refused(f"{new.email} exists with the limit {row.limits}; create the key without --limit.")
-    return str(row.id)
+def _user_for(connection: Connection, new: NewKey) -> User:
+    """Returns the user of the key, who is created if there is none."""
+    if "@" in new.user and user_records.find(connection, new.user) is None:
+        return user_records.create(connection, new.user, new.limits or new.default_limits, new.now_us)
+    user = user_records.require_for_change(connection, new.user)
+    if user.disabled_us is not None:
+        raise Refused(f"{user.email} is disabled; `python -m auth enable {user.email}` comes first.")
+    if new.limits is not None and new.limits != user.limits:
+        limits = write_limits(user.limits)
+        raise Refused(f"{user.email} exists with the limit {limits}; create the key without --limit.")
+    return user
 
 
 def require(connection: Connection, key_id: str) -> KeyRecord:
@@ -189,55 +207,37 @@ def require(connection: Connection, key_id: str) -> KeyRecord:
 
 
 def of_user(connection: Connection, user_id: str) -> list[KeyRecord]:
-    """Returns all keys of the user, the oldest first.
-
-    Raises:
-        Refused: there is no such user.
-    """
+    """Returns all keys of the user, the oldest first."""
     found = connection.execute(_select_records.where(users.c.id == user_id).order_by(api_keys.c.created_us))
-    records = [_record(row) for row in found]
-    if not records:
-        raise Refused(f"There is no user {user_id}; `python -m auth list` shows all.")
-    return records
+    return [_record(row) for row in found]
 
 
-def retire(connection: Connection, key_id: str, now_us: int, grace_us: int) -> KeyRecord:
+def retire(connection: Connection, key_id: str, now_us: int, grace_us: int, replaced_by: str) -> KeyRecord:
     """Ends the key at once, or after `grace_us` microseconds, but never later than it expires anyway. Returns the key.
 
+    Args:
+        connection: a connection in a write transaction.
+        key_id: the key.
+        now_us: the time, Unix microseconds.
+        grace_us: how long the key still works, microseconds.
+        replaced_by: the id of the key in its place.
+
     Raises:
-        Refused: there is no such key, or it is revoked or expired.
+        Refused: there is no such key, it is revoked or expired, its user is disabled, or it was rotated before.
     """
+    # Two rotations at once: the second one waits here, and finds the key rotated.
+    connection.execute(select(api_keys.c.id).where(api_keys.c.id == key_id).with_for_update())
     record = require(connection, key_id)
+    if record.disabled_us is not None:
+        raise Refused(f"{record.email} is disabled; `python -m auth enable {record.email}` comes first.")
     if not record.is_live(now_us):
         raise Refused(f"The key {key_id} is revoked or expired; create a new one.")
-    if grace_us == 0:
-        return revoke(connection, key_id, now_us)
+    if record.replaced_by is not None:
+        raise Refused(f"The key {key_id} was rotated before, and ends by itself; rotate {record.replaced_by} instead.")
     ends_us = min(now_us + grace_us, record.expires_us or now_us + grace_us)
-    connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(expires_us=ends_us))
+    ended = {"expires_us": ends_us} if grace_us else {"revoked_us": now_us}
+    connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(replaced_by=replaced_by, **ended))
     return require(connection, key_id)
-
-
-def set_limits(connection: Connection, user_id: str, limits: tuple[Limit, ...]) -> tuple[KeyRecord, KeyRecord]:
-    """Replaces the user's limits.
-
-    Returns:
-        The user's oldest key as it was before, and as it is now.
-
-    Raises:
-        Refused: there is no such user, or there are too many limits.
-    """
-    connection.execute(select(users.c.id).where(users.c.id == user_id).with_for_update())
-    before = of_user(connection, user_id)[0]
-    kept = max(before.hits_kept_s, kept_s(limits))
-    connection.execute(update(users).where(users.c.id == user_id).values(_limit_columns(limits, kept)))
-    return before, require(connection, before.key_id)
-
-
-def _limit_columns(limits: tuple[Limit, ...], hits_kept_s: int) -> dict[str, Any]:
-    written = write_limits(limits)
-    if len(written) > _MAX_LIMITS_LENGTH:
-        raise Refused(f"{len(limits)} limits are too many for one user; give fewer.")
-    return {"limits": written, "hits_kept_s": hits_kept_s}
 
 
 def revoke(connection: Connection, key_id: str, now_us: int) -> KeyRecord:

@@ -19,11 +19,14 @@ users = Table(
     "users",
     metadata,
     Column("id", String(32), primary_key=True),
+    # In lower case. The user's id, if the user is erased.
     Column("email", String(320), nullable=False, unique=True),
     Column("limits", String(500), nullable=False),
     Column("created_us", BigInteger, nullable=False),
     # How long hits are kept: the longest window that the user has ever had, at least a day (see `policy.kept_s`).
     Column("hits_kept_s", Integer, nullable=False, server_default="86400"),
+    # Since when all keys of the user are refused.
+    Column("disabled_us", BigInteger),
 )
 
 api_keys = Table(
@@ -36,6 +39,11 @@ api_keys = Table(
     Column("created_us", BigInteger, nullable=False),
     Column("expires_us", BigInteger),
     Column("revoked_us", BigInteger),
+    Column("name", String(100)),
+    # To the minute.
+    Column("last_used_us", BigInteger),
+    # The key that took this one's place when it was rotated.
+    Column("replaced_by", String(32)),
 )
 
 # The sliding-window log. `seq` numbers a user's hits without a gap. The number of hits in a window, and the hit that
@@ -84,7 +92,8 @@ usage_rollup = Table(
     Column("total_ms", Float, nullable=False),
 )
 
-# The audit log: every change of users and keys. Triggers refuse to change or delete a row.
+# The audit log: every change of users and keys. Triggers refuse to change or delete a row, except that `erase` removes
+# the addresses of a user.
 audit_log = Table(
     "audit_log",
     metadata,

@@ -6,8 +6,15 @@ from typing import Self
 
 # The window of each unit, seconds.
 UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
-_PATTERN = re.compile(r"(?P<quota>[1-9]\d{0,8})/(?:(?P<unit>second|minute|hour|day)|(?P<seconds>[1-9]\d{0,7})s)")
-HOW_TO_WRITE = "write a limit like 60/minute (second, minute, hour, day) or 60/90s"
+# The letters of times such as 30d, 12h, 15m and 90s, seconds.
+LETTERS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_PATTERN = re.compile(
+    r"(?P<quota>[1-9]\d{0,8})/(?:(?P<unit>second|minute|hour|day)|(?P<number>[1-9]\d{0,7})(?P<letter>[smhd]))"
+)
+_CALENDAR = re.compile(r"\d+/(month|week|year)")
+_CALENDAR_DAYS = {"week": 7, "month": 30, "year": 365}
+_LONGEST_S = 99_999_999
+HOW_TO_WRITE = "write a limit like 60/minute (second, minute, hour, day), 60/90s, 60/12h or 60/30d"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,19 +26,35 @@ class Limit:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Parses a limit such as `60/minute` or `60/90s`.
+        """Parses a limit such as `60/minute`, `60/90s` or `60/30d`.
 
         Raises:
             ValueError: the text is not a limit; the message says how to write one.
         """
         match = _PATTERN.fullmatch(text.strip())
         if match is None:
-            raise ValueError(HOW_TO_WRITE)
-        return cls(int(match["quota"]), UNITS[match["unit"]] if match["unit"] else int(match["seconds"]))
+            raise ValueError(_what_to_write(text.strip()))
+        quota = int(match["quota"])
+        if match["unit"]:
+            return cls(quota, UNITS[match["unit"]])
+        window_s = int(match["number"]) * LETTERS[match["letter"]]
+        if window_s > _LONGEST_S:
+            raise ValueError(f"write a limit for at most {_LONGEST_S // UNITS['day']} days")
+        return cls(quota, window_s)
 
     def __str__(self) -> str:
         unit = next((name for name, seconds in UNITS.items() if seconds == self.window_s), f"{self.window_s}s")
         return f"{self.quota}/{unit}"
+
+
+def _what_to_write(text: str) -> str:
+    """Returns what to write instead of a text that is no limit."""
+    match = _CALENDAR.fullmatch(text)
+    if match is None:
+        return HOW_TO_WRITE
+    unit = match[1]
+    days = f"{_CALENDAR_DAYS[unit]}d"
+    return f"a limit is for the time just before each request, so '{unit}' is no fixed time: write {days} instead"
 
 
 def parse_limits(text: str) -> tuple[Limit, ...]:

@@ -5,20 +5,30 @@ from redis import exceptions
 from storage.faults import Fault
 
 _SETTING = "CLASSIFIER_REDIS_URL"
-_UNREACHABLE = "The service can't reach its store of limits; send the request again shortly."
-_NOT_WRITABLE = "The service's store of limits accepts no changes at the moment; send the request again shortly."
+_AWAY = "Redis, which counts the limits, is away; send the request again shortly."
+_NOT_WRITABLE = "Redis, which counts the limits, accepts no changes at the moment; send the request again shortly."
 
-UNREACHABLE = Fault(f"Redis can't be reached; check that it runs, and {_SETTING}.", _UNREACHABLE)
-LOGIN = Fault(f"Redis refuses the user or the password, or requires one; check {_SETTING}.", _UNREACHABLE)
-PERMISSION = Fault("Redis' user may not run scripts on keys 'classifier:*'; allow it to (ACL SETUSER).", _NOT_WRITABLE)
-READ_ONLY = Fault(f"This Redis is a replica that can only be read; give the primary in {_SETTING}.", _NOT_WRITABLE)
-FULL = Fault("Redis is out of memory; raise its maxmemory.", _NOT_WRITABLE)
-DISK = Fault("Redis can't write to its disk, and therefore accepts no changes; check its log.", _NOT_WRITABLE)
-LOADING = Fault("Redis is loading its data; wait for it.", _UNREACHABLE)
-CLUSTER = Fault(
-    f"This Redis belongs to a cluster, which is not supported; give a single Redis in {_SETTING}.", _UNREACHABLE
+UNREACHABLE = Fault(f"Redis can't be reached; check that it runs, and {_SETTING}.", _AWAY)
+LOGIN = Fault(f"Redis refuses the user or the password, or requires one; check {_SETTING}.", _AWAY)
+PERMISSION = Fault(
+    "Redis' user may not run scripts on keys 'classifier:*'; allow it to (ACL SETUSER).",
+    _NOT_WRITABLE,
+    only_changes_fail=True,
 )
-FAILING = Fault("Redis answers with an error; check its log.", _NOT_WRITABLE)
+READ_ONLY = Fault(
+    f"This Redis is a replica that can only be read; give the primary in {_SETTING}.",
+    _NOT_WRITABLE,
+    only_changes_fail=True,
+)
+FULL = Fault("Redis is out of memory; raise its maxmemory.", _NOT_WRITABLE, only_changes_fail=True)
+DISK = Fault(
+    "Redis can't write to its disk, and therefore accepts no changes; check its log.",
+    _NOT_WRITABLE,
+    only_changes_fail=True,
+)
+LOADING = Fault("Redis is loading its data; wait for it.", _AWAY)
+CLUSTER = Fault(f"This Redis belongs to a cluster, which is not supported; give a single Redis in {_SETTING}.", _AWAY)
+FAILING = Fault("Redis answers with an error; check its log.", _NOT_WRITABLE, only_changes_fail=True)
 
 _BY_CLASS = (
     (exceptions.AuthenticationError, LOGIN),

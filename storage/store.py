@@ -1,18 +1,18 @@
 """The one object through which the service uses storage: asynchronous, and without SQL."""
 
-import logging
+import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Histogram
 from sqlalchemy import text
 
 from storage import keys, limits, rollup, usage
+from storage.availability import Availability
 from storage.clock import unix_us
 from storage.database import Database
-from storage.errors import StorageUnavailable
 from storage.expiring_cache import ExpiringCache
 from storage.group_commit import SECONDS
 from storage.keys import KEY_MEMORY_S, KeyRecord
@@ -23,23 +23,10 @@ from storage.shared_reads import SharedReads
 from storage.usage import UsageRow
 
 DECISION_CACHE_S = 1.0
-WARN_EVERY_S = 10.0
-
-logger = logging.getLogger("bentoml.classifier")
-# When each fault was last logged, on `time.monotonic`, seconds.
-_last_warned_s: dict[str, float] = {}
 
 if TYPE_CHECKING:
     from storage.limits_redis import RedisLimits
 
-T = TypeVar("T")
-
-unavailable_total = Counter(
-    "classifier_storage_unavailable", "Requests that were refused because a store did not answer.", ["store"]
-)
-# Starts at zero, since Prometheus sees no increase in a counter whose first value is one.
-for _store in ("database", "redis"):
-    unavailable_total.labels(_store)
 usage_commit_seconds = Histogram(
     "classifier_ledger_seconds", "Time from the end of a request to the commit of its usage row.", buckets=SECONDS
 )
@@ -60,6 +47,8 @@ class Store:
         self.database = Database(url)
         self.now_us = clock_us
         self._redis = _redis_limits(redis_url) if redis_url else None
+        self._of_database = Availability("database", "The database")
+        self._of_redis = Availability("redis", "Redis")
         # Replicas' clocks differ. Replicas that share a server count hits by the server's clock.
         self._limit_clock = None if redis_url or self.database.has_server else clock_us
         self._keys: ExpiringCache[KeyRecord] = ExpiringCache(KEY_MEMORY_S)
@@ -73,11 +62,11 @@ class Store:
             return cached
         shared = self._key_reads.join(key_id)
         if shared is not None:
-            record = await _counting_failures("database", shared)
+            record = await self._of_database.watch(shared)
             # A key that was not found may have been created since that read began.
             if record is not None:
                 return record
-        return await _counting_failures("database", self._key_reads.begin(key_id, self._read_key(key_id)))
+        return await self._of_database.watch(self._key_reads.begin(key_id, self._read_key(key_id)))
 
     async def _read_key(self, key_id: str) -> KeyRecord | None:
         read_at_s = time.monotonic()
@@ -99,9 +88,9 @@ class Store:
         """
         request = HitRequest(user_id, user_limits, cost, self._limit_clock, kept_s)
         if self._redis is not None:
-            decision = await _counting_failures("redis", self._redis.hit(request))
+            decision = await self._of_redis.watch(self._redis.hit(request), is_change=True)
         else:
-            decision = await _counting_failures("database", self.database.write(limits.hit, request))
+            decision = await self._of_database.watch(self.database.write(limits.hit, request), is_change=True)
         self._decisions.put(user_id, decision)
         return decision
 
@@ -109,10 +98,10 @@ class Store:
         """Returns the user's standing, and whether `cost` classifications would be admitted. Counts nothing."""
         request = HitRequest(user_id, user_limits, cost, self._limit_clock)
         if self._redis is not None:
-            decision = await _counting_failures("redis", self._redis.test(request))
+            decision = await self._of_redis.watch(self._redis.test(request))
         else:
             query = partial(limits.test, request=request)
-            decision = await _counting_failures("database", self.database.read(query))
+            decision = await self._of_database.watch(self.database.read(query))
         if decision.clock_ran_back:
             # If every read took hits of the future as made now, they would never leave their window. A hit without cost
             # writes their new time.
@@ -127,28 +116,31 @@ class Store:
     async def record(self, row: UsageRow) -> None:
         """Adds a row to the usage log. The row is committed when this returns."""
         with usage_commit_seconds.time():
-            await _counting_failures("database", self.database.write(usage.record, row))
+            await self._of_database.watch(self.database.write(usage.record, row), is_change=True)
 
     async def usage_totals(self, user_id: str) -> Tally:
         """Returns the sums over all admitted classifications of the user."""
         query = partial(rollup.totals, user_id=user_id)
-        return await _counting_failures("database", self.database.read(query))
+        return await self._of_database.watch(self.database.read(query))
 
     async def usage_buckets(self, user_id: str, span: Span) -> tuple[list[tuple[int, Tally]], int | None]:
         """Returns the user's requests in buckets of time; see `rollup.buckets`."""
         query = partial(rollup.buckets, user_id=user_id, span=span)
-        return await _counting_failures("database", self.database.read(query))
+        return await self._of_database.watch(self.database.read(query))
 
     async def keys_by_state(self) -> dict[str, int]:
         """Returns the number of keys that are `live`, `revoked` and `expired`."""
         query = partial(keys.count_by_state, now_us=self.now_us())
-        return await _counting_failures("database", self.database.read(query))
+        return await self._of_database.watch(self.database.read(query))
 
     async def ping(self) -> None:
-        """Returns if all stores that a request needs answer."""
-        await self.database.read(lambda connection: connection.execute(text("SELECT 1")))
+        """Returns if all stores that a request needs answer. All are asked, also if one of them is away."""
+        checks = [self._of_database.watch(self.database.read(lambda connection: connection.scalar(text("SELECT 1"))))]
         if self._redis is not None:
-            await self._redis.ping()
+            checks.append(self._of_redis.watch(self._redis.ping()))
+        for outcome in await asyncio.gather(*checks, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     async def close(self) -> None:
         """Commits the queued changes, and closes every connection."""
@@ -162,21 +154,3 @@ def _redis_limits(url: str) -> "RedisLimits":
     from storage.limits_redis import RedisLimits
 
     return RedisLimits(url)
-
-
-def _warn(fault: str) -> None:
-    """Logs what is wrong with a store, at most once in `WARN_EVERY_S` for each fault."""
-    now_s = time.monotonic()
-    if now_s > _last_warned_s.get(fault, float("-inf")) + WARN_EVERY_S:
-        _last_warned_s[fault] = now_s
-        logger.warning("Requests are refused: %s", fault)
-
-
-async def _counting_failures(store: str, answer: Awaitable[T]) -> T:
-    """Returns the answer. Counts and logs a store that does not answer."""
-    try:
-        return await answer
-    except StorageUnavailable as error:
-        unavailable_total.labels(store).inc()
-        _warn(str(error))
-        raise

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, func, insert, select
 
-from storage import rollup
+from storage import last_use, rollup
 from storage.append_only import usage_log_deletable
 from storage.models import usage_log
 from storage.rollup import RollupInput
@@ -13,6 +13,8 @@ from storage.sqlite import Transaction
 
 # Rows that are deleted in one transaction, so that requests are not blocked for long meanwhile.
 PRUNED_AT_ONCE = 10_000
+# A page of this many rows is counted within PostgreSQL's timeout for statements.
+COUNTED_AT_ONCE = 100_000
 
 
 class UsageRow(NamedTuple):
@@ -28,6 +30,7 @@ class UsageRow(NamedTuple):
         response_ms: the time until the answer, milliseconds.
         at_us: when the request arrived, Unix microseconds.
         images: what the request cost the user's limit; 0 for everything but an admitted classification.
+        notes_use: whether to note the key's use with the row; no column of the table.
     """
 
     request_id: str
@@ -39,15 +42,20 @@ class UsageRow(NamedTuple):
     response_ms: float
     at_us: int
     images: int
+    notes_use: bool = False
 
 
 _insert = insert(usage_log)
+_COLUMNS = UsageRow._fields[:-1]
 
 
 def record(connection: Transaction, rows: Sequence[UsageRow]) -> Sequence[None]:
-    """Adds rows to the usage log and to its roll-up, in the same transaction. Has no results."""
-    connection.execute(_insert, [row._asdict() for row in rows])
+    """Adds rows to the usage log and to its roll-up, and notes the keys' use, in one transaction. Has no results."""
+    connection.execute(_insert, [dict(zip(_COLUMNS, row, strict=False)) for row in rows])
     rollup.add(connection, map(_rollup_input, rows))
+    uses = [(row.key_id, row.at_us) for row in rows if row.notes_use]
+    if uses:
+        last_use.note(connection, uses)
     return [None] * len(rows)
 
 
@@ -65,6 +73,24 @@ def prune(connection: Connection, before_us: int) -> int:
     with usage_log_deletable(connection):
         deleted = connection.execute(delete(usage_log).where(usage_log.c.id.in_(oldest.scalar_subquery())))
     return int(deleted.rowcount)
+
+
+def count_before(connection: Connection, before_us: int, after_id: int) -> tuple[int, int | None]:
+    """Counts the rows that are older than `before_us`, Unix microseconds, among the next `COUNTED_AT_ONCE` ids.
+
+    Args:
+        connection: a connection.
+        before_us: the time, Unix microseconds.
+        after_id: only rows with a higher id; 0 for the first ones.
+
+    Returns:
+        The number of rows, and the id to go on after; None if no row is left.
+    """
+    last = after_id + COUNTED_AT_ONCE
+    of_page = (usage_log.c.id > after_id, usage_log.c.id <= last)
+    older = connection.scalar(select(func.count()).where(*of_page, usage_log.c.at_us < before_us)) or 0
+    following = connection.scalar(select(func.min(usage_log.c.id)).where(usage_log.c.id > last))
+    return older, None if following is None else following - 1
 
 
 def count(connection: Connection) -> int:

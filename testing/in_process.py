@@ -2,7 +2,8 @@
 
 The middlewares, their order and their options are those that `service.build` gives to BentoML. The endpoints are those
 of `api/classification_routes.py` and `api/reads.py`. Only the runner, the clock and BentoML are replaced, so the routes
-of BentoML itself are missing: `/livez`, `/readyz`, `/healthz`, `/metrics`, `/schema.json` and the files of `/docs`.
+of BentoML itself are missing: `/livez`, `/readyz`, `/healthz`, `/schema.json` and the files of `/docs`. `/metrics` is
+that of this process.
 """
 
 import os
@@ -17,6 +18,7 @@ from typing import Any
 from unittest import mock
 
 import httpx
+from prometheus_client import generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,7 +26,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp
 
 from api import reads
-from api.classification_routes import ClassificationRoutes
+from api.classification_routes import ClassificationRoutes, hugging_face_route, refusal
 from api.draining import Draining
 from api.openapi import OpenApiDocument
 from api.routes import ROUTES
@@ -33,7 +35,7 @@ from auth.failed_logins import FailureLimit
 from auth.identity import DEFAULT_SCOPES
 from configs.settings import PREFIX, Settings
 from inference.classifier import Classifier
-from storage import keys
+from storage import keys, users
 from storage.keys import NewKey
 from storage.policy import Limit
 from storage.store import Store
@@ -126,6 +128,14 @@ class InProcessGateway:
         """Revoke a key. A gateway that has read it in the last half second still accepts it for that time."""
         self.store.database.change(partial(keys.revoke, key_id=key.key_id, now_us=self.clock.now_us))
 
+    def disable(self, key: IssuedKey) -> None:
+        """Disable the user of a key. A gateway that has read the key in the last half second still accepts it."""
+        self.store.database.change(partial(users.disable, name=key.user_id, now_us=self.clock.now_us))
+
+    def last_used_us(self, key: IssuedKey) -> int | None:
+        """Return when the key was last used, as the database knows it, Unix microseconds."""
+        return self.store.database.ask(partial(keys.require, key_id=key.key_id)).last_used_us
+
     async def request(
         self, method: str, path: str, key: IssuedKey | None = None, *, address: str = ADDRESS, **options: Any
     ) -> httpx.Response:
@@ -178,7 +188,11 @@ class InProcessGateway:
             options = dict(shipped)
             if "failures" in options:
                 options["failures"] = FailureLimit(options["failures"].limit, lambda: self.clock.advanced_s)
-            own = {"store": self.store, "overload": self.classifier.queue.overload, "draining": self.draining}
+            own = {
+                "store": self.store,
+                "refusal": partial(refusal, classifier=self.classifier),
+                "draining": self.draining,
+            }
             options.update({name: value for name, value in own.items() if name in options})
             app = middleware(app, **options)
         return RouteMatching(app, ROUTES)
@@ -187,10 +201,15 @@ class InProcessGateway:
         worker = ClassificationRoutes()
         worker.classifier, worker.most_images = self.classifier, most_images
         routes: list[BaseRoute] = [_route(worker, api) for api in self._wiring.apis.values()]
+        routes.append(hugging_face_route(lambda: worker))
         # Building the document takes 0.1 s, and it is the same for every store.
         with mock.patch.object(reads, "build_document", return_value=self._wiring.document):
             read_routes = reads.build(self.store, lambda: self.classifier)
-        return Starlette(routes=[*routes, Mount("/", read_routes)])
+        return Starlette(routes=[*routes, Route("/metrics", _metrics), Mount("/", read_routes)])
+
+
+def _metrics(_request: Request) -> Response:
+    return Response(generate_latest(), media_type="text/plain")
 
 
 def copied(database: Path, folder: Path) -> Path:

@@ -15,6 +15,9 @@ def assert_problem(answer: httpx.Response, status: int) -> dict[str, Any]:
     assert problem["type"]
     assert problem["title"]
     assert problem["detail"].endswith(".")
+    # Clients that show their user only the body of an error, such as BentoML's, read there how long to wait.
+    assert str(problem.get("retry_after")) == str(answer.headers.get("retry-after"))
+    assert status not in (429, 503) or problem["retry_after"] > 0
     for internal in ("Traceback", "/work/", "/tmp/", "site-packages", "Error("):
         assert internal not in answer.text
     return problem

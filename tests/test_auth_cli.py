@@ -187,7 +187,8 @@ def test_the_longest_that_can_be_given_is_audited_whole(
     told(operator, "set-limit", made["user_id"], *limits[::-1])
     [_, entry] = told(operator, "audit")["entries"]
     assert entry["detail"] == {"email": email, "limits": ",".join(limits[::-1]), "old_limits": ",".join(limits)}
-    refused = operator.auth("set-limit", made["user_id"], *limits, *limits)
+    more = [f"{100_000_000 + number}/{9_000_000 + number}s" for number in range(25, 50)]
+    refused = operator.auth("set-limit", made["user_id"], *limits, *more)
     assert (refused.returncode, refused.stderr) == (1, "ERROR: 50 limits are too many for one user; give fewer.\n")
 
 

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -57,6 +58,26 @@ def test_a_revoked_key_is_refused_once_the_command_returns(
         assert server.auth("revoke", made["key_id"]).returncode == 0
         assert_problem(client.get("/v1/usage"), 401)
         assert_problem(client.post("/v1/classify", json={"image": as_base64(COFFEE.read_bytes())}), 401)
+
+
+def test_the_keys_of_a_disabled_user_are_refused_once_the_command_returns(
+    server: Server, new_user: Callable[..., dict[str, Any]]
+) -> None:
+    made = new_user()
+    with server.client(made["key"]) as client:
+        for command, status in (("disable", 401), ("enable", 200), ("erase", 401)):
+            assert client.get("/v1/usage").status_code == (200 if status == 401 else 401)
+            options = ["--yes"] if command == "erase" else []
+            assert server.auth(command, made["user_id"], *options).returncode == 0
+            assert client.get("/v1/usage").status_code == status
+
+
+def test_a_key_that_was_used_shows_when(server: Server, new_user: Callable[..., dict[str, Any]]) -> None:
+    made, before_s = new_user(), time.time()
+    with server.client(made["key"]) as client:
+        assert client.get("/v1/usage").status_code == 200
+    shown = json.loads(server.auth("show", made["key_id"], "--json").stdout)
+    assert before_s - 60 < datetime.fromisoformat(shown["last_used_at"]).timestamp() <= time.time()
 
 
 def test_a_changed_limit_is_in_force_within_a_second(server: Server, new_user: Callable[..., dict[str, Any]]) -> None:

@@ -11,12 +11,13 @@ from sqlalchemy import Connection
 
 from auth.api_key import ApiKey
 from storage import keys
+from storage.availability import unavailable_total
 from storage.clock import unix_us
 from storage.errors import StorageUnavailable
 from storage.keys import KEY_MEMORY_S, KeyRecord, NewKey
 from storage.migrate import migrate
 from storage.policy import Limit
-from storage.store import Store, unavailable_total
+from storage.store import Store
 
 
 class Reads:

@@ -11,7 +11,7 @@ import pytest
 from redis import Redis
 from sqlalchemy import func, select
 
-from storage import keys, limits
+from storage import keys, limits, users
 from storage.database import Database
 from storage.keys import NewKey
 from storage.limits import HitRequest
@@ -284,7 +284,7 @@ def test_the_longest_window_that_a_user_ever_had_is_known_with_every_key(
 
     told = [kept_s()]
     for window_s in (1, 30 * DAY_S, 60, 7 * DAY_S):
-        change = partial(keys.set_limits, user_id=place.user, limits=(Limit(5, 60), Limit(5, window_s)))
+        change = partial(users.set_limits, name=place.user, limits=(Limit(5, 60), Limit(5, window_s)))
         place.database.change(change)
         told.append(kept_s())
     assert told == [DAY_S, DAY_S, 30 * DAY_S, 30 * DAY_S, 30 * DAY_S]

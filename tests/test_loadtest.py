@@ -1,21 +1,27 @@
 """Load tests: one that passes, one of a slow server that fails, and what else makes them fail."""
 
 import csv
+import json
+import math
 import os
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from loadtests import knee, neighbours
 from loadtests.audit import IMAGES, exceeded_limit, missing_rows, usage_log_size
 from loadtests.kinds import KINDS
 from loadtests.mixes import MIXES
 from loadtests.record import Outcome, Sample, outcome
-from loadtests.slo import Slo, judge, read_slo
+from loadtests.settings import LoadSettings
+from loadtests.slo import Check, Slo, judge, read_slo, too_short
+from loadtests.verdict import EXIT_CODES, Result, Verdict
 from testing.servers import PROJECT, Server
 
 # A healthy server is far below, a slowed one above; how fast it is exactly is judged where it is measured at length.
@@ -67,6 +73,7 @@ def test_a_healthy_server_passes_and_the_run_is_on_paper(server: Server, tmp_pat
     assert "/v1/classify (photo)" in report.read_text()
     [requests] = tmp_path.glob("results/*/steady/stats_stats.csv")
     assert "/v1/classify (photo)" in requests.read_text()
+    assert written(report.parent)["verdict"] == "passed"
 
 
 @pytest.mark.alone
@@ -91,6 +98,60 @@ def test_a_slowed_server_fails_and_the_bound_is_named(slowed: Server, tmp_path: 
     assert done.returncode == 1, done.stdout + done.stderr
     [line] = [line for line in done.stdout.splitlines() if "photo p50" in line]
     assert line.endswith("MISSED")
+    [folder] = tmp_path.glob("results/*/steady")
+    verdict = written(folder)
+    assert verdict["verdict"] == "failed"
+    [check] = [check for check in verdict["checks"] if check["what"] == "photo p50, ms"]
+    assert check["measured"] > check["bound"] == 400
+    assert not check["holds"]
+
+
+def by_hand(folder: Path, *options: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Locust as its documentation teaches to start it, in a folder; Locust finds a `locustfile.py` there by itself."""
+    told = {name: value for name, value in os.environ.items() if not name.startswith("LOADTEST_")}
+    command = [sys.executable, "-m", "locust", "--headless", *options]
+    environment = {**told, **settings}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def written(folder: Path) -> dict[str, Any]:
+    verdict: dict[str, Any] = json.loads((folder / "verdict.json").read_text())
+    return verdict
+
+
+def test_locust_by_hand_says_in_one_line_that_a_key_must_be_set() -> None:
+    done = by_hand(PROJECT, "-f", "loadtests/locustfile.py")
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert line.startswith("ERROR: Set LOADTEST_KEY to an API key")
+
+
+def test_only_a_mix_with_a_neighbour_needs_a_second_key() -> None:
+    assert LoadSettings(key=SecretStr("imc_it"), mix="steady").missing_key() is None
+    assert "LOADTEST_NOISY_KEY" in str(LoadSettings(key=SecretStr("imc_it"), mix="noisy").missing_key())
+
+
+def test_a_run_by_hand_in_its_own_folder_that_is_too_short_has_no_verdict(server: Server, tmp_path: Path) -> None:
+    key = server.create_key("hand@example.org", "--limit", "100000/minute")["key"]
+    # The first second: Locust's own `--run-time` would count the preparations.
+    short = {"LOADTEST_RATE": "2", "LOADTEST_SECONDS": "1", "LOADTEST_RESULTS": str(tmp_path)}
+    done = by_hand(PROJECT / "loadtests", LOADTEST_URL=server.url, LOADTEST_KEY=key, **short)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "requests are too few to judge; send at least 200" in done.stdout
+    assert "limits and usage log: all adds up" in done.stdout
+    assert "MISSED" not in done.stdout
+    verdict = written(tmp_path)
+    assert (verdict["verdict"], verdict["checks"]) == ("no verdict", [])
+    assert "too few" in verdict["reason"]
+
+
+def test_locust_by_hand_stops_at_once_if_the_server_refuses_the_key(server: Server) -> None:
+    wrong = {"LOADTEST_URL": server.url, "LOADTEST_KEY": "imc_wrong"}
+    done = by_hand(PROJECT, "-f", "loadtests/locustfile.py", "--run-time", "1h", "--only-summary", **wrong)
+    assert done.returncode == 2
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+    assert "401" in line
+    assert "Traceback" not in done.stderr
 
 
 def sample(at: float = 0.0, took: float = 0.01, status: int = 200, kind: str = "photo", lag: float = 0.0) -> Sample:
@@ -119,7 +180,31 @@ def test_a_generator_that_lags_fails_the_run_though_the_server_is_quick(slo: Slo
 
 
 def test_few_samples_prove_nothing(slo: Slo) -> None:
-    assert missed([sample()], slo) == ["requests"]
+    assert too_short([sample()] * 20, slo) is None
+    assert "19 requests are too few" in str(too_short([sample()] * 19, slo))
+
+
+@pytest.mark.parametrize(
+    ("measured", "mistakes", "reason", "result"),
+    [
+        (1.0, [], None, Result.PASSED),
+        (3.0, [], None, Result.FAILED),
+        (math.nan, [], None, Result.FAILED),
+        (1.0, ["a row is missing"], None, Result.FAILED),
+        (3.0, [], "too few", Result.NONE),
+        # A mistake is certain, however few requests there were.
+        (1.0, ["a row is missing"], "too few", Result.FAILED),
+    ],
+)
+def test_the_verdict_and_its_file(
+    tmp_path: Path, measured: float, mistakes: list[str], reason: str | None, result: Result
+) -> None:
+    verdict = Verdict("steady", "9 expected", [Check("photo p50, ms", measured, 2.0)], mistakes, reason)
+    assert verdict.result is result
+    verdict.write(tmp_path)
+    assert written(tmp_path)["verdict"] == result
+    assert ("MISSED" in str(verdict)) == (reason is None and not measured <= 2)
+    assert EXIT_CODES[result] == {"passed": 0, "failed": 1, "no verdict": 2}[result]
 
 
 def test_one_wrong_answer_fails_the_run(slo: Slo) -> None:

@@ -131,6 +131,64 @@ def test_the_logs_of_every_release_can_be_added_to_and_not_rewritten(
     assert database.ask(usage.count) == 5
 
 
+def add_user(raw: RawSql, number: int, email: str) -> None:
+    raw.change(
+        "INSERT INTO users (id, email, limits, created_us)"
+        f" VALUES ('usr_{number}', '{email}', '5/minute', {AT_US + number})"
+    )
+
+
+def emails(raw: RawSql) -> dict[str, str]:
+    return dict(raw.rows("SELECT id, email FROM users"))  # type: ignore[arg-type]
+
+
+def test_addresses_come_into_lower_case_and_none_is_lost(
+    url: str, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    upgrade_to(database, "0003")
+    given = ["Ada@Example.org", "grace@example.org", "Bob@example.org", "bob@example.org", "ÄNNE@example.org"]
+    with RawSql(url) as raw:
+        for number, email in enumerate(given):
+            add_user(raw, number, email)
+    migrate(url)
+    with RawSql(url) as raw:
+        # Bob and bob stay apart: nothing tells that they are one person.
+        assert emails(raw) == {
+            "usr_0": "ada@example.org",
+            "usr_1": "grace@example.org",
+            "usr_2": "Bob@example.org",
+            "usr_3": "bob@example.org",
+            "usr_4": "änne@example.org",
+        }
+    [said] = [record.getMessage() for record in caplog.records]
+    assert "usr_2 and usr_3 differ only in upper and lower case" in said
+    assert "python -m auth rename" in said
+    assert [(entry.action, entry.user_id, entry.detail) for entry in database.ask(audit.every)] == [
+        ("rename", "usr_0", {"email": "ada@example.org", "old_email": "Ada@Example.org"}),
+        ("keep-apart", "usr_2", {"same_address_as": "usr_3"}),
+        ("keep-apart", "usr_3", {"same_address_as": "usr_2"}),
+        ("rename", "usr_4", {"email": "änne@example.org", "old_email": "ÄNNE@example.org"}),
+    ]
+
+
+def test_uses_and_rotations_of_earlier_releases_are_known(url: str, database: Database) -> None:
+    upgrade_to(database, "0003")
+    with RawSql(url) as raw:
+        fill(raw)
+        for key in ("rotated", "new"):
+            raw.change(
+                "INSERT INTO api_keys (id, user_id, secret_sha256, scopes, created_us)"
+                f" VALUES ('{key}', 'usr_1', 'hash', 'classify', {AT_US})"
+            )
+        raw.change(
+            "INSERT INTO audit_log (at_us, actor, action, user_id, key_id, detail)"
+            f""" VALUES ({AT_US}, 'ada', 'rotate', 'usr_1', 'new', '{{"replaces": "rotated"}}')"""
+        )
+    migrate(url)
+    found = {key.key_id: (key.last_used_us, key.replaced_by) for key in database.ask(keys.every)}
+    assert found == {"key": (AT_US - AT_US % 60_000_000, None), "rotated": (None, "new"), "new": (None, None)}
+
+
 def test_a_later_releases_database_is_refused(url: str, database: Database) -> None:
     migrate(url)
     database.change(lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = '9999'")))

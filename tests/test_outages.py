@@ -6,6 +6,7 @@
 import itertools
 import os
 import random
+import re
 import time
 from collections.abc import Callable
 from functools import partial
@@ -137,6 +138,7 @@ def test_without_postgresql_requests_get_503_and_nothing_is_lost(
         assert_it_said_so_and_came_back(events, back_at)
         assert_nothing_is_lost(events, replicas)
         assert counted(server, metrics, "database") > 0
+        assert outage_lines(server, "The database") == ["away", "back"]
         assert "Traceback" not in server.log.read_text()
     finally:
         server.end()
@@ -159,40 +161,71 @@ def test_without_redis_requests_get_503_and_the_limit_holds(
             # Redis kept its log over the restart, and so the user's window.
             assert client.post("/v1/classify", json=BODY).status_code == 429
             redis.stop()
+            # Nobody classifies now: the alert fires all the same.
+            wait_for_increase(server, metrics, "redis")
             away = client.post("/v1/classify", json=BODY)
-            redis.start()
-            assert_problem(away, 503)
+            assert "Redis, which counts the limits, is away" in assert_problem(away, 503)["detail"]
             assert away.headers["ratelimit-policy"] == '"default";q=5;w=60'
+            assert_problem(client.get("/v2/limits"), 503)
+            assert client.get("/v1/usage").status_code == 200
+            assert_not_ready(server, "Redis, which counts the limits, is away")
+            redis.start()
+            wait_for_an_answer(server, key)
+            assert outage_lines(server, "Redis") == ["away", "back"] * 2
         assert_nothing_is_lost(events, replicas)
-        assert counted(server, metrics, "redis") > 0
     finally:
         server.end()
 
 
 def counted(server: Server, metrics: Key, store: str) -> float:
+    """How often the store did not answer, by the metric of the alert `StoreAway`. The scrape must be answered."""
     with server.client(metrics.key) as client:
-        lines = client.get("/metrics").text.splitlines()
+        lines = client.get("/metrics").raise_for_status().text.splitlines()
     wanted = f'classifier_storage_unavailable_total{{store="{store}"}}'
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(wanted))
 
 
+def wait_for_increase(server: Server, metrics: Key, store: str, within_s: float = 30) -> None:
+    """Scrape, and send nothing else, until the alert `StoreAway` would fire."""
+    before, give_up = counted(server, metrics, store), time.monotonic() + within_s
+    while counted(server, metrics, store) == before:
+        assert time.monotonic() < give_up, "the alert would never fire"
+        time.sleep(0.2)
+
+
+def outage_lines(server: Server, name: str) -> list[str]:
+    """What the log of a server with one worker says of the outages of a store: "away" and "back", in turn."""
+    return re.findall(rf"{name} is (away|back)\b", server.log.read_text())
+
+
+def assert_not_ready(server: Server, said: str) -> None:
+    answer = httpx.get(f"{server.url}/readyz", timeout=15)
+    assert said in assert_problem(answer, 503)["detail"]
+
+
 def test_without_its_database_the_service_is_not_ready(tmp_path: Path, model_store: Path, postgres: Postgres) -> None:
+    """And it says so to its callers, in its log and in its metrics, while the database is away."""
     server = Server(tmp_path / "it", model_store, CLASSIFIER_DATABASE_URL=postgres.new_database())
-    key = server.create_key("load@example.org", *UNLIMITED)["key"]
+    key = Key.of(server.create_key("load@example.org", *UNLIMITED))
+    metrics = Key.of(server.create_key("metrics@example.org", "--scope", "metrics"))
     server.start()
     try:
+        counted(server, metrics, "database")
         postgres.stop()
-        with server.client(key) as client:
-            for path in ("/v1/classify", "/v2/classify", "/v2/classify/batch"):
-                refused = client.post(path, json=BODY)
-                assert "database" in assert_problem(refused, 503)["detail"]
-                assert int(refused.headers["retry-after"]) > 0
-        answer = httpx.get(f"{server.url}/readyz", timeout=15)
-        assert_problem(answer, 503)
-        assert int(answer.headers["retry-after"]) > 0
-        assert httpx.get(f"{server.url}/livez", timeout=15).status_code == 200
+        try:
+            with server.client(key.key) as client:
+                for path in ("/v1/classify", "/v2/classify", "/v2/classify/batch"):
+                    refused = client.post(path, json=BODY)
+                    assert "The database is away" in assert_problem(refused, 503)["detail"]
+            assert_not_ready(server, "The database is away")
+            assert httpx.get(f"{server.url}/livez", timeout=15).status_code == 200
+            wait_for_increase(server, metrics, "database")
+            assert outage_lines(server, "The database") == ["away"]
+        finally:
+            postgres.start()
+        wait_for_an_answer(server, key)
+        assert outage_lines(server, "The database") == ["away", "back"]
     finally:
-        postgres.start()
         server.end()
 
 

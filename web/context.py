@@ -61,7 +61,7 @@ class RequestContext:
 
     def response(self, problem: Problem) -> Response:
         """Return the response for a problem, with the id of this request."""
-        return problem.response(self.request_id)
+        return problem.response(self.request_id, self.match.has_error_text)
 
 
 def attach(scope: Scope, context: RequestContext) -> Scope:

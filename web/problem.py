@@ -60,19 +60,34 @@ class Problem(Exception):
         self.kind = kind or ("image" if field == "image" else _KINDS.get(status, "request"))
 
     def body(self) -> dict[str, str | int]:
-        """Return the fields of the problem, without the request id."""
+        """Return the fields of the problem, without the request id.
+
+        `retry_after` repeats the header, in seconds: some clients show their user only the body of an error.
+        """
         body: dict[str, str | int] = {
             "type": "about:blank",
             "title": self.status.phrase,
             "status": self.status.value,
             "detail": self.detail,
         }
-        return body if self.field is None else {**body, "field": self.field}
+        retry_after = self.headers.get("Retry-After", "")
+        if retry_after.isdecimal():
+            body["retry_after"] = int(retry_after)
+        if self.field is not None:
+            body["field"] = self.field
+        return body
 
-    def response(self, request_id: str) -> Response:
-        """Return the answer to the request with this id, and count it in the metric."""
+    def response(self, request_id: str, with_error_text: bool = False) -> Response:
+        """Return the answer to the request with this id, and count it in the metric.
+
+        Args:
+            request_id: the id of the request.
+            with_error_text: whether the detail is also in the field `error`.
+        """
         refusals_total.labels(self.kind).inc()
         body = {**self.body(), "request_id": request_id}
+        if with_error_text:
+            body["error"] = self.detail
         return Response(json.dumps(body), self.status, self.headers, MEDIA_TYPE)
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from urllib.parse import unquote
 
@@ -34,6 +34,9 @@ class Route:
         scope: the scope that a key needs.
         cost: how many hits a request costs.
         is_public: whether the route needs no key.
+        has_error_text: whether errors have their detail also as `error`, as clients of Hugging Face's API read it.
+        outlasts_database: whether the route answers while the database is away, to a key that was valid of late, and
+            without a usage row.
     """
 
     methods: tuple[str, ...]
@@ -43,6 +46,8 @@ class Route:
     scope: str | None = None
     cost: Cost = Cost.NOTHING
     is_public: bool = False
+    has_error_text: bool = False
+    outlasts_database: bool = False
 
     @property
     def name(self) -> str:
@@ -59,6 +64,7 @@ class Match:
         route: the route; None if the path is unknown, or does not take the method.
         methods: the methods that the path takes; none if it is unknown.
         is_public: whether the path needs no key.
+        has_error_text: whether errors have their detail also as `error`.
         is_handshake: whether the request is a WebSocket handshake, which no path takes.
     """
 
@@ -66,6 +72,7 @@ class Match:
     route: Route | None = None
     methods: tuple[str, ...] = ()
     is_public: bool = False
+    has_error_text: bool = False
     is_handshake: bool = False
 
     def require_route(self) -> Route:
@@ -93,8 +100,11 @@ class _Path:
     def __init__(self, routes: list[Route]) -> None:
         name, is_public = routes[0].name, all(route.is_public for route in routes)
         methods = tuple(method for route in routes for method in route.methods)
-        self._matches = {method: Match(name, route, methods, is_public) for route in routes for method in route.methods}
-        self._other_method = Match(name, None, methods, is_public)
+        has_error_text = any(route.has_error_text for route in routes)
+        self._other_method = Match(name, None, methods, is_public, has_error_text)
+        self._matches = {
+            method: replace(self._other_method, route=route) for route in routes for method in route.methods
+        }
 
     def match(self, method: str) -> Match:
         return self._matches.get(method, self._other_method)

@@ -1,58 +1,31 @@
-"""The commands of operators. The transaction that makes a change also writes it to the audit log."""
+"""The commands about keys and the database. The transaction of a change also writes it to the audit log."""
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from auth.api_key import ApiKey
 from auth.cli import reports
-from auth.cli.actor import actor
+from auth.cli.answer import Answer, Context, record
 from auth.identity import DEFAULT_SCOPES
-from storage import audit as audit_log
-from storage import keys, rollup
-from storage import usage as usage_log
-from storage.audit import Entry
+from storage import keys, users
 from storage.backup import backup as write_backup
 from storage.clock import unix_us
 from storage.database import Database
 from storage.keys import KEY_MEMORY_S, KeyRecord, NewKey
-from storage.policy import Limit, write_limits
-from storage.rollup import WIDTHS_S, Span, Tally
+from storage.policy import Limit
 
 FIRST_USER = "first-user@localhost"
 FIRST_LIMIT = (Limit(60, 60),)
 MICROSECONDS = 1_000_000
-BUCKETS_AT_ONCE = 1000
-
-
-@dataclass(frozen=True)
-class Context:
-    """What all commands need.
-
-    Attributes:
-        database: the database, with this version's tables.
-        default_limits: the limits of a new user if the command names none.
-    """
-
-    database: Database
-    default_limits: tuple[Limit, ...]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a command prints: a JSON document, or a text with the same content."""
-
-    document: dict[str, Any]
-    text: str
 
 
 def create(
     context: Context,
     *,
-    email: str,
+    user: str,
+    name: str | None,
     limit: list[Limit] | None,
     scope: list[str] | None,
     expires_in: int | None,
@@ -61,25 +34,39 @@ def create(
 
     Args:
         context: what all commands need.
-        email: the user's address.
+        user: the user's address, or the id of an existing user.
+        name: what to call the key; None for no name.
         limit: the limits of the user; None to keep those it has, or for the default ones of a new user.
         scope: the scopes of the key; None for the default scopes.
         expires_in: seconds until the key expires; None for a key that does not.
     """
-    key, new = _new_key(
-        context, email, tuple(limit) if limit else None, frozenset(scope) if scope else DEFAULT_SCOPES, expires_in
+    now_us = unix_us()
+    expires_us = None if expires_in is None else now_us + expires_in * MICROSECONDS
+    key = ApiKey.generate()
+    new = NewKey(
+        user,
+        tuple(limit) if limit else None,
+        context.default_limits,
+        key.key_id,
+        key.secret_sha256(),
+        frozenset(scope) if scope else DEFAULT_SCOPES,
+        now_us,
+        expires_us,
+        name,
     )
-    record = _change(context.database, "create", lambda connection: keys.issue(connection, new), reports.given)
-    return _reveal(key, record)
+    made = _change(context.database, "create", lambda connection: keys.issue(connection, new), reports.given)
+    return _reveal(key, made)
 
 
 def init(context: Context) -> Answer:
     """Create a first user with a key if there is no user yet."""
-    key, new = _new_key(context, FIRST_USER, FIRST_LIMIT, DEFAULT_SCOPES, None)
-    record = _change(context.database, "create", lambda connection: keys.issue_first(connection, new), reports.given)
-    if record is None:
+    key = ApiKey.generate()
+    first = (FIRST_USER, FIRST_LIMIT, FIRST_LIMIT, key.key_id, key.secret_sha256(), DEFAULT_SCOPES, unix_us(), None)
+    new = NewKey(*first)
+    made = _change(context.database, "create", lambda connection: keys.issue_first(connection, new), reports.given)
+    if made is None:
         return Answer({}, "The database is ready; its users and keys are kept.")
-    return _reveal(key, record)
+    return _reveal(key, made)
 
 
 def report_migrated(_context: Context) -> Answer:
@@ -93,114 +80,59 @@ def backup(context: Context, *, file: Path) -> Answer:
     return Answer({"file": str(file), "bytes": size}, f"{file} holds the whole database, {size:,} bytes.")
 
 
-def list_keys(context: Context) -> Answer:
-    """List all keys."""
+def list_keys(context: Context, *, user: str | None) -> Answer:
+    """List all keys, or those of a user."""
+
+    def find(connection: Any) -> list[KeyRecord]:
+        if user is None:
+            return keys.every(connection)
+        return keys.of_user(connection, users.require(connection, user).user_id)
+
     now_us = unix_us()
-    described = [reports.describe(record, now_us) for record in context.database.ask(keys.every)]
-    return Answer({"keys": described}, reports.table(described))
+    described = [reports.describe(found, now_us) for found in context.database.ask(find)]
+    return Answer({"keys": described}, tables=(reports.keys(described),))
 
 
-def show(context: Context, *, key_id: str) -> Answer:
-    """Show one key."""
-    described = reports.describe(context.database.ask(lambda connection: keys.require(connection, key_id)), unix_us())
-    return Answer(described, reports.lines(described))
+def show(context: Context, *, key_or_user: str) -> Answer:
+    """Show one key, or a user with its keys."""
+    now_us = unix_us()
+    if not key_or_user.startswith("usr_") and "@" not in key_or_user:
+        key = context.database.ask(lambda connection: keys.require(connection, key_or_user))
+        described = reports.describe(key, now_us)
+        return Answer(described, tables=(reports.fields(described),))
+    owner = context.database.ask(lambda connection: users.require(connection, key_or_user))
+    of_user = context.database.ask(lambda connection: keys.of_user(connection, owner.user_id))
+    described_user, described_keys = reports.user(owner), [reports.describe(key, now_us) for key in of_user]
+    tables = (reports.fields(described_user), reports.keys(described_keys, reports.OF_USER))
+    return Answer(described_user | {"keys": described_keys}, tables=tables)
 
 
 def rotate(context: Context, *, key_id: str, grace: int) -> Answer:
-    """Replace a key by a new one with the same scopes and expiry. The old key works for `grace` more seconds."""
-    old = context.database.ask(lambda connection: keys.require(connection, key_id))
-    key, new = _new_key(context, old.email, None, old.scopes, None, old.expires_us)
+    """Replace a key by a new one with the same name, scopes and expiry. The old key works for `grace` more seconds."""
+    key = ApiKey.generate()
 
     def replace(connection: Any) -> KeyRecord:
-        keys.retire(connection, key_id, new.now_us, grace * MICROSECONDS)
-        return keys.issue(connection, new)
+        now_us = unix_us()
+        old = keys.require(connection, key_id)
+        keys.retire(connection, key_id, now_us, grace * MICROSECONDS, key.key_id)
+        secret = key.secret_sha256()
+        new = (old.user_id, None, (), key.key_id, secret, old.scopes, now_us, old.expires_us, old.name)
+        return keys.issue(connection, NewKey(*new))
 
-    record = _change(
+    made = _change(
         context.database, "rotate", replace, lambda made: {"replaces": key_id, "grace_s": grace, **reports.given(made)}
     )
     time.sleep(KEY_MEMORY_S)
-    return _reveal(key, record)
+    return _reveal(key, made)
 
 
 def revoke(context: Context, *, key_id: str) -> Answer:
     """Revoke a key."""
-    record = _change(context.database, "revoke", lambda connection: keys.revoke(connection, key_id, unix_us()))
+    revoked = _change(context.database, "revoke", lambda connection: keys.revoke(connection, key_id, unix_us()))
     # Workers cache a key for this long. When the command returns, no worker accepts the key any more.
     time.sleep(KEY_MEMORY_S)
-    text = f"The key {record.key_id} of {record.email} is revoked, and refused everywhere."
-    return Answer(reports.describe(record, unix_us()), text)
-
-
-def set_limit(context: Context, *, user_id: str, limit: list[Limit]) -> Answer:
-    """Replace the limits of a user."""
-
-    def change(connection: Any) -> KeyRecord:
-        before, after = keys.set_limits(connection, user_id, tuple(limit))
-        detail = {"limits": write_limits(after.limits), "old_limits": write_limits(before.limits)}
-        _audit(connection, "set-limit", after, None, detail)
-        return after
-
-    record = context.database.change(change)
-    document = {"user_id": user_id, "email": record.email, "limits": list(map(str, record.limits))}
-    return Answer(document, f"The limits of {record.email} are {', '.join(document['limits'])} now.")
-
-
-def usage(context: Context, *, user_id: str, since: int | None, until: int | None, bucket: str) -> Answer:
-    """Show the usage of a user. `since` and `until` are in Unix seconds."""
-    [owner, *_] = context.database.ask(lambda connection: keys.of_user(connection, user_id))
-    tally = context.database.ask(lambda connection: rollup.totals(connection, user_id))
-    width_s = WIDTHS_S[bucket]
-    first_s = (since or 0) // width_s * width_s
-    to_s = until if until is not None else unix_us() // MICROSECONDS + 1
-    found: list[tuple[int, Tally]] = []
-    after: int | None = first_s
-    while after is not None:
-        span = Span(width_s, after, to_s, None, BUCKETS_AT_ONCE)
-        page, after = context.database.ask(partial(rollup.buckets, user_id=user_id, span=span))
-        found += page
-    document = reports.usage(owner, tally, bucket, found)
-    return Answer(document, reports.usage_text(document))
-
-
-def audit(context: Context) -> Answer:
-    """List all changes."""
-    entries = [reports.audit_entry(entry) for entry in context.database.ask(audit_log.every)]
-    return Answer({"entries": entries}, "\n".join(reports.audit_line(entry) for entry in entries) or "No changes yet.")
-
-
-def prune(context: Context, *, older_than: int) -> Answer:
-    """Delete the usage rows that are older than `older_than` seconds.
-
-    Each transaction deletes only some rows, so that the service can write in between.
-    """
-    before_us = unix_us() - older_than * MICROSECONDS
-    deleted = 0
-    while some := context.database.change(lambda connection: usage_log.prune(connection, before_us)):
-        deleted += some
-
-    def finish(connection: Any) -> None:
-        rollup.forget_minutes_before(connection, before_us // MICROSECONDS)
-        detail = {"older_than_s": older_than, "deleted": deleted}
-        audit_log.record(connection, Entry(unix_us(), actor(), "prune", None, None, detail))
-
-    context.database.change(finish)
-    return Answer({"deleted": deleted}, f"{deleted} rows of the usage log are deleted.")
-
-
-def _new_key(
-    context: Context,
-    email: str,
-    limits: tuple[Limit, ...] | None,
-    scopes: frozenset[str],
-    expires_in_s: int | None,
-    expires_us: int | None = None,
-) -> tuple[ApiKey, NewKey]:
-    now_us = unix_us()
-    if expires_in_s is not None:
-        expires_us = now_us + expires_in_s * MICROSECONDS
-    key = ApiKey.generate()
-    default, secret = context.default_limits, key.secret_sha256()
-    return key, NewKey(email, limits, default, key.key_id, secret, scopes, now_us, expires_us)
+    text = f"The key {revoked.key_id} of {revoked.email} is revoked, and refused everywhere."
+    return Answer(reports.describe(revoked, unix_us()), text)
 
 
 def _change(
@@ -219,19 +151,14 @@ def _change(
     """
 
     def change_and_audit(connection: Any) -> KeyRecord | None:
-        record = make(connection)
-        if record is not None:
-            _audit(connection, action, record, record.key_id, detail(record))
-        return record
+        made = make(connection)
+        if made is not None:
+            record(connection, action, made.user_id, made.key_id, {"email": made.email, **detail(made)})
+        return made
 
     return database.change(change_and_audit)
 
 
-def _audit(connection: Any, action: str, record: KeyRecord, key_id: str | None, detail: dict[str, Any]) -> None:
-    about = {"email": record.email, **detail}
-    audit_log.record(connection, Entry(unix_us(), actor(), action, record.user_id, key_id, about))
-
-
-def _reveal(key: ApiKey, record: KeyRecord) -> Answer:
-    document = reports.created(key.reveal(), record)
+def _reveal(key: ApiKey, made: KeyRecord) -> Answer:
+    document = reports.created(key.reveal(), made)
     return Answer(document, reports.shown_once(document))

@@ -1,14 +1,21 @@
-"""Formats keys, usage and the audit log for the output of commands: as JSON documents, and as text for people."""
+"""Formats users, keys, usage and the audit log for the output of commands: as JSON documents, and for people."""
 
 from datetime import UTC, datetime
 from typing import Any
 
+from auth.cli.table import Table
 from storage.audit import Entry
 from storage.keys import KeyRecord
-from storage.policy import write_limits
+from storage.policy import LETTERS, UNITS, Limit, write_limits
 from storage.rollup import Tally
+from storage.users import User
 
 Document = dict[str, Any]
+
+LISTED = ("key_id", "name", "email", "user_id", "state", "limits", "scopes", "last_used_at", "expires_at")
+# What a narrow terminal does without, the first one first.
+SPARE = ("user_id", "scopes", "created_at", "expires_at", "limits", "last_used_at")
+OF_USER = ("key_id", "name", "state", "scopes", "created_at", "last_used_at", "expires_at")
 
 
 def created(key: str, record: KeyRecord) -> Document:
@@ -19,7 +26,7 @@ def created(key: str, record: KeyRecord) -> Document:
         "key": key,
         "limits": [str(limit) for limit in record.limits],
         "scopes": sorted(record.scopes),
-        "expires_at": _iso(record.expires_us),
+        "expires_at": iso(record.expires_us),
     }
 
 
@@ -31,7 +38,7 @@ def shown_once(document: Document) -> str:
             "           Keep it now: it is shown this once, and never again.",
             f"key id     {document['key_id']}",
             f"user id    {document['user_id']}",
-            f"limits     {', '.join(document['limits'])}",
+            f"limits     {limits(document['limits'], ', ')}",
             f"scopes     {', '.join(document['scopes'])}",
             f"expires    {document['expires_at'] or 'never'}",
         ]
@@ -42,34 +49,49 @@ def describe(record: KeyRecord, now_us: int) -> Document:
     """Return a key without its secret."""
     return {
         "key_id": record.key_id,
+        "name": record.name,
         "user_id": record.user_id,
         "email": record.email,
         "state": _state(record, now_us),
         "limits": [str(limit) for limit in record.limits],
         "scopes": sorted(record.scopes),
-        "created_at": _iso(record.created_us),
-        "expires_at": _iso(record.expires_us),
-        "revoked_at": _iso(record.revoked_us),
+        "created_at": iso(record.created_us),
+        "last_used_at": iso(record.last_used_us),
+        "expires_at": iso(record.expires_us),
+        "revoked_at": iso(record.revoked_us),
+        "replaced_by": record.replaced_by,
     }
 
 
-def lines(document: Document) -> str:
-    """Return a document as text, one line for each field."""
-    return "\n".join(f"{name.replace('_', ' '):<10} {_text(value)}" for name, value in document.items())
+def user(of: User) -> Document:
+    """Return a user."""
+    return {
+        "user_id": of.user_id,
+        "email": of.email,
+        "state": "erased" if of.is_erased else "disabled" if of.disabled_us is not None else "live",
+        "limits": [str(limit) for limit in of.limits],
+        "created_at": iso(of.created_us),
+        "disabled_at": iso(of.disabled_us),
+    }
 
 
-def table(keys: list[Document]) -> str:
-    """Return keys as text, one line for each."""
-    names = ("key_id", "email", "user_id", "state", "limits", "scopes", "expires_at")
-    rows = [[name.replace("_", " ").upper() for name in names]]
-    rows += [[_text(key[name]) for name in names] for key in keys]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+def fields(document: Document) -> Table:
+    """Return a document for people, one line for each field."""
+    return Table((), [[name.replace("_", " "), _text(name, value)] for name, value in document.items()])
 
 
-def usage(owner: KeyRecord, tally: Tally, bucket: str, found: list[tuple[int, Tally]]) -> Document:
+def keys(documents: list[Document], names: tuple[str, ...] = LISTED) -> Table:
+    """Return keys for people, one line for each.
+
+    Args:
+        documents: the keys, as `describe` returns them.
+        names: the fields to show.
+    """
+    rows = [[_cell(name, document[name]) for name in names] for document in documents]
+    return Table([_heading(name) for name in names], rows, [_heading(name) for name in SPARE if name in names])
+
+
+def usage(owner: User, tally: Tally, bucket: str, found: list[tuple[int, Tally]]) -> Document:
     """Return the usage of a user: all its admitted classifications, and all its requests in buckets of time."""
     return {
         "user_id": owner.user_id,
@@ -78,7 +100,7 @@ def usage(owner: KeyRecord, tally: Tally, bucket: str, found: list[tuple[int, Ta
         "bucket": bucket,
         "data": [
             {
-                "start": _iso(start_s * 1_000_000),
+                "start": iso(start_s * 1_000_000),
                 "requests": counted.requests,
                 "images": counted.images,
                 "statuses": _statuses(counted),
@@ -90,26 +112,34 @@ def usage(owner: KeyRecord, tally: Tally, bucket: str, found: list[tuple[int, Ta
 
 
 def usage_text(document: Document) -> str:
-    """Return the document of `usage` as text."""
+    """Return the total of the document of `usage` as a sentence."""
     total = document["total"]
-    head = f"{document['email']}: {total['requests']} classifications of {total['images']} images admitted in all."
-    rows = [f"{row['start']}  {row['requests']:>8} requests  {row['images']:>8} images" for row in document["data"]]
-    return "\n".join([head, *rows])
+    return f"{document['email']}: {total['requests']} classifications of {total['images']} images admitted in all."
+
+
+def usage_table(document: Document) -> Table:
+    """Return the buckets of the document of `usage` for people."""
+    rows = []
+    for row in document["data"]:
+        statuses = ", ".join(f"{number} x {status}" for status, number in row["statuses"].items())
+        rows.append([_cell("start_at", row["start"]), f"{row['requests']:,}", f"{row['images']:,}", statuses])
+    return Table(("START", "REQUESTS", "IMAGES", "STATUSES"), rows)
 
 
 def given(record: KeyRecord) -> Document:
-    """Return the scopes, limits and expiry of a key, as the audit log keeps them."""
+    """Return what was given to a key, as the audit log keeps it: its name if it has one, scopes, limits and expiry."""
     return {
+        **({"name": record.name} if record.name else {}),
         "scopes": ",".join(sorted(record.scopes)),
         "limits": write_limits(record.limits),
-        "expires_at": _iso(record.expires_us),
+        "expires_at": iso(record.expires_us),
     }
 
 
 def audit_entry(entry: Entry) -> Document:
     """Return a change of users or keys."""
     return {
-        "at": _iso(entry.at_us),
+        "at": iso(entry.at_us),
         "actor": entry.actor,
         "action": entry.action,
         "user_id": entry.user_id,
@@ -118,11 +148,44 @@ def audit_entry(entry: Entry) -> Document:
     }
 
 
-def audit_line(entry: Document) -> str:
-    """Return the document of `audit_entry` as one line of text."""
-    detail = ", ".join(f"{name} {'none' if value is None else value}" for name, value in entry["detail"].items())
-    about = " ".join(filter(None, (entry["user_id"], entry["key_id"])))
-    return f"{entry['at']}  {entry['actor']}  {entry['action']}  {about}  {detail}"
+def audit_table(entries: list[Document]) -> Table:
+    """Return the documents of `audit_entry` for people."""
+    rows = []
+    for entry in entries:
+        detail = ", ".join(f"{name} {'none' if value is None else value}" for name, value in entry["detail"].items())
+        about = " ".join(filter(None, (entry["user_id"], entry["key_id"])))
+        rows.append([entry["at"], entry["actor"], entry["action"], about, detail])
+    return Table(("AT", "ACTOR", "ACTION", "ABOUT", "DETAIL"), rows)
+
+
+def limits(written: list[str], separator: str = ",") -> str:
+    """Return limits as people write them: `1000/30d` for `1000/2592000s`."""
+    return separator.join(_limit(Limit.parse(text)) for text in written)
+
+
+def iso(unix_us: int | None) -> str | None:
+    """Return a time in ISO 8601; None for None."""
+    if unix_us is None:
+        return None
+    return datetime.fromtimestamp(unix_us / 1_000_000, UTC).isoformat(timespec="seconds")
+
+
+def _limit(limit: Limit) -> str:
+    if limit.window_s in UNITS.values():
+        return str(limit)
+    letter = next(letter for letter in "dhs" if limit.window_s % LETTERS[letter] == 0)
+    return f"{limit.quota}/{limit.window_s // LETTERS[letter]}{letter}"
+
+
+def _heading(name: str) -> str:
+    return name.replace("_", " ").upper()
+
+
+def _cell(name: str, value: Any) -> str:
+    """Return a value for a table, which seconds would only widen."""
+    if name.endswith("_at") and value is not None:
+        return f"{value[: len('2026-11-28T19:44')]}Z"
+    return _text(name, value)
 
 
 def _statuses(tally: Tally) -> dict[str, int]:
@@ -132,14 +195,14 @@ def _statuses(tally: Tally) -> dict[str, int]:
 def _state(record: KeyRecord, now_us: int) -> str:
     if record.revoked_us is not None:
         return "revoked"
-    return "live" if record.is_live(now_us) else "expired"
+    if record.is_live(now_us):
+        return "live"
+    return "expired" if record.expires_us is not None and record.expires_us <= now_us else "disabled"
 
 
-def _text(value: Any) -> str:
-    return ",".join(value) if isinstance(value, list) else str(value or "never")
-
-
-def _iso(unix_us: int | None) -> str | None:
-    if unix_us is None:
-        return None
-    return datetime.fromtimestamp(unix_us / 1_000_000, UTC).isoformat(timespec="seconds")
+def _text(name: str, value: Any) -> str:
+    if name == "limits":
+        return limits(value)
+    if isinstance(value, list):
+        return ",".join(value)
+    return str(value or ("never" if name.endswith("_at") else "-"))

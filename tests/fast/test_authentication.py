@@ -61,13 +61,23 @@ async def test_a_header_that_is_no_bearer_key_is_401(gateway: InProcessGateway, 
     assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
 
 
+@pytest.mark.parametrize("written", ["Bearer", "Bearer ", "bearer  "])
+async def test_an_empty_variable_is_told_apart_from_a_wrong_key(gateway: InProcessGateway, written: str) -> None:
+    answer = await gateway.request("GET", READ, headers={"Authorization": written})
+    detail = assert_problem(answer, 401)["detail"]
+    assert "set the variable" in detail
+    assert "typing errors" not in detail
+
+
 async def test_all_keys_that_are_not_valid_get_the_same_answer(gateway: InProcessGateway, clock: Clock) -> None:
     revoked, expired = gateway.new_key(), gateway.new_key(expires_in_s=1)
+    disabled = gateway.new_key(email="disabled@example.org")
     gateway.revoke(revoked)
+    gateway.disable(disabled)
     clock.advance(1)
     wrong_secret = ApiKey(gateway.new_key().key_id, ApiKey.generate().secret)
     unknown = ApiKey.generate()
-    texts = [revoked.text, expired.text, wrong_secret.reveal(), unknown.reveal(), "imc_garbage"]
+    texts = [revoked.text, expired.text, disabled.text, wrong_secret.reveal(), unknown.reveal(), "imc_garbage"]
     answers = [await gateway.request("GET", READ, altered(revoked, text)) for text in texts]
     details = {assert_problem(answer, 401)["detail"] for answer in answers}
     assert len(details) == 1
@@ -94,6 +104,16 @@ async def test_a_revoked_key_is_refused_by_every_worker(start: Start) -> None:
     assert (await one.request("GET", READ, key)).status_code == 200
     one.revoke(key)
     assert_problem(await other.request("GET", READ, key), 401)
+
+
+async def test_all_keys_of_a_disabled_user_are_refused_by_every_worker(start: Start) -> None:
+    one, other = await start(), await start()
+    first, second, of_another = one.new_key(), one.new_key(), one.new_key(email="another@example.org")
+    assert (await one.request("GET", READ, first)).status_code == 200
+    one.disable(first)
+    for key in (first, second):
+        assert_problem(await other.request("GET", READ, key), 401)
+    assert (await other.request("GET", READ, of_another)).status_code == 200
 
 
 @pytest.mark.parametrize(

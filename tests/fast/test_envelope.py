@@ -77,7 +77,8 @@ async def test_a_problem_that_is_raised_is_the_answer() -> None:
         raise Problem(422, "Send a smaller number.", {"Retry-After": "7"}, field="number")
 
     answer = await ask(refusing)
-    assert assert_problem(answer, 422)["field"] == "number"
+    problem = assert_problem(answer, 422)
+    assert (problem["field"], problem["retry_after"]) == ("number", 7)
     assert answer.headers["retry-after"] == "7"
 
 

@@ -1,5 +1,8 @@
 """The usage log: which requests have a row, what is in it, and that no answer leaves before its row is committed."""
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
@@ -138,7 +141,8 @@ async def test_an_answer_that_breaks_off_is_logged_as_the_caller_gets_it(
     async def send(_message: Message) -> None:
         raise AssertionError("nothing of it may be sent")
 
-    known = RequestContext("/", Match(), usage_id="req_1", caller=key)
+    caller = await gateway.store.find_key(key.key_id)
+    known = RequestContext("/", Match(), usage_id="req_1", caller=caller)
     scope = context.attach({"type": "http", "method": "GET", "headers": []}, known)
     with pytest.raises(RuntimeError):
         await UsageLog(breaks_off, gateway.store)(scope, receive, send)
@@ -208,3 +212,28 @@ async def test_a_wrong_query_is_422_and_names_the_field(
     gateway: InProcessGateway, key: IssuedKey, query: str, field: str
 ) -> None:
     assert assert_problem(await gateway.request("GET", f"/v2/usage?{query}", key), 422)["field"] == field
+
+
+async def test_a_key_knows_when_it_was_last_used_to_the_minute(gateway: InProcessGateway, clock: Clock) -> None:
+    key, unused = gateway.new_key(), gateway.new_key()
+    clock.advance(600)
+    minute_us = clock.now_us - clock.now_us % 60_000_000
+    await gateway.request("GET", "/v1/usage", key)
+    assert gateway.last_used_us(key) == minute_us
+    assert gateway.last_used_us(unused) is None
+    clock.advance(120)
+    answer = await gateway.request("POST", "/v1/classify", key, json={"image": "broken"})
+    assert answer.status_code == 400
+    assert gateway.last_used_us(key) == minute_us + 120_000_000
+
+
+async def test_a_key_is_written_once_a_minute_at_most(gateway: InProcessGateway, key: IssuedKey, clock: Clock) -> None:
+    with closing(sqlite3.connect(gateway.database, isolation_level=None)) as raw:
+        raw.execute("CREATE TABLE written (key_id)")
+        raw.execute("CREATE TRIGGER count AFTER UPDATE ON api_keys BEGIN INSERT INTO written VALUES (NEW.id); END")
+        for _ in range(3):
+            for _ in range(5):
+                await gateway.request("GET", "/v1/usage", key)
+            clock.advance(60)
+        assert raw.execute("SELECT * FROM written").fetchall() == [(key.key_id,)] * 3
+    assert len(gateway.usage_rows()) == 15

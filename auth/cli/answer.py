@@ -1,0 +1,70 @@
+"""What all commands get, what they return, and how they ask before they destroy something."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from auth.cli.actor import actor
+from auth.cli.table import Table
+from storage import audit
+from storage.audit import Entry
+from storage.clock import unix_us
+from storage.database import Database
+from storage.errors import Refused
+from storage.policy import Limit
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all commands need.
+
+    Attributes:
+        database: the database, with this version's tables.
+        default_limits: the limits of a new user if the command names none.
+    """
+
+    database: Database
+    default_limits: tuple[Limit, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command prints: a JSON document; or a text or tables with the same content."""
+
+    document: dict[str, Any]
+    text: str | None = None
+    tables: tuple[Table, ...] = ()
+
+
+def record(connection: Any, action: str, user_id: str | None, key_id: str | None, detail: dict[str, Any]) -> None:
+    """Write a change to the audit log, in the transaction of the change."""
+    audit.record(connection, Entry(unix_us(), actor(), action, user_id, key_id, detail))
+
+
+def confirm(yes: bool, question: Callable[[], str], *, unattended: bool = False) -> None:
+    """Return if the operator agrees.
+
+    Args:
+        yes: whether the command line says that the operator agrees.
+        question: returns what to ask; called only if somebody is asked.
+        unattended: whether to go on without asking if there is no terminal, as in a nightly job.
+
+    Raises:
+        Refused: the operator does not agree, or there is no terminal to ask on.
+    """
+    if yes:
+        return
+    if sys.stdin is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if unattended:
+            return
+        raise Refused("This can't be undone, and there is no terminal to ask on. Add --yes if you are sure.")
+    # Not `input`: it would write the question to standard output, into the JSON.
+    print(f"{question()} [y/N] ", end="", file=sys.stderr, flush=True)
+    try:
+        answer = sys.stdin.readline()
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        answer = ""
+    if answer.strip().lower() not in ("y", "yes"):
+        raise Refused("Nothing was changed.")

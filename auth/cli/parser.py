@@ -1,0 +1,172 @@
+"""The commands of `python -m auth`, their arguments and their help."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from auth.cli import commands, log_commands, user_commands, values
+from auth.cli.answer import Answer
+from auth.identity import SCOPES
+from storage.rollup import WIDTHS_S
+
+_DESCRIPTION = """Keys and users of the API.
+
+USER is a user's e-mail address, in upper or lower case, or its id. KEY_ID is the id of a key."""
+_PROGRAM = "python -m auth"
+_LIMIT: dict[str, Any] = {"type": values.limit, "metavar": "N/PERIOD"}
+_TIME: dict[str, Any] = {"type": values.seconds, "metavar": "TIME"}
+_KEY: dict[str, Any] = {"type": values.key_id, "metavar": "KEY_ID", "help": "the key's id, as 'list' shows it"}
+_USER: dict[str, Any] = {"type": values.user, "metavar": "USER", "help": "the user's address or id"}
+# Adds a command: its name, the function that runs it, what it does, and examples of its arguments.
+_Add = Callable[..., argparse.ArgumentParser]
+_LIMIT_HELP = "such as 60/minute, 60/90s, 500/12h or 5000/30d"
+
+
+def parse(arguments: list[str] | None) -> dict[str, Any]:
+    """Parse the command line.
+
+    Args:
+        arguments: the arguments; None for those of the process.
+
+    Returns:
+        The function to run as `command`, whether to print JSON as `json`, and the arguments of the function.
+
+    Raises:
+        SystemExit: status 2, the arguments are wrong; 0, help was printed.
+    """
+    parser = build()
+    parsed = vars(parser.parse_args(arguments))
+    wrong = values.given_twice(parsed.get("limit") or [])
+    if wrong is not None:
+        parser.error(wrong)
+    return parsed
+
+
+def build() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog=_PROGRAM,
+        description=_DESCRIPTION,
+        epilog=_examples(["create --email ada@example.org", "list --user ada@example.org", "disable ada@example.org"]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--json", action="store_true", help="print one JSON document")
+    commands_of = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, run: Callable[..., Answer], description: str, *examples: str) -> argparse.ArgumentParser:
+        command = commands_of.add_parser(
+            name,
+            help=description,
+            description=description,
+            epilog=_examples([f"{name} {example}" for example in examples]),
+            parents=[shared],
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.set_defaults(command=run)
+        return command
+
+    _add_key_commands(add)
+    _add_user_commands(add)
+    _add_log_commands(add)
+    _add_database_commands(add)
+    return parser
+
+
+def _examples(examples: list[str]) -> str | None:
+    if not examples:
+        return None
+    return "\n  ".join(["examples:", *(f"{_PROGRAM} {example}" for example in examples)])
+
+
+def _add_key_commands(add: _Add) -> None:
+    create = add(
+        "create",
+        commands.create,
+        "Create a key, and its user if there is none; the key is printed once.",
+        "--email ada@example.org --name laptop --limit 60/minute --limit 5000/30d",
+        "--user usr_0123456789abcdef --scope metrics --expires-in 90d",
+    )
+    owner = create.add_mutually_exclusive_group(required=True)
+    owner.add_argument("--email", dest="user", type=values.email, metavar="E", help="the user's address")
+    owner.add_argument("--user", **_USER | {"help": "the address or the id of a user that exists"})
+    create.add_argument("--name", type=values.name, help="what to call the key, such as laptop; default: no name")
+    create.add_argument("--limit", action="append", help=f"{_LIMIT_HELP}; may be given again", **_LIMIT)
+    create.add_argument("--scope", action="append", choices=SCOPES, help="default: classify and usage")
+    create.add_argument("--expires-in", help="such as 30d, 12h, 15m or 90s; default: never", **_TIME)
+    listing = add("list", commands.list_keys, "List all keys, without their secrets.", "--user ada@example.org")
+    listing.add_argument("--user", **_USER | {"help": "only the keys of this user"})
+    show = add("show", commands.show, "Show one key without its secret, or a user with all keys.", "ada@example.org")
+    show.add_argument("key_or_user", type=values.key_id, metavar="KEY_ID|USER", help="a key's id, or a user")
+    rotate = add(
+        "rotate",
+        commands.rotate,
+        "Replace a key by a new one with the same name and scopes; it is printed once.",
+        "0AbcdEfgh1jk --grace 1h",
+    )
+    rotate.add_argument("key_id", **_KEY)
+    rotate.add_argument("--grace", default=0, help="how long the old key still works; default: not at all", **_TIME)
+    revoke = add("revoke", commands.revoke, "Revoke a key; when the command returns, no worker accepts it.")
+    revoke.add_argument("key_id", **_KEY)
+
+
+def _add_user_commands(add: _Add) -> None:
+    def add_for_user(name: str, run: Callable[..., Answer], *texts: str) -> argparse.ArgumentParser:
+        command = add(name, run, *texts)
+        command.add_argument("user", **_USER)
+        return command
+
+    set_limit = add_for_user(
+        "set-limit", user_commands.set_limit, "Replace the limits of a user.", "ada@example.org 60/minute 5000/30d"
+    )
+    set_limit.add_argument("limit", nargs="+", help=_LIMIT_HELP, **_LIMIT)
+    usage = add_for_user(
+        "usage",
+        user_commands.usage,
+        "Show what a user has used, in total and in buckets of time.",
+        "ada@example.org --from 2026-11-01 --bucket hour",
+    )
+    usage.add_argument("--from", dest="since", type=values.moment, metavar="WHEN", help="ISO 8601, such as 2026-11-01")
+    usage.add_argument("--to", dest="until", type=values.moment, metavar="WHEN", help="ISO 8601; default: now")
+    usage.add_argument("--bucket", choices=tuple(WIDTHS_S), default="day", help="default: day")
+    rename = add_for_user(
+        "rename",
+        user_commands.rename,
+        "Give a user another address; keys, limits and usage stay.",
+        "ada@example.org ada.lovelace@example.org",
+    )
+    rename.add_argument("email", type=values.email, metavar="E", help="the new address")
+    add_for_user(
+        "disable",
+        user_commands.disable,
+        "Refuse all keys of a user until 'enable'; when the command returns, no worker accepts one.",
+    )
+    add_for_user("enable", user_commands.enable, "Accept the keys of a disabled user again.")
+    erase = add_for_user(
+        "erase",
+        user_commands.erase,
+        "Remove a user's address and keys for good; the usage stays under the user's id.",
+        "ada@example.org --yes",
+    )
+    erase.add_argument("--yes", action="store_true", help="do not ask; needed without a terminal")
+
+
+def _add_log_commands(add: _Add) -> None:
+    add("audit", log_commands.audit, "List all changes of users and keys: when, by whom, and what.")
+    prune = add(
+        "prune",
+        log_commands.prune,
+        "Delete old rows of the usage log; the totals still include them.",
+        "--older-than 400d --dry-run",
+    )
+    prune.add_argument("--older-than", required=True, help="such as 400d", **_TIME)
+    prune.add_argument("--dry-run", action="store_true", help="only tell how many rows would be deleted")
+    prune.add_argument("--yes", action="store_true", help="do not ask on a terminal; elsewhere nobody is asked")
+
+
+def _add_database_commands(add: _Add) -> None:
+    backup = add("backup", commands.backup, "Copy an SQLite database to a new file, also while the service runs.")
+    backup.add_argument("file", type=Path, metavar="FILE", help="the new file; it must not exist yet")
+    add("migrate", commands.report_migrated, "Migrate the database to this version's tables, once for all replicas.")
+    add("init", commands.init, "Create the tables, and a first user with a key if there is no user yet.")

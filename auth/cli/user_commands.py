@@ -1,0 +1,122 @@
+"""The commands about users. The transaction that makes a change also writes it to the audit log."""
+
+import time
+from functools import partial
+from typing import Any
+
+from auth.cli import reports
+from auth.cli.answer import Answer, Context, confirm, record
+from storage import keys, rollup, users
+from storage.clock import unix_us
+from storage.keys import KEY_MEMORY_S
+from storage.policy import Limit, write_limits
+from storage.rollup import WIDTHS_S, Span, Tally
+from storage.users import User
+
+MICROSECONDS = 1_000_000
+BUCKETS_AT_ONCE = 1000
+
+
+def set_limit(context: Context, *, user: str, limit: list[Limit]) -> Answer:
+    """Replace the limits of a user."""
+
+    def change(connection: Any) -> User:
+        before, after = users.set_limits(connection, user, tuple(limit))
+        detail = {"limits": write_limits(after.limits), "old_limits": write_limits(before.limits)}
+        record(connection, "set-limit", after.user_id, None, {"email": after.email, **detail})
+        return after
+
+    changed = context.database.change(change)
+    limits = list(map(str, changed.limits))
+    document = {"user_id": changed.user_id, "email": changed.email, "limits": limits}
+    return Answer(document, f"The limits of {changed.email} are {reports.limits(limits, ', ')} now.")
+
+
+def rename(context: Context, *, user: str, email: str) -> Answer:
+    """Give a user another address. Keys, limits and usage stay."""
+
+    def change(connection: Any) -> tuple[User, User]:
+        before, after = users.rename(connection, user, email)
+        record(connection, "rename", after.user_id, None, {"email": after.email, "old_email": before.email})
+        return before, after
+
+    before, after = context.database.change(change)
+    return Answer(reports.user(after), f"{before.email} is {after.email} now; keys, limits and usage stay.")
+
+
+def disable(context: Context, *, user: str) -> Answer:
+    """Make all keys of a user refused, until `enable`."""
+
+    def change(connection: Any) -> User:
+        changed = users.disable(connection, user, unix_us())
+        record(connection, "disable", changed.user_id, None, {"email": changed.email})
+        return changed
+
+    changed = context.database.change(change)
+    # Workers cache a key for this long. When the command returns, no worker accepts a key of this user any more.
+    time.sleep(KEY_MEMORY_S)
+    text = f"{changed.email} is disabled: all keys are refused everywhere, until `enable`."
+    return Answer(reports.user(changed), text)
+
+
+def enable(context: Context, *, user: str) -> Answer:
+    """Make the keys of a disabled user work again."""
+
+    def change(connection: Any) -> User:
+        changed = users.enable(connection, user)
+        record(connection, "enable", changed.user_id, None, {"email": changed.email})
+        return changed
+
+    changed = context.database.change(change)
+    time.sleep(KEY_MEMORY_S)
+    text = f"{changed.email} is enabled: the keys that are neither revoked nor expired work again."
+    return Answer(reports.user(changed), text)
+
+
+def erase(context: Context, *, user: str, yes: bool) -> Answer:
+    """Remove a user's address and keys for good. The usage log keeps the bare user id."""
+    owner = context.database.ask(lambda connection: users.require_for_change(connection, user))
+    number = len(context.database.ask(lambda connection: keys.of_user(connection, owner.user_id)))
+    confirm(
+        yes,
+        lambda: (
+            f"Erase {owner.email}? The address and {_keys(number)} are gone for good; the usage stays under"
+            f" {owner.user_id}."
+        ),
+    )
+
+    def change(connection: Any) -> tuple[User, int]:
+        # By the id: somebody may have renamed the user while the operator was asked.
+        erased, erased_keys = users.erase(connection, owner.user_id, unix_us())
+        record(connection, "erase", erased.user_id, None, {"keys": erased_keys})
+        return erased, erased_keys
+
+    erased, erased_keys = context.database.change(change)
+    time.sleep(KEY_MEMORY_S)
+    text = (
+        f"{owner.email} is erased: the address and {_keys(erased_keys)} are gone. The usage stays under"
+        f" {erased.user_id}. Backups from before still hold the address."
+    )
+    return Answer({"user_id": erased.user_id, "state": "erased", "keys": erased_keys}, text)
+
+
+def _keys(number: int) -> str:
+    return "1 key" if number == 1 else f"{number} keys"
+
+
+def usage(context: Context, *, user: str, since: int | None, until: int | None, bucket: str) -> Answer:
+    """Show the usage of a user. `since` and `until` are in Unix seconds."""
+    owner = context.database.ask(lambda connection: users.require(connection, user))
+    tally = context.database.ask(lambda connection: rollup.totals(connection, owner.user_id))
+    width_s = WIDTHS_S[bucket]
+    first_s = (since or 0) // width_s * width_s
+    to_s = until if until is not None else unix_us() // MICROSECONDS + 1
+    found: list[tuple[int, Tally]] = []
+    after: int | None = first_s
+    while after is not None:
+        span = Span(width_s, after, to_s, None, BUCKETS_AT_ONCE)
+        page, after = context.database.ask(partial(rollup.buckets, user_id=owner.user_id, span=span))
+        found += page
+    document = reports.usage(owner, tally, bucket, found)
+    tables = (reports.usage_table(document),) if found else ()
+    return Answer(document, reports.usage_text(document), tables)

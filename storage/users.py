@@ -1,0 +1,206 @@
+"""Users: their addresses and limits, and whether their keys work. Addresses are stored in lower case."""
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, or_, select, update
+
+from storage import audit
+from storage.errors import Refused
+from storage.models import api_keys, users
+from storage.policy import Limit, kept_s, parse_limits, write_limits
+
+# The length of the column `users.limits`.
+_MAX_LIMITS_LENGTH = 500
+# The id of the PostgreSQL advisory lock for changing addresses. Any number that nothing else in this database uses.
+ADDRESSES_LOCK = 7_361_003
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user. Times are Unix microseconds; None: never.
+
+    Attributes:
+        user_id: the id.
+        email: the address; the id, if the user is erased.
+        limits: the user's limits.
+        created_us, disabled_us: when the user was created, and since when the user is disabled.
+        hits_kept_s: how long hits are kept, seconds.
+    """
+
+    user_id: str
+    email: str
+    limits: tuple[Limit, ...]
+    created_us: int
+    disabled_us: int | None
+    hits_kept_s: int
+
+    @property
+    def is_erased(self) -> bool:
+        """Whether the user's personal data were erased."""
+        return self.email == self.user_id
+
+
+def _user(row: Row[*tuple[Any, ...]]) -> User:
+    return User(row.id, row.email, parse_limits(row.limits), row.created_us, row.disabled_us, row.hits_kept_s)
+
+
+def in_lower_case(email: str) -> str:
+    """Returns an address as it is stored: `Ada@Example.org` and `ada@example.org` are one user."""
+    return email.lower()
+
+
+def find(connection: Connection, name: str) -> User | None:
+    """Returns the user of that id or address; None if there is none.
+
+    Raises:
+        Refused: several users have this address in other upper and lower case, as earlier versions allowed.
+    """
+    if "@" not in name:
+        row = connection.execute(select(users).where(users.c.id == name)).one_or_none()
+        return _user(row) if row else None
+    folded = in_lower_case(name)
+    same = or_(users.c.email.in_((name, folded)), func.lower(users.c.email) == folded)
+    found = [_user(row) for row in connection.execute(select(users).where(same).order_by(users.c.created_us))]
+    found = [user for user in found if user.email == name] or found
+    if len(found) > 1:
+        several = " and ".join(f"{user.user_id} ({user.email})" for user in found)
+        raise Refused(f"The users {several} have this address; name one by its id, or `rename` one.")
+    return found[0] if found else None
+
+
+def require(connection: Connection, name: str) -> User:
+    """Returns the user of that id or address.
+
+    Raises:
+        Refused: there is no such user, or several have this address.
+    """
+    user = find(connection, name)
+    if user is None:
+        raise Refused(f"There is no user {name}; `python -m auth list` shows all.")
+    return user
+
+
+def require_for_change(connection: Connection, name: str) -> User:
+    """Does the same as `require`, for a user who is going to be changed: no other transaction changes it meanwhile.
+
+    Raises:
+        Refused: there is no such user, several have this address, or the user is erased.
+    """
+    user_id = require(connection, name).user_id
+    connection.execute(select(users.c.id).where(users.c.id == user_id).with_for_update())
+    user = require(connection, user_id)
+    if user.is_erased:
+        raise Refused(f"The user {user_id} is erased.")
+    return user
+
+
+def create(connection: Connection, email: str, limits: tuple[Limit, ...], now_us: int) -> User:
+    """Creates a user. The caller has locked the addresses, and knows that no user has this one.
+
+    Raises:
+        Refused: there are too many limits.
+    """
+    user_id = "usr_" + secrets.token_hex(8)
+    values = {"id": user_id, "email": in_lower_case(email), "created_us": now_us}
+    connection.execute(insert(users).values(values | _limit_columns(limits, kept_s(limits))))
+    return require(connection, user_id)
+
+
+def lock_addresses(connection: Connection) -> None:
+    """Keeps other transactions from creating and renaming users until this one ends. SQLite has only one writer."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(ADDRESSES_LOCK)))
+
+
+def set_limits(connection: Connection, name: str, limits: tuple[Limit, ...]) -> tuple[User, User]:
+    """Replaces the user's limits.
+
+    Returns:
+        The user before and after.
+
+    Raises:
+        Refused: there is no such user, the user is erased, or there are too many limits.
+    """
+    before = require_for_change(connection, name)
+    # The previous version of this project sets limits without setting hits_kept_s.
+    kept = max(before.hits_kept_s, kept_s(before.limits), kept_s(limits))
+    return before, _change(connection, before, _limit_columns(limits, kept))
+
+
+def rename(connection: Connection, name: str, email: str) -> tuple[User, User]:
+    """Gives the user another address.
+
+    Returns:
+        The user before and after.
+
+    Raises:
+        Refused: there is no such user, the user is erased, or another user has this address.
+    """
+    lock_addresses(connection)
+    before = require_for_change(connection, name)
+    email = in_lower_case(email)
+    taken = or_(users.c.email == email, func.lower(users.c.email) == email)
+    owner = connection.scalar(select(users.c.id).where(taken, users.c.id != before.user_id).limit(1))
+    if owner is not None:
+        raise Refused(f"{email} is the address of another user, {owner}.")
+    if before.email == email:
+        raise Refused(f"{email} is the address of {before.user_id} already.")
+    return before, _change(connection, before, {"email": email})
+
+
+def disable(connection: Connection, name: str, now_us: int) -> User:
+    """Makes all keys of the user refused until `enable`. Returns the user.
+
+    Raises:
+        Refused: there is no such user, or the user is erased or disabled already.
+    """
+    user = require_for_change(connection, name)
+    if user.disabled_us is not None:
+        raise Refused(f"{user.email} is disabled already.")
+    return _change(connection, user, {"disabled_us": now_us})
+
+
+def enable(connection: Connection, name: str) -> User:
+    """Makes the keys of a disabled user work again. Returns the user.
+
+    Raises:
+        Refused: there is no such user, or the user is erased or not disabled.
+    """
+    user = require_for_change(connection, name)
+    if user.disabled_us is None:
+        raise Refused(f"{user.email} is not disabled.")
+    return _change(connection, user, {"disabled_us": None})
+
+
+def erase(connection: Connection, name: str, now_us: int) -> tuple[User, int]:
+    """Removes the address, the keys' hashes and names, and what the audit log tells of them. Usage rows stay.
+
+    The keys' rows stay without their secrets, since usage rows refer to them.
+
+    Returns:
+        The user, whose address is now the id, and the number of keys.
+
+    Raises:
+        Refused: there is no such user, or the user is erased already.
+    """
+    user = require_for_change(connection, name)
+    changed = _change(connection, user, {"email": user.user_id})
+    of_user = api_keys.c.user_id == user.user_id
+    connection.execute(update(api_keys).where(of_user, api_keys.c.revoked_us.is_(None)).values(revoked_us=now_us))
+    erased = connection.execute(update(api_keys).where(of_user).values(secret_sha256="", name=None))
+    audit.erase_names(connection, user.user_id)
+    return changed, int(erased.rowcount)
+
+
+def _change(connection: Connection, user: User, values: dict[str, Any]) -> User:
+    connection.execute(update(users).where(users.c.id == user.user_id).values(values))
+    return require(connection, user.user_id)
+
+
+def _limit_columns(limits: tuple[Limit, ...], hits_kept_s: int) -> dict[str, Any]:
+    written = write_limits(limits)
+    if len(written) > _MAX_LIMITS_LENGTH:
+        raise Refused(f"{len(limits)} limits are too many for one user; give fewer.")
+    return {"limits": written, "hits_kept_s": hits_kept_s}
