@@ -2,14 +2,13 @@
 
 HOST ?= 127.0.0.1
 PORT ?= 3000
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# The Python that .venv is made with: 3.11, 3.12 or 3.13. Empty: the first of them that is found.
+PYTHON ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-SERVE_LOCKS := requirements/serve.lock requirements/prepare.lock
-# Which builds of torch are installed; those for CUDA bring 3 GB of NVIDIA's packages.
-TORCH ?= $(if $(shell command -v nvidia-smi),cuda,cpu)
-TORCH_LOCK := requirements/torch-$(TORCH).lock
+# TORCH=cpu or cuda, and TORCH_INDEX=URL, say which build of torch is installed where one is needed: torch_build.py.
+INSTALL := $(BIN)/python -m requirements.install
 SOURCES := service.py api auth benchmarks configs inference loadtests model requirements runtime storage testing tests web
 
 # Models, Bentos and metrics lie in this checkout unless the environment says otherwise, so that two servers on one
@@ -21,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: free-port
 free-port: install
@@ -53,7 +52,7 @@ families: install-tests ## try every family of classifiers, and write the tables
 	WRITE_FAMILIES=1 $(BIN)/pytest -s tests/test_families.py
 
 .PHONY: quantize
-quantize: $(VENV)/.quantize-installed ## make an int8 model from a folder of photographs: IMAGES=folder
+quantize: install ## make an int8 model from a folder of photographs: IMAGES=folder
 	@test -n "$(IMAGES)" || { echo "ERROR: name a folder of photographs: make quantize IMAGES=photos" >&2; exit 1; }
 	@mkdir -p "$$BENTOML_HOME"
 	@$(BIN)/python -m model.quantize "$(IMAGES)"
@@ -80,20 +79,31 @@ test-container: install-tests ## build the image and run it: alone, and twice be
 AUDIT := var/audit/bin
 
 .PHONY: sbom
-sbom: var/audit/.installed ## list every package that ships, with versions (CycloneDX), in var/sbom.json
+sbom: install-audit ## list every package that ships, with versions (CycloneDX), in var/sbom.json
 	@$(AUDIT)/cyclonedx-py requirements --output-format JSON --output-file var/sbom.json requirements/serve.lock
 	@echo "var/sbom.json lists $$(grep -c '==' requirements/serve.lock) packages."
 
 .PHONY: audit
-audit: var/audit/.installed ## ask for known vulnerabilities of what ships
+audit: install-audit ## ask for known vulnerabilities of what ships
 	@$(AUDIT)/pip-audit --requirement requirements/serve.lock --no-deps --disable-pip --progress-spinner off --format json \
 	  2> /dev/null | $(AUDIT)/python deploy/audit.py
 
 .PHONY: install
-install: $(VENV)/.installed ## make .venv and install what serving and preparing need
+install: $(BIN)/python ## make .venv and install what serving needs
+	@$(INSTALL) $(VENV) serve
 
+.PHONY: install-torch
+install-torch: install ## add torch and transformers to .venv: for CLASSIFIER_ENGINE=torch (with an NVIDIA GPU they are there)
+	@$(INSTALL) $(VENV) prepare torch
+
+# The tests prepare models and serve them in one environment.
 .PHONY: install-tests
-install-tests: $(VENV)/.tests-installed
+install-tests: $(BIN)/python
+	@$(INSTALL) $(VENV) serve prepare torch quantize test
+
+.PHONY: clean-prepare
+clean-prepare: ## delete what prepared the model; no server needs it, and the next preparation installs it again
+	rm -rf .venv-prepare
 
 # Most of a test's time goes by while a server starts: one more than there are cores keeps 2 cores busy.
 PROCESSES ?= 3
@@ -117,6 +127,10 @@ test-fast: install-tests ## the tests for the loop while writing: in process, no
 coverage: install-tests ## the share of the serving code, with branches, that the fast tests run
 	$(BIN)/pytest -n 2 --no-servers --cov --cov-report=term-missing:skip-covered $(FAST_TESTS)
 
+.PHONY: test-pythons
+test-pythons: install-tests ## serve on Python 3.12 and 3.13, where they are found, and resolve the locks for each: minutes
+	PYTHONS=1 $(BIN)/pytest -s tests/test_pythons.py
+
 .PHONY: torture
 torture: install-tests ## the long runs: concurrent callers, kills, outages, fuzzing and overload in full size
 	TORTURE=1 $(BIN)/pytest -s tests/test_history.py tests/test_outages.py tests/test_fuzzing.py tests/test_openapi.py \
@@ -139,9 +153,6 @@ corpus: install-tests ## post the test images of four other projects, fetched fr
 bench-gateway: install-tests ## what the gateway costs with a model that does nothing, and each layer of it: about 15 minutes
 	$(BIN)/python -m benchmarks.gateway
 	$(BIN)/python -m benchmarks.gateway --layers
-
-.PHONY: bench-extras
-bench-extras: var/bench/litserve/.installed var/bench/mlserver/.installed ## what the benchmarks compare with, in environments of its own
 
 .PHONY: soak
 soak: install-tests ## ten minutes at 80 % load: memory and latency, minute by minute
@@ -171,37 +182,14 @@ lock: install-tests ## rewrite the locks: the newest versions, and the hashes of
 pin-images: ## write today's digests of the images that deploy/ names (needs Docker, skopeo or crane, and their registry)
 	deploy/pin-images.sh
 
-$(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
-	  || { echo "ERROR: Python 3.11 is needed; set PYTHON=/path/to/python3.11" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+$(BIN)/python:
+	@requirements/new_venv.sh $(VENV) $(PYTHON)
 
-# torch's CPU builds are taken from a folder that pip is told of (find-links), else from PyTorch's index; what they need
-# stands in prepare.lock.
-$(VENV)/.installed: $(SERVE_LOCKS) $(TORCH_LOCK) | $(VENV)/bin/python
-	$(BIN)/pip install --require-hashes $(addprefix -r ,$(SERVE_LOCKS))
-ifeq ($(TORCH),cpu)
-	@$(BIN)/pip install --require-hashes --quiet --no-index --no-deps -r $(TORCH_LOCK) 2> /dev/null \
-	  || $(BIN)/pip install --require-hashes --no-deps --extra-index-url https://download.pytorch.org/whl/cpu -r $(TORCH_LOCK)
-else
-	$(BIN)/pip install --require-hashes -r $(TORCH_LOCK)
-endif
-	@touch $@
+.PHONY: install-audit
+install-audit: $(BIN)/python
+	@$(INSTALL) var/audit audit
 
-var/bench/%/.installed: requirements/bench-%.lock
-	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/pip install --require-hashes -r $<
-	@touch $@
-
-var/audit/.installed: requirements/audit.lock
-	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/pip install --require-hashes -r $<
-	@touch $@
-
-$(VENV)/.quantize-installed: requirements/quantize.lock $(VENV)/.installed
-	$(BIN)/pip install --require-hashes -r requirements/quantize.lock
-	@touch $@
-
-$(VENV)/.tests-installed: requirements/test.lock $(VENV)/.quantize-installed
-	$(BIN)/pip install --require-hashes -r requirements/test.lock
-	@touch $@
+.PHONY: bench-extras
+bench-extras: $(BIN)/python ## what the benchmarks compare with, in environments of its own
+	@$(INSTALL) var/bench/litserve bench-litserve
+	@$(INSTALL) var/bench/mlserver bench-mlserver

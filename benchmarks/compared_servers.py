@@ -83,7 +83,7 @@ def tutorial(folder: Path, checkpoint: Path) -> ComparedServer:
 
 def peers_are_installed() -> bool:
     """Tell whether LitServe and MLServer are installed (`make bench-extras`)."""
-    return all((EXTRAS / name / ".installed").exists() for name in ("litserve", "mlserver"))
+    return all((EXTRAS / name / "installed.json").exists() for name in ("litserve", "mlserver"))
 
 
 def litserve(folder: Path, model: Path, precision: str) -> ComparedServer:

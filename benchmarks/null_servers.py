@@ -96,7 +96,7 @@ def mlserver(folder: Path, model: Path) -> NullServer:
 
 def is_installed(peer: str) -> bool:
     """Tell whether LitServe or MLServer is installed (`make bench-extras`)."""
-    return (EXTRAS / peer.lower() / ".installed").exists()
+    return (EXTRAS / peer.lower() / "installed.json").exists()
 
 
 def _bare(

@@ -62,6 +62,7 @@ class Server:
         self.folder = folder
         self.project = PROJECT
         self.service = "service:ImageClassifier"
+        self.executable = sys.executable
         self.log = folder / "server.log"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -97,7 +98,7 @@ class Server:
 
     def launch(self, *options: str) -> None:
         """Start without waiting until the server is ready."""
-        command = [sys.executable, "-m", "bentoml", "serve", self.service]
+        command = [self.executable, "-m", "bentoml", "serve", self.service]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "--host", "127.0.0.1", "--port", str(self.port), *options],

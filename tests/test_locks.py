@@ -1,22 +1,19 @@
 """The locks: what is installed is what was locked, file by file, on every platform."""
 
-import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
-import threading
 import zipfile
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from testing.servers import PROJECT
+from tests.package_index import Index, make_wheel, served
 
 REQUIREMENTS = PROJECT / "requirements"
 LOCKS = sorted(path.name for path in REQUIREMENTS.glob("*.lock"))
@@ -75,64 +72,46 @@ def test_torch_is_locked_without_cuda_and_with_it() -> None:
 
 
 def test_every_installation_asks_for_hashes() -> None:
-    for path in (PROJECT / "Makefile", PROJECT / "deploy" / "Containerfile"):
-        installing = [line for line in path.read_text().splitlines() if re.search(r"pip\S* .*install .*-r", line)]
-        assert installing
-        assert [line for line in installing if "--require-hashes" not in line] == []
+    text = (PROJECT / "deploy" / "Containerfile").read_text()
+    text += (PROJECT / "requirements" / "install.py").read_text()
+    installing = [line for line in text.splitlines() if re.search(r"pip\W.*\binstall\W", line)]
+    assert len(installing) == 3
+    assert [line for line in installing if "--require-hashes" not in line] == []
+    assert "pip install" not in (PROJECT / "Makefile").read_text()
 
 
-class Index:
-    """A package index, the outside world of pip, with two builds of one release; one of them is for this machine."""
+class TinyIndex(Index):
+    """Has two builds of one release, of which one is for this machine, and an older release."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.files = folder / "files"
-        self.files.mkdir(parents=True)
-        self.wheel = self.files / "tiny-1.0-py3-none-any.whl"
-        with zipfile.ZipFile(self.wheel, "w") as wheel:
-            wheel.writestr("tiny.py", "HONEST = True\n")
-            wheel.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
-            wheel.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-            wheel.writestr("tiny-1.0.dist-info/RECORD", "")
+        super().__init__(folder, "tiny")
+        self.wheel = make_wheel(self.files, "tiny", "1.0", "HONEST = True\n")
         for name in ("tiny-1.0-cp39-cp39-win32.whl", "tiny-0.9.tar.gz"):
             (self.files / name).write_bytes(name.encode())
-        self.hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in self.files.iterdir()}
-        page = folder / "simple" / "tiny" / "index.html"
-        page.parent.mkdir(parents=True)
-        links = [f'<a href="../../files/{name}#sha256={digest}">{name}</a>' for name, digest in self.hashes.items()]
-        page.write_text("<!DOCTYPE html><html><body>" + "".join(links) + "</body></html>")
+        self.hashes = self.list_files()
 
     def tamper(self) -> None:
         """Put another file in the wheel's place, and list it: what an index that was broken into would do."""
         with zipfile.ZipFile(self.wheel, "a") as wheel:
             wheel.writestr("more.py", "HONEST = False\n")
-        page = self.folder / "simple" / "tiny" / "index.html"
-        now = hashlib.sha256(self.wheel.read_bytes()).hexdigest()
-        page.write_text(page.read_text().replace(self.hashes[self.wheel.name], now))
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+        self.list_files()
 
 
 @pytest.fixture
-def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
-    made = Index(tmp_path / "index")
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(made.folder))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_port}/simple")
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TinyIndex]:
+    made = TinyIndex(tmp_path / "index")
+    with served(made) as address:
+        monkeypatch.setenv("PIP_INDEX_URL", address)
         monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
         monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
         yield made
-        server.shutdown()
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False, timeout=120)
 
 
-def test_a_file_that_is_not_the_one_that_was_locked_is_refused(index: Index, tmp_path: Path) -> None:
+def test_a_file_that_is_not_the_one_that_was_locked_is_refused(index: TinyIndex, tmp_path: Path) -> None:
     program = Path(shutil.copy(REQUIREMENTS / "lock.py", tmp_path))
     (tmp_path / "serve.in").write_text("tiny\n")
     written = run(str(program), "serve")

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.settings import Settings, SettingsError, load_settings
-from model import store
+from model import environment, store
 from model.checkpoint.files import FILES, check, processor_file
 from model.errors import HubUnreachable, ModelError, SourceUnavailable
 from model.prepare.source import Checkpoint, fetch_checkpoint
@@ -132,6 +132,16 @@ def _copy_checkpoint(source: Path, folder: Path) -> None:
             shutil.copyfile(path, folder / path.name)
 
 
+def _prepare_apart(arguments: list[str]) -> int:
+    status = environment.run_apart("model.prepare", arguments, "prepare", "torch")
+    if status == 0:
+        _say(
+            f"torch and transformers lie in {environment.FOLDER.name}. No server needs them: 'make clean-prepare' "
+            "deletes that folder."
+        )
+    return status
+
+
 def _say(line: str) -> None:
     print(f"[model] {line}", file=sys.stderr, flush=True)
 
@@ -140,6 +150,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line. Returns 0 where a prepared model exists now, else 1, after one line with the reason."""
     parser = argparse.ArgumentParser(prog="python -m model.prepare", description=__doc__)
     parser.add_argument("--anew", action="store_true", help="prepare the model again although there is one")
+    arguments = sys.argv[1:] if arguments is None else arguments
     anew = parser.parse_args(arguments).anew
     started = time.monotonic()
     # Warnings of the libraries about a checkpoint's code are nothing that an operator can fix.
@@ -148,6 +159,8 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         settings = load_settings()
+        if (anew or not is_ready_to_serve(settings)) and not environment.is_complete("torch", "transformers"):
+            return _prepare_apart(arguments)
         prepared = ensure_prepared(settings, anew)
     except (ModelError, SettingsError) as error:
         _say(f"ERROR: {error}")

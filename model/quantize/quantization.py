@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.settings import Settings, SettingsError, load_settings
-from model import choices, store
+from model import choices, environment, store
 from model.errors import ImageError, ModelError, QuantizationRefused
 from model.images.decode import decode
 from model.openvino_engine import OpenVinoEngine
@@ -168,10 +168,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line. Returns 0 where an int8 model was stored, else 1, after one line with the reason."""
     parser = argparse.ArgumentParser(prog="python -m model.quantize", description=__doc__)
     parser.add_argument("folder", type=Path, help="where the photographs lie")
+    arguments = sys.argv[1:] if arguments is None else arguments
     folder = parser.parse_args(arguments).folder
     warnings.filterwarnings("ignore")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
+        if not environment.is_complete("nncf"):
+            return environment.run_apart("model.quantize", arguments, "quantize")
         stored = quantize(load_settings(), folder)
     except (ModelError, SettingsError) as error:
         _say(f"ERROR: {error}")

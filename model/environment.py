@@ -1,0 +1,39 @@
+"""Runs what makes models in an environment of its own, `.venv-prepare`, where the running one lacks its packages.
+
+torch and transformers take a gigabyte, and a prepared model needs neither. So what serves goes without them, and the
+first preparation installs them apart, on top of the packages that are there.
+"""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from model.errors import ModelError
+
+_PROJECT = Path(__file__).parent.parent
+_INSTALLER = _PROJECT / "requirements" / "install.py"
+FOLDER = _PROJECT / ".venv-prepare"
+
+
+def is_complete(*packages: str) -> bool:
+    """Tell whether the running Python has those packages."""
+    return all(find_spec(package) is not None for package in packages)
+
+
+def run_apart(module: str, arguments: list[str], *locks: str) -> int:
+    """Run a module in `.venv-prepare`, after installing those locks there, and return its exit status.
+
+    Raises:
+        ModelError: this is no checkout, such as in a container, or an installation failed.
+    """
+    if not _INSTALLER.exists():
+        raise ModelError(
+            "There is no prepared model, and what prepares one (torch, transformers) is not installed here; "
+            "prepare it in a checkout with 'make model'."
+        )
+    installing = [sys.executable, "-m", "requirements.install", "--on-top", str(FOLDER), *locks]
+    if subprocess.run(installing, cwd=_PROJECT, check=False).returncode != 0:
+        raise ModelError("What prepares models could not be installed; the lines above say why.")
+    python = FOLDER / "bin" / "python"
+    return subprocess.run([str(python), "-m", module, *arguments], check=False).returncode
