@@ -8,7 +8,7 @@ from model.checkpoint import location
 from model.errors import SourceUnavailable
 from model.store import PreparedModel
 
-STAND_IN_NAME = "squeezenet-1.1-offline-stand-in"
+STAND_IN_NAME = "efficientnet-lite0-offline-stand-in"
 STAND_IN_ORIGIN = "stand-in"
 
 
