@@ -109,7 +109,7 @@ def run(made: tuple[MadeServer, str], folder: Path, interpreter: list[str], text
 def test_every_command_of_the_readme_works(made: tuple[MadeServer, str], tmp_path: Path) -> None:
     run_here = [block for block in commands("sh") if not block.startswith(tuple(RUN_ELSEWHERE))]
     answers = [run(made, tmp_path, ["sh", "-eu", "-c"], block) for block in run_here]
-    first, v1, read, buckets, v2, refused, keys = answers
+    first, v1, read, buckets, v2, refused, keys, kept = answers
     assert '"predictions":[{"label":"espresso"' in first
     assert '"predictions":[{"label":"espresso"' in v1
     assert '"success_rate":100.0' in read
@@ -121,6 +121,8 @@ def test_every_command_of_the_readme_works(made: tuple[MadeServer, str], tmp_pat
     assert '"stand_in":true' in v2
     assert "not valid base64" in refused
     assert "prometheus@example.org" in keys
+    assert "imc_" in kept
+    assert (tmp_path / "backup.db").exists()
 
 
 def test_what_is_run_elsewhere_is_still_in_the_readme() -> None:
