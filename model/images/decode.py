@@ -16,7 +16,7 @@ from model.images.formats import png, read_header, tiff
 from model.images.formats.header import Header
 from model.images.formats.orientation import UPRIGHT
 from model.images.formats.samples import Samples
-from model.images.resize import fit, fit_quickly, resized_size
+from model.images.resize import fit, fit_quickly, scaled_size
 from model.recipe import Recipe
 
 # With the quick resize, a JPEG is decoded at no less than this many times the size that is needed.
@@ -118,7 +118,7 @@ def _decode(header: Header, recipe: Recipe, max_pixels: int, exact: bool) -> tup
     size = image.size
     grey_with_alpha = tiff_layouts.find_grey_with_alpha(image)
     if not exact:
-        across, down = resized_size(size, recipe)
+        across, down = scaled_size(size, recipe)
         image.draft("", (QUICK_SCALE * across, QUICK_SCALE * down))
     stored = image.size
     image.load()

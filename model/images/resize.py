@@ -6,7 +6,7 @@ Images are grey (`L`) or `RGB`. A grey image is resized as grey, which gives the
 import math
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from cykooz_resizer import CropBox, FilterType, ResizeAlg, ResizeOptions, Resizer
@@ -16,6 +16,8 @@ from PIL import Image
 from model.recipe import Recipe
 
 Convert = Callable[[Image.Image], Image.Image]
+# Left, top, right and bottom, in pixels.
+Box = tuple[int, int, int, int]
 
 # The largest image made before the crop, in pixels. For a longer and thinner image, only the cropped part is resized.
 MOST_RESIZED_PIXELS = 4_000_000
@@ -41,7 +43,10 @@ def fit(image: Image.Image, recipe: Recipe) -> NDArray[np.uint8]:
     Returns:
         uint8, height x width x 3 of the recipe.
     """
-    image = _crop_before_resize(image, recipe)
+    if recipe.keep is not None:
+        image = image.crop(_kept(image.size, recipe))
+    elif recipe.resize_shortest is None:
+        image = _limit_edges(image)
     resample = Image.Resampling(recipe.resample)
     width, height = resized_size(image.size, recipe)
     if width * height <= MOST_RESIZED_PIXELS:
@@ -72,17 +77,23 @@ def fit_quickly(image: Image.Image, recipe: Recipe, convert: Convert | None = No
         uint8, height x width x 3 of the recipe.
     """
     kernel = _FILTERS.get(Image.Resampling(recipe.resample))
-    if convert is not None and (kernel is None or recipe.keep is not None or max(image.size) > LONGEST_EDGE):
+    if convert is not None and (kernel is None or max(image.size) > LONGEST_EDGE):
         image, convert = convert(image), None
     if kernel is None:
         return fit(image, recipe)
-    image = _crop_before_resize(image, recipe)
-    across, down = _spans(image.size, recipe)
-    first, last = _pixels_needed(down, image.height)
+    if recipe.keep is None and recipe.resize_shortest is None:
+        image = _limit_edges(image)
+    kept = _kept(image.size, recipe)
+    size = (kept[2] - kept[0], kept[3] - kept[1])
+    across, down = _spans(size, recipe)
+    first, last = _pixels_needed(down, size[1])
     if (last - first) * across.pixels > MOST_RESIZED_PIXELS:
-        return fit(image if convert is None else convert(image), replace(recipe, keep=None))
+        return fit(image if convert is None else convert(image), recipe)
+    if convert is None and size != image.size:
+        # Band by band, the part that is kept needs no copy in one piece.
+        convert = _as_it_is
     convolution = ResizeAlg.convolution(kernel)
-    rows = _resize_rows(image, across, range(first, last), convert, convolution)
+    rows = _resize_rows(image, kept, across, range(first, last), convert, convolution)
     done = Image.new(rows.mode, (across.pixels, down.pixels))
     crop = CropBox(0, down.first - first, across.pixels, down.length)
     _resizer().resize_pil(rows, done, ResizeOptions(convolution, crop_box=crop))
@@ -90,18 +101,18 @@ def fit_quickly(image: Image.Image, recipe: Recipe, convert: Convert | None = No
 
 
 def _resize_rows(
-    image: Image.Image, across: "_Span", rows: range, convert: Convert | None, convolution: ResizeAlg
+    image: Image.Image, kept: Box, across: "_Span", rows: range, convert: Convert | None, convolution: ResizeAlg
 ) -> Image.Image:
-    """Resize those rows, each by itself; where they have to be converted, a band at a time."""
+    """Resize those rows of what is kept, each by itself; where they have to be converted, a band at a time."""
     if convert is None:
         crop = CropBox(across.first, rows.start, across.length, len(rows))
         resized = Image.new(image.mode, (across.pixels, len(rows)))
         _resizer().resize_pil(image, resized, ResizeOptions(convolution, crop_box=crop))
         return resized
-    left, right = _pixels_needed(across, image.width)
+    left, right = _pixels_needed(across, kept[2] - kept[0])
     bands = []
     for top, bottom in _bands(rows, right - left):
-        band = convert(image.crop((left, top, right, bottom)))
+        band = convert(image.crop((kept[0] + left, kept[1] + top, kept[0] + right, kept[1] + bottom)))
         part = Image.new(band.mode, (across.pixels, band.height))
         crop = CropBox(across.first - left, 0, across.length, band.height)
         _resizer().resize_pil(band, part, ResizeOptions(convolution, crop_box=crop))
@@ -131,6 +142,13 @@ def resized_size(size: tuple[int, int], recipe: Recipe) -> tuple[int, int]:
     else:
         across, down = int(shortest * width / height), shortest
     return across + -across % recipe.multiple, down + -down % recipe.multiple
+
+
+def scaled_size(size: tuple[int, int], recipe: Recipe) -> tuple[int, int]:
+    """Return width and height that the whole image would have on the scale of the result, in whole pixels."""
+    left, top, right, bottom = _kept(size, recipe)
+    across, down = resized_size((right - left, bottom - top), recipe)
+    return math.ceil(across * size[0] / (right - left)), math.ceil(down * size[1] / (bottom - top))
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,14 +187,18 @@ def _pixels_needed(part: _Span, edge: int) -> tuple[int, int]:
     return max(0, math.floor(part.first) - reach), min(edge, math.ceil(part.first + part.length) + reach)
 
 
-def _crop_before_resize(image: Image.Image, recipe: Recipe) -> Image.Image:
-    """Crop as `recipe.keep` says, and reduce edges that are too long."""
-    if recipe.keep is not None:
-        shorter = min(image.size)
-        across, down = (max(1, int(share * shorter)) for share in recipe.keep[::-1])
-        left, top = (image.width - across) // 2, (image.height - down) // 2
-        image = image.crop((left, top, left + across, top + down))
-    return _limit_edges(image) if recipe.resize_shortest is None else image
+def _kept(size: tuple[int, int], recipe: Recipe) -> Box:
+    """Return the part of an image of that size that is left by the crop before resizing: the whole without `keep`."""
+    if recipe.keep is None:
+        return (0, 0, *size)
+    shorter = min(size)
+    across, down = (max(1, int(share * shorter)) for share in recipe.keep[::-1])
+    left, top = (size[0] - across) // 2, (size[1] - down) // 2
+    return left, top, left + across, top + down
+
+
+def _as_it_is(image: Image.Image) -> Image.Image:
+    return image
 
 
 def _on_black(image: Image.Image, across: _Span, down: _Span, recipe: Recipe) -> NDArray[np.uint8]:
