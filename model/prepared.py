@@ -9,7 +9,7 @@ from model.errors import ModelError, SourceUnavailable
 from model.store import PreparedModel
 from runtime import bentos
 
-STAND_IN_NAME = "squeezenet-1.1-offline-stand-in"
+STAND_IN_NAME = "efficientnet-lite0-offline-stand-in"
 STAND_IN_ORIGIN = "stand-in"
 
 

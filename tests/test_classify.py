@@ -12,7 +12,7 @@ from testing.photographs import CAT, COFFEE, as_base64, encoded
 from testing.servers import Server
 from tests.answers import assert_problem
 
-STAND_IN = "squeezenet-1.1-offline-stand-in"
+STAND_IN = "efficientnet-lite0-offline-stand-in"
 
 
 def classify(caller: httpx.Client, image: str, **more: Any) -> httpx.Response:

@@ -69,7 +69,7 @@ def test_the_bento_builds_and_holds_the_model(tmp_path: Path, model_store: Path)
     )
     assert built.returncode == 0, built.stderr
     [manifest] = (tmp_path / "it" / "bentoml" / "bentos").glob("image-classifier/*/bento.yaml")
-    assert "squeezenet-1.1-offline-stand-in" in manifest.read_text()
+    assert "efficientnet-lite0-offline-stand-in" in manifest.read_text()
     shipped = {path.relative_to(manifest.parent / "src").as_posix() for path in manifest.parent.glob("src/**/*")}
     assert "storage/migrations/env.py" in shipped
     assert not [name for name in shipped if name.startswith(("tests", "var", ".env")) or "__pycache__" in name]

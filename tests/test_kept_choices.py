@@ -37,7 +37,7 @@ def home(tmp_path: Path, own_store: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 @pytest.fixture
 def ready(own_store: Path) -> Iterator[PreparedModel]:
-    [folder] = own_store.glob("squeezenet*/*-*")
+    [folder] = own_store.glob("efficientnet*/*-*")
     kept = {path: path.read_bytes() for path in folder.glob(choices.PATTERN)}
     yield store.open_folder(f"{folder.parent.name}:{folder.name}", folder)
     for path in folder.glob(choices.PATTERN):

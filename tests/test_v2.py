@@ -36,7 +36,7 @@ def test_an_answer_says_who_answered_and_what_was_seen(caller: httpx.Client) -> 
     assert body["model"]["engine"] == "openvino"
     assert body["image"] == {"width": 600, "height": 400, "format": "PNG"}
     assert len(body["predictions"]) == 5
-    assert body["predictions"][0] == {"label": "espresso", "class_id": 967, "confidence": pytest.approx(0.94, abs=0.02)}
+    assert body["predictions"][0] == {"label": "espresso", "class_id": 967, "confidence": pytest.approx(0.95, abs=0.01)}
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_options_come_in_the_query_the_form_or_the_json(caller: httpx.Client) ->
     assert [len(answer.json()["predictions"]) for answer in answers] == [2, 2, 2, 2]
     assert len(upload(caller, top_k=1000).json()["predictions"]) == 1000
     sure = upload(caller, top_k=1000, min_confidence=0.01).json()["predictions"]
-    assert [one["label"] for one in sure] == ["espresso", "consomme"]
+    assert [one["label"] for one in sure] == ["espresso", "cup"]
     assert upload(caller, min_confidence=1).json()["predictions"] == []
 
 
@@ -180,7 +180,7 @@ def test_the_bentoml_client_sends_files_by_their_path(server: Server) -> None:
     key = server.create_key("client2@example.org", "--limit", "100/minute")["key"]
     with bentoml.SyncHTTPClient(server.url, token=key) as client:
         answer = client.classify_v2(image=COFFEE, top_k=2)
-        assert [one["label"] for one in answer["predictions"]] == ["espresso", "consomme"]
+        assert [one["label"] for one in answer["predictions"]] == ["espresso", "cup"]
         results = client.classify_batch(images=[COFFEE, CAT])["results"]
         assert results[0]["predictions"][0]["label"] == "espresso"
         assert results[1]["image"] == {"width": 451, "height": 300, "format": "PNG"}

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from model.checkpoint import squeezenet
+from model.checkpoint import efficientnet_lite
 from model.checkpoint.classifier import Classifier, TransformersLogits
 from model.checkpoint.files import CONFIG, read_json
 from model.errors import ModelError, UnsupportedModel
@@ -33,7 +33,7 @@ def load_classifier(folder: Path, recipe: Recipe, function: str, stand_in: bool)
     """Load a checkpoint as the whole computation, pixels to probabilities, in float32, ready to run.
 
     Args:
-        folder: the checkpoint; of the stand-in, what `squeezenet.save` has written.
+        folder: the checkpoint; of the stand-in, what `efficientnet_lite.save` has written.
         recipe: how pixels are rescaled and normalised.
         function: `softmax` or `sigmoid`.
         stand_in: whether it is the offline stand-in, which transformers does not load.
@@ -41,7 +41,7 @@ def load_classifier(folder: Path, recipe: Recipe, function: str, stand_in: bool)
     Raises:
         UnsupportedModel: it is not an image classifier, or its weights are incomplete.
     """
-    logits = squeezenet.load(folder) if stand_in else TransformersLogits(load_model(folder, load_config(folder)))
+    logits = efficientnet_lite.load(folder) if stand_in else TransformersLogits(load_model(folder, load_config(folder)))
     return Classifier(logits, recipe, function).eval()
 
 

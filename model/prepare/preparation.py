@@ -88,7 +88,7 @@ def _prepare_stand_in() -> PreparedModel:
     _say(f"Preparing the offline stand-in {STAND_IN_NAME} ...")
     import torch
 
-    from model.checkpoint import squeezenet
+    from model.checkpoint import efficientnet_lite
     from model.checkpoint.classifier import Classifier
     from model.images.resize import fit
     from model.prepare import comparison, standin
@@ -100,7 +100,7 @@ def _prepare_stand_in() -> PreparedModel:
     with torch.inference_mode():
         expected = classifier(torch.from_numpy(batch)).numpy()
     return _convert_and_store(
-        classifier, manifest, standin.RECIPE, expected, lambda folder: squeezenet.save(network, folder)
+        classifier, manifest, standin.RECIPE, expected, lambda folder: efficientnet_lite.save(network, folder)
     )
 
 
