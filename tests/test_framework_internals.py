@@ -17,6 +17,7 @@ from _bentoml_impl.server import serving
 from _bentoml_sdk import Service, method
 from bentoml import IODescriptor
 from bentoml._internal.bento.bento import BentoServiceInfo
+from bentoml._internal.configuration import containers
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.marshal import dispatcher
 from bentoml._internal.models.model import copy_model
@@ -27,8 +28,6 @@ from bentoml.serving import ensure_prometheus_dir
 from bentoml_cli import serve as serve_command
 from circus.arbiter import Arbiter
 from circus.sighandler import SysHandler
-from simple_di import Provide
-from simple_di.providers import SingletonFactory
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from uvicorn.protocols.http import httptools_impl
@@ -70,13 +69,13 @@ def test_bentoml_config_finds_the_home_and_cors() -> None:
 
 def test_bentoml_defaults_finds_what_bentoml_has_read_and_comes_before_what_it_reads() -> None:
     assert callable(usage_stats.do_not_track.cache_clear)
-    assert isinstance(BentoMLContainer.model_store, SingletonFactory)
+    assert isinstance(BentoMLContainer.model_store, containers.providers.SingletonFactory)
     serve = inspect.getsource(serve_command.build_serve_command)
     assert serve.index("svc = load(") < serve.index("svc.inject_config()") < serve.rindex("serve_http(")
     assert "ensure_prometheus_dir()" in inspect.getsource(serving.serve_http)
     assert (
         inspect.signature(ensure_prometheus_dir).parameters["directory"].default
-        == Provide[BentoMLContainer.prometheus_multiproc_dir]
+        == containers.Provide[BentoMLContainer.prometheus_multiproc_dir]
     )
     assert "load_config(" in inspect.getsource(Service.inject_config)
 
