@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import bentoml
 import numpy as np
 
-from api import reads
+from api import json_routes
 from api.body_limits import BodyLimits
 from api.classification_routes import ClassificationRoutes, refusal
 from api.draining import Draining
@@ -111,9 +111,9 @@ def build(settings: Settings, load: Load = load_engine, stand_ins: StandIns | No
     store, draining = Store(settings.database_url, settings.redis_url), Draining(settings.drain_seconds)
     runner = _runner_service(plan)
     gateway = _gateway_service(plan, runner, store, draining)
-    read_routes = reads.build(store, _classifier)
-    gateway.document = reads.document_of(read_routes)
-    gateway.mount_asgi_app(read_routes, path="/")
+    others = json_routes.build(store, _classifier)
+    gateway.document = json_routes.document_of(others)
+    gateway.mount_asgi_app(others, path="/")
     for middleware, options in _middlewares(settings, store, draining):
         placed = (stand_ins or {}).get(middleware, (middleware, options))
         if placed is not None:

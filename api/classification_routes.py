@@ -42,7 +42,7 @@ def refusal(request: RequestContext, classifier: Classifier) -> Problem | None:
 
 
 class ClassificationRoutes:
-    """The POST routes of the gateway; its service inherits them. The GET routes are in `api/reads.py`.
+    """The POST routes of the gateway; its service inherits them. The others are in `api/json_routes.py`.
 
     Attributes:
         classifier: the worker's way to the model.

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 from starlette.requests import Request
 
-from api.read_route import ReadRoute
+from api.json_route import JsonRoute
 from api.read_schemas import Chosen, InputSize, Model, ModelInfo, Models
 from inference.classifier import Classifier
 from web.problem import Problem
 
 
-def routes(classifier: Callable[[], Classifier]) -> list[ReadRoute]:
+def routes(classifier: Callable[[], Classifier]) -> list[JsonRoute]:
     """Return the routes.
 
     Args:
@@ -34,9 +34,9 @@ def routes(classifier: Callable[[], Classifier]) -> list[ReadRoute]:
         return served
 
     return [
-        ReadRoute("/v1/model/info", model_info, ModelInfo),
-        ReadRoute("/v2/models", models, Models),
-        ReadRoute("/v2/models/{name:path}", model, Model),
+        JsonRoute("/v1/model/info", model_info, ModelInfo),
+        JsonRoute("/v2/models", models, Models),
+        JsonRoute("/v2/models/{name:path}", model, Model),
     ]
 
 

@@ -8,8 +8,8 @@ from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
 
 from api import classify_operations
+from api.json_route import JsonRoute
 from api.openapi_parts import Json, reference
-from api.read_route import ReadRoute
 from api.routes import ROUTES
 from web.problem import MEDIA_TYPE, Problem
 from web.routes import Cost, Route
@@ -53,6 +53,7 @@ _ERRORS = {
     401: "Send your API key in the header 'Authorization: Bearer imc_...'.",
     403: "This API key lacks the scope 'classify'; ask the operator for a key that has it.",
     404: "There is no model of this name; /v2/models lists those there are.",
+    409: "The key is revoked or expired; create a new one.",
     413: "The body is larger than 10485760 bytes; send a smaller image.",
     415: "Set the header Content-Type to what the body is: application/json.",
     422: "The field 'image' is missing; add it to the body.",
@@ -62,15 +63,15 @@ _ERRORS = {
 }
 
 
-def build_document(reads: Sequence[ReadRoute]) -> OpenApiDocument:
+def build_document(routes: Sequence[JsonRoute]) -> OpenApiDocument:
     """Build the document.
 
     Args:
-        reads: the routes that only read.
+        routes: the routes that do not classify.
     """
     operations = classify_operations.operations()
-    for read in reads:
-        operations[read.name] = {"get": read.operation()}
+    for one in routes:
+        operations[one.name] = {one.method.lower(): one.operation()}
     paths: dict[str, Json] = {}
     for route in ROUTES:
         if route.summary is not None:
@@ -82,7 +83,7 @@ def build_document(reads: Sequence[ReadRoute]) -> OpenApiDocument:
         openapi="3.1.0",
         info={"title": TITLE, "description": DESCRIPTION, "version": VERSION},
         paths=paths,
-        components={"schemas": _schemas(reads), "securitySchemes": {"key": key}},
+        components={"schemas": _schemas(routes), "securitySchemes": {"key": key}},
         security=[{"key": []}],
     )
 
@@ -96,8 +97,9 @@ def _complete(operation: Json, route: Route) -> Json:
     return complete
 
 
-def _schemas(reads: Sequence[ReadRoute]) -> Json:
-    models: list[type[BaseModel]] = [*classify_operations.SCHEMAS, ProblemBody, *(read.answer for read in reads)]
+def _schemas(routes: Sequence[JsonRoute]) -> Json:
+    of_routes = (model for route in routes for model in (route.answer, route.body) if model is not None)
+    models: list[type[BaseModel]] = [*classify_operations.SCHEMAS, ProblemBody, *of_routes]
     _, schemas = models_json_schema([(model, "serialization") for model in models], ref_template=reference("{model}"))
     return dict(schemas["$defs"])
 
@@ -113,7 +115,11 @@ def _expected_errors(route: Route) -> tuple[int, ...]:
     if route.cost is not Cost.NOTHING:
         unknown = (404,) if "{" in route.path else ()
         return (400, 401, 403, *unknown, 413, 415, 422, 429, 503, 504)
-    return (401, 403, 429, 503) if route.version == "service" else (401, 403, 404, 422, 429, 503, 504)
+    if route.version == "service":
+        return (401, 403, 429, 503)
+    if route.methods == ("GET",):
+        return (401, 403, 404, 422, 429, 503, 504)
+    return (400, 401, 403, 404, 409, 413, 415, 422, 429, 503, 504)
 
 
 def _error_responses(statuses: tuple[int, ...]) -> Json:

@@ -51,6 +51,13 @@ ROUTES = Routes(
     _read("/v1/model/info", "v1", "Which model answers"),
     _read("/v2/models", "v2", "Every model of the service"),
     _read("/v2/models/{name:path}", "v2", "One model"),
+    _read("/v2/keys", "v2", "Your own keys", "keys"),
+    # Before the pattern: "self" is no key's id. Any key may revoke itself.
+    Route(methods=("DELETE",), path="/v2/keys/self", version="v2", summary="Revoke the key that is sent"),
+    Route(methods=("DELETE",), path="/v2/keys/{id}", version="v2", summary="Revoke one of your keys", scope="keys"),
+    Route(
+        methods=("POST",), path="/v2/keys/{id}/rotate", version="v2", summary="Replace one of your keys", scope="keys"
+    ),
     _read("/v1/usage", "v1", "What you have used, all together", "usage"),
     _read("/v2/usage", "v2", "What you have used, in buckets of time", "usage"),
     _read("/v2/limits", "v2", "What is left of your limits", "usage"),

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from starlette.requests import Request
 
-from api.read_route import ReadRoute, read_query
+from api.json_route import JsonRoute, read_query
 from api.read_schemas import LAST_SECOND, Limits, Policy, ResponseTime, Usage, UsageBucket, UsageQuery, UsageTotals
 from auth import identity
 from auth.rate_limit import policy_names
@@ -19,7 +19,7 @@ DEFAULT_SPAN_S = {"minute": 3600, "hour": 86400, "day": 30 * 86400}
 PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
 
-def routes(store: Store) -> list[ReadRoute]:
+def routes(store: Store) -> list[JsonRoute]:
     """Return the routes.
 
     Args:
@@ -77,9 +77,9 @@ def routes(store: Store) -> list[ReadRoute]:
         )
 
     return [
-        ReadRoute("/v1/usage", usage_totals, UsageTotals),
-        ReadRoute("/v2/usage", usage, Usage, UsageQuery),
-        ReadRoute("/v2/limits", limits, Limits),
+        JsonRoute("/v1/usage", usage_totals, UsageTotals),
+        JsonRoute("/v2/usage", usage, Usage, UsageQuery),
+        JsonRoute("/v2/limits", limits, Limits),
     ]
 
 

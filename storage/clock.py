@@ -1,8 +1,16 @@
-"""The current time in the unit that storage uses."""
+"""The current time in the unit that storage uses, and times as people and programs read them."""
 
 import time
+from datetime import UTC, datetime
 
 
 def unix_us() -> int:
     """Returns the Unix time in microseconds."""
     return time.time_ns() // 1000
+
+
+def iso(unix_us: int | None) -> str | None:
+    """Returns a time, Unix microseconds, in ISO 8601 with whole seconds; None for None."""
+    if unix_us is None:
+        return None
+    return datetime.fromtimestamp(unix_us / 1_000_000, UTC).isoformat(timespec="seconds")

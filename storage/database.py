@@ -74,6 +74,14 @@ class Database:
                 return committed.result
         return await self._group_commit.submit(operation, change)
 
+    async def change_apart(self, operation: Callable[[Connection], T]) -> T:
+        """Runs a rare operation as `change` does, on a reader thread; for callers on the event loop.
+
+        Raises:
+            StorageUnavailable: the database does not answer.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._readers, partial(self.change, operation))
+
     def ask(self, query: Callable[[Connection], T]) -> T:
         """Does the same as `read`, for callers without an event loop."""
         return _run(self._engine, query)

@@ -56,6 +56,14 @@ class KeyRecord:
             return False
         return self.expires_us is None or now_us < self.expires_us
 
+    def state(self, now_us: int) -> str:
+        """Returns `live`, `revoked`, `expired` or `disabled`; see `count_by_state`."""
+        if self.revoked_us is not None:
+            return "revoked"
+        if self.is_live(now_us):
+            return "live"
+        return "expired" if self.expires_us is not None and self.expires_us <= now_us else "disabled"
+
     def is_use_to_note(self, at_us: int) -> bool:
         """Returns whether a use at that time is in a later minute than the last use that was noted."""
         return (self.last_used_us or 0) < minute_of(at_us)

@@ -14,6 +14,8 @@ _PATTERN = re.compile(
 _CALENDAR = re.compile(r"\d+/(month|week|year)")
 _CALENDAR_DAYS = {"week": 7, "month": 30, "year": 365}
 _LONGEST_S = 99_999_999
+_TIME = re.compile(r"([1-9]\d{0,8})([smhd])")
+_LONGEST_TIME_S = 36500 * LETTERS["d"]
 HOW_TO_WRITE = "write a limit like 60/minute (second, minute, hour, day), 60/90s, 60/12h or 60/30d"
 
 
@@ -55,6 +57,21 @@ def _what_to_write(text: str) -> str:
     unit = match[1]
     days = f"{_CALENDAR_DAYS[unit]}d"
     return f"a limit is for the time just before each request, so '{unit}' is no fixed time: write {days} instead"
+
+
+def parse_seconds(text: str) -> int:
+    """Parses a time such as `30d` or `12h`, and returns it in seconds.
+
+    Raises:
+        ValueError: the text is not a time; the message says how to write one.
+    """
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise ValueError("write a time like 30d, 12h, 15m or 90s")
+    found = int(match[1]) * LETTERS[match[2]]
+    if found > _LONGEST_TIME_S:
+        raise ValueError("write a time of at most 100 years, 36500d")
+    return found
 
 
 def parse_limits(text: str) -> tuple[Limit, ...]:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from prometheus_client import Histogram
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from storage import keys, limits, rollup, usage
 from storage.availability import Availability
@@ -132,6 +132,23 @@ class Store:
         """Returns the number of keys that are `live`, `revoked` and `expired`."""
         query = partial(keys.count_by_state, now_us=self.now_us())
         return await self._of_database.watch(self.database.read(query))
+
+    async def user_keys(self, user_id: str) -> list[KeyRecord]:
+        """Returns all keys of the user, the oldest first."""
+        return await self._of_database.watch(self.database.read(lambda connection: keys.of_user(connection, user_id)))
+
+    async def change_key(self, change: Callable[[Connection], KeyRecord]) -> KeyRecord:
+        """Makes a change of a key in a transaction of its own; when it returns, no worker uses the key as it was.
+
+        Args:
+            change: makes the change, given a connection in a write transaction, and returns the key.
+
+        Raises:
+            Refused: the change was refused.
+        """
+        changed = await self._of_database.watch(self.database.change_apart(change), is_change=True)
+        await asyncio.sleep(KEY_MEMORY_S)
+        return changed
 
     async def ping(self) -> None:
         """Returns if all stores that a request needs answer. All are asked, also if one of them is away."""

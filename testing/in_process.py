@@ -1,9 +1,9 @@
 """Runs the gateway in the process of the test, over ASGI: no server, no model file, and a clock that the test moves.
 
 The middlewares, their order and their options are those that `service.build` gives to BentoML. The endpoints are those
-of `api/classification_routes.py` and `api/reads.py`. Only the runner, the clock and BentoML are replaced, so the routes
-of BentoML itself are missing: `/livez`, `/readyz`, `/healthz`, `/schema.json` and the files of `/docs`. `/metrics` is
-that of this process.
+of `api/classification_routes.py` and `api/json_routes.py`. Only the runner, the clock and BentoML are replaced, so the
+routes of BentoML itself are missing: `/livez`, `/readyz`, `/healthz`, `/schema.json` and the files of `/docs`.
+`/metrics` is that of this process.
 """
 
 import os
@@ -25,7 +25,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp
 
-from api import reads
+from api import json_routes
 from api.classification_routes import ClassificationRoutes, hugging_face_route, refusal
 from api.draining import Draining
 from api.openapi import OpenApiDocument
@@ -158,6 +158,10 @@ class InProcessGateway:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return Exchange(self.app, method, path, {**authorization(key), **named}, ADDRESS)
 
+    def audit_log(self) -> list[dict[str, Any]]:
+        """Return the audit log, the oldest entry first."""
+        return self._query("SELECT * FROM audit_log ORDER BY id")
+
     def usage_rows(self) -> list[dict[str, Any]]:
         """Return the rows of the usage log, the oldest first."""
         return self._query("SELECT * FROM usage_log ORDER BY id")
@@ -203,9 +207,9 @@ class InProcessGateway:
         routes: list[BaseRoute] = [_route(worker, api) for api in self._wiring.apis.values()]
         routes.append(hugging_face_route(lambda: worker))
         # Building the document takes 0.1 s, and it is the same for every store.
-        with mock.patch.object(reads, "build_document", return_value=self._wiring.document):
-            read_routes = reads.build(self.store, lambda: self.classifier)
-        return Starlette(routes=[*routes, Route("/metrics", _metrics), Mount("/", read_routes)])
+        with mock.patch.object(json_routes, "build_document", return_value=self._wiring.document):
+            others = json_routes.build(self.store, lambda: self.classifier)
+        return Starlette(routes=[*routes, Route("/metrics", _metrics), Mount("/", others)])
 
 
 def _metrics(_request: Request) -> Response:

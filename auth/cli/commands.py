@@ -7,9 +7,10 @@ from typing import Any
 
 from auth.api_key import ApiKey
 from auth.cli import reports
-from auth.cli.answer import Answer, Context, record
+from auth.cli.actor import actor
+from auth.cli.answer import Answer, Context
 from auth.identity import DEFAULT_SCOPES
-from storage import keys, users
+from storage import key_changes, keys, users
 from storage.backup import backup as write_backup
 from storage.clock import unix_us
 from storage.database import Database
@@ -54,7 +55,7 @@ def create(
         expires_us,
         name,
     )
-    made = _change(context.database, "create", lambda connection: keys.issue(connection, new), reports.given)
+    made = _create(context.database, lambda connection: keys.issue(connection, new))
     return _reveal(key, made)
 
 
@@ -63,7 +64,7 @@ def init(context: Context) -> Answer:
     key = ApiKey.generate()
     first = (FIRST_USER, FIRST_LIMIT, FIRST_LIMIT, key.key_id, key.secret_sha256(), DEFAULT_SCOPES, unix_us(), None)
     new = NewKey(*first)
-    made = _change(context.database, "create", lambda connection: keys.issue_first(connection, new), reports.given)
+    made = _create(context.database, lambda connection: keys.issue_first(connection, new))
     if made is None:
         return Answer({}, "The database is ready; its users and keys are kept.")
     return _reveal(key, made)
@@ -110,17 +111,8 @@ def show(context: Context, *, key_or_user: str) -> Answer:
 def rotate(context: Context, *, key_id: str, grace: int) -> Answer:
     """Replace a key by a new one with the same name, scopes and expiry. The old key works for `grace` more seconds."""
     key = ApiKey.generate()
-
-    def replace(connection: Any) -> KeyRecord:
-        now_us = unix_us()
-        old = keys.require(connection, key_id)
-        keys.retire(connection, key_id, now_us, grace * MICROSECONDS, key.key_id)
-        secret = key.secret_sha256()
-        new = (old.user_id, None, (), key.key_id, secret, old.scopes, now_us, old.expires_us, old.name)
-        return keys.issue(connection, NewKey(*new))
-
-    made = _change(
-        context.database, "rotate", replace, lambda made: {"replaces": key_id, "grace_s": grace, **reports.given(made)}
+    made = context.database.change(
+        lambda connection: key_changes.rotate(connection, key_id, key.key_id, key.secret_sha256(), grace, actor())
     )
     time.sleep(KEY_MEMORY_S)
     return _reveal(key, made)
@@ -128,35 +120,28 @@ def rotate(context: Context, *, key_id: str, grace: int) -> Answer:
 
 def revoke(context: Context, *, key_id: str) -> Answer:
     """Revoke a key."""
-    revoked = _change(context.database, "revoke", lambda connection: keys.revoke(connection, key_id, unix_us()))
+    revoked = context.database.change(lambda connection: key_changes.revoke(connection, key_id, actor()))
     # Workers cache a key for this long. When the command returns, no worker accepts the key any more.
     time.sleep(KEY_MEMORY_S)
     text = f"The key {revoked.key_id} of {revoked.email} is revoked, and refused everywhere."
     return Answer(reports.describe(revoked, unix_us()), text)
 
 
-def _change(
-    database: Database,
-    action: str,
-    make: Callable[[Any], KeyRecord | None],
-    detail: Callable[[KeyRecord], dict[str, Any]] = lambda _record: {},
-) -> Any:
-    """Change a key, and write the change to the audit log in the same transaction.
+def _create(database: Database, make: Callable[[Any], KeyRecord | None]) -> Any:
+    """Create a key, and write that to the audit log in the same transaction.
 
     Args:
-        database: where the key is.
-        action: the name of the change in the audit log.
-        make: makes the change and returns the changed key; None if there was nothing to change, which is not audited.
-        detail: returns what the audit log keeps of the change, besides the address of the user.
+        database: where the key will be.
+        make: makes the key and returns it; None if there was nothing to make, which is not audited.
     """
 
-    def change_and_audit(connection: Any) -> KeyRecord | None:
+    def create_and_audit(connection: Any) -> KeyRecord | None:
         made = make(connection)
         if made is not None:
-            record(connection, action, made.user_id, made.key_id, {"email": made.email, **detail(made)})
+            key_changes.record(connection, actor(), "create", made, key_changes.given(made))
         return made
 
-    return database.change(change_and_audit)
+    return database.change(create_and_audit)
 
 
 def _reveal(key: ApiKey, made: KeyRecord) -> Answer:

@@ -8,7 +8,7 @@ from auth.cli.answer import Answer, Context, confirm, record
 from storage import audit as audit_log
 from storage import rollup
 from storage import usage as usage_log
-from storage.clock import unix_us
+from storage.clock import iso, unix_us
 from storage.database import Database
 
 MICROSECONDS = 1_000_000
@@ -28,7 +28,7 @@ def prune(context: Context, *, older_than: int, dry_run: bool, yes: bool) -> Ans
     Each transaction deletes only some rows, so that the service can write in between. A nightly job is not asked.
     """
     before_us = unix_us() - older_than * MICROSECONDS
-    before = reports.iso(before_us)
+    before = iso(before_us)
     if dry_run:
         number = _count(context.database, before_us)
         text = f"{number:,} rows of the usage log are older than {before}; `prune` would delete them."

@@ -1,12 +1,12 @@
 """Formats users, keys, usage and the audit log for the output of commands: as JSON documents, and for people."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from auth.cli.table import Table
 from storage.audit import Entry
+from storage.clock import iso
 from storage.keys import KeyRecord
-from storage.policy import LETTERS, UNITS, Limit, write_limits
+from storage.policy import LETTERS, UNITS, Limit
 from storage.rollup import Tally
 from storage.users import User
 
@@ -52,7 +52,7 @@ def describe(record: KeyRecord, now_us: int) -> Document:
         "name": record.name,
         "user_id": record.user_id,
         "email": record.email,
-        "state": _state(record, now_us),
+        "state": record.state(now_us),
         "limits": [str(limit) for limit in record.limits],
         "scopes": sorted(record.scopes),
         "created_at": iso(record.created_us),
@@ -126,16 +126,6 @@ def usage_table(document: Document) -> Table:
     return Table(("START", "REQUESTS", "IMAGES", "STATUSES"), rows)
 
 
-def given(record: KeyRecord) -> Document:
-    """Return what was given to a key, as the audit log keeps it: its name if it has one, scopes, limits and expiry."""
-    return {
-        **({"name": record.name} if record.name else {}),
-        "scopes": ",".join(sorted(record.scopes)),
-        "limits": write_limits(record.limits),
-        "expires_at": iso(record.expires_us),
-    }
-
-
 def audit_entry(entry: Entry) -> Document:
     """Return a change of users or keys."""
     return {
@@ -163,13 +153,6 @@ def limits(written: list[str], separator: str = ",") -> str:
     return separator.join(_limit(Limit.parse(text)) for text in written)
 
 
-def iso(unix_us: int | None) -> str | None:
-    """Return a time in ISO 8601; None for None."""
-    if unix_us is None:
-        return None
-    return datetime.fromtimestamp(unix_us / 1_000_000, UTC).isoformat(timespec="seconds")
-
-
 def _limit(limit: Limit) -> str:
     if limit.window_s in UNITS.values():
         return str(limit)
@@ -190,14 +173,6 @@ def _cell(name: str, value: Any) -> str:
 
 def _statuses(tally: Tally) -> dict[str, int]:
     return {str(status): requests for status, requests in sorted(tally.statuses.items())}
-
-
-def _state(record: KeyRecord, now_us: int) -> str:
-    if record.revoked_us is not None:
-        return "revoked"
-    if record.is_live(now_us):
-        return "live"
-    return "expired" if record.expires_us is not None and record.expires_us <= now_us else "disabled"
 
 
 def _text(name: str, value: Any) -> str:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from auth.api_key import PREFIX, ApiKey
-from storage.policy import LETTERS, Limit
+from storage.policy import Limit, parse_seconds
 from storage.users import in_lower_case
 
-LONGEST_S = 36500 * LETTERS["d"]
 LONGEST_EMAIL = 320
 LONGEST_NAME = 100
 
@@ -59,13 +58,10 @@ def limit(text: str) -> Limit:
 
 def seconds(text: str) -> int:
     """Return a time such as `30d` or `12h`, in seconds."""
-    match = re.fullmatch(r"([1-9]\d{0,8})([smhd])", text)
-    if match is None:
-        raise ArgumentTypeError("write a time like 30d, 12h, 15m or 90s")
-    found = int(match[1]) * LETTERS[match[2]]
-    if found > LONGEST_S:
-        raise ArgumentTypeError("write a time of at most 100 years, 36500d")
-    return found
+    try:
+        return parse_seconds(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None
 
 
 def moment(text: str) -> int:

@@ -1,4 +1,4 @@
-"""A route that only reads: how Starlette serves it, and how the OpenAPI document describes it."""
+"""A route that answers JSON: how Starlette serves it, and how the OpenAPI document describes it."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -19,20 +19,24 @@ _PARAMETER = re.compile(r"\{(\w+)(?::path)?\}")
 
 
 @dataclass(frozen=True)
-class ReadRoute:
-    """A GET route that answers JSON.
+class JsonRoute:
+    """A route that answers JSON, or with an empty 204.
 
     Args:
         path: the path, as the table of routes has it.
         endpoint: makes the answer. Its name and docstring describe the operation in the OpenAPI document.
-        answer: the model of the answer.
+        answer: the model of the answer; None if it is empty.
         query: the model of the query; None if the route takes none.
+        method: the HTTP method.
+        body: the model of a body that may be left out; None if the route takes none.
     """
 
     path: str
-    endpoint: Callable[[Request], Awaitable[BaseModel]]
-    answer: type[BaseModel]
+    endpoint: Callable[[Request], Awaitable[BaseModel | None]]
+    answer: type[BaseModel] | None
     query: type[BaseModel] | None = None
+    method: str = "GET"
+    body: type[BaseModel] | None = None
 
     @property
     def name(self) -> str:
@@ -44,21 +48,27 @@ class ReadRoute:
 
         async def respond(request: Request) -> Response:
             answer = await self.endpoint(request)
+            if answer is None:
+                return Response(status_code=204)
             return Response(answer.model_dump_json(by_alias=True), media_type="application/json")
 
-        route = Route(self.path, respond)
+        route = Route(self.path, respond, methods=[self.method])
         # Starlette adds HEAD, which the table of routes does not declare.
-        route.methods = {"GET"}
+        route.methods = {self.method}
         return route
 
     def operation(self) -> Json:
         """Return the operation for the OpenAPI document."""
-        content = {"application/json": {"schema": {"$ref": reference(self.answer.__name__)}}}
         operation: Json = {
             "operationId": self.endpoint.__name__,
             "description": self.endpoint.__doc__,
-            "responses": {"200": {"description": self.answer.__doc__, "content": content}},
+            "responses": {"204": {"description": "Done"}},
         }
+        if self.answer is not None:
+            success = {"description": self.answer.__doc__, "content": _json_content(self.answer)}
+            operation["responses"] = {"200": success}
+        if self.body is not None:
+            operation["requestBody"] = {"required": False, "content": _json_content(self.body)}
         parameters = self._path_parameters() + self._query_parameters()
         if parameters:
             operation["parameters"] = parameters
@@ -74,6 +84,10 @@ class ReadRoute:
         if self.query is None:
             return []
         return [query_parameter(name, schema) for name, schema in self.query.model_json_schema()["properties"].items()]
+
+
+def _json_content(model: type[BaseModel]) -> Json:
+    return {"application/json": {"schema": {"$ref": reference(model.__name__)}}}
 
 
 def read_query(request: Request, model: type[Query]) -> Query:

@@ -1,4 +1,4 @@
-"""The Starlette app of the routes that only read. It is mounted beside BentoML's routes, which are all POST."""
+"""The Starlette app of the routes that do not classify. It is mounted beside those that BentoML declares."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import documents, model_reads, usage_reads
+from api import documents, key_routes, model_reads, usage_reads
 from api.openapi import OpenApiDocument, build_document
 from inference.classifier import Classifier
 from storage.errors import StorageUnavailable
@@ -19,13 +19,13 @@ def build(store: Store, classifier: Callable[[], Classifier]) -> Starlette:
     """Build the app.
 
     Args:
-        store: holds the usage log and the limits.
+        store: holds the keys, the usage log and the limits.
         classifier: returns the worker's classifier, which exists once the worker has started.
     """
-    reads = [*model_reads.routes(classifier), *usage_reads.routes(store)]
-    document = build_document(reads)
+    routes = [*model_reads.routes(classifier), *usage_reads.routes(store), *key_routes.routes(store)]
+    document = build_document(routes)
     app = Starlette(
-        routes=[*(read.starlette_route() for read in reads), *documents.routes(document)],
+        routes=[*(route.starlette_route() for route in routes), *documents.routes(document)],
         exception_handlers={StorageUnavailable: _answer_storage_unavailable, Problem: _answer_problem},
     )
     app.state.document = document
