@@ -102,6 +102,19 @@ def test_a_rotated_key_works_beside_the_new_one_for_its_grace(
         assert [client.get("/v1/usage").status_code for client in (before, after)] == [401, 200]
 
 
+def test_a_user_rotates_and_revokes_its_own_keys(server: Server, new_user: Callable[..., dict[str, Any]]) -> None:
+    made = new_user("--scope", "keys", "--scope", "usage")
+    with server.client(made["key"]) as caller:
+        rotated = caller.post(f"/v2/keys/{made['key_id']}/rotate")
+    assert rotated.status_code == 200
+    with server.client(rotated.json()["key"]) as caller:
+        assert [one["state"] for one in caller.get("/v2/keys").json()["data"]] == ["revoked", "live"]
+        assert caller.delete("/v2/keys/self").status_code == 204
+        assert_problem(caller.get("/v2/keys"), 401)
+    shown = json.loads(server.auth("show", made["user_id"], "--json").stdout)
+    assert [one["state"] for one in shown["keys"]] == ["revoked", "revoked"]
+
+
 def test_an_expired_key_is_refused(server: Server, new_user: Callable[..., dict[str, Any]]) -> None:
     with server.client(new_user("--expires-in", "2s")["key"]) as client:
         assert client.get("/v1/usage").status_code == 200
