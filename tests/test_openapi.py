@@ -46,7 +46,7 @@ def test_every_answer_is_as_the_document_says(server: Server, key: str, mode: Ge
             nonlocal asked
             asked += 1
             # This one ends the key that it is sent with.
-            ends_its_key = operation.path == "/v2/keys/self"
+            ends_its_key = case.operation.path == "/v2/keys/self"
             own = server.create_key(f"once{asked}@example.org")["key"] if ends_its_key else key
             excluded = CHECKS.get_by_names(NOT_PROMISED)
             case.call_and_validate(headers={"Authorization": f"Bearer {own}"}, excluded_checks=excluded)
