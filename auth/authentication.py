@@ -68,8 +68,7 @@ class Authentication:
         scheme, _, token = credentials.decode("latin-1").partition(" ")
         key = ApiKey.parse(token.strip()) if scheme.lower() == "bearer" else None
         if key is None:
-            is_empty = scheme.lower() == "bearer" and not token.strip()
-            raise _wrong_key(self.failures.fail(scope), _EMPTY_KEY if is_empty else _NO_LIVE_KEY)
+            raise _wrong_key(self.failures.fail(scope))
         known = self._known_of_late(key, context.of(scope).match.route)
         try:
             async with asyncio.timeout(None if known is None else CONFIRMED_WITHIN_S):
@@ -91,16 +90,18 @@ class Authentication:
 
 
 _NO_KEY = "Send your API key in the header 'Authorization: Bearer imc_...'."
-_EMPTY_KEY = "No API key follows 'Authorization: Bearer'; set the variable that should hold your key."
-_NO_LIVE_KEY = "This API key is not valid; check it for typing errors, or ask the operator for a new one."
+# The same for all: nobody must be able to tell an unknown key from a revoked one. An empty variable is a common reason.
+_NO_LIVE_KEY = (
+    "This API key is not valid; check that it is set, whole and typed right, or ask the operator for a new one."
+)
 
 
-def _wrong_key(wait_s: float, detail: str = _NO_LIVE_KEY) -> Problem:
+def _wrong_key(wait_s: float) -> Problem:
     if wait_s > 0:
         seconds = math.ceil(wait_s)
-        too_many = f"Too many requests with wrong API keys come from your address; wait {seconds} s."
-        return Problem(429, too_many, {"Retry-After": str(seconds)}, kind="wrong_keys")
-    return Problem(401, detail, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
+        detail = f"Too many requests with wrong API keys come from your address; wait {seconds} s."
+        return Problem(429, detail, {"Retry-After": str(seconds)}, kind="wrong_keys")
+    return Problem(401, _NO_LIVE_KEY, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
 
 
 def scope_missing(route: Route, record: KeyRecord) -> Problem | None:

@@ -56,7 +56,8 @@ def _what_to_write(text: str) -> str:
         return HOW_TO_WRITE
     unit = match[1]
     days = f"{_CALENDAR_DAYS[unit]}d"
-    return f"a limit is for the time just before each request, so '{unit}' is no fixed time: write {days} instead"
+    reason = f"a limit is for the time just before each request, so '{unit}' is no fixed time"
+    return f"{reason}: write {days} instead; {HOW_TO_WRITE}"
 
 
 def parse_seconds(text: str) -> int:

@@ -47,7 +47,7 @@ def test_hugging_faces_client_shows_what_is_wrong(client: InferenceClient, url: 
     with pytest.raises(HfHubHTTPError, match="this model answers with softmax") as refused:
         client.image_classification(PHOTO, function_to_apply="none")
     assert refused.value.response.status_code == 422
-    with pytest.raises(HfHubHTTPError, match="not valid; check it for typing errors"):
+    with pytest.raises(HfHubHTTPError, match="This API key is not valid"):
         InferenceClient(model=url, api_key="imc_wrong").image_classification(PHOTO)
     with pytest.raises(HfHubHTTPError, match="There is no model of this name"):
         client.image_classification(PHOTO, model=url + "x")

@@ -61,12 +61,9 @@ async def test_a_header_that_is_no_bearer_key_is_401(gateway: InProcessGateway, 
     assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
 
 
-@pytest.mark.parametrize("written", ["Bearer", "Bearer ", "bearer  "])
-async def test_an_empty_variable_is_told_apart_from_a_wrong_key(gateway: InProcessGateway, written: str) -> None:
-    answer = await gateway.request("GET", READ, headers={"Authorization": written})
-    detail = assert_problem(answer, 401)["detail"]
-    assert "set the variable" in detail
-    assert "typing errors" not in detail
+async def test_an_empty_variable_is_among_the_reasons(gateway: InProcessGateway) -> None:
+    answer = await gateway.request("GET", READ, headers={"Authorization": "Bearer "})
+    assert "check that it is set" in assert_problem(answer, 401)["detail"]
 
 
 async def test_all_keys_that_are_not_valid_get_the_same_answer(gateway: InProcessGateway, clock: Clock) -> None:
