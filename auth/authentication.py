@@ -91,9 +91,7 @@ class Authentication:
 
 _NO_KEY = "Send your API key in the header 'Authorization: Bearer imc_...'."
 # The same for all: nobody must be able to tell an unknown key from a revoked one. An empty variable is a common reason.
-_NO_LIVE_KEY = (
-    "This API key is not valid; check that it is set, whole and typed right, or ask the operator for a new one."
-)
+_NO_LIVE_KEY = "This API key is not valid; check that it is set and typed right, or ask the operator for a new one."
 
 
 def _wrong_key(wait_s: float) -> Problem:
