@@ -11,8 +11,10 @@ from api.key_schemas import Key, Keys, NewKey, Rotation
 from api.requests import JSON, content_type, parse_json, read_body
 from auth import identity
 from auth.api_key import ApiKey
+from auth.authentication import wrong_key
 from auth.client_address import client_of
 from storage import key_changes
+from storage.clock import unix_us
 from storage.errors import Refused
 from storage.keys import KeyRecord, find
 from storage.policy import parse_seconds
@@ -87,8 +89,13 @@ def _own(connection: Any, caller: KeyRecord, key_id: str) -> KeyRecord:
     """Return the key.
 
     Raises:
-        Problem: 404, there is no such key, or it is another user's: callers must not be able to tell these apart.
+        Problem: 401, the calling key is not live any more; 404, there is no such key, or it is another user's: callers
+            must not be able to tell these apart.
     """
+    # Authentication accepts a key for half a second after its end. In that time it must not make a new one.
+    calling = find(connection, caller.key_id)
+    if calling is None or not calling.is_live(unix_us()):
+        raise wrong_key()
     found = find(connection, key_id)
     if found is None or found.user_id != caller.user_id:
         raise Problem(404, "You have no key of this id; GET /v2/keys lists yours.")
@@ -99,7 +106,7 @@ async def _changed(store: Store, request: Request, change: Any) -> KeyRecord:
     """Make a change, audited with the id of the calling key and the address of its caller.
 
     Raises:
-        Problem: 403, 404, 409.
+        Problem: 401, 403, 404, 409.
     """
     actor = f"key {identity.caller(request.scope).key_id} from {client_of(request.scope)}"
     try:

@@ -68,13 +68,13 @@ class Authentication:
         scheme, _, token = credentials.decode("latin-1").partition(" ")
         key = ApiKey.parse(token.strip()) if scheme.lower() == "bearer" else None
         if key is None:
-            raise _wrong_key(self.failures.fail(scope))
+            raise wrong_key(self.failures.fail(scope))
         known = self._known_of_late(key, context.of(scope).match.route)
         try:
             async with asyncio.timeout(None if known is None else CONFIRMED_WITHIN_S):
                 return await self.failures.check(scope, key, self.store)
         except WrongKey as wrong:
-            raise _wrong_key(wrong.wait_s) from None
+            raise wrong_key(wrong.wait_s) from None
         except (StorageUnavailable, TimeoutError):
             if known is None:
                 raise
@@ -94,7 +94,8 @@ _NO_KEY = "Send your API key in the header 'Authorization: Bearer imc_...'."
 _NO_LIVE_KEY = "This API key is not valid; check that it is set and typed right, or ask the operator for a new one."
 
 
-def _wrong_key(wait_s: float) -> Problem:
+def wrong_key(wait_s: float = 0) -> Problem:
+    """Return the 401 for a key that is not valid; a 429 if its address has to wait, in seconds."""
     if wait_s > 0:
         seconds = math.ceil(wait_s)
         detail = f"Too many requests with wrong API keys come from your address; wait {seconds} s."

@@ -108,6 +108,17 @@ async def test_a_revoked_key_is_refused_and_to_revoke_it_again_changes_nothing(
     assert json.loads(revocations[0]["detail"]) == {"email": "caller@example.org"}
 
 
+async def test_a_key_that_was_just_revoked_makes_no_new_one(
+    gateway: InProcessGateway, key: IssuedKey, manager: IssuedKey
+) -> None:
+    """Authentication still knows it for half a second."""
+    assert (await gateway.request("GET", "/v2/keys", manager)).status_code == 200
+    gateway.revoke(manager)
+    answer = await gateway.request("POST", f"/v2/keys/{key.key_id}/rotate", manager)
+    assert_problem(answer, 401)
+    assert (await gateway.request("GET", READ, key)).status_code == 200
+
+
 @pytest.mark.parametrize("method", ["DELETE", "POST"])
 async def test_another_users_key_is_as_unknown_as_none(
     gateway: InProcessGateway, key: IssuedKey, others: IssuedKey, method: str
