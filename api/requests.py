@@ -16,6 +16,14 @@ JSON = "application/json"
 # pause, so all other requests wait meanwhile.
 MOST_VALUES, MOST_CONTAINERS = 10_000, 1_000
 
+# The shortest body of each route, by the field that tells the route.
+_EXAMPLES = {
+    "image": '{"image": "<base64>"}',
+    "images": '{"images": ["<base64>", "<base64>"]}',
+    "inputs": '{"inputs": "<base64>"}',
+    "grace": '{"grace": "1h"}',
+}
+
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Not taken: a small compressed body could be as much work as a large one.
 _COMPRESSED = frozenset(("gzip", "x-gzip", "deflate", "br", "zstd", "compress"))
@@ -68,13 +76,13 @@ def parse_json(body: bytes, model: type[Model]) -> Model:
         return model.model_validate_json(body, strict=True)
     except ValidationError as error:
         if not _has_line_break_in_string(error):
-            raise _invalid(error, body) from None
+            raise _invalid(error, model, body) from None
     # A shell puts line breaks in the string: '{"image": "'"$(base64 photo.jpg)"'"}'. Others in JSON have no meaning, so
     # all can be removed.
     try:
         return model.model_validate_json(body.translate(None, b"\r\n"), strict=True)
     except ValidationError as error:
-        raise _invalid(error, body) from None
+        raise _invalid(error, model, body) from None
 
 
 async def read_body(request: Request) -> bytes:
@@ -99,7 +107,7 @@ def read_values(values: Mapping[str, object], model: type[Model]) -> Model:
     try:
         return model.model_validate({name: value for name, value in values.items() if name in model.model_fields})
     except ValidationError as error:
-        raise _invalid(error) from None
+        raise _invalid(error, model) from None
 
 
 def connection_closed() -> Problem:
@@ -114,14 +122,18 @@ def _check_cost(body: bytes, model: type[BaseModel]) -> None:
         Problem: 400 or 422, so many that all other requests would wait for the parser.
     """
     if body.count(b"[") + body.count(b"{") > MOST_CONTAINERS:
-        raise _not_json()
+        raise _not_json(model)
     if body.count(b",") > MOST_VALUES:
         field = "images" if "images" in model.model_fields else "body"
         raise Problem(422, f"The field '{field}' holds too many values; send fewer.", field=field)
 
 
-def _not_json() -> Problem:
-    return Problem(400, 'The body is not valid JSON; send an object like {"image": "<base64>"}.')
+def _not_json(model: type[BaseModel]) -> Problem:
+    return Problem(400, f"The body is not valid JSON; send an object like {_example(model)}.")
+
+
+def _example(model: type[BaseModel]) -> str:
+    return next((_EXAMPLES[name] for name in model.model_fields if name in _EXAMPLES), "{}")
 
 
 def _not_utf_8() -> Problem:
@@ -132,14 +144,14 @@ def _has_line_break_in_string(error: ValidationError) -> bool:
     return "control character" in error.errors(include_url=False, include_input=False)[0]["msg"]
 
 
-def _invalid(error: ValidationError, body: bytes = b"") -> Problem:
+def _invalid(error: ValidationError, model: type[BaseModel], body: bytes = b"") -> Problem:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     field = ".".join(str(part) for part in first["loc"])
     if first["type"] == "json_invalid":
         # In UTF-16 and UTF-32 each ASCII character comes with a zero byte.
-        return _not_utf_8() if b"\0" in body[:4] else _not_json()
+        return _not_utf_8() if b"\0" in body[:4] else _not_json(model)
     if not field:
-        return Problem(422, 'The body must be a JSON object like {"image": "<base64>"}.', field="body")
+        return Problem(422, f"The body must be a JSON object like {_example(model)}.", field="body")
     if first["type"] == "missing":
         return Problem(422, f"The field '{field}' is missing; add it to the body.", field=field)
     return Problem(422, f"The field '{field}' is wrong: {first['msg']}.", field=field)

@@ -80,7 +80,7 @@ def test_json_is_read_whatever_it_is_called(
     [
         (400, b"", "empty"),
         (400, b"no image", "no image of a known format"),
-        (400, b'{"inputs": ', "not valid JSON"),
+        (400, b'{"inputs": ', 'not valid JSON; send an object like {"inputs": "<base64>"}'),
         (400, b'{"inputs": "this is no base64!"}', "not valid base64"),
         (422, b"{}", "'inputs' is missing"),
         (422, b'{"inputs": 1}', "'inputs' is wrong"),

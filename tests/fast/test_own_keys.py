@@ -82,7 +82,7 @@ async def test_the_old_key_may_work_for_a_while(
         (b'{"grace": -5}', 422, "'grace' is wrong"),
         (b'{"grace": true}', 422, "'grace"),
         (b'{"grace": "99999999d"}', 422, "at most 100 years"),
-        (b'{"grace": ', 400, "not valid JSON"),
+        (b'{"grace": ', 400, 'not valid JSON; send an object like {"grace": "1h"}'),
         (b"[]", 422, "must be a JSON object"),
     ],
 )
