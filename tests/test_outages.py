@@ -161,8 +161,9 @@ def test_without_redis_requests_get_503_and_the_limit_holds(
             # Redis kept its log over the restart, and so the user's window.
             assert client.post("/v1/classify", json=BODY).status_code == 429
             redis.stop()
-            # Nobody classifies now: the alert fires all the same.
+            # Nobody classifies now: the alert fires all the same, and the log says so once its quiet time is over.
             wait_for_increase(server, metrics, "redis")
+            wait_for_outage_lines(server, "Redis", ["away", "back", "away"])
             away = client.post("/v1/classify", json=BODY)
             assert "Redis, which counts the limits, is away" in assert_problem(away, 503)["detail"]
             assert away.headers["ratelimit-policy"] == '"default";q=5;w=60'
@@ -171,7 +172,7 @@ def test_without_redis_requests_get_503_and_the_limit_holds(
             assert_not_ready(server, "Redis, which counts the limits, is away")
             redis.start()
             wait_for_an_answer(server, key)
-            assert outage_lines(server, "Redis") == ["away", "back"] * 2
+            wait_for_outage_lines(server, "Redis", ["away", "back"] * 2)
         assert_nothing_is_lost(events, replicas)
     finally:
         server.end()
@@ -196,6 +197,13 @@ def wait_for_increase(server: Server, metrics: Key, store: str, within_s: float 
 def outage_lines(server: Server, name: str) -> list[str]:
     """What the log of a server with one worker says of the outages of a store: "away" and "back", in turn."""
     return re.findall(rf"{name} is (away|back)\b", server.log.read_text())
+
+
+def wait_for_outage_lines(server: Server, name: str, expected: list[str], within_s: float = 30) -> None:
+    give_up = time.monotonic() + within_s
+    while (found := outage_lines(server, name)) != expected:
+        assert time.monotonic() < give_up, f"the log says {found}"
+        time.sleep(0.2)
 
 
 def assert_not_ready(server: Server, said: str) -> None:
