@@ -22,7 +22,7 @@ async def classify(request: Request, classifier: Classifier) -> Response:
     """
     model = classifier.served_model()
     upload = await read_one(request)
-    _check_top_k(upload.options, classifier)
+    check_top_k(upload.options, classifier)
     request_context = context.of(request.scope)
     image, user = upload.images[0], request_context.user_id
     decoded, probabilities = await classifier.classify(user, image, request_context.timing)
@@ -38,7 +38,7 @@ async def classify_batch(request: Request, classifier: Classifier, most_images: 
     """
     model = classifier.served_model()
     upload = await read_many(request, most_images)
-    _check_top_k(upload.options, classifier)
+    check_top_k(upload.options, classifier)
     request_context = context.of(request.scope)
     assert request_context.pay is not None, "the rate limit is outside of each route that costs a hit for each image"
     await request_context.pay(len(upload.images))
@@ -50,7 +50,12 @@ async def classify_batch(request: Request, classifier: Classifier, most_images: 
     return JSONResponse({"id": request_context.usage_id, "model": model, "results": entries})
 
 
-def _check_top_k(options: Options, classifier: Classifier) -> None:
+def check_top_k(options: Options, classifier: Classifier) -> None:
+    """Check that the model has as many labels as the caller asks for.
+
+    Raises:
+        Problem: 422, it has fewer.
+    """
     labels = len(classifier.manifest.labels)
     if options.asks_for_top_k and options.top_k > labels:
         raise Problem(422, f"The field 'top_k' is wrong: the model has {labels} labels; ask for fewer.", field="top_k")
