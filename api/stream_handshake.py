@@ -54,7 +54,5 @@ def check_origin(headers: Headers, origins: Iterable[str]) -> None:
 
 
 def _no_handshake() -> Problem:
-    detail = (
-        "Open a WebSocket at this path, version 13, by a WebSocket library; a plain request has no answer here."
-    )
+    detail = "Open a WebSocket at this path, version 13, by a WebSocket library; a plain request has no answer here."
     return Problem(426, detail, {"Upgrade": "websocket", "Connection": "Upgrade"})
