@@ -13,6 +13,7 @@ from typing import Any
 from uvicorn.config import Config
 from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from uvicorn.server import ServerState
+from wsproto.connection import ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, TextMessage
 
 from runtime import connections as open_connections
@@ -21,10 +22,10 @@ from runtime import connections as open_connections
 PACE_GRACE_S, LEAST_BYTES_PER_S = 10, 8192
 # Until a connection is closed whose caller reads nothing of what is sent.
 UNREAD_S = 20
-# For the caller's part of closing, after the worker got SIGTERM.
-CLOSE_AT_SHUTDOWN_S = 3.0
+# For the caller's part of closing.
+CLOSE_WITHIN_S = 3.0
 
-TOO_SLOW, TRY_LATER = 1008, 1013
+TOO_SLOW, TOO_LARGE, TRY_LATER = 1008, 1009, 1013
 
 # uvicorn writes the query to its log, and a caller may have put a key there. The access log names the route.
 _silent = logging.getLogger("bentoml.web_socket")
@@ -48,6 +49,7 @@ class BoundedWebSocketProtocol(WSProtocol):
         super().__init__(config, server_state, app_state)
         self.registry = open_connections.of(server_state)
         self.logger = _silent
+        self.close_timeout = CLOSE_WITHIN_S
         self._is_accepted = False
         self._is_write_paused = False
         # Asks the application whether so many bytes of messages may be held here.
@@ -77,9 +79,17 @@ class BoundedWebSocketProtocol(WSProtocol):
             self._begin_pace()
         # `buffer` is empty again once the message is complete.
         size = self.buffer.length + len(event.data)
+        if size > self.max_message_bytes:
+            return self._close(TOO_LARGE, f"The message is larger than {self.max_message_bytes} bytes.")
         super().handle_message(event)
-        if event.message_finished and not self.close_sent:
+        if event.message_finished:
             self._queued_bytes += size
+
+    def handle_close(self, event: CloseConnection) -> None:
+        """See uvicorn: the caller closes, or what it sent is no WebSocket frame."""
+        if self.conn.state is ConnectionState.OPEN and not self.close_sent:
+            return self._close(event.code, "This is not valid in a WebSocket; let a library write it.")
+        super().handle_close(event)
 
     async def receive(self) -> Any:
         """See uvicorn: return the next ASGI message, and read on if it was the last one here."""
@@ -124,7 +134,6 @@ class BoundedWebSocketProtocol(WSProtocol):
     def shutdown(self) -> None:
         """See uvicorn: the worker shuts down. The application answers what is under way, and closes by itself."""
         self.stop_keepalive()
-        self.close_timeout = CLOSE_AT_SHUTDOWN_S
         if self.close_sent:
             super().shutdown()
 
@@ -156,12 +165,18 @@ class BoundedWebSocketProtocol(WSProtocol):
         self._paced_bytes, self._paced_since_s = self.buffer.length, self.registry.now_s
 
     def _close(self, code: int, reason: str) -> None:
-        """Close the connection, whatever the application does."""
+        """Close the connection, whatever the application does.
+
+        What still comes is discarded for a while: closing a connection with unread bytes would reset it, and the caller
+        would not read the code.
+        """
         self.close_sent = True
+        self.buffer.clear()
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         if not self.transport.is_closing():
             self.transport.write(self.conn.send(CloseConnection(code=code, reason=reason)))
-            self.transport.close()
+            self.close_timer = self.loop.call_later(self.close_timeout, self.transport.close)
+            self.transport.resume_reading()
 
 
 def protocol_for(max_message_bytes: int) -> type[BoundedWebSocketProtocol]:
