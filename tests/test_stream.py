@@ -4,9 +4,12 @@ import asyncio
 import base64
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -20,7 +23,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from testing.callers import BODY, Key
 from testing.history import Event, LoggedRow, check
-from testing.servers import Server, running
+from testing.servers import PROJECT, Server, running
 from tests.answers import assert_problem
 from tests.wire import read_answers
 
@@ -261,6 +264,25 @@ def test_the_gate_answers_a_handshake_with_a_problem(server: Server) -> None:
     for headers, status in (({}, 401), ({"Authorization": "Bearer imc_wrong"}, 401)):
         answer = httpx.get(f"{server.url}/v2/stream", headers={**HANDSHAKE, **headers})
         assert_problem(answer, status)
+
+
+@pytest.mark.parametrize("kind", ["sh", "python"])
+def test_the_page_about_streams_works_as_written(server: Server, kind: str) -> None:
+    [code] = re.findall(rf"```{kind}\n(.*?)```", (PROJECT / "docs" / "streams.md").read_text("utf-8"), re.DOTALL)
+    key = new_key(server, f"page-{kind}")
+    command = {"sh": ["sh", "-euc"], "python": [sys.executable, "-c"]}[kind]
+    done = subprocess.run(
+        [*command, code.replace("127.0.0.1:3000", f"127.0.0.1:{server.port}")],
+        cwd=PROJECT,
+        env={**os.environ, "KEY": key.key},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [answer["predictions"][0]["label"] for answer in answers] == ["espresso"] * 2
+    assert [(row.status, row.images) for row in usage_log(server, key)][:2] == [(200, 1)] * 2
 
 
 async def test_a_server_that_stops_answers_what_is_under_way_then_closes(server: Server) -> None:
