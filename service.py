@@ -18,6 +18,7 @@ from api.body_limits import BodyLimits
 from api.classification_routes import ClassificationRoutes, refusal
 from api.draining import Draining
 from api.gateway import Gateway
+from api.streams import StreamOptions
 from auth.authentication import Authentication
 from auth.failed_logins import FailureLimit
 from auth.rate_limit import RateLimit
@@ -114,7 +115,9 @@ def build(settings: Settings, load: Load = load_engine, stand_ins: StandIns | No
     others = json_routes.build(store, _classifier)
     gateway.document = json_routes.document_of(others)
     gateway.mount_asgi_app(others, path="/")
-    for middleware, options in _middlewares(settings, store, draining):
+    origins = [*filter(None, settings.cors_origins.split(","))]
+    gateway.stream_options = StreamOptions(origins, settings.max_body_bytes, _bytes_at_once(settings), draining)
+    for middleware, options in _middlewares(settings, origins, store, draining):
         placed = (stand_ins or {}).get(middleware, (middleware, options))
         if placed is not None:
             gateway.add_asgi_middleware(placed[0], **placed[1])
@@ -218,10 +221,14 @@ def _refusal(request: RequestContext) -> Problem | None:
     return refusal(request, _classifier())
 
 
-def _middlewares(settings: Settings, store: Store, draining: Draining) -> list[tuple[type, dict[str, Any]]]:
+def _bytes_at_once(settings: Settings) -> int:
+    return min(BODIES_AT_ONCE * settings.max_body_bytes, int(SHARE_OF_MEMORY * memory_bytes()))
+
+
+def _middlewares(
+    settings: Settings, origins: list[str], store: Store, draining: Draining
+) -> list[tuple[type, dict[str, Any]]]:
     """Return the middlewares with their options, the outermost first."""
-    origins = [*filter(None, settings.cors_origins.split(","))]
-    max_bytes = settings.max_body_bytes
     return [
         *([(CrossOrigin, {"origins": origins})] if origins else []),
         (Envelope, {}),
@@ -232,8 +239,8 @@ def _middlewares(settings: Settings, store: Store, draining: Draining) -> list[t
         (
             BodyLimits,
             {
-                "max_bytes": max_bytes,
-                "max_bytes_at_once": min(BODIES_AT_ONCE * max_bytes, int(SHARE_OF_MEMORY * memory_bytes())),
+                "max_bytes": settings.max_body_bytes,
+                "max_bytes_at_once": _bytes_at_once(settings),
                 "draining": draining,
             },
         ),

@@ -61,6 +61,11 @@ class BodyLimits:
                 body.limit = limit
                 await self.app(scope, body.receive, send_noted)
         except TimeoutError:
+            request = context.of(scope)
+            if request.is_sent_in_parts and started and limit.expired():
+                request.ended_by = self._reason(body)
+                line = request.ended_by.line(request.request_id)
+                return await send({"type": "http.response.body", "body": line})
             if started and body.is_abandoned:
                 return
             if started or not limit.expired():

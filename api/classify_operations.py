@@ -2,10 +2,12 @@
 
 from pydantic import BaseModel
 
+from api.json_lines import MEDIA_TYPE as JSON_LINES
 from api.openapi_parts import Json, query_parameter, reference
 from api.schemas import (
     BatchAnswer,
     BatchJson,
+    BatchLine,
     ClassifyAnswer,
     ClassifyAnswerV2,
     ClassifyJson,
@@ -28,6 +30,7 @@ SCHEMAS: tuple[type[BaseModel], ...] = (
     ClassifyAnswer,
     ClassifyAnswerV2,
     BatchAnswer,
+    BatchLine,
     HuggingFaceRequest,
     HuggingFaceAnswer,
 )
@@ -39,6 +42,12 @@ _MODEL_NAME = {
     "description": "The name of the served model; it may contain a slash.",
     "schema": {"type": "string"},
 }
+# OpenAPI has no words for WebSockets.
+_STREAM = """Opens a WebSocket (RFC 6455). Send each image as a binary message. Each gets one answer, as text, in order:
+the JSON of `/v2/classify`, or a problem. After a problem of one image the WebSocket stays open.
+
+The key goes in the header `Authorization`. Browsers can't set it: there, offer the subprotocol `bearer.imc_...`.
+"""
 _HEADERS = {
     "X-Request-ID": "The id of the request: your own id if you sent one.",
     "RateLimit-Policy": "Your limits.",
@@ -55,7 +64,24 @@ def operations() -> dict[str, Json]:
         "/v1/classify": _post("classify", {JSON: _json_body(ClassifyRequest, {"image": A_PIXEL})}, ClassifyAnswer, []),
         "/v2/classify": _post("classify_v2", _one_image(options), ClassifyAnswerV2, in_query),
         "/models/{name}": _post("classify_hugging_face", _any_file(), HuggingFaceAnswer, [_MODEL_NAME]),
-        "/v2/classify/batch": _post("classify_batch", _several_images(options), BatchAnswer, in_query),
+        "/v2/classify/batch": _batch(options, in_query),
+        "/v2/stream": {"get": _stream(in_query)},
+    }
+
+
+def _batch(options: Json, in_query: list[Json]) -> Json:
+    operation = _post("classify_batch", _several_images(options), BatchAnswer, in_query)
+    line = {"schema": {"$ref": reference(BatchLine.__name__)}}
+    operation["post"]["responses"]["200"]["content"][JSON_LINES] = line
+    return operation
+
+
+def _stream(parameters: list[Json]) -> Json:
+    return {
+        "operationId": "stream",
+        "description": _STREAM,
+        "parameters": parameters,
+        "responses": {"101": {"description": "The WebSocket is open."}},
     }
 
 

@@ -1,4 +1,4 @@
-"""Shortens the time limits of the requests under way when a worker is told to end."""
+"""Tells when a worker was told to end, and shortens the time limits of the requests under way then."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,6 +15,7 @@ class Draining:
     def __init__(self, within_s: float) -> None:
         self.within_s = within_s
         self._ends_at: float | None = None
+        self._begun = asyncio.Event()
         self._limits: set[asyncio.Timeout] = set()
 
     @property
@@ -25,8 +26,13 @@ class Draining:
     def begin(self) -> None:
         """Shorten the time limits of all requests under way."""
         self._ends_at = asyncio.get_running_loop().time() + self.within_s
+        self._begun.set()
         for limit in self._limits:
             self.set(limit, limit.when() or self._ends_at)
+
+    async def wait(self) -> None:
+        """Return once the worker was told to end."""
+        await self._begun.wait()
 
     def set(self, limit: asyncio.Timeout, at: float) -> None:
         """Set the time limit of a request, as a time of the event loop; shorter if the worker was told to end."""

@@ -7,6 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.json_lines import JsonLines
 from web import context
 from web.problem import Problem, internal_error
 
@@ -27,6 +28,9 @@ def classification_endpoint(endpoint: Endpoint) -> Endpoint:
             response = context.of(request.scope).response(problem)
         except Exception as error:
             response = context.of(request.scope).response(internal_error(error))
+        if isinstance(response, JsonLines):
+            # The images are classified while it is sent; it does both itself.
+            return response
         timing = context.of(request.scope).timing
         response.headers["Server-Timing"] = timing.header()
         if response.status_code == 200:

@@ -6,7 +6,8 @@ from api import documents
 from api.body_limits import BodyLimits
 from api.classification_routes import hugging_face_route
 from api.openapi import OpenApiDocument
-from api.routes import ROUTES
+from api.routes import ROUTES, STREAM
+from api.streams import StreamOptions, Streams
 from runtime import bentoml_app, http_protocol
 from web.matching import RouteMatching
 
@@ -16,13 +17,15 @@ class Gateway(bentoml.Service):
 
     Attributes:
         document: the OpenAPI document, in place of BentoML's.
+        stream_options: what all WebSockets share.
     """
 
     document: OpenApiDocument
+    stream_options: StreamOptions
 
-    def to_asgi(self, is_main: bool = True) -> RouteMatching:
+    def to_asgi(self, is_main: bool = True) -> Streams:
         """Build the ASGI app that a worker serves; called once, before its HTTP server starts."""
-        http_protocol.use()
+        http_protocol.use({STREAM.encode(): self.stream_options.max_message_bytes})
         app = super().to_asgi(is_main)
         # BentoML's own limits answer outside of the usage log, and not with a problem. `BodyLimits` applies the time
         # limit instead, and the limit of the queue replaces the limit of concurrency.
@@ -31,7 +34,7 @@ class Gateway(bentoml.Service):
         app.router.routes.insert(0, hugging_face_route(bentoml.get_current_service))
         # Before BentoML's own route, which would build the schema again for each request.
         app.router.routes.insert(0, documents.schema_route(self.schema()))
-        return RouteMatching(app, ROUTES)
+        return Streams(RouteMatching(app, ROUTES), self.stream_options)
 
     @property
     def openapi_spec(self) -> OpenApiDocument:

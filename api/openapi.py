@@ -57,6 +57,7 @@ _ERRORS = {
     413: "The body is larger than 10485760 bytes; send a smaller image.",
     415: "Set the header Content-Type to what the body is: application/json.",
     422: "The field 'image' is missing; add it to the body.",
+    426: "Open a WebSocket at this path, version 13, by a WebSocket library; a plain request has no answer here.",
     429: "Your limit of 5/minute is reached; send the request again in 41 s.",
     503: "The service is overloaded; send the request again after the time in Retry-After.",
     504: "The request took longer than the time limit of 60 s; send it again, or send a smaller image.",
@@ -112,6 +113,8 @@ def _expected_errors(route: Route) -> tuple[int, ...]:
     """Return the statuses of the errors that callers of the route should expect."""
     if route.is_public:
         return (503,)
+    if route.is_web_socket:
+        return (401, 403, 422, 426, 429, 503, 504)
     if route.cost is not Cost.NOTHING:
         unknown = (404,) if "{" in route.path else ()
         return (400, 401, 403, *unknown, 413, 415, 422, 429, 503, 504)

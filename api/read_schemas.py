@@ -56,7 +56,9 @@ class UsageBucket(BaseModel):
     start: datetime
     requests: int
     images: int = Field(description="The hits that the requests cost, one for each image.")
-    status: dict[str, int] = Field(description="The number of requests by status class: 2xx, 3xx, 4xx, 5xx.")
+    status: dict[str, int] = Field(
+        description="The number of requests by status class: 2xx, 3xx, 4xx, 5xx; 1xx if a stream was opened."
+    )
     response_time_ms: ResponseTime
 
 

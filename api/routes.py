@@ -3,10 +3,11 @@
 Authentication, the rate limit, the documentation, and the path names in metrics, access log and usage log follow it.
 """
 
-from web.routes import Cost, Route, Routes
+from web.routes import Cost, Match, Route, Routes
 
 # The name of the model is part of the path, and may contain a slash.
 HUGGING_FACE = "/models/{name:path}"
+STREAM = "/v2/stream"
 # The files that the page at /docs loads; BentoML serves them.
 ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-light-32x32.png")
 
@@ -40,6 +41,14 @@ ROUTES = Routes(
     _classification("/v2/classify", "v2", "Classify one image", Cost.ONE_IMAGE),
     _classification("/v2/classify/batch", "v2", "Classify several images", Cost.EACH_IMAGE),
     Route(
+        methods=("GET",),
+        path=STREAM,
+        version="v2",
+        summary="Classify a stream of images over a WebSocket",
+        scope="classify",
+        is_web_socket=True,
+    ),
+    Route(
         methods=("POST",),
         path=HUGGING_FACE,
         version="hugging face",
@@ -71,4 +80,11 @@ ROUTES = Routes(
     _service("/docs.json"),
     _service("/schema.json"),
     *(_service(f"/static_content/{file}") for file in ASSETS),
+)
+
+# Each message of a WebSocket is a request of its own, which nobody can send otherwise: it is in no table.
+MESSAGE = Match(
+    name=STREAM,
+    route=_classification(STREAM, "v2", "Classify one image of a stream", Cost.ONE_IMAGE),
+    methods=("GET",),
 )

@@ -201,6 +201,12 @@ class BatchEntry(BaseModel):
     error: EntryProblem | None = None
 
 
+class BatchLine(BatchEntry):
+    """v2: a line for one image of a batch; the lines come in the order in which the images are done."""
+
+    index: int | None = Field(None, description="The place of the image in the batch, from 0; none in a last error.")
+
+
 class BatchAnswer(bentoml.IODescriptor):
     """v2: one entry for each image of the batch, in order."""
 

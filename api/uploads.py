@@ -7,11 +7,17 @@ from starlette.requests import Request
 
 from api.forms import Part, read_parts
 from api.requests import BYTE_ORDER_MARK, JSON, content_type, read_body, read_json, read_values
+from api.routes import MESSAGE
 from api.schemas import BatchJson, ClassifyJson, Options
 from inference.encoded_image import EncodedImage, TextPart
+from web import context
 from web.problem import Problem
 
 MULTIPART = "multipart/form-data"
+# The type of a message of a WebSocket that is not binary.
+TEXT = "text/plain"
+# The type of a file whose bytes tell what it is.
+IMAGE = "application/octet-stream"
 IMAGE_TYPES = (
     "image/jpeg",
     "image/jpg",
@@ -21,7 +27,7 @@ IMAGE_TYPES = (
     "image/bmp",
     "image/x-ms-bmp",
     "image/tiff",
-    "application/octet-stream",
+    IMAGE,
 )
 # BentoML's client names the parts of a list after its argument, `images`.
 _IMAGE_NAMES = frozenset((b"image", b"images"))
@@ -47,6 +53,8 @@ async def read_one(request: Request) -> Upload:
     Raises:
         Problem: 400, 413, 415, 422.
     """
+    if context.of(request.scope).match == MESSAGE and request.headers["content-type"] == TEXT:
+        raise Problem(415, "Send each image as a binary message; this message was text.")
     media_type = content_type(request, MULTIPART, JSON, *IMAGE_TYPES)
     if media_type == JSON:
         body = await read_json(request, ClassifyJson)

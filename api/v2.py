@@ -1,16 +1,20 @@
 """The classification routes of v2: one image or several, in any of the three formats that `uploads.py` reads."""
 
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from api import json_lines
+from api.json_lines import TakeEntry
 from api.schemas import Options
-from api.uploads import read_many, read_one
-from inference.classifier import Classifier, Probabilities
+from api.uploads import Upload, read_many, read_one
+from inference.classifier import Classifier, Probabilities, Result
 from inference.ranking import top_k
 from model.images.decode import Decoded
 from web import context
+from web.context import RequestContext
 from web.problem import Problem
 
 
@@ -22,7 +26,7 @@ async def classify(request: Request, classifier: Classifier) -> Response:
     """
     model = classifier.served_model()
     upload = await read_one(request)
-    _check_top_k(upload.options, classifier)
+    check_top_k(upload.options, classifier)
     request_context = context.of(request.scope)
     image, user = upload.images[0], request_context.user_id
     decoded, probabilities = await classifier.classify(user, image, request_context.timing)
@@ -38,19 +42,38 @@ async def classify_batch(request: Request, classifier: Classifier, most_images: 
     """
     model = classifier.served_model()
     upload = await read_many(request, most_images)
-    _check_top_k(upload.options, classifier)
+    check_top_k(upload.options, classifier)
     request_context = context.of(request.scope)
     assert request_context.pay is not None, "the rate limit is outside of each route that costs a hit for each image"
     await request_context.pay(len(upload.images))
+    wants_lines, may_be_repeated = json_lines.are_wanted(request), "idempotency-key" in request.headers
+    if wants_lines and not may_be_repeated:
+        return json_lines.JsonLines(request_context, partial(_send_each, upload, classifier, request_context))
     results = await classifier.classify_all(request_context.user_id, upload.images, request_context.timing)
     entries = [
         {"error": result.body()} if isinstance(result, Problem) else _entry(*result, upload.options, classifier)
         for result in results
     ]
+    if wants_lines:
+        return json_lines.whole(entries)
     return JSONResponse({"id": request_context.usage_id, "model": model, "results": entries})
 
 
-def _check_top_k(options: Options, classifier: Classifier) -> None:
+async def _send_each(upload: Upload, classifier: Classifier, request_context: RequestContext, take: TakeEntry) -> None:
+    async def take_result(number: int, result: Result) -> None:
+        if isinstance(result, Problem):
+            return await take(number, result)
+        await take(number, _entry(*result, upload.options, classifier))
+
+    await classifier.classify_each(request_context.user_id, upload.images, request_context.timing, take_result)
+
+
+def check_top_k(options: Options, classifier: Classifier) -> None:
+    """Check that the model has as many labels as the caller asks for.
+
+    Raises:
+        Problem: 422, it has fewer.
+    """
     labels = len(classifier.manifest.labels)
     if options.asks_for_top_k and options.top_k > labels:
         raise Problem(422, f"The field 'top_k' is wrong: the model has {labels} labels; ask for fewer.", field="top_k")

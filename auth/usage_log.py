@@ -1,4 +1,7 @@
-"""Writes the usage log: one row for each authenticated request, committed before its answer is sent."""
+"""Writes the usage log: one row for each authenticated request, committed before its answer is sent.
+
+An answer that is sent image by image has a row for each image, committed before the image's part is sent.
+"""
 
 import asyncio
 import time
@@ -42,6 +45,7 @@ class UsageLog:
         arrived_us, started = self.store.now_us(), time.perf_counter()
         request = context.of(scope)
         answer = _HeldAnswer(request, send)
+        request.log_image = _ImageLog(self.store, scope, arrived_us, started).log
         raised, unlogged = None, None
         try:
             await self.app(scope, receive, answer)
@@ -50,10 +54,12 @@ class UsageLog:
         finally:
             # In `finally`: a request that a time limit cancelled is logged too.
             if request.caller is not None:
-                row = _row(scope, arrived_us, (time.perf_counter() - started) * 1000, answer.status)
+                status = answer.status if request.ended_by is None else request.ended_by.status.value
+                row = _row(scope, arrived_us, (time.perf_counter() - started) * 1000, status)
                 route = request.match.route
                 unlogged = await (self._try_commit(row) if route and route.outlasts_database else self._commit(row))
-        if unlogged is not None:
+        # The parts that were sent have rows of their own.
+        if unlogged is not None and not request.is_sent_in_parts:
             problem = storage_unavailable(unlogged.caller)
             problem.headers.update(answer.rate_limit_headers())
             return await context.send_problem(problem, scope, receive, send)
@@ -80,8 +86,36 @@ class UsageLog:
                 await self._commit(row)
 
 
+class _ImageLog:
+    """Writes the rows of the images of one request."""
+
+    def __init__(self, store: Store, scope: Scope, arrived_us: int, started: float) -> None:
+        self._store = store
+        self._scope = scope
+        self._arrived_us = arrived_us
+        self._started = started
+
+    async def log(self, number: int, status: int) -> None:
+        """Commit the row of one image, which holds the hit that the image cost.
+
+        Raises:
+            Problem: 503, the database does not answer.
+        """
+        request = context.of(self._scope)
+        of_request = _row(self._scope, self._arrived_us, (time.perf_counter() - self._started) * 1000, status)
+        # At once: a row may be committed although its request is cancelled meanwhile.
+        request.images -= 1
+        try:
+            await self._store.record(of_request._replace(request_id=f"{request.usage_id}.{number}", images=1))
+        except StorageUnavailable as error:
+            request.images += 1
+            raise storage_unavailable(error.caller) from None
+
+
 class _HeldAnswer:
     """Keeps the messages of an answer if the caller is authenticated; otherwise sends them at once.
+
+    Of an answer that is sent in parts, it keeps only the end.
 
     Attributes:
         status: the HTTP status of the answer.
@@ -94,10 +128,11 @@ class _HeldAnswer:
         self.status = STATUS_OF_AN_EXCEPTION
 
     async def __call__(self, message: Message) -> None:
-        if self._request.caller is None:
-            return await self._send(message)
         if message["type"] == "http.response.start":
             self.status = message["status"]
+        is_start = message["type"] == "http.response.start" or message.get("more_body", False)
+        if self._request.caller is None or (self._request.is_sent_in_parts and is_start):
+            return await self._send(message)
         self._messages.append(message)
 
     def rate_limit_headers(self) -> dict[str, str]:

@@ -1,7 +1,9 @@
 """Classifies image files: decodes them here, in the gateway, then has the runner predict them in batches."""
 
+import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 from functools import partial
 
 import numpy as np
@@ -18,12 +20,13 @@ from model.errors import ImageError, NotAnImage
 from model.images.decode import Decoded
 from model.store import PreparedModel
 from runtime.machine import cores
-from web.problem import Problem, unavailable
+from web.problem import Problem, internal_error, unavailable
 from web.timing import Timing
 
 Probabilities = NDArray[np.float32]
 # An image as it was decoded, and its probabilities, float32, one for each label.
 Classified = tuple[Decoded, Probabilities]
+Result = Classified | Problem
 
 
 class Classifier:
@@ -79,6 +82,28 @@ class Classifier:
             predicted = iter(await self._predict(user, good, timing) if good else ())
             return [(image, next(predicted)) if isinstance(image, Decoded) else image for image in decoded]
 
+    async def classify_each(
+        self, user: str, encoded: Sequence[EncodedImage], timing: Timing, take: Callable[[int, Result], Awaitable[None]]
+    ) -> None:
+        """Classify several images of one user, each on its own, and hand over each result as soon as there is one.
+
+        Args:
+            user: the user.
+            encoded: the images.
+            timing: gets the time of all images together.
+            take: takes the number of an image and its result; may be called again before it has returned.
+
+        Raises:
+            Problem: 503, too many images wait already.
+        """
+        with self.queue.places(user, len(encoded)):
+            async with asyncio.TaskGroup() as finishing:
+                sources, exact = [partial(image_bytes, one) for one in encoded], self._is_exact
+                async with aclosing(self._decode_pool.decode_each(user, sources, exact)) as decoded:
+                    async for number, one in decoded:
+                        timing.decode_ms += one.busy_ms / min(len(encoded), self._decode_pool.threads)
+                        finishing.create_task(self._finish(user, number, one.result, timing, take))
+
     @property
     def engine(self) -> Description | None:
         """What the model runs on; None until the runner has answered."""
@@ -119,7 +144,7 @@ class Classifier:
 
     async def _decode(self, user: str, encoded: Sequence[EncodedImage], timing: Timing) -> list[Decoded | Problem]:
         started = time.perf_counter()
-        exact = self.engine is None or self.engine.resize == "exact"
+        exact = self._is_exact
         sources = [partial(image_bytes, one) for one in encoded]
         if len(sources) == 1:
             results = [await self._decode_pool.decode(user, sources[0], exact)]
@@ -131,11 +156,32 @@ class Classifier:
         timing.queue_ms += max(0.0, elapsed_ms - busy_ms)
         return [_image_or_problem(one.result) for one in results]
 
+    async def _finish(
+        self,
+        user: str,
+        number: int,
+        decoded: Decoded | Exception,
+        timing: Timing,
+        take: Callable[[int, Result], Awaitable[None]],
+    ) -> None:
+        try:
+            image = _image_or_problem(decoded)
+            result = image if isinstance(image, Problem) else (image, (await self._predict(user, [image], timing))[0])
+        except Problem as problem:
+            result = problem
+        except Exception as error:
+            result = internal_error(error)
+        await take(number, result)
+
     async def _predict(self, user: str, images: list[Decoded], timing: Timing) -> Probabilities:
         pixels = images[0].pixels[np.newaxis] if len(images) == 1 else np.stack([image.pixels for image in images])
         probabilities = await self._connection.predict(user, pixels, timing)
         self.queue.count_predicted(len(images))
         return probabilities
+
+    @property
+    def _is_exact(self) -> bool:
+        return self.engine is None or self.engine.resize == "exact"
 
     def _engine_images_per_s(self) -> float:
         return self.engine.images_per_s if self.engine is not None else 0.0

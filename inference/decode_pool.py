@@ -7,11 +7,12 @@ decoded in a process of its own, which can be stopped (see `isolated_decoder.py`
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from inference.fair_queue import FairSlots
 from inference.isolated_decoder import IsolatedDecoder
@@ -91,6 +92,13 @@ class DecodePool:
         return await self._decode(user, result, exact, CPU_S)
 
     async def decode_all(self, user: str, sources: Sequence[Source], exact: bool) -> list[DecodeResult]:
+        """Do the same as `decode_each`, and return the results in order."""
+        results = {number: result async for number, result in self.decode_each(user, sources, exact)}
+        return [results[number] for number in range(len(sources))]
+
+    async def decode_each(
+        self, user: str, sources: Sequence[Source], exact: bool
+    ) -> AsyncGenerator[tuple[int, DecodeResult], None]:
         """Decode several images of one request, and refuse the largest if all are too much work together.
 
         Ordinary images come first, so that none of them is refused because of an unusual image beside it.
@@ -99,26 +107,32 @@ class DecodePool:
             user: whose turn the images take.
             sources: each returns one file.
             exact: see `decode`.
+
+        Yields:
+            The number of each image with its result, as soon as it is decoded.
         """
         headers: dict[int, Header] = {}
-        results: dict[int, DecodeResult] = {}
         for number, (read, busy_ms) in enumerate(await self._quick.run(user, self._read_headers, sources)):
             if isinstance(read, Header):
                 headers[number] = read
             else:
-                results[number] = DecodeResult(read, busy_ms)
+                yield number, DecodeResult(read, busy_ms)
         left_s = CPU_S - CPU_OF_EACH_S * len(sources)
 
         ordinary = _cheapest_together({number: one for number, one in headers.items() if _is_ordinary(one)})
-        decoded = await asyncio.gather(*(self._decode(user, headers[number], exact, left_s) for number in ordinary))
-        results.update(zip(ordinary, decoded, strict=True))
-        left_s -= sum(one.busy_ms for one in decoded) / 1000
+        decoding = {number: self._decode(user, headers.pop(number), exact, left_s) for number in ordinary}
+        async with aclosing(_as_completed(decoding)) as decoded:
+            async for number, result in decoded:
+                left_s -= result.busy_ms / 1000
+                yield number, result
 
         for number, header in headers.items():
             if not _is_ordinary(header) and left_s >= LEAST_CPU_S:
-                results[number] = await self._decode_isolated(user, header, exact, left_s)
-                left_s -= results[number].busy_ms / 1000
-        return [results.get(number) or _refused() for number in range(len(sources))]
+                result = await self._decode_isolated(user, header, exact, left_s)
+                left_s -= result.busy_ms / 1000
+            else:
+                result = _refused()
+            yield number, result
 
     async def _decode(self, user: str, header: Header, exact: bool, cpu_s: float) -> DecodeResult:
         if not _is_ordinary(header) or header.work > LARGE_WORK:
@@ -176,6 +190,22 @@ class _FairThreads:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
         finally:
             self._slots.release()
+
+
+async def _as_completed(
+    work: Mapping[int, Coroutine[Any, Any, DecodeResult]],
+) -> AsyncGenerator[tuple[int, DecodeResult], None]:
+    """Run all at once; yield the number and the result of each as soon as it is done."""
+    numbers = {asyncio.create_task(one): number for number, one in work.items()}
+    unfinished = set(numbers)
+    try:
+        while unfinished:
+            done, unfinished = await asyncio.wait(unfinished, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                yield numbers[task], task.result()
+    finally:
+        for task in unfinished:
+            task.cancel()
 
 
 def _ms_since(started: float) -> float:

@@ -6,13 +6,14 @@ what this relies on.
 """
 
 import asyncio
-from typing import Any
+from typing import Any, ClassVar
 
 import httptools
 import uvicorn.config
 from uvicorn.protocols.http.flow_control import FlowControl
 
 from runtime import connections as open_connections
+from runtime import web_socket_handshake
 from runtime.lingering_close import LingeringProtocol
 from web.matching import IS_HANDSHAKE
 from web.problem import Problem, unavailable
@@ -52,7 +53,12 @@ class LimitedProtocol(LingeringProtocol):
 
     Data goes to the parser in pieces that end where headers end. So each limit is checked before the next piece, and
     requests beyond `MOST_WAITING` stay unread.
+
+    Attributes:
+        web_sockets: the paths that have a WebSocket, each with the size of its largest message, bytes.
     """
+
+    web_sockets: ClassVar[dict[bytes, int]] = {}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -91,7 +97,7 @@ class LimitedProtocol(LingeringProtocol):
             if len(self.pipeline) >= MOST_WAITING:
                 return self._hold(data[start:])
             close = self._end_of_piece(data, start)
-            taken = self._feed(data[start:close])
+            taken = self._feed(data[start:close], close == len(data))
             if taken is None:
                 return
             start += taken
@@ -103,13 +109,21 @@ class LimitedProtocol(LingeringProtocol):
         end = data.find(_END_OF_HEAD, start, most)
         return min(most, len(data)) if end < 0 else end + len(_END_OF_HEAD)
 
-    def _feed(self, piece: bytes) -> int | None:
-        """Feed the parser; return how many bytes it took, or None where it must get no more."""
+    def _feed(self, piece: bytes, is_last: bool = False) -> int | None:
+        """Feed the parser; return how many bytes it took, or None where it must get no more.
+
+        Args:
+            piece: the bytes.
+            is_last: whether no bytes have come after them yet.
+        """
         self._framing_bytes += len(piece)
         taken = len(piece)
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade as upgrade:
+            if is_last and self._opens_web_socket():
+                self._become_web_socket()
+                return None
             if self._feed(self._without_upgrade()) is None:
                 return None
             taken = upgrade.args[0]
@@ -121,6 +135,27 @@ class LimitedProtocol(LingeringProtocol):
             self._refuse(_too_large())
             return None
         return taken
+
+    def _opens_web_socket(self) -> bool:
+        return (
+            self.url.partition(b"?")[0] in self.web_sockets
+            and (self.parser.get_method(), self.parser.get_http_version()) == (b"GET", "1.1")
+            and not self.is_answering()
+            and web_socket_handshake.is_complete(self.url, self.headers)
+        )
+
+    def _become_web_socket(self) -> None:
+        """Hand the connection over to the protocol for WebSockets."""
+        # Imported only here: most workers never see a WebSocket.
+        from runtime.web_socket_protocol import protocol_for
+
+        path = self.url.partition(b"?")[0]
+        self.ws_protocol_class = protocol_for(self.web_sockets[path])
+        self.scope["method"] = "GET"
+        self.scope["headers"] = web_socket_handshake.kept_headers(self.headers)
+        self.registry.forget(self)
+        self.handle_websocket_upgrade()
+        self.forget_transport()
 
     def _without_upgrade(self) -> bytes:
         """Return the head of a request without `Upgrade`, for a new parser: this one stops at an upgrade."""
@@ -237,7 +272,12 @@ class _Flow(FlowControl):
             super().resume_reading()
 
 
-def use() -> None:
-    """Make every uvicorn server of this process use the protocol. BentoML has no setting for it."""
+def use(web_sockets: dict[bytes, int]) -> None:
+    """Make every uvicorn server of this process use the protocol. BentoML has no setting for it.
+
+    Args:
+        web_sockets: see `LimitedProtocol`.
+    """
     open_connections.raise_file_limit()
+    LimitedProtocol.web_sockets = web_sockets
     uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{LimitedProtocol.__name__}"

@@ -56,7 +56,10 @@ class LingeringProtocol(HttpToolsProtocol):
         self.registry.forget(self)
         super().connection_lost(exc)
         self._disconnect_request()
-        # Breaks a reference cycle: garbage is collected seldom (see `freeze_gc`).
+        self.forget_transport()
+
+    def forget_transport(self) -> None:
+        """Break a reference cycle: garbage is collected seldom (see `freeze_gc`)."""
         self._answers.close = self.transport.close
 
     def close_after(self, problem: Problem | None = None) -> None:

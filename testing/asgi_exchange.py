@@ -30,6 +30,7 @@ class Exchange:
         self._is_receiving = False
         self._changed = asyncio.Event()
         self._outgoing: list[Message] = []
+        self._looked_at = 0
         self._task = asyncio.create_task(self._run(app, _scope(method, path, headers, address)))
 
     @property
@@ -54,6 +55,15 @@ class Exchange:
                 await asyncio.wait([changed, self._task], return_when=asyncio.FIRST_COMPLETED)
                 changed.cancel()
 
+    async def message(self) -> Message:
+        """Return the next message of the answer, once the app has sent it; the first is its start."""
+        async with asyncio.timeout(GIVE_UP_AFTER_S):
+            while self._looked_at == len(self._outgoing):
+                self._changed.clear()
+                await self._changed.wait()
+        self._looked_at += 1
+        return self._outgoing[self._looked_at - 1]
+
     async def answer(self) -> httpx.Response:
         """Return the whole answer once the app has returned; raises what the app raised."""
         async with asyncio.timeout(GIVE_UP_AFTER_S):
@@ -75,6 +85,7 @@ class Exchange:
 
     async def _record(self, message: Message) -> None:
         self._outgoing.append(message)
+        self._changed.set()
 
 
 def _scope(method: str, path: str, headers: Mapping[str, str], address: str) -> Scope:

@@ -76,7 +76,11 @@ class ColourEngine:
         try:
             yield
         finally:
-            self._may_compute.set()
+            self.release()
+
+    def release(self) -> None:
+        """Let the engine go on before the block of `held` ends."""
+        self._may_compute.set()
 
     def predict(self, images: Images, together: bool = True) -> Probabilities:  # noqa: ARG002 - see `Engine`
         self.batches.append(len(images))

@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from api.classification_routes import ClassificationRoutes, hugging_face_route, 
 from api.draining import Draining
 from api.openapi import OpenApiDocument
 from api.routes import ROUTES
+from api.streams import StreamOptions, Streams
 from auth.api_key import ApiKey
 from auth.failed_logins import FailureLimit
 from auth.identity import DEFAULT_SCOPES
@@ -41,6 +42,7 @@ from storage.policy import Limit
 from storage.store import Store
 from testing import colour_model
 from testing.asgi_exchange import Exchange
+from testing.asgi_web_socket import WebSocket
 from testing.clock import Clock
 from web.matching import RouteMatching
 
@@ -158,6 +160,11 @@ class InProcessGateway:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return Exchange(self.app, method, path, {**authorization(key), **named}, ADDRESS)
 
+    def web_socket(self, path: str, key: IssuedKey | None = None, *, address: str = ADDRESS, **parts: Any) -> WebSocket:
+        """Begin a WebSocket; see `testing.asgi_web_socket.WebSocket` for its other parts: `headers`, `protocols`."""
+        headers = {**authorization(key), **parts.pop("headers", {})}
+        return WebSocket(self.app, path, headers, address=address, **parts)
+
     def audit_log(self) -> list[dict[str, Any]]:
         """Return the audit log, the oldest entry first."""
         return self._query("SELECT * FROM audit_log ORDER BY id")
@@ -199,7 +206,10 @@ class InProcessGateway:
             }
             options.update({name: value for name, value in own.items() if name in options})
             app = middleware(app, **options)
-        return RouteMatching(app, ROUTES)
+        return Streams(RouteMatching(app, ROUTES), self._stream_options())
+
+    def _stream_options(self) -> StreamOptions:
+        return replace(self._wiring.stream_options, draining=self.draining)
 
     def _routes(self, most_images: int) -> ASGIApp:
         worker = ClassificationRoutes()
@@ -233,6 +243,7 @@ class _Wiring:
     middlewares: list[tuple[Any, dict[str, Any]]]
     apis: dict[str, Any]
     document: OpenApiDocument
+    stream_options: StreamOptions
 
 
 @cache
@@ -241,7 +252,7 @@ def _wiring(settings: Settings) -> _Wiring:
     with _no_settings_of_the_developer():
         from service import build  # noqa: TID251 - the wiring under test is the one that ships
     gateway = build(settings).gateway
-    return _Wiring(gateway.middlewares, gateway.apis, gateway.document)
+    return _Wiring(gateway.middlewares, gateway.apis, gateway.document, gateway.stream_options)
 
 
 def _settings(**values: Any) -> Settings:

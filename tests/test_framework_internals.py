@@ -33,6 +33,7 @@ from starlette.middleware import Middleware
 from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from uvicorn.server import ServerState
 
 from runtime import http_protocol, lingering_close
@@ -158,3 +159,27 @@ def test_only_runtime_may_touch_private_names(room: str, is_allowed: bool, line:
     ]
     done = subprocess.run(command, cwd=PROJECT, input=line, capture_output=True, text=True, check=False)
     assert (done.returncode == 0) is is_allowed, done.stdout
+
+
+def test_http_protocol_hands_a_connection_over_to_a_web_socket() -> None:
+    source = inspect.getsource(HttpToolsProtocol.handle_websocket_upgrade)
+    for used in ("self.ws_protocol_class(", 'self.scope["method"]', 'self.scope["headers"]', "set_protocol(protocol)"):
+        assert used in source
+
+
+def test_web_socket_protocol_extends_uvicorns() -> None:
+    assert parameters(WSProtocol.__init__)[:4] == ["self", "config", "server_state", "app_state"]
+    assert (
+        never_set(
+            WSProtocol,
+            *("queue", "buffer", "conn", "close_sent", "close_timer", "close_timeout", "read_paused", "logger"),
+            *("ping_sent_at", "pong_timer", "pending_ping_payload", "transport", "loop"),
+        )
+        == []
+    )
+    extended = ("handle_message", "handle_close", "keepalive_timeout", "schedule_ping", "stop_keepalive", "shutdown")
+    assert all(hasattr(WSProtocol, name) for name in (*extended, "receive", "send", "pause_writing", "resume_writing"))
+    # `close_timer` keeps the connection open after the app has returned.
+    assert "if self.close_timer is None:" in inspect.getsource(WSProtocol.run_asgi)
+    # uvicorn makes no WebSocket of a message whose frames are compressed unless this setting is on.
+    assert "self.config.ws_per_message_deflate" in inspect.getsource(WSProtocol.send)

@@ -105,7 +105,9 @@ def path_of(route: Route, model: str) -> str:
 
 
 def status_of(route: Route) -> int:
-    """The status of an answer to whom the route is for."""
+    """The status of an answer to whom the route is for, and who sends a plain request."""
+    if route.is_web_socket:
+        return 426
     return 404 if "{id}" in route.path else 200
 
 

@@ -256,6 +256,28 @@ def test_over_tls_browsers_are_told_to_stay_there(tmp_path: Path) -> None:
         replica.close()
 
 
+def test_a_web_socket_is_passed_on_for_its_path_alone(start: Start) -> None:
+    nginx, replicas = start(answer, answer)
+    for path, protocol in (
+        ("/v2/stream", "websocket"),
+        ("/v2/stream", "WebSocket"),
+        ("/v2/stream", "h2c"),
+        ("/", "websocket"),
+    ):
+        headers = {
+            "Connection": "Upgrade",
+            "Upgrade": protocol,
+            "Sec-WebSocket-Protocol": "bearer.imc_x",
+            "Host": "it:8443",
+        }
+        assert httpx.get(nginx.url + path, headers=headers).status_code == 200
+    heads = sorted(head.lower() for replica in replicas for head in replica.heads)
+    assert [b"upgrade: websocket" in head for head in heads] == [False, False, True, True]
+    assert [b"connection: upgrade" in head for head in heads] == [False, False, True, True]
+    assert b"host: it:8443" in heads[2]
+    assert "imc_" not in (nginx.folder / "access.log").read_text()
+
+
 @pytest.mark.parametrize("protocol", ["h2c", "websocket", "TLS/1.0"])
 def test_no_replica_is_offered_another_protocol(start: Start, protocol: str) -> None:
     """A replica that took it, and nginx that did not know, would differ on where a request ends."""

@@ -27,7 +27,7 @@ def walk(routes):
         if isinstance(route, Mount):
             yield from walk(getattr(route.app, "routes", []))
 
-print(json.dumps(list(walk(ImageClassifier.to_asgi().app.routes))))
+print(json.dumps(list(walk(ImageClassifier.to_asgi().app.app.routes))))
 """
 
 

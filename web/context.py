@@ -40,6 +40,11 @@ class RequestContext:
         images: the hits that the request cost, one for each image.
         pay: counts this many hits against the user's limit, or raises the problem. For routes that learn the number of
             images only from the body.
+        log_image: commits the usage row of one image, given its number and status. For answers that are sent image by
+            image; the request's own row then holds the images that have none.
+        is_sent_in_parts: whether the answer is sent image by image, and not held back until the request's own row is
+            committed.
+        ended_by: the problem that ended such an answer too early.
         timing: how long the stages of the classification took.
     """
 
@@ -51,6 +56,9 @@ class RequestContext:
     has_body: bool = False
     images: int = 0
     pay: Callable[[int], Awaitable[None]] | None = None
+    log_image: Callable[[int, int], Awaitable[None]] | None = None
+    is_sent_in_parts: bool = False
+    ended_by: Problem | None = None
     timing: Timing = field(default_factory=Timing)
 
     @property

@@ -23,11 +23,9 @@ class Envelope:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
+        if scope["type"] != "http":
             return await self.app(scope, receive, send)
         scope = restore_path(scope)
-        if scope["type"] == "websocket":
-            return await self.app(scope, receive, send)
         _assign_ids(scope)
         outgoing = _Outgoing(scope, send)
         try:

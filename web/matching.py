@@ -11,10 +11,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from web import context
 from web.context import RequestContext
-from web.routes import Routes
+from web.routes import Match, Routes
 
-# A key in the request's state. It marks a WebSocket handshake, which the server has passed on as an ordinary request.
+# Keys in the request's state, which no caller can set. One marks a WebSocket handshake that is handled as an ordinary
+# request. The other holds the match of a message of a WebSocket, which is a request that nobody else can send.
 IS_HANDSHAKE = "is_handshake"
+GIVEN_MATCH = "given_match"
 
 
 class RouteMatching:
@@ -30,16 +32,18 @@ class RouteMatching:
         self.routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] in ("http", "websocket"):
-            path = scope["path"]
-            # ASGI servers may omit `raw_path`, and the scope of a WebSocket has no method.
-            is_handshake = IS_HANDSHAKE in scope.get("state", {})
-            method = "" if is_handshake else scope.get("method", "")
-            match = self.routes.match(method, scope.get("raw_path") or path.encode())
-            if is_handshake:
-                match = replace(match, is_handshake=True)
-            scope = context.attach({**scope, "path": match.name}, RequestContext(path, match))
+        if scope["type"] == "http":
+            match = scope.get("state", {}).get(GIVEN_MATCH) or self._match(scope)
+            scope = context.attach({**scope, "path": match.name}, RequestContext(scope["path"], match))
         await self.app(scope, receive, send)
+
+    def _match(self, scope: Scope) -> Match:
+        # ASGI servers may omit `raw_path`.
+        raw_path = scope.get("raw_path") or scope["path"].encode()
+        match = self.routes.match(scope["method"], raw_path)
+        if IS_HANDSHAKE not in scope.get("state", {}) or (match.route is not None and match.route.is_web_socket):
+            return match
+        return replace(self.routes.match("", raw_path), is_handshake=True)
 
 
 def restore_path(scope: Scope) -> Scope:

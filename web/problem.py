@@ -77,6 +77,11 @@ class Problem(Exception):
             body["field"] = self.field
         return body
 
+    def line(self, request_id: str) -> bytes:
+        """Return the last line of an answer of JSON lines that ends too early, and count it in the metric."""
+        refusals_total.labels(self.kind).inc()
+        return json.dumps({"error": {**self.body(), "request_id": request_id}}).encode() + b"\n"
+
     def response(self, request_id: str, with_error_text: bool = False) -> Response:
         """Return the answer to the request with this id, and count it in the metric.
 

@@ -37,6 +37,7 @@ class Route:
         has_error_text: whether errors have their detail also as `error`, as clients of Hugging Face's API read it.
         outlasts_database: whether the route answers while the database is away, to a key that was valid of late, and
             without a usage row.
+        is_web_socket: whether the route is opened by a WebSocket handshake.
     """
 
     methods: tuple[str, ...]
@@ -48,6 +49,7 @@ class Route:
     is_public: bool = False
     has_error_text: bool = False
     outlasts_database: bool = False
+    is_web_socket: bool = False
 
     @property
     def name(self) -> str:
@@ -65,7 +67,7 @@ class Match:
         methods: the methods that the path takes; none if it is unknown.
         is_public: whether the path needs no key.
         has_error_text: whether errors have their detail also as `error`.
-        is_handshake: whether the request is a WebSocket handshake, which no path takes.
+        is_handshake: whether the request is a WebSocket handshake, and the path has no WebSocket.
     """
 
     name: str = UNKNOWN
@@ -140,7 +142,7 @@ class Routes:
         """Match a request.
 
         Args:
-            method: the HTTP method; empty for a WebSocket.
+            method: the HTTP method; empty for none that a path takes.
             raw_path: the path as received, still percent-encoded.
         """
         found = self._exact.get(raw_path) or self._by_pattern(raw_path)

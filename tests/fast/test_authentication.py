@@ -240,7 +240,7 @@ async def test_a_database_that_is_away_is_503_and_no_failure(start: Start) -> No
     assert (await gateway.request("GET", READ, key)).status_code == 200
 
 
-async def test_a_websocket_is_closed(gateway: InProcessGateway) -> None:
+async def test_without_a_key_a_server_that_can_only_close_a_websocket_does(gateway: InProcessGateway) -> None:
     sent: list[Message] = []
 
     async def receive() -> Message:

@@ -69,7 +69,7 @@ async def test_a_method_that_a_path_does_not_take_is_405(
     assert answer.headers["allow"] == allow
 
 
-@pytest.mark.parametrize(("path", "status"), [("/v1/usage", 405), ("/v2/stream", 404)])
+@pytest.mark.parametrize(("path", "status"), [("/v1/usage", 405), ("/v2/streams", 404), ("/v2/stream", 426)])
 async def test_a_websocket_handshake_is_refused(
     gateway: InProcessGateway, key: IssuedKey, path: str, status: int
 ) -> None:

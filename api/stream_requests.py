@@ -1,0 +1,116 @@
+"""Makes HTTP requests of what comes over a WebSocket, and asks the application of this process."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Scope
+
+from web.matching import GIVEN_MATCH, IS_HANDSHAKE
+from web.routes import Match
+
+# A key in the state of a handshake's request: the `Stream` that it opens.
+STREAM = "stream"
+# Browsers can't send `Authorization` with a handshake. A page offers its key as a subprotocol instead.
+KEY_PROTOCOL = "bearer."
+_KEPT_FOR_HANDSHAKE = (b"host", b"origin", b"x-request-id")
+# Where messages go: their answers are those of this route.
+_CLASSIFY = "/v2/classify"
+
+Headers = list[tuple[bytes, bytes]]
+
+
+@dataclass
+class Answer:
+    """The answer to a request; its status is 0 if there was none, since the caller had left."""
+
+    status: int = 0
+    headers: Headers = field(default_factory=list)
+    body: bytes = b""
+
+    async def add(self, message: Message) -> None:
+        """Take an ASGI message of the answer."""
+        if message["type"] == "http.response.start":
+            self.status, self.headers = message["status"], [*message["headers"]]
+        else:
+            self.body += message.get("body", b"")
+
+
+async def ask(app: ASGIApp, scope: Scope, body: bytes, wait_until_left: Callable[[], Awaitable[Any]]) -> Answer:
+    """Send a request to the application, and return its answer.
+
+    Args:
+        app: the application.
+        scope: the scope of the request.
+        body: the whole body.
+        wait_until_left: returns once the caller has left; then the request is cancelled.
+    """
+    unread = [body]
+
+    async def receive() -> Message:
+        if unread:
+            return {"type": "http.request", "body": unread.pop(), "more_body": False}
+        await wait_until_left()
+        return {"type": "http.disconnect"}
+
+    answer = Answer()
+    await app(scope, receive, answer.add)
+    return answer
+
+
+def handshake_scope(scope: Scope, stream: object) -> Scope:
+    """Return the scope of the request that a handshake is: a GET that only the route of a WebSocket takes."""
+    kept = [(name, value) for name, value in scope["headers"] if name in _KEPT_FOR_HANDSHAKE]
+    state = {IS_HANDSHAKE: True, STREAM: stream}
+    return _request(scope, "GET", scope["path"], scope.get("raw_path"), [*_authorization(scope), *kept], state)
+
+
+def message_scope(scope: Scope, match: Match, content_type: str, size: int) -> Scope:
+    """Return the scope of the request that a message is: a POST, answered as by `/v2/classify`.
+
+    Args:
+        scope: the scope of the WebSocket.
+        match: what the request counts as.
+        content_type: the type of the body.
+        size: the length of the body, bytes.
+    """
+    headers = [
+        *_authorization(scope),
+        (b"content-type", content_type.encode()),
+        (b"content-length", str(size).encode()),
+    ]
+    return _request(scope, "POST", _CLASSIFY, _CLASSIFY.encode(), headers, {GIVEN_MATCH: match})
+
+
+def subprotocol(scope: Scope) -> str | None:
+    """Return the subprotocol that holds the key; None if there is none."""
+    offered: list[str] = scope.get("subprotocols", [])
+    return next((one for one in offered if one.startswith(KEY_PROTOCOL)), None)
+
+
+def _authorization(scope: Scope) -> Headers:
+    sent = [(name, value) for name, value in scope["headers"] if name == b"authorization"]
+    offered = subprotocol(scope)
+    if sent or offered is None:
+        return sent
+    return [(b"authorization", b"Bearer " + offered.removeprefix(KEY_PROTOCOL).encode())]
+
+
+def _request(
+    scope: Scope, method: str, path: str, raw_path: bytes | None, headers: Headers, state: dict[str, Any]
+) -> Scope:
+    return {
+        "type": "http",
+        "asgi": scope.get("asgi", {"version": "3.0"}),
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "https" if scope.get("scheme") == "wss" else "http",
+        "path": path,
+        "raw_path": raw_path,
+        "query_string": scope.get("query_string", b""),
+        "root_path": scope.get("root_path", ""),
+        "headers": headers,
+        "client": scope.get("client"),
+        "server": scope.get("server"),
+        "state": {**scope.get("state", {}), **state},
+    }
