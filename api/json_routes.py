@@ -6,7 +6,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import documents, key_routes, model_reads, usage_reads
+from api import documents, key_routes, mcp_route, model_reads, usage_reads
 from api.openapi import OpenApiDocument, build_document
 from inference.classifier import Classifier
 from storage.errors import StorageUnavailable
@@ -25,7 +25,7 @@ def build(store: Store, classifier: Callable[[], Classifier]) -> Starlette:
     routes = [*model_reads.routes(classifier), *usage_reads.routes(store), *key_routes.routes(store)]
     document = build_document(routes)
     app = Starlette(
-        routes=[*(route.starlette_route() for route in routes), *documents.routes(document)],
+        routes=[*(route.starlette_route() for route in routes), *documents.routes(document), mcp_route.route()],
         exception_handlers={StorageUnavailable: _answer_storage_unavailable, Problem: _answer_problem},
     )
     app.state.document = document

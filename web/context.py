@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from web.problem import Problem
 from web.routes import Match
@@ -41,6 +41,7 @@ class RequestContext:
         pay: counts this many hits against the user's limit, or raises the problem. For routes that learn the number of
             images only from the body.
         timing: how long the stages of the classification took.
+        whole_app: the service with all of its middlewares, for the requests that it sends to itself.
     """
 
     path: str
@@ -52,6 +53,7 @@ class RequestContext:
     images: int = 0
     pay: Callable[[int], Awaitable[None]] | None = None
     timing: Timing = field(default_factory=Timing)
+    whole_app: ASGIApp | None = None
 
     @property
     def user_id(self) -> str:

@@ -38,7 +38,8 @@ class RouteMatching:
             match = self.routes.match(method, scope.get("raw_path") or path.encode())
             if is_handshake:
                 match = replace(match, is_handshake=True)
-            scope = context.attach({**scope, "path": match.name}, RequestContext(path, match))
+            request = RequestContext(path, match, whole_app=self)
+            scope = context.attach({**scope, "path": match.name}, request)
         await self.app(scope, receive, send)
 
 

@@ -37,6 +37,7 @@ class Route:
         has_error_text: whether errors have their detail also as `error`, as clients of Hugging Face's API read it.
         outlasts_database: whether the route answers while the database is away, to a key that was valid of late, and
             without a usage row.
+        is_json_rpc: whether the route speaks JSON-RPC, so that its errors in JSON are not problems.
     """
 
     methods: tuple[str, ...]
@@ -48,6 +49,7 @@ class Route:
     is_public: bool = False
     has_error_text: bool = False
     outlasts_database: bool = False
+    is_json_rpc: bool = False
 
     @property
     def name(self) -> str:
