@@ -3,6 +3,7 @@
 Every message is answered by itself, without a session, so any worker and any replica can answer the next one.
 """
 
+import asyncio
 import json
 import logging
 from collections.abc import Mapping
@@ -48,7 +49,8 @@ async def answer(scope: Scope, body: bytes) -> Answer:
         _SERVER, json_response=True, stateless=True, max_request_body_size=max(1, len(body))
     )
     async with manager.run():
-        receive = internal_requests.whole_body(body)
+        # When the caller leaves, this task is cancelled.
+        receive = internal_requests.whole_body(body, asyncio.Event().wait)
         return await internal_requests.read_answer(manager.handle_request, {**scope, "headers": headers}, receive)
 
 

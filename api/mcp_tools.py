@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from starlette.types import Scope
 
-from api.openapi_parts import Json
+from api.openapi_parts import Json, without_null
 from api.read_schemas import UsageQuery
 from api.schemas import ClassifyJson, Options
 from web import internal_requests
@@ -65,8 +65,18 @@ class Tool:
 
 
 def _properties(schema: Json, *names: str) -> Json:
-    """Return the properties of a schema that have these names, without the titles that pydantic adds."""
-    return {name: {key: value for key, value in schema["properties"][name].items() if key != "title"} for name in names}
+    """Return the properties of a schema that have these names, without titles and defaults.
+
+    Some agents send each default that they see, and a model of fewer than 5 labels refuses a `top_k` of 5.
+    """
+    return {
+        name: {
+            key: value
+            for key, value in without_null(schema["properties"][name]).items()
+            if key not in ("title", "default")
+        }
+        for name in names
+    }
 
 
 def _without_labels(answer: Json, arguments: Arguments) -> Json:

@@ -5,7 +5,7 @@ scopes, limits and errors hold, and the usage log has a row for each such reques
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 import anyio
@@ -69,7 +69,7 @@ async def ask(
         "state": {},
     }
     caller_left = asyncio.Event()
-    task = asyncio.create_task(read_answer(whole_app, scope, _body_then_disconnect(body, caller_left)))
+    task = asyncio.create_task(read_answer(whole_app, scope, whole_body(body, caller_left.wait)))
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
@@ -95,12 +95,13 @@ async def read_answer(app: ASGIApp, scope: Scope, receive: Receive) -> Answer:
     return Answer(started["status"], Headers(raw=[*started["headers"]]), b"".join(pieces))
 
 
-def whole_body(body: bytes) -> Receive:
-    """Return a `receive` that gives the body at once, and then waits for ever: the caller does not disconnect."""
-    return _body_then_disconnect(body, asyncio.Event())
+def whole_body(body: bytes, wait_until_left: Callable[[], Awaitable[object]]) -> Receive:
+    """Return a `receive` that gives the body at once, and a disconnect when the caller has left.
 
-
-def _body_then_disconnect(body: bytes, caller_left: asyncio.Event) -> Receive:
+    Args:
+        body: the body.
+        wait_until_left: returns once the caller has left.
+    """
     is_given = False
 
     async def receive() -> Message:
@@ -108,7 +109,7 @@ def _body_then_disconnect(body: bytes, caller_left: asyncio.Event) -> Receive:
         if not is_given:
             is_given = True
             return {"type": "http.request", "body": body, "more_body": False}
-        await caller_left.wait()
+        await wait_until_left()
         return {"type": "http.disconnect"}
 
     return receive
