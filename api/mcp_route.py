@@ -14,11 +14,14 @@ from api.requests import JSON, MOST_CONTAINERS, MOST_VALUES, content_type, read_
 from api.routes import MCP
 from web import context
 from web.internal_requests import Answer
-from web.problem import Problem
+from web.problem import Problem, from_library_error
 
 Answering = Callable[[Scope, bytes], Awaitable[Answer]]
 
-_NO_MESSAGE = "The body is not a message of MCP; set up a client of MCP with this address, and it sends the right ones."
+_REASONS = {
+    400: "The body is not a message of MCP; set up a client of MCP with this address, and it sends the right ones.",
+    406: "This service sends no streams of events; call a tool again to see what is new.",
+}
 
 
 def route() -> Route:
@@ -36,7 +39,7 @@ def route() -> Route:
             loaded = await asyncio.to_thread(_load)
         answer = await loaded(request.scope, body)
         if answer.status >= 400 and not _answers_message(answer):
-            return context.of(request.scope).response(Problem(answer.status, _NO_MESSAGE))
+            return context.of(request.scope).response(_problem(answer.status))
         return Response(answer.body, answer.status, media_type=answer.headers.get("content-type"))
 
     return Route(MCP, answer_message, methods=["POST"])
@@ -46,6 +49,10 @@ def _load() -> Answering:
     from api import mcp_server
 
     return mcp_server.answer
+
+
+def _problem(status: int) -> Problem:
+    return Problem(status, _REASONS[status]) if status in _REASONS else from_library_error(status, {})
 
 
 def _answers_message(answer: Answer) -> bool:

@@ -21,7 +21,7 @@ from api.openapi import VERSION
 from api.requests import JSON
 from web import internal_requests
 from web.internal_requests import Answer
-from web.problem import Problem
+from web.problem import Problem, internal_error
 
 Context = ServerRequestContext[Any, Request]
 
@@ -72,6 +72,9 @@ async def _call_tool(context: Context, params: types.CallToolRequestParams) -> t
         answered = await tool.call(context.request.scope, arguments)
     except Problem as problem:
         return _error(problem.body())
+    except Exception as error:
+        # The SDK would show its text to the caller.
+        return _error(internal_error(error).body())
     result: dict[str, Any] = json.loads(answered.body)
     if answered.status >= 400:
         return _error(result)

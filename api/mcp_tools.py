@@ -1,11 +1,11 @@
 """The tools that agents get over MCP. Each tool is a request to a route of the API."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from pydantic_core import PydanticSerializationError, to_json
 from starlette.types import Scope
 
 from api.openapi_parts import Json, without_null
@@ -52,14 +52,18 @@ class Tool:
         """Send the request of a call, in the name of the caller whose scope this is. Other arguments are left out.
 
         Raises:
-            Problem: 422, the arguments are too long for a query.
+            Problem: 422, the arguments are no text in Unicode, or too long for a query.
         """
         given = {name: value for name, value in arguments.items() if name in self.properties and value is not None}
-        body = json.dumps(given).encode()
+        try:
+            # A tenth of the time that the standard library takes for a large image; the event loop waits meanwhile.
+            body = to_json(given)
+        except PydanticSerializationError:
+            raise Problem(422, "The arguments hold characters that are not Unicode; leave them out.") from None
         if self.method == "GET":
             if len(body) > LONGEST_QUERY:
                 raise Problem(422, f"The arguments are too long; send at most {LONGEST_QUERY} bytes.")
-            query = urlencode(given, errors="replace").encode()
+            query = urlencode(given).encode()
             return await internal_requests.ask(scope, self.method, self.path, query=query)
         return await internal_requests.ask(scope, self.method, self.path, headers=_JSON_BODY, body=body)
 

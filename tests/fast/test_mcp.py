@@ -4,7 +4,9 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from unittest import mock
 
+import httpx
 import httpx2
 import pytest
 from mcp.client import Client
@@ -16,11 +18,13 @@ from testing.in_process import InProcessGateway, IssuedKey, authorization
 from testing.photographs import as_base64
 from tests.answers import assert_problem
 from tests.fast.conftest import Start
+from web import internal_requests
 
 pytestmark = pytest.mark.anyio
 
 RED = {"image": as_base64(image_of("red"))}
 PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+NEWEST = "2026-07-28"
 MODES = ["auto", "legacy"]
 
 
@@ -33,6 +37,20 @@ async def agent(gateway: InProcessGateway, key: IssuedKey | None, mode: str = "a
         Client(streamable_http_client("http://testserver/mcp", http_client=http), mode=mode) as client,
     ):
         yield client
+
+
+async def send_newest(gateway: InProcessGateway, key: IssuedKey, method: str, **params: Any) -> httpx.Response:
+    """Send one message in the newest version of the protocol."""
+    prefix = "io.modelcontextprotocol/"
+    meta = {f"{prefix}protocolVersion": NEWEST, f"{prefix}clientCapabilities": {}}
+    headers = {
+        "MCP-Protocol-Version": NEWEST,
+        "Content-Type": "application/json",
+        "Mcp-Method": method,
+        "Mcp-Name": params.get("name", ""),
+    }
+    message = {**PING, "method": method, "params": {**params, "_meta": meta}}
+    return await gateway.request("POST", "/mcp", key, content=json.dumps(message), headers=headers)
 
 
 def text_of(result: Any) -> str:
@@ -104,6 +122,31 @@ async def test_a_wrong_call_is_told_what_to_correct(
         result = await client.call_tool(tool, arguments)
     assert result.is_error
     assert said in text_of(result)
+
+
+@pytest.mark.parametrize("tool", ["classify_image", "usage"])
+async def test_half_a_character_is_an_error_of_the_caller(gateway: InProcessGateway, key: IssuedKey, tool: str) -> None:
+    arguments = {"image": "\ud800", "endpoint": "\ud800"}
+    answer = await send_newest(gateway, key, "tools/call", name=tool, arguments=arguments)
+    result = answer.json()["result"]
+    assert result["isError"]
+    assert "not Unicode" in result["content"][0]["text"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_an_unexpected_error_tells_nothing_of_the_inside(
+    gateway: InProcessGateway, key: IssuedKey, mode: str
+) -> None:
+    with mock.patch.object(internal_requests, "ask", side_effect=RuntimeError("a secret")):
+        async with agent(gateway, key, mode) as client:
+            result = await client.call_tool("limits")
+    assert result.is_error
+    assert (result.structured_content["status"], "secret" in str(result)) == (500, False)
+
+
+async def test_there_are_no_streams_of_events(gateway: InProcessGateway, key: IssuedKey) -> None:
+    answer = await send_newest(gateway, key, "subscriptions/listen", notifications={"toolsListChanged": True})
+    assert "no streams" in assert_problem(answer, 406)["detail"]
 
 
 async def test_an_agent_reads_usage_and_the_model(gateway: InProcessGateway, key: IssuedKey) -> None:
@@ -180,7 +223,7 @@ async def test_there_are_no_sessions_and_no_streams(gateway: InProcessGateway, k
     assert answer.headers["allow"] == "POST"
 
 
-@pytest.mark.parametrize("version", ["2025-06-18", "2026-07-28"])
+@pytest.mark.parametrize("version", ["2025-06-18", NEWEST])
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b"[1]", b"1", b'{"jsonrpc": "2.0"}', b"[" * 2000, b"[" + b"0," * 20_000 + b"0]"]
 )
@@ -200,11 +243,10 @@ async def test_bodies_are_limited_as_on_every_route(start: Start) -> None:
 
 
 async def test_an_error_of_the_protocol_names_its_message(gateway: InProcessGateway, key: IssuedKey) -> None:
-    message = {"jsonrpc": "2.0", "id": 7, "method": "no/such", "params": {}}
-    answer = await gateway.request("POST", "/mcp", key, json=message, headers={"MCP-Protocol-Version": "2026-07-28"})
-    assert answer.status_code == 400
+    answer = await send_newest(gateway, key, "no/such")
+    assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/json"
-    assert (answer.json()["id"], answer.json()["error"]["code"]) == (7, -32602)
+    assert (answer.json()["id"], answer.json()["error"]["code"]) == (PING["id"], -32601)
     assert answer.headers["x-request-id"]
 
 
