@@ -26,7 +26,7 @@ from web.problem import Problem, internal_error
 Context = ServerRequestContext[Any, Request]
 
 _TOOLS = {tool.name: tool for tool in TOOLS}
-_INSTRUCTIONS = "Classifies images. Each call needs an API key, and counts against the limits of its user."
+_INSTRUCTIONS = "Says what an image shows. Only classify_image counts against the limits of the API key."
 # The SDK logs what callers send, and tracebacks. Callers get the errors, and the access log has each request.
 logging.getLogger("mcp").setLevel(logging.CRITICAL)
 

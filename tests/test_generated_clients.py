@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +98,8 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def key(server: Server) -> str:
-    return str(server.create_key("generated@example.org", "--limit", "100/day")["key"])
+def key(new_user: Callable[..., dict[str, Any]]) -> str:
+    return str(new_user("--limit", "100/day")["key"])
 
 
 def test_a_client_made_by_openapi_python_client_classifies(

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope
 
 from web import context
 
-_FROM_OUTER = ("type", "asgi", "http_version", "scheme", "server", "client")
+_FROM_OUTER = ("asgi", "http_version", "scheme", "server", "client")
 _AUTHORIZATION = b"authorization"
 
 
