@@ -66,7 +66,7 @@ def _described(tool: Tool) -> types.Tool:
 async def _call_tool(context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
     tool, arguments = _TOOLS.get(params.name), params.arguments or {}
     if tool is None:
-        return _error({"detail": f"There is no tool of this name; the tools are {', '.join(_TOOLS)}."})
+        return _error(Problem(404, f"There is no tool of this name; the tools are {', '.join(_TOOLS)}.").body())
     assert context.request is not None, "each message comes in a request"
     try:
         answered = await tool.call(context.request.scope, arguments)
