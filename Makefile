@@ -131,6 +131,10 @@ coverage: install-tests ## the share of the serving code, with branches, that th
 test-pythons: install-tests ## serve on Python 3.12 and 3.13, where they are found, and resolve the locks for each: minutes
 	PYTHONS=1 $(BIN)/pytest -s tests/test_pythons.py
 
+.PHONY: test-clients
+test-clients: install-tests ## classify with clients made from /openapi.json, and with Hugging Face's from npm: a minute (node, npm)
+	CLIENTS=1 $(BIN)/pytest -s tests/test_generated_clients.py
+
 .PHONY: torture
 torture: install-tests ## the long runs: concurrent callers, kills, outages, fuzzing and overload in full size
 	TORTURE=1 $(BIN)/pytest -s tests/test_history.py tests/test_outages.py tests/test_fuzzing.py tests/test_openapi.py \

@@ -58,7 +58,7 @@ _HEADERS = {
 
 def operations() -> dict[str, Json]:
     """Return the operations of each classification route, by path."""
-    options = Options.model_json_schema()["properties"]
+    options = _options()
     in_query = [query_parameter(name, schema) for name, schema in options.items()]
     return {
         "/v1/classify": _post("classify", {JSON: _json_body(ClassifyRequest, {"image": A_PIXEL})}, ClassifyAnswer, []),
@@ -83,6 +83,16 @@ def _stream(parameters: list[Json]) -> Json:
         "parameters": parameters,
         "responses": {"101": {"description": "The WebSocket is open."}},
     }
+
+
+def _options() -> Json:
+    """Return the schemas of the options, by name, without the default of `top_k`: generated clients would send it.
+
+    A model of fewer than 5 labels answers a request without `top_k`, and refuses one that asks for 5.
+    """
+    properties: Json = Options.model_json_schema()["properties"]
+    del properties["top_k"]["default"]
+    return properties
 
 
 def _one_image(options: Json) -> Json:

@@ -6,7 +6,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import documents, key_routes, model_reads, stream_handshake, usage_reads
+from api import documents, key_routes, mcp_route, model_reads, stream_handshake, usage_reads
 from api.openapi import OpenApiDocument, build_document
 from inference.classifier import Classifier
 from storage.errors import StorageUnavailable
@@ -28,6 +28,7 @@ def build(store: Store, classifier: Callable[[], Classifier]) -> Starlette:
         routes=[
             *(route.starlette_route() for route in routes),
             stream_handshake.route(classifier),
+            mcp_route.route(),
             *documents.routes(document),
         ],
         exception_handlers={StorageUnavailable: _answer_storage_unavailable, Problem: _answer_problem},

@@ -20,5 +20,17 @@ def query_parameter(name: str, schema: Json) -> Json:
     parameter: Json = {"name": name, "in": "query", "required": False}
     if "description" in schema:
         parameter["description"] = schema["description"]
-    parameter["schema"] = {key: value for key, value in schema.items() if key not in ("title", "description")}
+    parameter["schema"] = {
+        key: value
+        for key, value in without_null(schema).items()
+        if key not in ("title", "description") and (key, value) != ("default", None)
+    }
     return parameter
+
+
+def without_null(schema: Json) -> Json:
+    """Return the schema of what a query can hold: it can leave a parameter out, but has no null."""
+    taken = [one for one in schema.get("anyOf", []) if one != {"type": "null"}]
+    if len(taken) != 1:
+        return schema
+    return {**{key: value for key, value in schema.items() if key != "anyOf"}, **taken[0]}

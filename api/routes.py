@@ -8,6 +8,7 @@ from web.routes import Cost, Match, Route, Routes
 # The name of the model is part of the path, and may contain a slash.
 HUGGING_FACE = "/models/{name:path}"
 STREAM = "/v2/stream"
+MCP = "/mcp"
 # The files that the page at /docs loads; BentoML serves them.
 ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-light-32x32.png")
 
@@ -57,6 +58,8 @@ ROUTES = Routes(
         cost=Cost.ONE_IMAGE,
         has_error_text=True,
     ),
+    # Without a title: clients of MCP ask the service itself what it can do. Each tool asks other routes of this table.
+    Route(methods=("POST",), path=MCP, version="mcp", is_json_rpc=True),
     _read("/v1/model/info", "v1", "Which model answers"),
     _read("/v2/models", "v2", "Every model of the service"),
     _read("/v2/models/{name:path}", "v2", "One model"),

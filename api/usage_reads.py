@@ -37,7 +37,7 @@ def routes(store: Store) -> list[JsonRoute]:
             avg_response_time_ms=round(tally.mean_ms, 2),
         )
 
-    async def usage(request: Request) -> Usage:
+    async def usage_by_time(request: Request) -> Usage:
         """The caller's requests in buckets of time. `from` and `to` are in ISO 8601, in UTC if they name no zone."""
         query = read_query(request, UsageQuery)
         to_s = _unix_s(query.until) if query.until else int(store.now_us() // 1_000_000) + 1
@@ -78,7 +78,7 @@ def routes(store: Store) -> list[JsonRoute]:
 
     return [
         JsonRoute("/v1/usage", usage_totals, UsageTotals),
-        JsonRoute("/v2/usage", usage, Usage, UsageQuery),
+        JsonRoute("/v2/usage", usage_by_time, Usage, UsageQuery),
         JsonRoute("/v2/limits", limits, Limits),
     ]
 

@@ -112,9 +112,11 @@ def status_of(route: Route) -> int:
 
 
 def body_of(route: Route) -> Any:
-    """A body that the route would classify."""
+    """A body that the route takes, with images where it classifies."""
     if route.has_error_text:
         return {"inputs": A_PIXEL}
+    if route.is_json_rpc:
+        return {"jsonrpc": "2.0", "id": 1, "method": "ping"}
     return {Cost.NOTHING: None, Cost.ONE_IMAGE: {"image": A_PIXEL}, Cost.EACH_IMAGE: {"images": [A_PIXEL, A_PIXEL]}}[
         route.cost
     ]

@@ -86,7 +86,7 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 
 def test_the_document_describes_every_route(document: dict[str, Any], routes: list[tuple[str, list[str]]]) -> None:
     described = {(path, method.upper()) for path, method, _ in operations(document)}
-    pages = {"/", "/docs", "/docs.json", "/openapi.json", "/schema.json"}
+    pages = {"/", "/docs", "/docs.json", "/openapi.json", "/schema.json", "/mcp"}
     served = {
         (path.replace(":path", ""), method)
         for path, methods in routes

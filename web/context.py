@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from web.problem import Problem
 from web.routes import Match
@@ -46,6 +46,7 @@ class RequestContext:
             committed.
         ended_by: the problem that ended such an answer too early.
         timing: how long the stages of the classification took.
+        whole_app: the service with all of its middlewares, for the requests that it sends to itself.
     """
 
     path: str
@@ -60,6 +61,7 @@ class RequestContext:
     is_sent_in_parts: bool = False
     ended_by: Problem | None = None
     timing: Timing = field(default_factory=Timing)
+    whole_app: ASGIApp | None = None
 
     @property
     def user_id(self) -> str:

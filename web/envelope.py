@@ -63,7 +63,7 @@ class _Outgoing:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = Headers(raw=message["headers"])
-            if message["status"] >= 400 and headers.get("content-type") != MEDIA_TYPE:
+            if message["status"] >= 400 and not self._is_of_the_service(headers.get("content-type")):
                 self.problem = from_library_error(message["status"], dict(headers))
                 return
             message = {**message, "headers": self._complete(headers.raw)}
@@ -71,6 +71,13 @@ class _Outgoing:
             self._log_line.write(message)
         if self.started:
             await self._send(message)
+
+    def _is_of_the_service(self, content_type: str | None) -> bool:
+        """Return whether an error with this content type leaves as it is."""
+        route = context.of(self._scope).match.route
+        # A client of JSON-RPC needs the id in the error, to know which of its messages failed.
+        is_json_rpc = route is not None and route.is_json_rpc and content_type == "application/json"
+        return content_type == MEDIA_TYPE or is_json_rpc
 
     def _complete(self, headers: security_headers.Headers) -> security_headers.Headers:
         own = [(name.lower(), value) for name, value in headers if name.lower() not in _REPLACED]

@@ -34,7 +34,8 @@ class RouteMatching:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             match = scope.get("state", {}).get(GIVEN_MATCH) or self._match(scope)
-            scope = context.attach({**scope, "path": match.name}, RequestContext(scope["path"], match))
+            request = RequestContext(scope["path"], match, whole_app=self)
+            scope = context.attach({**scope, "path": match.name}, request)
         await self.app(scope, receive, send)
 
     def _match(self, scope: Scope) -> Match:

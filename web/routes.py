@@ -38,6 +38,7 @@ class Route:
         outlasts_database: whether the route answers while the database is away, to a key that was valid of late, and
             without a usage row.
         is_web_socket: whether the route is opened by a WebSocket handshake.
+        is_json_rpc: whether the route speaks JSON-RPC, so that its errors in JSON are not problems.
     """
 
     methods: tuple[str, ...]
@@ -50,6 +51,7 @@ class Route:
     has_error_text: bool = False
     outlasts_database: bool = False
     is_web_socket: bool = False
+    is_json_rpc: bool = False
 
     @property
     def name(self) -> str:

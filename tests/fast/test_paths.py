@@ -97,6 +97,18 @@ async def test_the_document_describes_every_route_that_has_a_summary(gateway: In
     assert json.loads((await gateway.request("GET", "/docs.json")).text) == document
 
 
+async def test_the_document_suits_generated_clients(gateway: InProcessGateway) -> None:
+    document = (await gateway.request("GET", "/openapi.json")).json()
+    operations = [operation for methods in document["paths"].values() for operation in methods.values()]
+    names = [operation["operationId"] for operation in operations if "operationId" in operation]
+    assert len(names) == len(set(names))
+    parameters = [parameter for operation in operations for parameter in operation.get("parameters", [])]
+    by_name = {parameter["name"]: parameter["schema"] for parameter in parameters}
+    assert by_name["from"] == {"format": "date-time", "type": "string"}, "a query has no null"
+    # Clients send each default, and a model of fewer than 5 labels refuses 5.
+    assert "default" not in by_name["top_k"]
+
+
 async def test_a_cors_preflight_is_answered_without_a_key(start: Start) -> None:
     gateway = await start(cors_origins="https://shop.example")
     asked = {"Access-Control-Request-Method": "POST", "Origin": "https://shop.example"}
