@@ -7,12 +7,14 @@ from contextlib import suppress
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from auth import identity
+from auth.idempotency import under_way
 from storage.errors import StorageUnavailable
+from storage.idempotency import Settlement
 from storage.store import Store
 from storage.usage import UsageRow
 from web import context
 from web.context import RequestContext
-from web.problem import storage_unavailable
+from web.problem import Problem, storage_unavailable
 
 # How long the answer of a route that outlasts the database waits for its row.
 WAIT_FOR_ROW_S = 2.0
@@ -42,7 +44,7 @@ class UsageLog:
         arrived_us, started = self.store.now_us(), time.perf_counter()
         request = context.of(scope)
         answer = _HeldAnswer(request, send)
-        raised, unlogged = None, None
+        raised, problem = None, None
         try:
             await self.app(scope, receive, answer)
         except Exception as error:
@@ -52,9 +54,8 @@ class UsageLog:
             if request.caller is not None:
                 row = _row(scope, arrived_us, (time.perf_counter() - started) * 1000, answer.status)
                 route = request.match.route
-                unlogged = await (self._try_commit(row) if route and route.outlasts_database else self._commit(row))
-        if unlogged is not None:
-            problem = storage_unavailable(unlogged.caller)
+                problem = await (self._try_commit(row) if route and route.outlasts_database else self._commit(row))
+        if problem is not None:
             problem.headers.update(answer.rate_limit_headers())
             return await context.send_problem(problem, scope, receive, send)
         if raised is not None:
@@ -65,13 +66,13 @@ class UsageLog:
                 del raised
         await answer.release()
 
-    async def _commit(self, row: UsageRow) -> StorageUnavailable | None:
-        """Commit the row; return the error if the database can't."""
+    async def _commit(self, row: UsageRow) -> Problem | None:
+        """Commit the row. Return what to answer instead if that fails, or if the request has lost its key meanwhile."""
         try:
-            await self.store.record(row)
+            is_given = await self.store.record(row)
         except StorageUnavailable as error:
-            return error
-        return None
+            return storage_unavailable(error.caller)
+        return None if is_given else under_way()
 
     async def _try_commit(self, row: UsageRow) -> None:
         """Commit the row if the database answers soon. A row that takes longer is committed later."""
@@ -113,6 +114,7 @@ class _HeldAnswer:
 
 def _row(scope: Scope, arrived_us: int, response_ms: float, status: int) -> UsageRow:
     request, caller = context.of(scope), identity.caller(scope)
+    assert request.settlement is None or isinstance(request.settlement, Settlement)
     return UsageRow(
         request_id=request.usage_id,
         user_id=caller.user_id,
@@ -124,4 +126,5 @@ def _row(scope: Scope, arrived_us: int, response_ms: float, status: int) -> Usag
         at_us=arrived_us,
         images=request.images,
         notes_use=caller.is_use_to_note(arrived_us),
+        settlement=request.settlement,
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from web.problem import Problem
 from web.routes import Match
@@ -40,6 +40,9 @@ class RequestContext:
         images: the hits that the request cost, one for each image.
         pay: counts this many hits against the user's limit, or raises the problem. For routes that learn the number of
             images only from the body.
+        answer_without_hit: answers the request in place of its route, and without a hit: it repeats an earlier request,
+            or its idempotency key can't be used.
+        settlement: what becomes of the request's idempotency key when its usage row is committed; None without a key.
         timing: how long the stages of the classification took.
     """
 
@@ -51,6 +54,8 @@ class RequestContext:
     has_body: bool = False
     images: int = 0
     pay: Callable[[int], Awaitable[None]] | None = None
+    answer_without_hit: ASGIApp | None = None
+    settlement: object | None = None
     timing: Timing = field(default_factory=Timing)
 
     @property
