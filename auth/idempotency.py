@@ -29,6 +29,7 @@ _NAME = HEADER.lower().encode()
 _QUOTED = re.compile(rb'"((?:[ !#-\[\]-~]|\\["\\])*)"')
 _BARE = re.compile(rb"[!#-~][!-~]*")
 _ESCAPED = re.compile(rb"\\(.)")
+UNDER_WAY = f"A request with this {HEADER} is under way; send this one again shortly to get its answer."
 _MALFORMED = f"Set the header {HEADER} once, to 1 to {MOST_CHARACTERS} visible ASCII characters, such as a UUID."
 
 
@@ -117,5 +118,4 @@ def key_in(written: Sequence[bytes]) -> str:
 
 def under_way() -> Problem:
     """Return the 409 for a request whose key another request holds."""
-    detail = f"A request with this {HEADER} is under way; send this one again shortly to get its answer."
-    return Problem(409, detail, {"Retry-After": str(RETRY_SOON_S)}, field=HEADER)
+    return Problem(409, UNDER_WAY, {"Retry-After": str(RETRY_SOON_S)}, field=HEADER)

@@ -7,6 +7,7 @@ answered, it is the end of `KEPT_S`. A row that is not in force may be taken ove
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
+from functools import partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Connection, bindparam, delete, func, null, select, tuple_, update
@@ -171,6 +172,19 @@ def settle(connection: Transaction, settlements: Sequence[Settlement]) -> Sequen
     return [given[index] for index in range(len(settlements))]
 
 
+def forget_expired(connection: Connection, clock_us: Callable[[], int] | None) -> int:
+    """Deletes up to `DELETED_AT_ONCE` rows that are no longer in force; returns how many.
+
+    Args:
+        connection: in a write transaction.
+        clock_us: as in `Claim`.
+    """
+    now_us = _now_us(connection, clock_us)
+    was_answered = (_table.expires_us <= now_us) & _table.status.is_not(None)
+    was_left = _table.expires_us <= now_us - _GRACE_S * _MICROSECONDS
+    return _delete(connection, was_answered | was_left)
+
+
 def excess(connection: Connection, most: int) -> dict[str, int]:
     """Returns how many rows each user has beyond `most`, without the users who have no more than that."""
     number = func.count()
@@ -178,25 +192,16 @@ def excess(connection: Connection, most: int) -> dict[str, int]:
     return {user_id: found - most for user_id, found in connection.execute(crowded)}
 
 
-def forget(connection: Connection, clock_us: Callable[[], int] | None, excess: Mapping[str, int]) -> int:
-    """Deletes rows that are no longer in force, and the oldest answers of some users.
+def forget_oldest(connection: Connection, excess: Mapping[str, int]) -> int:
+    """Deletes the oldest answers of some users; returns how many.
 
     Args:
         connection: in a write transaction.
-        clock_us: as in `Claim`.
-        excess: how many answers to delete, by user.
-
-    Returns:
-        The number of deleted rows, of each kind and user at most `DELETED_AT_ONCE`; 0 if none is left.
+        excess: how many to delete, by user; of each at most `DELETED_AT_ONCE` are deleted.
     """
-    now_us = _now_us(connection, clock_us)
     is_answer = _table.status.is_not(None)
-    is_over = (_table.expires_us <= now_us) & is_answer
-    was_left = _table.expires_us <= now_us - _GRACE_S * _MICROSECONDS
-    deleted = _delete(connection, is_over | was_left, DELETED_AT_ONCE)
-    for user_id, number in excess.items():
-        deleted += _delete(connection, (_table.user_id == user_id) & is_answer, min(number, DELETED_AT_ONCE))
-    return deleted
+    of_users = ((_table.user_id == user_id) & is_answer for user_id in excess)
+    return sum(map(partial(_delete, connection), of_users, excess.values()))
 
 
 def forget_user(connection: Connection, user_id: str) -> None:
@@ -209,12 +214,11 @@ def count(connection: Connection) -> int:
     return connection.scalar(select(func.count()).select_from(idempotency_keys)) or 0
 
 
-def _delete(connection: Connection, condition: Any, most: int) -> int:
+def _delete(connection: Connection, condition: Any, most: int = DELETED_AT_ONCE) -> int:
     identity = (_table.user_id, _table.endpoint, _table.key)
+    oldest = select(*identity).where(condition).order_by(_table.expires_us).limit(min(most, DELETED_AT_ONCE))
     # Several workers do this at once. On PostgreSQL, each leaves to the others the rows that they are deleting.
-    chosen = (
-        select(*identity).where(condition).order_by(_table.expires_us).limit(most).with_for_update(skip_locked=True)
-    )
+    chosen = oldest.with_for_update(skip_locked=True)
     return int(connection.execute(delete(idempotency_keys).where(tuple_(*identity).in_(chosen))).rowcount)
 
 

@@ -136,15 +136,20 @@ class Store:
         await self._of_database.watch(self.database.write(idempotency.renew, claim), is_change=True)
 
     async def forget_answers(self, most_per_user: int = MOST_PER_USER) -> int:
-        """Deletes some of the kept answers whose time is over, and of the oldest of users with more than so many.
+        """Deletes some of the kept answers whose time is over, or else some of users who have more than so many.
 
         Returns:
-            The number of deleted ones; 0 if none is left.
+            The number of deleted ones; 0 if none is left to delete.
         """
-        of_database = self._of_database
-        excess = await of_database.watch(self.database.read(partial(idempotency.excess, most=most_per_user)))
-        forget = partial(idempotency.forget, clock_us=self._database_clock, excess=excess)
-        return await of_database.watch(self.database.change_apart(forget), is_change=True)
+        watch, database = self._of_database.watch, self.database
+        forget = partial(idempotency.forget_expired, clock_us=self._database_clock)
+        forgotten = await watch(database.change_apart(forget), is_change=True)
+        if forgotten:
+            return forgotten
+        excess = await watch(database.read(partial(idempotency.excess, most=most_per_user)))
+        if not excess:
+            return 0
+        return await watch(database.change_apart(partial(idempotency.forget_oldest, excess=excess)), is_change=True)
 
     async def usage_totals(self, user_id: str) -> Tally:
         """Returns the sums over all admitted classifications of the user."""

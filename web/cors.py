@@ -13,7 +13,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web import context
 
-EXPOSED_HEADERS = ("RateLimit", "RateLimit-Policy", "Retry-After", "Server-Timing", "X-Request-ID", "WWW-Authenticate")
+EXPOSED_HEADERS = (
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "Server-Timing",
+    "X-Request-ID",
+    "WWW-Authenticate",
+    "Idempotency-Replayed",
+)
 ALLOWED_HEADERS = ("Authorization", "Content-Type", "X-Request-ID", "Idempotency-Key", "Accept")
 # The longest time that the most common browser caches the answer to a preflight request.
 MAX_AGE_S = 7200
