@@ -128,8 +128,8 @@ class GroupCommit:
             groups.setdefault(queued.operation, []).append(queued)
         outcomes = []
         with commit_seconds.time(), self._begin() as connection:
-            # All replicas make the kinds of changes in the same order, which prevents a deadlock.
-            for operation, group in sorted(groups.items(), key=_name):
+            # All replicas make changes of two kinds in the same order, which prevents a deadlock.
+            for operation, group in sorted(groups.items(), key=lambda of_kind: _name(of_kind[0])):
                 results = operation(connection, [queued.change for queued in group])
                 for queued, result in zip(group, results, strict=True):
                     outcomes.append(Outcome(queued.future, result, None))
@@ -153,8 +153,8 @@ class GroupCommit:
                 future.set_result(result)
 
 
-def _name(group: tuple[Operation, list[QueuedChange]]) -> tuple[str, str]:
-    return group[0].__module__, group[0].__qualname__
+def _name(operation: Operation) -> tuple[str, str]:
+    return operation.__module__, operation.__qualname__
 
 
 def _failures(batch: list[QueuedChange], error: Exception) -> list[Outcome]:
