@@ -165,6 +165,55 @@ async def test_a_form_with_a_new_boundary_is_the_same_body(gateway: InProcessGat
     assert_problem(await send(BLUE, top_k="2"), 422)
 
 
+def form(boundary: str, *parts: tuple[str, bytes]) -> bytes:
+    """A form with these parts, each with its name and data."""
+    head = 'Content-Disposition: form-data; name="{}"; filename="a.png"'
+    lines = [f"--{boundary}\r\n{head.format(name)}\r\n\r\n".encode() + data + b"\r\n" for name, data in parts]
+    return b"".join(lines) + f"--{boundary}--\r\n".encode()
+
+
+async def send_form(
+    gateway: InProcessGateway, key: IssuedKey, boundary: str, body: bytes, piece: int
+) -> httpx.Response:
+    """Send a form in pieces of so many bytes."""
+    content_type = f'multipart/form-data; boundary="{boundary}"'
+    exchange = gateway.exchange("/v2/classify/batch", key, content_type=content_type, idempotency_key="order-1")
+    for start in range(0, len(body), piece):
+        exchange.send(body[start : start + piece])
+    exchange.send(b"", more=False)
+    return await exchange.answer()
+
+
+async def test_a_form_is_the_same_however_it_is_cut_in_pieces(gateway: InProcessGateway, key: IssuedKey) -> None:
+    first = await send_form(gateway, key, "aaa", form("aaa", ("image", BLUE), ("image", RED)), 1 << 20)
+    assert first.status_code == 200
+    for boundary, piece in (("b" * 60, 1), ("-", 7), ("aaab", 64)):
+        again = await send_form(gateway, key, boundary, form(boundary, ("image", BLUE), ("image", RED)), piece)
+        assert (again.content, is_replayed(again)) == (first.content, True)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [("image", RED), ("image", BLUE)],
+        [("image", BLUE)],
+        [("images", BLUE), ("image", RED)],
+        # What was a delimiter before is now data.
+        [
+            (
+                "image",
+                BLUE + b'\r\n--aaa\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n' + RED,
+            )
+        ],
+    ],
+)
+async def test_a_form_with_other_parts_is_another_body(
+    gateway: InProcessGateway, key: IssuedKey, parts: list[tuple[str, bytes]]
+) -> None:
+    await send_form(gateway, key, "aaa", form("aaa", ("image", BLUE), ("image", RED)), 1 << 20)
+    assert_problem(await send_form(gateway, key, "bbb", form("bbb", *parts), 1 << 20), 422)
+
+
 async def test_the_key_is_of_one_user_and_one_route(gateway: InProcessGateway, key: IssuedKey) -> None:
     other = gateway.new_key(email="other@example.org")
     same_user = gateway.new_key()
@@ -236,6 +285,19 @@ async def test_a_request_under_way_keeps_its_key_however_long_it_takes(start: St
             assert_problem(await post(neighbour, key, "order-1"), 409)
     assert (await first).status_code == 200
     assert is_replayed(await post(neighbour, key, "order-1"))
+
+
+async def test_a_caller_who_goes_away_frees_the_key(gateway: InProcessGateway, key: IssuedKey, clock: Clock) -> None:
+    with gateway.runner.engine.held():
+        exchange = gateway.exchange("/v2/classify", key, content_type="image/png", idempotency_key="order-1")
+        exchange.send(BLUE, more=False)
+        await gateway.runner.asked(1)
+        exchange.disconnect()
+        # It is noticed a moment later.
+        clock.advance(1)
+        await exchange.answer()
+    answer = await post(gateway, key, "order-1")
+    assert (answer.status_code, is_replayed(answer)) == (200, False)
 
 
 async def test_the_key_of_a_request_that_died_is_free_again_soon(
