@@ -27,6 +27,9 @@ STATUS_OF_AN_EXCEPTION = 500
 class UsageLog:
     """Holds each answer back until its usage row is committed. If that fails, the caller gets a 503 instead.
 
+    The answer to a request with an idempotency key is kept in the same transaction. If another request holds the key by
+    then, the caller gets a 409 instead.
+
     A route that outlasts the database is answered without its row.
 
     Args:
