@@ -56,6 +56,7 @@ class UsageLog:
             # In `finally`: a request that a time limit cancelled is logged too.
             if request.caller is not None:
                 row = _row(scope, arrived_us, (time.perf_counter() - started) * 1000, answer.status)
+                row = row._replace(settlement=_settlement(request))
                 route = request.match.route
                 problem = await (self._try_commit(row) if route and route.outlasts_database else self._commit(row))
         if problem is not None:
@@ -115,9 +116,14 @@ class _HeldAnswer:
             await self._send(message)
 
 
+def _settlement(request: RequestContext) -> Settlement | None:
+    settlement = request.settlement
+    assert settlement is None or isinstance(settlement, Settlement)
+    return settlement
+
+
 def _row(scope: Scope, arrived_us: int, response_ms: float, status: int) -> UsageRow:
     request, caller = context.of(scope), identity.caller(scope)
-    assert request.settlement is None or isinstance(request.settlement, Settlement)
     return UsageRow(
         request_id=request.usage_id,
         user_id=caller.user_id,
@@ -129,5 +135,4 @@ def _row(scope: Scope, arrived_us: int, response_ms: float, status: int) -> Usag
         at_us=arrived_us,
         images=request.images,
         notes_use=caller.is_use_to_note(arrived_us),
-        settlement=request.settlement,
     )
