@@ -1,7 +1,7 @@
 """The two BentoML services: a gateway that checks keys, limits and logs, and a runner that computes batches of images.
 
-A request passes the middlewares from the outside in: error envelope, usage log, authentication, rate limit, limits on
-its body. Then comes its route. `docs/architecture.md` shows the way, file by file.
+A request passes the middlewares from the outside in: error envelope, usage log, authentication, idempotency key, rate
+limit, limits on its body, kept answers. Then comes its route. `docs/architecture.md` shows the way, file by file.
 """
 
 import asyncio
@@ -21,6 +21,8 @@ from api.gateway import Gateway
 from api.streams import StreamOptions
 from auth.authentication import Authentication
 from auth.failed_logins import FailureLimit
+from auth.idempotency import Idempotency
+from auth.kept_answers import KeptAnswers, keep_forgetting
 from auth.rate_limit import RateLimit
 from auth.usage_log import UsageLog
 from configs.settings import Settings, SettingsError, load_settings
@@ -189,6 +191,7 @@ def _gateway_service(plan: _Plan, runner_service: bentoml.Service[Any], store: S
             self._tasks = [
                 asyncio.create_task(self.classifier.warm_up()),
                 asyncio.create_task(gauges.keep_reporting(store, self.classifier)),
+                asyncio.create_task(keep_forgetting(store)),
             ]
             on_sigterm(draining.begin)
             freeze_gc()
@@ -235,6 +238,7 @@ def _middlewares(
         *([(Preflight, {"origins": origins})] if origins else []),
         (UsageLog, {"store": store}),
         (Authentication, {"store": store, "failures": FailureLimit(Limit.parse(settings.auth_failure_limit))}),
+        (Idempotency, {"store": store}),
         (RateLimit, {"store": store, "refusal": _refusal}),
         (
             BodyLimits,
@@ -244,6 +248,7 @@ def _middlewares(
                 "draining": draining,
             },
         ),
+        (KeptAnswers, {}),
     ]
 
 

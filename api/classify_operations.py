@@ -17,6 +17,8 @@ from api.schemas import (
     Options,
 )
 from api.uploads import IMAGE_TYPES
+from auth.idempotency import MOST_CHARACTERS
+from auth.kept_answers import HEADER
 
 JSON, MULTIPART = "application/json", "multipart/form-data"
 # The smallest image: one grey pixel.
@@ -48,11 +50,23 @@ the JSON of `/v2/classify`, or a problem. After a problem of one image the WebSo
 
 The key goes in the header `Authorization`. Browsers can't set it: there, offer the subprotocol `bearer.imc_...`.
 """
+_IDEMPOTENCY_KEY = {
+    "name": HEADER,
+    "in": "header",
+    "required": False,
+    "description": (
+        "A new one for each classification, such as a UUID. If you send the request again with it within 24 hours, you "
+        "get the same answer, without a hit."
+    ),
+    "schema": {"type": "string", "minLength": 1, "maxLength": MOST_CHARACTERS, "pattern": "^[!#-~][!-~]*$"},
+    "example": "8e03978e-40d5-43e8-bc93-6894a57f9324",
+}
 _HEADERS = {
     "X-Request-ID": "The id of the request: your own id if you sent one.",
     "RateLimit-Policy": "Your limits.",
     "RateLimit": "What is left of your limits (draft-ietf-httpapi-ratelimit-headers-10).",
     "Server-Timing": "How long each stage took, in ms.",
+    "Idempotency-Replayed": "`true` if the answer is that of an earlier request with the same `Idempotency-Key`.",
 }
 
 
@@ -142,9 +156,8 @@ def _post(operation_id: str, content: Json, answer: type[BaseModel], parameters:
     operation: Json = {
         "operationId": operation_id,
         "description": answer.__doc__,
+        "parameters": [*parameters, _IDEMPOTENCY_KEY],
         "requestBody": {"required": True, "content": content},
         "responses": {"200": success},
     }
-    if parameters:
-        operation["parameters"] = parameters
     return {"post": operation}

@@ -11,6 +11,7 @@ from api import classify_operations
 from api.json_route import JsonRoute
 from api.openapi_parts import Json, reference
 from api.routes import ROUTES
+from auth.idempotency import UNDER_WAY
 from web.problem import MEDIA_TYPE, Problem
 from web.routes import Cost, Route
 
@@ -92,7 +93,7 @@ def build_document(routes: Sequence[JsonRoute]) -> OpenApiDocument:
 def _complete(operation: Json, route: Route) -> Json:
     """Return the operation with its tag, its title, its errors, and whether it needs a key."""
     complete = {**operation, "tags": [route.version], "summary": route.summary}
-    complete["responses"] = {**operation["responses"], **_error_responses(_expected_errors(route))}
+    complete["responses"] = {**operation["responses"], **_error_responses(route)}
     if route.is_public:
         complete["security"] = []
     return complete
@@ -117,7 +118,7 @@ def _expected_errors(route: Route) -> tuple[int, ...]:
         return (401, 403, 422, 426, 429, 503, 504)
     if route.cost is not Cost.NOTHING:
         unknown = (404,) if "{" in route.path else ()
-        return (400, 401, 403, *unknown, 413, 415, 422, 429, 503, 504)
+        return (400, 401, 403, *unknown, 409, 413, 415, 422, 429, 503, 504)
     if route.version == "service":
         return (401, 403, 429, 503)
     if route.methods == ("GET",):
@@ -125,13 +126,15 @@ def _expected_errors(route: Route) -> tuple[int, ...]:
     return (400, 401, 403, 404, 409, 413, 415, 422, 429, 503, 504)
 
 
-def _error_responses(statuses: tuple[int, ...]) -> Json:
-    return {str(status): _error_response(status) for status in statuses}
+def _error_responses(route: Route) -> Json:
+    return {str(status): _error_response(status, route) for status in _expected_errors(route)}
 
 
-def _error_response(status: int) -> Json:
-    is_temporary = status in (429, 503)
-    problem = Problem(status, _ERRORS[status], {"Retry-After": "41"} if is_temporary else {})
+def _error_response(status: int, route: Route) -> Json:
+    is_under_way = status == 409 and route.cost is not Cost.NOTHING
+    is_temporary = is_under_way or status in (429, 503)
+    detail = UNDER_WAY if is_under_way else _ERRORS[status]
+    problem = Problem(status, detail, {"Retry-After": "41"} if is_temporary else {})
     example = {**problem.body(), "request_id": "req_019ab2f3c4d5e6f708192a3b4c5"}
     content = {MEDIA_TYPE: {"schema": {"$ref": reference("ProblemBody")}, "example": example}}
     response: Json = {"description": problem.status.phrase, "content": content}

@@ -45,7 +45,7 @@ class RateLimit:
             await self._admit(limit_check, route, context.of(scope))
         except Problem as problem:
             return await context.send_problem(problem, scope, receive, limit_check.with_headers(send))
-        if route.cost is Cost.ONE_IMAGE:
+        if route.cost is Cost.ONE_IMAGE or context.of(scope).answer_without_hit is not None:
             return await self.app(scope, receive, limit_check.with_headers(send))
         context.of(scope).pay = limit_check.hit
 
@@ -62,6 +62,8 @@ class RateLimit:
         if missing is not None:
             await limit_check.check(cost=0)
             raise missing
+        if request.answer_without_hit is not None:
+            return await limit_check.check(cost=0)
         refusal = self.refusal(request)
         if refusal is not None:
             await limit_check.use_cached()

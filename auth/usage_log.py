@@ -10,12 +10,14 @@ from contextlib import suppress
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from auth import identity
+from auth.idempotency import under_way
 from storage.errors import StorageUnavailable
+from storage.idempotency import Settlement
 from storage.store import Store
 from storage.usage import UsageRow
 from web import context
 from web.context import RequestContext
-from web.problem import storage_unavailable
+from web.problem import Problem, storage_unavailable
 
 # How long the answer of a route that outlasts the database waits for its row.
 WAIT_FOR_ROW_S = 2.0
@@ -27,6 +29,9 @@ STATUS_OF_AN_EXCEPTION = 500
 
 class UsageLog:
     """Holds each answer back until its usage row is committed. If that fails, the caller gets a 503 instead.
+
+    The answer to a request with an idempotency key is kept in the same transaction. If another request holds the key by
+    then, the caller gets a 409 instead.
 
     A route that outlasts the database is answered without its row.
 
@@ -46,7 +51,7 @@ class UsageLog:
         request = context.of(scope)
         answer = _HeldAnswer(request, send)
         request.log_image = _ImageLog(self.store, scope, arrived_us, started).log
-        raised, unlogged = None, None
+        raised, problem = None, None
         try:
             await self.app(scope, receive, answer)
         except Exception as error:
@@ -56,11 +61,11 @@ class UsageLog:
             if request.caller is not None:
                 status = answer.status if request.ended_by is None else request.ended_by.status.value
                 row = _row(scope, arrived_us, (time.perf_counter() - started) * 1000, status)
+                row = row._replace(settlement=_settlement(request))
                 route = request.match.route
-                unlogged = await (self._try_commit(row) if route and route.outlasts_database else self._commit(row))
+                problem = await (self._try_commit(row) if route and route.outlasts_database else self._commit(row))
         # The parts that were sent have rows of their own.
-        if unlogged is not None and not request.is_sent_in_parts:
-            problem = storage_unavailable(unlogged.caller)
+        if problem is not None and not request.is_sent_in_parts:
             problem.headers.update(answer.rate_limit_headers())
             return await context.send_problem(problem, scope, receive, send)
         if raised is not None:
@@ -71,13 +76,13 @@ class UsageLog:
                 del raised
         await answer.release()
 
-    async def _commit(self, row: UsageRow) -> StorageUnavailable | None:
-        """Commit the row; return the error if the database can't."""
+    async def _commit(self, row: UsageRow) -> Problem | None:
+        """Commit the row. Return what to answer instead if that fails, or if the request has lost its key meanwhile."""
         try:
-            await self.store.record(row)
+            is_given = await self.store.record(row)
         except StorageUnavailable as error:
-            return error
-        return None
+            return storage_unavailable(error.caller)
+        return None if is_given else under_way()
 
     async def _try_commit(self, row: UsageRow) -> None:
         """Commit the row if the database answers soon. A row that takes longer is committed later."""
@@ -144,6 +149,12 @@ class _HeldAnswer:
         """Send the messages that were kept."""
         for message in self._messages:
             await self._send(message)
+
+
+def _settlement(request: RequestContext) -> Settlement | None:
+    settlement = request.settlement
+    assert settlement is None or isinstance(settlement, Settlement)
+    return settlement
 
 
 def _row(scope: Scope, arrived_us: int, response_ms: float, status: int) -> UsageRow:

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, bindparam, delete, insert, select, text, update
 
+from storage.clock import server_now_us
 from storage.models import hits
 from storage.policy import UNITS, Decision, Limit, Standing
 from storage.sqlite import Transaction
@@ -46,7 +47,6 @@ _delete_expired = delete(hits).where(_of_user, hits.c.seq.in_(_select_expired))
 # PostgreSQL: blocks other requests of this user until the transaction ends. FOR NO KEY UPDATE does not block the
 # foreign key checks of usage rows.
 _lock_user = text("SELECT id FROM users WHERE id = :user FOR NO KEY UPDATE")
-_select_server_time = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class _UserLog:
         self._connection = connection
         self._user_id = request.user_id
         # The time is read under the lock, so that hits are numbered in order of time.
-        self._now_us: int = request.clock_us() if request.clock_us else _server_now_us(connection)
+        self._now_us: int = request.clock_us() if request.clock_us else server_now_us(connection)
         newest = connection.execute(_select_newest, {"user": request.user_id}).fetchone()
         self._newest: int = newest[0] if newest else 0
         self.clock_ran_back: bool = newest is not None and newest[1] > self._now_us
@@ -190,10 +190,6 @@ class _UserLog:
             return self._now_us
         found = self._connection.execute(_select_time, {"user": self._user_id, "number": blocking}).fetchone()
         return min(_single_value(found), self._now_us)
-
-
-def _server_now_us(connection: Transaction) -> int:
-    return _single_value(connection.execute(_select_server_time, {}).fetchone())
 
 
 def _single_value(row: Sequence[Any] | None) -> int:

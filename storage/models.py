@@ -1,6 +1,6 @@
 """The database tables. Times are Unix times in microseconds, UTC, which have the same meaning on every database."""
 
-from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
 # Explicit names of constraints and indexes, so that a later migration can refer to them on every database.
 metadata = MetaData(
@@ -90,6 +90,24 @@ usage_rollup = Table(
     Column("requests", BigInteger, nullable=False),
     Column("images", BigInteger, nullable=False),
     Column("total_ms", Float, nullable=False),
+)
+
+# Idempotency keys: those of requests under way, without a status, and those with the answer that is kept. A row is in
+# force until `expires_us` (see `idempotency.py`).
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("user_id", ForeignKey("users.id"), primary_key=True),
+    Column("endpoint", String(200), primary_key=True),
+    Column("key", String(255), primary_key=True),
+    # The request that holds the key, or was answered, as in the usage log.
+    Column("request_id", String(64), nullable=False),
+    Column("expires_us", BigInteger, nullable=False, index=True),
+    Column("fingerprint", String(64)),
+    Column("status", Integer),
+    Column("headers", Text),
+    # Empty if the answer was too large to be kept.
+    Column("body", LargeBinary),
 )
 
 # The audit log: every change of users and keys. Triggers refuse to change or delete a row, except that `erase` removes

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from prometheus_client import Histogram
 from sqlalchemy import Connection, text
 
-from storage import keys, limits, rollup, usage
+from storage import idempotency, keys, limits, rollup, usage
 from storage.availability import Availability
 from storage.clock import unix_us
 from storage.database import Database
 from storage.expiring_cache import ExpiringCache
 from storage.group_commit import SECONDS
+from storage.idempotency import MOST_PER_USER, Claim, KeptAnswer, Outcome
 from storage.keys import KEY_MEMORY_S, KeyRecord
 from storage.limits import HitRequest
 from storage.policy import UNITS, Decision, Limit
@@ -49,8 +50,9 @@ class Store:
         self._redis = _redis_limits(redis_url) if redis_url else None
         self._of_database = Availability("database", "The database")
         self._of_redis = Availability("redis", "Redis")
-        # Replicas' clocks differ. Replicas that share a server count hits by the server's clock.
-        self._limit_clock = None if redis_url or self.database.has_server else clock_us
+        # Replicas' clocks differ. Replicas that share a server go by the server's clock.
+        self._database_clock = None if self.database.has_server else clock_us
+        self._limit_clock = None if redis_url else self._database_clock
         self._keys: ExpiringCache[KeyRecord] = ExpiringCache(KEY_MEMORY_S)
         self._key_reads: SharedReads[KeyRecord | None] = SharedReads(KEY_MEMORY_S)
         self._decisions: ExpiringCache[Decision] = ExpiringCache(DECISION_CACHE_S)
@@ -113,10 +115,41 @@ class Store:
         """Returns the user's last decision, at most `DECISION_CACHE_S` old; None if there is none."""
         return self._decisions.get(user_id)
 
-    async def record(self, row: UsageRow) -> None:
-        """Adds a row to the usage log. The row is committed when this returns."""
+    async def record(self, row: UsageRow) -> bool:
+        """Adds a row to the usage log, and settles the request's idempotency key. Both are committed on return.
+
+        Returns:
+            Whether the answer may be given; see `usage.record`.
+        """
         with usage_commit_seconds.time():
-            await self._of_database.watch(self.database.write(usage.record, row), is_change=True)
+            given: bool = await self._of_database.watch(self.database.write(usage.record, row), is_change=True)
+        return given
+
+    async def claim(self, user_id: str, endpoint: str, key: str, request_id: str) -> tuple[Claim, Outcome | KeptAnswer]:
+        """Takes an idempotency key for a request; see `idempotency.claim`. Returns the claim, and what became of it."""
+        claim = Claim(user_id, endpoint, key, request_id, self._database_clock)
+        write = self.database.write(idempotency.claim, claim)
+        return claim, await self._of_database.watch(write, is_change=True)
+
+    async def renew_claim(self, claim: Claim) -> None:
+        """Begins the lease of a claim anew."""
+        await self._of_database.watch(self.database.write(idempotency.renew, claim), is_change=True)
+
+    async def forget_answers(self, most_per_user: int = MOST_PER_USER) -> int:
+        """Deletes some of the kept answers whose time is over, or else some of users who have more than so many.
+
+        Returns:
+            The number of deleted ones; 0 if none is left to delete.
+        """
+        watch, database = self._of_database.watch, self.database
+        forget = partial(idempotency.forget_expired, clock_us=self._database_clock)
+        forgotten = await watch(database.change_apart(forget), is_change=True)
+        if forgotten:
+            return forgotten
+        excess = await watch(database.read(partial(idempotency.excess, most=most_per_user)))
+        if not excess:
+            return 0
+        return await watch(database.change_apart(partial(idempotency.forget_oldest, excess=excess)), is_change=True)
 
     async def usage_totals(self, user_id: str) -> Tally:
         """Returns the sums over all admitted classifications of the user."""

@@ -5,14 +5,17 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, func, insert, select
 
-from storage import last_use, rollup
+from storage import idempotency, last_use, rollup
 from storage.append_only import usage_log_deletable
+from storage.idempotency import Settlement
 from storage.models import usage_log
 from storage.rollup import RollupInput
 from storage.sqlite import Transaction
 
 # Rows that are deleted in one transaction, so that requests are not blocked for long meanwhile.
 PRUNED_AT_ONCE = 10_000
+# The status of a request that lost its idempotency key to another one: see `record`.
+_KEY_LOST = 409
 # A page of this many rows is counted within PostgreSQL's timeout for statements.
 COUNTED_AT_ONCE = 100_000
 
@@ -31,6 +34,7 @@ class UsageRow(NamedTuple):
         at_us: when the request arrived, Unix microseconds.
         images: what the request cost the user's limit; 0 for everything but an admitted classification.
         notes_use: whether to note the key's use with the row; no column of the table.
+        settlement: what becomes of the request's idempotency key with the row; no column of the table.
     """
 
     request_id: str
@@ -43,20 +47,39 @@ class UsageRow(NamedTuple):
     at_us: int
     images: int
     notes_use: bool = False
+    settlement: Settlement | None = None
 
 
 _insert = insert(usage_log)
-_COLUMNS = UsageRow._fields[:-1]
+_COLUMNS = UsageRow._fields[:-2]
 
 
-def record(connection: Transaction, rows: Sequence[UsageRow]) -> Sequence[None]:
-    """Adds rows to the usage log and to its roll-up, and notes the keys' use, in one transaction. Has no results."""
+def record(connection: Transaction, rows: Sequence[UsageRow]) -> Sequence[bool]:
+    """Adds rows to the usage log and to its roll-up, and notes the keys' use, in one transaction.
+
+    Returns:
+        For each row, whether the answer may be given. It may not if the request had an idempotency key, and another
+        request holds that by now; its row then has the status 409.
+    """
+    rows, is_given = _settled(connection, rows)
     connection.execute(_insert, [dict(zip(_COLUMNS, row, strict=False)) for row in rows])
     rollup.add(connection, map(_rollup_input, rows))
     uses = [(row.key_id, row.at_us) for row in rows if row.notes_use]
     if uses:
         last_use.note(connection, uses)
-    return [None] * len(rows)
+    return is_given
+
+
+def _settled(connection: Transaction, rows: Sequence[UsageRow]) -> tuple[Sequence[UsageRow], Sequence[bool]]:
+    """Settles the idempotency keys; returns the rows as they are to be written, and whether each answer is given."""
+    settlements = [row.settlement for row in rows if row.settlement is not None]
+    if not settlements:
+        return rows, [True] * len(rows)
+    outcomes = iter(idempotency.settle(connection, settlements))
+    is_given = [row.settlement is None or next(outcomes) for row in rows]
+    return [
+        row if given else row._replace(status=_KEY_LOST) for row, given in zip(rows, is_given, strict=True)
+    ], is_given
 
 
 def _rollup_input(row: UsageRow) -> RollupInput:

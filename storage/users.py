@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, or_, select, update
 
-from storage import audit
+from storage import audit, idempotency
 from storage.errors import Refused
 from storage.models import api_keys, users
 from storage.policy import Limit, kept_s, parse_limits, write_limits
@@ -175,9 +175,9 @@ def enable(connection: Connection, name: str) -> User:
 
 
 def erase(connection: Connection, name: str, now_us: int) -> tuple[User, int]:
-    """Removes the address, the keys' hashes and names, and what the audit log tells of them. Usage rows stay.
+    """Removes the address, the keys' hashes and names, what the audit log tells of them, and the kept answers.
 
-    The keys' rows stay without their secrets, since usage rows refer to them.
+    Usage rows stay. The keys' rows stay without their secrets, since usage rows refer to them.
 
     Returns:
         The user, whose address is now the id, and the number of keys.
@@ -191,6 +191,7 @@ def erase(connection: Connection, name: str, now_us: int) -> tuple[User, int]:
     connection.execute(update(api_keys).where(of_user, api_keys.c.revoked_us.is_(None)).values(revoked_us=now_us))
     erased = connection.execute(update(api_keys).where(of_user).values(secret_sha256="", name=None))
     audit.erase_names(connection, user.user_id)
+    idempotency.forget_user(connection, user.user_id)
     return changed, int(erased.rowcount)
 
 

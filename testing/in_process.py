@@ -173,6 +173,10 @@ class InProcessGateway:
         """Return the rows of the usage log, the oldest first."""
         return self._query("SELECT * FROM usage_log ORDER BY id")
 
+    def idempotency_keys(self) -> list[dict[str, Any]]:
+        """Return the rows of the idempotency keys."""
+        return self._query("SELECT * FROM idempotency_keys")
+
     def hits(self) -> int:
         """Return how many hits are counted, of all users together."""
         [row] = self._query("SELECT count(*) AS hits FROM hits")

@@ -85,7 +85,7 @@ def test_the_arrows_go_from_each_layer_to_the_next() -> None:
 
 def test_the_middlewares_are_listed_in_the_order_of_the_service() -> None:
     listed = re.findall(r"^\| `([^`]+)` \|", section("The middlewares"), re.MULTILINE)
-    assert len(listed) == 7
+    assert len(listed) == 9
     assert listed == middlewares_of_the_service()
 
 

@@ -23,6 +23,7 @@ SHOP, LOCAL = "https://shop.example", "http://localhost:5173"
 OTHERS = ["https://elsewhere.example", "http://shop.example", "https://shop.example:8443", "https://a.shop.example"]
 OTHERS += ["https://shop.example.evil", "null", "", "https://shop.example/", "*"]
 SHOWN = {"ratelimit", "ratelimit-policy", "retry-after", "server-timing", "x-request-id", "www-authenticate"}
+SHOWN |= {"idempotency-replayed"}
 TAKEN = {"authorization", "content-type", "x-request-id", "idempotency-key", "accept"}
 ASKS = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
 

@@ -109,7 +109,7 @@ def run(made: tuple[MadeServer, str], folder: Path, interpreter: list[str], text
 def test_every_command_of_the_readme_works(made: tuple[MadeServer, str], tmp_path: Path) -> None:
     run_here = [block for block in commands("sh") if not block.startswith(tuple(RUN_ELSEWHERE))]
     answers = [run(made, tmp_path, ["sh", "-eu", "-c"], block) for block in run_here]
-    first, v1, read, buckets, v2, refused, keys, kept = answers
+    first, v1, read, buckets, v2, retried, refused, keys, kept = answers
     assert '"predictions":[{"label":"espresso"' in first
     assert '"predictions":[{"label":"espresso"' in v1
     assert '"success_rate":100.0' in read
@@ -119,6 +119,7 @@ def test_every_command_of_the_readme_works(made: tuple[MadeServer, str], tmp_pat
     assert '"image":{"width":750,"height":500,"format":"JPEG"}' in v2
     assert '"results":[{"predictions":[{"label":"espresso"' in v2
     assert '"stand_in":true' in v2
+    assert '"predictions":[{"label":"espresso"' in retried
     assert "not valid base64" in refused
     assert "prometheus@example.org" in keys
     assert "imc_" in kept

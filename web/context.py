@@ -45,6 +45,9 @@ class RequestContext:
         is_sent_in_parts: whether the answer is sent image by image, and not held back until the request's own row is
             committed.
         ended_by: the problem that ended such an answer too early.
+        answer_without_hit: answers the request in place of its route, and without a hit: it repeats an earlier request,
+            or its idempotency key can't be used.
+        settlement: what becomes of the request's idempotency key when its usage row is committed; None without a key.
         timing: how long the stages of the classification took.
         whole_app: the service with all of its middlewares, for the requests that it sends to itself.
     """
@@ -60,6 +63,8 @@ class RequestContext:
     log_image: Callable[[int, int], Awaitable[None]] | None = None
     is_sent_in_parts: bool = False
     ended_by: Problem | None = None
+    answer_without_hit: ASGIApp | None = None
+    settlement: object | None = None
     timing: Timing = field(default_factory=Timing)
     whole_app: ASGIApp | None = None
 

@@ -13,7 +13,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web import context
 
-EXPOSED_HEADERS = ("RateLimit", "RateLimit-Policy", "Retry-After", "Server-Timing", "X-Request-ID", "WWW-Authenticate")
+EXPOSED_HEADERS = (
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "Server-Timing",
+    "X-Request-ID",
+    "WWW-Authenticate",
+    "Idempotency-Replayed",
+)
 _OF_MCP = ("MCP-Protocol-Version", "Mcp-Method", "Mcp-Name")
 ALLOWED_HEADERS = ("Authorization", "Content-Type", "X-Request-ID", "Idempotency-Key", "Accept", *_OF_MCP)
 # The longest time that the most common browser caches the answer to a preflight request.
