@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, func, select
+from sqlalchemy import Connection, Select, delete, func, literal_column, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.models import usage_rollup
@@ -18,13 +18,16 @@ from storage.sqlite import Transaction
 
 # The width of the one bucket that covers all time.
 ALL_TIME = 0
-WIDTHS_S = {"minute": 60, "hour": 3600, "day": 86400}
+# Marks the rows of days that count billable images over all endpoints, for quotas.
+BILLABLE_BY_DAY = -86400
+DAY_S = 86400
+WIDTHS_S = {"minute": 60, "hour": 3600, "day": DAY_S}
 # Upper bound of a bin, divided by that of the bin before.
 GAMMA = 1.05
 FIRST_BIN, LAST_BIN = -95, 330  # from about 0.01 ms to three hours
 
 _DIMENSIONS = ("user_id", "width_s", "start_s", "endpoint", "status", "admitted", "bin")
-_SUMS = ("requests", "images", "total_ms")
+_SUMS = ("requests", "images", "total_ms", "billable", "cost_nanos")
 _COLUMNS = _DIMENSIONS + _SUMS
 
 
@@ -38,6 +41,8 @@ class RollupInput:
     response_ms: float
     at_us: int
     images: int
+    billable: int = 0
+    cost_nanos: int = 0
 
 
 @dataclass(slots=True)
@@ -47,6 +52,9 @@ class Tally:
     Attributes:
         requests: the number of requests.
         images: the number of images in admitted classifications.
+        billable: the number of images that were answered with predictions; None: unknown, since all requests were
+            logged before this was counted.
+        cost_nanos: what they cost, billionths of the unit of the user's currency.
         total_ms: the sum of the response times, milliseconds.
         statuses: the number of requests by HTTP status.
         bins: the number of requests by bin of the response time (see `bin_of`).
@@ -55,17 +63,22 @@ class Tally:
     requests: int = 0
     images: int = 0
     total_ms: float = 0.0
+    billable: int | None = None
+    cost_nanos: int = 0
     statuses: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     bins: dict[int, int] = field(default_factory=lambda: defaultdict(int))
 
     def add(self, row: Sequence[Any]) -> None:
-        """Adds a row of the roll-up: status, bin, requests, images, total_ms."""
-        status, bin_, requests, images, total_ms = row
+        """Adds a row of the roll-up: status, bin, and the sums."""
+        status, bin_, requests, images, total_ms, billable, cost_nanos = row
         # PostgreSQL returns sums of integers as Decimal.
         requests = int(requests)
         self.requests += requests
         self.images += int(images)
         self.total_ms += total_ms
+        if billable is not None:
+            self.billable = (self.billable or 0) + int(billable)
+        self.cost_nanos += int(cost_nanos)
         self.statuses[status] += requests
         self.bins[bin_] += requests
 
@@ -102,18 +115,25 @@ def middle_ms(bin_: int) -> float:
 
 def add(connection: Transaction, rows: Iterable[RollupInput]) -> None:
     """Adds rows that this transaction writes to the usage log."""
-    sums: dict[tuple[str | int, ...], list[float]] = defaultdict(lambda: [0, 0, 0.0])
+    sums: dict[tuple[str | int, ...], list[float]] = defaultdict(lambda: [0, 0, 0.0, 0, 0])
     for row in rows:
         at_s, admitted, bin_ = row.at_us // 1_000_000, int(row.images > 0), bin_of(row.response_ms)
         for width_s in (ALL_TIME, *WIDTHS_S.values()):
             start_s = at_s // width_s * width_s if width_s else 0
-            entry = sums[(row.user_id, width_s, start_s, row.endpoint, row.status, admitted, bin_)]
-            entry[0] += 1
-            entry[1] += row.images
-            entry[2] += row.response_ms
+            _add(sums[(row.user_id, width_s, start_s, row.endpoint, row.status, admitted, bin_)], row)
+        if row.billable:
+            _add(sums[(row.user_id, BILLABLE_BY_DAY, at_s // DAY_S * DAY_S, "", 0, 1, 0)], row)
     # All replicas lock rows in the same order, which prevents a deadlock.
     values = [dict(zip(_COLUMNS, (*key, *sums[key]), strict=True)) for key in sorted(sums)]
     connection.execute(_upserts[connection.dialect.name], values)
+
+
+def _add(sums: list[float], row: RollupInput) -> None:
+    sums[0] += 1
+    sums[1] += row.images
+    sums[2] += row.response_ms
+    sums[3] += row.billable
+    sums[4] += row.cost_nanos
 
 
 def totals(connection: Connection, user_id: str) -> Tally:
@@ -178,7 +198,7 @@ def forget_minutes_before(connection: Connection, at_s: int) -> None:
     connection.execute(delete(usage_rollup).where(usage_rollup.c.width_s == WIDTHS_S["minute"], old))
 
 
-def _select_sums(user_id: str, width_s: int) -> Select[*tuple[int, int, int, int, float]]:
+def _select_sums(user_id: str, width_s: int) -> Select[*tuple[Any, ...]]:
     table = usage_rollup.c
     sums = [func.sum(table[name]) for name in _SUMS]
     return (
@@ -190,7 +210,10 @@ def _select_sums(user_id: str, width_s: int) -> Select[*tuple[int, int, int, int
 
 def _upsert(insert: Any) -> Any:
     statement = insert(usage_rollup)
-    added = {name: usage_rollup.c[name] + statement.excluded[name] for name in _SUMS}
+    # NULL: the rows so far were logged before billable images were counted.
+    added = {
+        name: func.coalesce(usage_rollup.c[name], literal_column("0")) + statement.excluded[name] for name in _SUMS
+    }
     return statement.on_conflict_do_update(index_elements=_DIMENSIONS, set_=added)
 
 
