@@ -8,9 +8,10 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, func, literal_column, select
+from sqlalchemy import Connection, Select, and_, delete, func, literal_column, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.models import usage_rollup
@@ -190,6 +191,40 @@ def buckets(connection: Connection, user_id: str, span: Span) -> tuple[list[tupl
     for *counted, start_s in connection.execute(query):
         tallies[start_s].add(counted)
     return list(tallies.items()), after
+
+
+def total(connection: Connection, user_id: str, span: Span) -> tuple[int | None, int]:
+    """Returns the billable images of all buckets that the span selects, and their cost, billionths.
+
+    Whole hours and days are read as such, so that a span of years is quickly added up. `span.most` does not matter.
+    """
+    table = usage_rollup.c
+    of_parts = [
+        and_(table.width_s == width_s, table.start_s >= from_s, table.start_s < to_s)
+        for width_s, from_s, to_s in _parts(span)
+    ]
+    wanted = [table.user_id == user_id, or_(*of_parts)]
+    if span.endpoint is not None:
+        wanted.append(table.endpoint == span.endpoint)
+    requests, billable, cost_nanos = connection.execute(
+        select(func.sum(table.requests), func.sum(table.billable), func.sum(table.cost_nanos)).where(*wanted)
+    ).one()
+    if billable is None:
+        return (None if requests else 0), 0
+    return int(billable), int(cost_nanos)
+
+
+def _parts(span: Span) -> list[tuple[int, int, int]]:
+    """Divides a span into the widest buckets: the width, the start and the end of each part, seconds."""
+    widths_s = [width_s for width_s in WIDTHS_S.values() if width_s >= span.width_s]
+    from_s, to_s = span.from_s, -(-span.to_s // span.width_s) * span.width_s
+    parts = []
+    for width_s, wider_s in pairwise(widths_s):
+        first_s = min(-(-from_s // wider_s) * wider_s, to_s)
+        last_s = max(to_s // wider_s * wider_s, first_s)
+        parts += [(width_s, from_s, first_s), (width_s, last_s, to_s)]
+        from_s, to_s = first_s, last_s
+    return [*parts, (widths_s[-1], from_s, to_s)]
 
 
 def forget_minutes_before(connection: Connection, at_s: int) -> None:

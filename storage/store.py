@@ -167,6 +167,11 @@ class Store:
         query = partial(rollup.buckets, user_id=user_id, span=span)
         return await self._of_database.watch(self.database.read(query))
 
+    async def usage_total(self, user_id: str, span: Span) -> tuple[int | None, int]:
+        """Returns the user's billable images and their cost; see `rollup.total`."""
+        query = partial(rollup.total, user_id=user_id, span=span)
+        return await self._of_database.watch(self.database.read(query))
+
     async def keys_by_state(self) -> dict[str, int]:
         """Returns the number of keys that are `live`, `revoked` and `expired`."""
         query = partial(keys.count_by_state, now_us=self.now_us())
