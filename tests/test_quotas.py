@@ -20,8 +20,13 @@ from storage.quotas import Quota
 from storage.reservations import KEPT_S, QuotaRequest
 from storage.store import Store
 from storage.usage import UsageRow
+from testing.callers import BODY, Key, run_callers
 from testing.history import Event, LoggedRow, check_billing
+from testing.replicas import Replicas as SeveralServers
+from testing.servers import running
 from testing.store_servers import RedisServer
+from tests.answers import assert_problem
+from tests.raw_sql import RawSql
 
 QUOTA = 20
 QUOTAS = (Quota(QUOTA, "month"), Quota(1000, "day"))
@@ -129,6 +134,26 @@ def test_a_request_that_outlived_its_reservation_is_not_answered(replicas: Repli
         await replicas.close()
 
     asyncio.run(run())
+
+
+def test_64_callers_use_up_a_quota_while_a_worker_is_killed(tmp_path: Path, model_store: Path) -> None:
+    quota = 300
+    with running(tmp_path / "it", model_store, BENTOML_CONFIG_OPTIONS="services.ImageClassifier.workers=2") as server:
+        key = Key.of(server.create_key("a@example.org", "--limit", "1000000/day", "--quota", f"{quota}/month"))
+        url = f"http://127.0.0.1:{server.port}"
+        events = run_callers(
+            [url], [key], 64, 0, meanwhile=lambda: server.workers("ImageClassifier")[0].kill(), afterwards_s=2
+        )
+        replicas = SeveralServers([server])
+        assert check_billing(events, replicas.usage_log(), quota) == []
+        with RawSql(server.environment["CLASSIFIER_DATABASE_URL"]) as raw:
+            # As if the requests of the killed worker had died five minutes ago.
+            raw.change(f"UPDATE quota_reservations SET at_us = at_us - {KEPT_S * 1_000_000}")
+        with server.client(key.key) as client:
+            while (answer := client.post("/v1/classify", json=BODY)).status_code == 200:
+                pass
+        assert assert_problem(answer, 429)["type"] == "quota-exceeded"
+        assert check_billing(events, replicas.usage_log(), quota, {key.user: 0}) == []
 
 
 def test_without_a_quota_no_statement_is_added(tmp_path: Path) -> None:
