@@ -139,7 +139,8 @@ def usage_table(document: Document) -> Table:
     rows = []
     for row in document["data"]:
         statuses = ", ".join(f"{number} x {status}" for status, number in row["statuses"].items())
-        numbers = [f"{row['requests']:,}", f"{row['images']:,}", _text("billable", row["billable_images"])]
+        billable = "unknown" if row["billable_images"] is None else f"{row['billable_images']:,}"
+        numbers = [f"{row['requests']:,}", f"{row['images']:,}", billable]
         cost = f"{row['cost']['amount']} {row['cost']['currency']}" if row["cost"] else "-"
         rows.append([_cell("start_at", row["start"]), *numbers, cost, statuses])
     return Table(("START", "REQUESTS", "IMAGES", "BILLABLE", "COST", "STATUSES"), rows)
