@@ -1,16 +1,31 @@
 """The routes that show a caller its usage, and what is left of its limits."""
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from starlette.requests import Request
 
 from api.json_route import JsonRoute, read_query
-from api.read_schemas import LAST_SECOND, Limits, Policy, ResponseTime, Usage, UsageBucket, UsageQuery, UsageTotals
+from api.read_schemas import (
+    LAST_SECOND,
+    Cost,
+    Limits,
+    Policy,
+    ResponseTime,
+    Usage,
+    UsageBucket,
+    UsageQuery,
+    UsageTotal,
+    UsageTotals,
+)
 from auth import identity
-from auth.rate_limit import policy_names
+from auth.rate_limit import policy_names, quota_names
+from storage.prices import write_amount
+from storage.reservations import QuotaRequest
 from storage.rollup import WIDTHS_S, Span, Tally
 from storage.store import Store
+from web import context
 from web.problem import Problem
 
 BUCKETS_PER_PAGE = 100
@@ -46,22 +61,27 @@ def routes(store: Store) -> list[JsonRoute]:
             raise Problem(422, "The field 'from' must be before 'to'.", field="from")
         width_s = WIDTHS_S[query.bucket]
         # A bucket that begins before the span is shown whole.
-        first_s = from_s // width_s * width_s if query.cursor is None else query.cursor
-        span = Span(width_s, first_s, to_s, query.endpoint, BUCKETS_PER_PAGE)
-        found, after = await store.usage_buckets(identity.caller(request.scope).user_id, span)
+        whole = Span(width_s, from_s // width_s * width_s, to_s, query.endpoint, BUCKETS_PER_PAGE)
+        page = whole if query.cursor is None else replace(whole, from_s=query.cursor)
+        caller = identity.caller(request.scope)
+        found, after = await store.usage_buckets(caller.user_id, page)
+        billable, cost_nanos = await store.usage_total(caller.user_id, whole)
         return Usage(
             bucket=query.bucket,
             start=_iso(from_s),
             end=_iso(to_s),
             endpoint=query.endpoint,
-            data=[_bucket(start_s, tally) for start_s, tally in found],
+            total=UsageTotal(billable_images=billable, cost=_cost(cost_nanos, caller.currency)),
+            data=[_bucket(start_s, tally, caller.currency) for start_s, tally in found],
             next_cursor=str(after) if after is not None else None,
         )
 
     async def limits(request: Request) -> Limits:
-        """Each limit of the caller, and what is left of it. This request costs no hit."""
-        caller = identity.caller(request.scope)
-        decision = await store.standing(caller.user_id, caller.limits)
+        """Each limit and quota of the caller, and what is left of it. This request costs no hit."""
+        caller, asked = identity.caller(request.scope), context.of(request.scope)
+        quota = QuotaRequest(caller.user_id, caller.quotas, asked.usage_id, 0, asked.arrived_us)
+        decision = await store.standing(caller.user_id, caller.limits, 0, quota if caller.quotas else None)
+        quotas = [standing.quota for standing in decision.quotas]
         return Limits(
             policies=[
                 Policy(
@@ -74,6 +94,17 @@ def routes(store: Store) -> list[JsonRoute]:
                 )
                 for name, standing in zip(policy_names(caller.limits), decision.standings, strict=True)
             ]
+            + [
+                Policy(
+                    name=name,
+                    limit=str(standing.quota),
+                    quota=standing.quota.images,
+                    window=standing.window_s,
+                    remaining=standing.remaining,
+                    reset=math.ceil(standing.reset_s),
+                )
+                for name, standing in zip(quota_names(quotas), decision.quotas, strict=True)
+            ]
         )
 
     return [
@@ -83,7 +114,7 @@ def routes(store: Store) -> list[JsonRoute]:
     ]
 
 
-def _bucket(start_s: int, tally: Tally) -> UsageBucket:
+def _bucket(start_s: int, tally: Tally, currency: str | None) -> UsageBucket:
     classes = {f"{digit}xx": 0 for digit in (2, 3, 4, 5)}
     for status, requests in tally.statuses.items():
         # 101 is the answer to a WebSocket handshake; most callers open none.
@@ -94,9 +125,15 @@ def _bucket(start_s: int, tally: Tally) -> UsageBucket:
         start=_iso(start_s),
         requests=tally.requests,
         images=tally.images,
+        billable_images=tally.billable,
+        cost=_cost(tally.cost_nanos, currency),
         status=classes,
         response_time_ms=ResponseTime(mean=round(tally.mean_ms, 2), **shares),
     )
+
+
+def _cost(nanos: int, currency: str | None) -> Cost | None:
+    return Cost(amount=write_amount(nanos), currency=currency) if currency is not None else None
 
 
 def _unix_s(time: datetime) -> int:

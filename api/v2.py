@@ -30,6 +30,7 @@ async def classify(request: Request, classifier: Classifier) -> Response:
     request_context = context.of(request.scope)
     image, user = upload.images[0], request_context.user_id
     decoded, probabilities = await classifier.classify(user, image, request_context.timing)
+    request_context.note_answer(1, model["name"], model["revision"])
     entry = _entry(decoded, probabilities, upload.options, classifier)
     return JSONResponse({"id": request_context.usage_id, "model": model, **entry})
 
@@ -48,12 +49,16 @@ async def classify_batch(request: Request, classifier: Classifier, most_images: 
     await request_context.pay(len(upload.images))
     wants_lines, may_be_repeated = json_lines.are_wanted(request), "idempotency-key" in request.headers
     if wants_lines and not may_be_repeated:
+        # The row of each image says whether it is billable.
+        request_context.note_answer(0, model["name"], model["revision"])
         return json_lines.JsonLines(request_context, partial(_send_each, upload, classifier, request_context))
     results = await classifier.classify_all(request_context.user_id, upload.images, request_context.timing)
     entries = [
         {"error": result.body()} if isinstance(result, Problem) else _entry(*result, upload.options, classifier)
         for result in results
     ]
+    answered = sum(not isinstance(result, Problem) for result in results)
+    request_context.note_answer(answered, model["name"], model["revision"])
     if wants_lines:
         return json_lines.whole(entries)
     return JSONResponse({"id": request_context.usage_id, "model": model, "results": entries})

@@ -14,10 +14,10 @@ from auth.idempotency import under_way
 from storage.errors import StorageUnavailable
 from storage.idempotency import Settlement
 from storage.store import Store
-from storage.usage import UsageRow
+from storage.usage import UsageRow, Withheld
 from web import context
 from web.context import RequestContext
-from web.problem import Problem, storage_unavailable
+from web.problem import Problem, storage_unavailable, unavailable
 
 # How long the answer of a route that outlasts the database waits for its row.
 WAIT_FOR_ROW_S = 2.0
@@ -25,6 +25,7 @@ KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPT
 UNKNOWN_METHOD = "(other)"
 # The envelope answers so if the app raises an exception, or sends nothing.
 STATUS_OF_AN_EXCEPTION = 500
+STATUS_OF_ERRORS = 400
 
 
 class UsageLog:
@@ -47,10 +48,10 @@ class UsageLog:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        arrived_us, started = self.store.now_us(), time.perf_counter()
-        request = context.of(scope)
+        started, request = time.perf_counter(), context.of(scope)
+        request.arrived_us = self.store.now_us()
         answer = _HeldAnswer(request, send)
-        request.log_image = _ImageLog(self.store, scope, arrived_us, started).log
+        request.log_image = _ImageLog(self.store, scope, started).log
         raised, problem = None, None
         try:
             await self.app(scope, receive, answer)
@@ -60,7 +61,7 @@ class UsageLog:
             # In `finally`: a request that a time limit cancelled is logged too.
             if request.caller is not None:
                 status = answer.status if request.ended_by is None else request.ended_by.status.value
-                row = _row(scope, arrived_us, (time.perf_counter() - started) * 1000, status)
+                row = _row(scope, (time.perf_counter() - started) * 1000, status)
                 row = row._replace(settlement=_settlement(request))
                 route = request.match.route
                 problem = await (self._try_commit(row) if route and route.outlasts_database else self._commit(row))
@@ -77,12 +78,12 @@ class UsageLog:
         await answer.release()
 
     async def _commit(self, row: UsageRow) -> Problem | None:
-        """Commit the row. Return what to answer instead if that fails, or if the request has lost its key meanwhile."""
+        """Commit the row; return the problem to answer with instead if the answer may not be sent."""
         try:
-            is_given = await self.store.record(row)
+            withheld = await self.store.record(row)
         except StorageUnavailable as error:
             return storage_unavailable(error.caller)
-        return None if is_given else under_way()
+        return None if withheld is None else _WITHHELD[withheld]()
 
     async def _try_commit(self, row: UsageRow) -> None:
         """Commit the row if the database answers soon. A row that takes longer is committed later."""
@@ -94,10 +95,9 @@ class UsageLog:
 class _ImageLog:
     """Writes the rows of the images of one request."""
 
-    def __init__(self, store: Store, scope: Scope, arrived_us: int, started: float) -> None:
+    def __init__(self, store: Store, scope: Scope, started: float) -> None:
         self._store = store
         self._scope = scope
-        self._arrived_us = arrived_us
         self._started = started
 
     async def log(self, number: int, status: int) -> None:
@@ -107,11 +107,17 @@ class _ImageLog:
             Problem: 503, the database does not answer.
         """
         request = context.of(self._scope)
-        of_request = _row(self._scope, self._arrived_us, (time.perf_counter() - self._started) * 1000, status)
+        row = _row(self._scope, (time.perf_counter() - self._started) * 1000, status)
+        billable = 1 if status < STATUS_OF_ERRORS else 0
+        cost_nanos = identity.caller(self._scope).cost_nanos(billable, request.arrived_us)
+        row = row._replace(
+            request_id=f"{request.usage_id}.{number}", images=1, billable=billable, cost_nanos=cost_nanos
+        )
         # At once: a row may be committed although its request is cancelled meanwhile.
         request.images -= 1
         try:
-            await self._store.record(of_request._replace(request_id=f"{request.usage_id}.{number}", images=1))
+            # The request's own row ends its reservation of the user's quotas.
+            await self._store.record(row._replace(takes_quota=False))
         except StorageUnavailable as error:
             request.images += 1
             raise storage_unavailable(error.caller) from None
@@ -157,8 +163,20 @@ def _settlement(request: RequestContext) -> Settlement | None:
     return settlement
 
 
-def _row(scope: Scope, arrived_us: int, response_ms: float, status: int) -> UsageRow:
+def _given_back() -> Problem:
+    return unavailable(
+        "The request took so long that its part of your quota was given back; send it again.", kind="time"
+    )
+
+
+_WITHHELD = {Withheld.GIVEN_BACK: _given_back, Withheld.KEY_LOST: under_way}
+
+
+def _row(scope: Scope, response_ms: float, status: int) -> UsageRow:
     request, caller = context.of(scope), identity.caller(scope)
+    is_answered = status < STATUS_OF_ERRORS
+    model, revision = request.model if is_answered else ("", "")
+    billable = request.billable if is_answered else 0
     return UsageRow(
         request_id=request.usage_id,
         user_id=caller.user_id,
@@ -167,7 +185,13 @@ def _row(scope: Scope, arrived_us: int, response_ms: float, status: int) -> Usag
         method=scope["method"] if scope["method"] in KNOWN_METHODS else UNKNOWN_METHOD,
         status=status,
         response_ms=response_ms,
-        at_us=arrived_us,
+        at_us=request.arrived_us,
         images=request.images,
-        notes_use=caller.is_use_to_note(arrived_us),
+        billable=billable,
+        model=model,
+        revision=revision,
+        plan=caller.plan or "",
+        cost_nanos=caller.cost_nanos(billable, request.arrived_us),
+        takes_quota=request.takes_quota,
+        notes_use=caller.is_use_to_note(request.arrived_us),
     )

@@ -1,11 +1,12 @@
 """The usage log: who requested what, and how it was answered. The database refuses to change its rows."""
 
 from collections.abc import Sequence
+from enum import Enum
 from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, func, insert, select
 
-from storage import idempotency, last_use, rollup
+from storage import idempotency, last_use, reservations, rollup
 from storage.append_only import usage_log_deletable
 from storage.idempotency import Settlement
 from storage.models import usage_log
@@ -14,10 +15,15 @@ from storage.sqlite import Transaction
 
 # Rows that are deleted in one transaction, so that requests are not blocked for long meanwhile.
 PRUNED_AT_ONCE = 10_000
-# The status of a request that lost its idempotency key to another one: see `record`.
-_KEY_LOST = 409
 # A page of this many rows is counted within PostgreSQL's timeout for statements.
 COUNTED_AT_ONCE = 100_000
+
+
+class Withheld(Enum):
+    """Why the answer of a request may not be sent, although its row is written."""
+
+    GIVEN_BACK = "the images that it had reserved of a quota were given back, since it took too long"
+    KEY_LOST = "another request holds its idempotency key by now"
 
 
 class UsageRow(NamedTuple):
@@ -33,8 +39,14 @@ class UsageRow(NamedTuple):
         response_ms: the time until the answer, milliseconds.
         at_us: when the request arrived, Unix microseconds.
         images: what the request cost the user's limit; 0 for everything but an admitted classification.
-        notes_use: whether to note the key's use with the row; no column of the table.
-        settlement: what becomes of the request's idempotency key with the row; no column of the table.
+        billable: the number of images that were answered with predictions.
+        model: the model that answered; empty if none did.
+        revision: its revision.
+        plan: the user's plan when the request arrived; empty if it had none.
+        cost_nanos: what the billable images cost, billionths of the currency's unit. Like what follows, no column.
+        takes_quota: whether the request may have reserved images of a quota.
+        notes_use: whether to note the key's use with the row.
+        settlement: what becomes of the request's idempotency key with the row.
     """
 
     request_id: str
@@ -46,44 +58,72 @@ class UsageRow(NamedTuple):
     response_ms: float
     at_us: int
     images: int
+    billable: int = 0
+    model: str = ""
+    revision: str = ""
+    plan: str = ""
+    cost_nanos: int = 0
+    takes_quota: bool = False
     notes_use: bool = False
     settlement: Settlement | None = None
 
+    def unanswered(self, why: Withheld) -> "UsageRow":
+        """Returns the row of the same request, if its answer may not be sent."""
+        return self._replace(status=_STATUS[why], billable=0, model="", revision="", cost_nanos=0)
 
+
+# What the caller gets instead.
+_STATUS = {Withheld.GIVEN_BACK: 503, Withheld.KEY_LOST: 409}
 _insert = insert(usage_log)
-_COLUMNS = UsageRow._fields[:-2]
+_insert = insert(usage_log)
+_COLUMNS = UsageRow._fields[: UsageRow._fields.index("cost_nanos")]
 
 
-def record(connection: Transaction, rows: Sequence[UsageRow]) -> Sequence[bool]:
-    """Adds rows to the usage log and to its roll-up, and notes the keys' use, in one transaction.
+def record(connection: Transaction, rows: Sequence[UsageRow]) -> Sequence[Withheld | None]:
+    """Adds rows to the usage log and to its roll-up, settles quotas and keys, and notes uses, in one transaction.
 
     Returns:
-        For each row, whether the answer may be given. It may not if the request had an idempotency key, and another
-        request holds that by now; its row then has the status 409.
+        For each row, why its answer may not be sent; None if it may. The row of an answer that may not says why by its
+        status.
     """
-    rows, is_given = _settled(connection, rows)
+    withheld = _settle_keys(connection, rows, _settle_quotas(connection, rows))
+    rows = [row.unanswered(why) if why else row for row, why in zip(rows, withheld, strict=True)]
     connection.execute(_insert, [dict(zip(_COLUMNS, row, strict=False)) for row in rows])
     rollup.add(connection, map(_rollup_input, rows))
     uses = [(row.key_id, row.at_us) for row in rows if row.notes_use]
     if uses:
         last_use.note(connection, uses)
-    return is_given
+    return withheld
 
 
-def _settled(connection: Transaction, rows: Sequence[UsageRow]) -> tuple[Sequence[UsageRow], Sequence[bool]]:
-    """Settles the idempotency keys; returns the rows as they are to be written, and whether each answer is given."""
-    settlements = [row.settlement for row in rows if row.settlement is not None]
-    if not settlements:
-        return rows, [True] * len(rows)
-    outcomes = iter(idempotency.settle(connection, settlements))
-    is_given = [row.settlement is None or next(outcomes) for row in rows]
-    return [
-        row if given else row._replace(status=_KEY_LOST) for row, given in zip(rows, is_given, strict=True)
-    ], is_given
+def _settle_quotas(connection: Transaction, rows: Sequence[UsageRow]) -> list[Withheld | None]:
+    """Deletes the reservations of the requests; see `record` for what it returns."""
+    withheld: list[Withheld | None] = [None] * len(rows)
+    reserved = [(row.user_id, row.request_id, index) for index, row in enumerate(rows) if row.takes_quota]
+    # All replicas delete in the same order, which prevents a deadlock.
+    for _, request_id, index in sorted(reserved):
+        if not reservations.settle(connection, request_id) and rows[index].billable:
+            withheld[index] = Withheld.GIVEN_BACK
+    return withheld
+
+
+def _settle_keys(
+    connection: Transaction, rows: Sequence[UsageRow], withheld: list[Withheld | None]
+) -> list[Withheld | None]:
+    """Settles the idempotency keys, without keeping an answer that may not be sent."""
+    settled = [(index, row.settlement) for index, row in enumerate(rows) if row.settlement is not None]
+    if not settled:
+        return withheld
+    settlements = [one._replace(answer=None) if withheld[index] else one for index, one in settled]
+    for (index, _), is_given in zip(settled, idempotency.settle(connection, settlements), strict=True):
+        if not is_given:
+            withheld[index] = Withheld.KEY_LOST
+    return withheld
 
 
 def _rollup_input(row: UsageRow) -> RollupInput:
-    return RollupInput(row.user_id, row.endpoint, row.status, row.response_ms, row.at_us, row.images)
+    counted = (row.user_id, row.endpoint, row.status, row.response_ms, row.at_us, row.images)
+    return RollupInput(*counted, row.billable, row.cost_nanos)
 
 
 def prune(connection: Connection, before_us: int) -> int:

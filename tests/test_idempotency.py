@@ -17,7 +17,7 @@ from storage.keys import NewKey
 from storage.migrate import migrate
 from storage.policy import Limit
 from storage.store import Store
-from storage.usage import UsageRow
+from storage.usage import UsageRow, Withheld
 from testing.photographs import COFFEE
 from testing.replicas import Replicas
 from testing.servers import running
@@ -132,9 +132,9 @@ def test_a_request_that_lost_its_key_is_not_answered(store: Store, user: str) ->
         assert outcome is Outcome.HELD
         plain = row(taken, None)._replace(request_id="req_3", settlement=None)
         given = await asyncio.gather(*map(store.record, (row(lost, ANSWER), plain, row(taken, ANSWER))))
-        assert given == [False, True, True]
+        assert given == [Withheld.KEY_LOST, None, None]
         # Nor does it free the key of the other.
-        assert await store.record(row(lost, None)._replace(request_id="req_5"))
+        assert await store.record(row(lost, None)._replace(request_id="req_5")) is None
         assert (await claimed_at(store, user, "k", "req_4", AT_US + LEASE_S * SECOND))[1] == ANSWER
 
     run(use())

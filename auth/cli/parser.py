@@ -5,22 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from auth.cli import commands, log_commands, user_commands, values
+from auth.cli import commands, log_commands, plan_parser, user_commands, values
 from auth.cli.answer import Answer
+from auth.cli.arguments import KEY, LIMIT, LIMIT_HELP, QUOTA, QUOTA_HELP, TIME, USER, add_values
 from auth.identity import SCOPES
 from storage.rollup import WIDTHS_S
 
-_DESCRIPTION = """Keys and users of the API.
+_DESCRIPTION = """Keys, users and plans of the API.
 
 USER is a user's e-mail address, in upper or lower case, or its id. KEY_ID is the id of a key."""
 _PROGRAM = "python -m auth"
-_LIMIT: dict[str, Any] = {"type": values.limit, "metavar": "N/PERIOD"}
-_TIME: dict[str, Any] = {"type": values.seconds, "metavar": "TIME"}
-_KEY: dict[str, Any] = {"type": values.key_id, "metavar": "KEY_ID", "help": "the key's id, as 'list' shows it"}
-_USER: dict[str, Any] = {"type": values.user, "metavar": "USER", "help": "the user's address or id"}
 # Adds a command: its name, the function that runs it, what it does, and examples of its arguments.
 _Add = Callable[..., argparse.ArgumentParser]
-_LIMIT_HELP = "such as 60/minute, 60/90s, 500/12h or 5000/30d"
 
 
 def parse(arguments: list[str] | None) -> dict[str, Any]:
@@ -37,9 +33,10 @@ def parse(arguments: list[str] | None) -> dict[str, Any]:
     """
     parser = build()
     parsed = vars(parser.parse_args(arguments))
-    wrong = values.given_twice(parsed.get("limit") or [])
+    wrong = values.given_twice(parsed.get("limit") or []) or values.wrong_together(parsed)
     if wrong is not None:
         parser.error(wrong)
+    parsed.pop("is_none", None)
     return parsed
 
 
@@ -54,24 +51,44 @@ def build() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--json", action="store_true", help="print one JSON document")
     commands_of = parser.add_subparsers(required=True, metavar="COMMAND")
+    add = _adder(commands_of, shared)
+    _add_key_commands(add)
+    _add_user_commands(add)
+    plans = _group(commands_of, "plan", "Plans: limits, quotas and prices that users have in common.")
+    plan_parser.add_commands(_adder(plans, shared, "plan "))
+    _add_log_commands(add)
+    _add_database_commands(add)
+    return parser
+
+
+def _adder(commands_of: Any, shared: argparse.ArgumentParser, prefix: str = "") -> _Add:
+    """Return a function that adds a command to others.
+
+    Args:
+        commands_of: the other commands.
+        shared: the arguments that all commands have.
+        prefix: what is written before the name of the command.
+    """
 
     def add(name: str, run: Callable[..., Answer], description: str, *examples: str) -> argparse.ArgumentParser:
-        command = commands_of.add_parser(
+        command: argparse.ArgumentParser = commands_of.add_parser(
             name,
             help=description,
             description=description,
-            epilog=_examples([f"{name} {example}" for example in examples]),
+            epilog=_examples([f"{prefix}{name} {example}" for example in examples]),
             parents=[shared],
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.set_defaults(command=run)
         return command
 
-    _add_key_commands(add)
-    _add_user_commands(add)
-    _add_log_commands(add)
-    _add_database_commands(add)
-    return parser
+    return add
+
+
+def _group(commands_of: Any, name: str, description: str) -> Any:
+    """Add a name before other commands, and return those."""
+    group = commands_of.add_parser(name, help=description, description=description)
+    return group.add_subparsers(required=True, metavar="COMMAND")
 
 
 def _examples(examples: list[str]) -> str | None:
@@ -90,13 +107,14 @@ def _add_key_commands(add: _Add) -> None:
     )
     owner = create.add_mutually_exclusive_group(required=True)
     owner.add_argument("--email", dest="user", type=values.email, metavar="E", help="the user's address")
-    owner.add_argument("--user", **_USER | {"help": "the address or the id of a user that exists"})
+    owner.add_argument("--user", **USER | {"help": "the address or the id of a user that exists"})
     create.add_argument("--name", type=values.name, help="what to call the key, such as laptop; default: no name")
-    create.add_argument("--limit", action="append", help=f"{_LIMIT_HELP}; may be given again", **_LIMIT)
+    create.add_argument("--limit", action="append", help=f"{LIMIT_HELP}; may be given again", **LIMIT)
+    create.add_argument("--quota", action="append", help=f"{QUOTA_HELP}; may be given again", **QUOTA)
     create.add_argument("--scope", action="append", choices=SCOPES, help="default: classify and usage")
-    create.add_argument("--expires-in", help="such as 30d, 12h, 15m or 90s; default: never", **_TIME)
+    create.add_argument("--expires-in", help="such as 30d, 12h, 15m or 90s; default: never", **TIME)
     listing = add("list", commands.list_keys, "List all keys, without their secrets.", "--user ada@example.org")
-    listing.add_argument("--user", **_USER | {"help": "only the keys of this user"})
+    listing.add_argument("--user", **USER | {"help": "only the keys of this user"})
     show = add("show", commands.show, "Show one key without its secret, or a user with all keys.", "ada@example.org")
     show.add_argument("key_or_user", type=values.key_id, metavar="KEY_ID|USER", help="a key's id, or a user")
     rotate = add(
@@ -105,22 +123,29 @@ def _add_key_commands(add: _Add) -> None:
         "Replace a key by a new one with the same name and scopes; it is printed once.",
         "0AbcdEfgh1jk --grace 1h",
     )
-    rotate.add_argument("key_id", **_KEY)
-    rotate.add_argument("--grace", default=0, help="how long the old key still works; default: not at all", **_TIME)
+    rotate.add_argument("key_id", **KEY)
+    rotate.add_argument("--grace", default=0, help="how long the old key still works; default: not at all", **TIME)
     revoke = add("revoke", commands.revoke, "Revoke a key; when the command returns, no worker accepts it.")
-    revoke.add_argument("key_id", **_KEY)
+    revoke.add_argument("key_id", **KEY)
 
 
 def _add_user_commands(add: _Add) -> None:
     def add_for_user(name: str, run: Callable[..., Answer], *texts: str) -> argparse.ArgumentParser:
         command = add(name, run, *texts)
-        command.add_argument("user", **_USER)
+        command.add_argument("user", **USER)
         return command
 
     set_limit = add_for_user(
         "set-limit", user_commands.set_limit, "Replace the limits of a user.", "ada@example.org 60/minute 5000/30d"
     )
-    set_limit.add_argument("limit", nargs="+", help=_LIMIT_HELP, **_LIMIT)
+    set_limit.add_argument("limit", nargs="+", help=LIMIT_HELP, **LIMIT)
+    set_quota = add_for_user(
+        "set-quota",
+        user_commands.set_quota,
+        "Replace the quotas of a user; --none leaves those of the plan, if there is one.",
+        "ada@example.org 10000/month 500/day",
+    )
+    add_values(set_quota, "quota", QUOTA_HELP, QUOTA)
     usage = add_for_user(
         "usage",
         user_commands.usage,
@@ -160,7 +185,7 @@ def _add_log_commands(add: _Add) -> None:
         "Delete old rows of the usage log; the totals still include them.",
         "--older-than 400d --dry-run",
     )
-    prune.add_argument("--older-than", required=True, help="such as 400d", **_TIME)
+    prune.add_argument("--older-than", required=True, help="such as 400d", **TIME)
     prune.add_argument("--dry-run", action="store_true", help="only tell how many rows would be deleted")
     prune.add_argument("--yes", action="store_true", help="do not ask on a terminal; elsewhere nobody is asked")
 

@@ -4,13 +4,17 @@ import re
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from auth.api_key import PREFIX, ApiKey
 from storage.policy import Limit, parse_seconds
+from storage.prices import parse_amount, parse_currency
+from storage.quotas import Quota
 from storage.users import in_lower_case
 
 LONGEST_EMAIL = 320
 LONGEST_NAME = 100
+_PLAN = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 
 
 def key_id(text: str) -> str:
@@ -56,6 +60,37 @@ def limit(text: str) -> Limit:
         raise ArgumentTypeError(str(error)) from None
 
 
+def quota(text: str) -> Quota:
+    """Return a quota, such as `10000/month`."""
+    try:
+        return Quota.parse(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None
+
+
+def plan(text: str) -> str:
+    """Return the name of a plan."""
+    if not _PLAN.fullmatch(text) or text.startswith(PREFIX):
+        raise ArgumentTypeError("give a plan's name: at most 64 letters, digits, '-', '_' and '.', such as pro")
+    return text
+
+
+def price(text: str) -> int:
+    """Return the price of one image, billionths, from the price of 1,000."""
+    try:
+        return parse_amount(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None
+
+
+def currency(text: str) -> str:
+    """Return the code of a currency."""
+    try:
+        return parse_currency(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None
+
+
 def seconds(text: str) -> int:
     """Return a time such as `30d` or `12h`, in seconds."""
     try:
@@ -81,4 +116,20 @@ def given_twice(limits: Sequence[Limit]) -> str | None:
         if other is not one:
             both = f"the limit {one} is given twice" if one == other else f"{other} and {one} are for the same time"
             return f"{both}; give one of them"
+    return None
+
+
+def wrong_together(parsed: dict[str, Any]) -> str | None:
+    """Return what is wrong with arguments that are right one by one; None if nothing is."""
+    periods = [quota.period for quota in parsed.get("quota") or []]
+    if len(periods) > len(set(periods)):
+        return f"two quotas are for the same {max(periods, key=periods.count)}; give one of them"
+    if "price" in parsed and (parsed["price"] is None) != (parsed["currency"] is None):
+        return "--price and --currency belong together; give both"
+    if "price" in parsed and parsed["since"] is not None and parsed["price"] is None:
+        return "--from is the start of a price; give --price and --currency too"
+    if "is_none" in parsed:
+        name = "limit" if "limit" in parsed else "quota"
+        if bool(parsed[name]) == parsed["is_none"]:
+            return f"give one {name} or more, or --none"
     return None
