@@ -154,7 +154,7 @@ def test_answers_are_forgotten_after_their_time_and_beyond_a_number(store: Store
             at_us = now_us - age_s * SECOND + number
             claim, _ = await claimed_at(store, user, key, f"req_{key}", at_us)
             await store.record(row(claim, ANSWER))
-        await store.claim(user, ENDPOINT, "under way", "req_under_way")
+        await store.claim(user, ENDPOINT, "under-way", "req_under_way")
         await claimed_at(store, user, "dead", "req_dead", now_us - KEPT_S * SECOND)
         while await store.forget_answers(most_per_user=3):
             pass
@@ -163,7 +163,7 @@ def test_answers_are_forgotten_after_their_time_and_beyond_a_number(store: Store
     left = store.database.ask(
         lambda connection: connection.exec_driver_sql("SELECT key FROM idempotency_keys ORDER BY 1").scalars().all()
     )
-    assert left == ["newer", "newest", "under way"]
+    assert left == ["newer", "newest", "under-way"]
 
 
 def test_erasing_a_user_forgets_the_answers(store: Store, user: str) -> None:
@@ -216,13 +216,13 @@ def test_a_killed_worker_bills_nothing_twice(tmp_path: Path, model_store: Path) 
         key = server.create_key("ada@example.org", "--limit", "1000/minute")["key"]
         with server.client(key) as client, RawSql(server.environment["CLASSIFIER_DATABASE_URL"]) as database:
             received = classify(client, "received")
-            with begun(server, key, "sent", 1.0), begun(server, key, "under way", 0.5):
+            with begun(server, key, "sent", 1.0), begun(server, key, "under-way", 0.5):
                 wait_until_there(database, "sent", is_answered=True)
-                wait_until_there(database, "under way", is_answered=False)
+                wait_until_there(database, "under-way", is_answered=False)
                 [worker] = server.workers("ImageClassifier")
                 worker.kill()
                 worker.wait()
-            again = {name: classify(client, name) for name in ("received", "sent", "under way")}
+            again = {name: classify(client, name) for name in ("received", "sent", "under-way")}
         assert [answer.status_code for answer in again.values()] == [200] * 3
         assert [answer.headers.get("idempotency-replayed") for answer in again.values()] == ["true", "true", None]
         assert again["received"].content == received.content
