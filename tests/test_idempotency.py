@@ -1,7 +1,7 @@
 """Idempotency keys in both databases, with several workers, and with a worker that is killed in between."""
 
 import asyncio
-import threading
+import socket
 import time
 from collections.abc import Awaitable, Iterator
 from functools import partial
@@ -20,7 +20,8 @@ from storage.store import Store
 from storage.usage import UsageRow, Withheld
 from testing.photographs import COFFEE
 from testing.replicas import Replicas
-from testing.servers import running
+from testing.servers import Server, running
+from tests.raw_sql import RawSql
 
 T = TypeVar("T")
 
@@ -28,7 +29,7 @@ SECOND = 1_000_000
 AT_US = 1_700_000_000 * SECOND
 ENDPOINT = "/v2/classify"
 ANSWER = KeptAnswer("f" * 64, 200, "[]", b"\x00\xff{}")
-CALLERS, OF_EACH = 4, 4
+IMAGE, CONTENT = COFFEE.read_bytes(), {"Content-Type": "image/png"}
 GIVE_UP_AFTER_S = 90
 
 
@@ -153,7 +154,7 @@ def test_answers_are_forgotten_after_their_time_and_beyond_a_number(store: Store
             at_us = now_us - age_s * SECOND + number
             claim, _ = await claimed_at(store, user, key, f"req_{key}", at_us)
             await store.record(row(claim, ANSWER))
-        await store.claim(user, ENDPOINT, "under way", "req_under_way")
+        await store.claim(user, ENDPOINT, "under-way", "req_under_way")
         await claimed_at(store, user, "dead", "req_dead", now_us - KEPT_S * SECOND)
         while await store.forget_answers(most_per_user=3):
             pass
@@ -162,7 +163,7 @@ def test_answers_are_forgotten_after_their_time_and_beyond_a_number(store: Store
     left = store.database.ask(
         lambda connection: connection.exec_driver_sql("SELECT key FROM idempotency_keys ORDER BY 1").scalars().all()
     )
-    assert left == ["newer", "newest", "under way"]
+    assert left == ["newer", "newest", "under-way"]
 
 
 def test_erasing_a_user_forgets_the_answers(store: Store, user: str) -> None:
@@ -175,61 +176,60 @@ def test_erasing_a_user_forgets_the_answers(store: Store, user: str) -> None:
     assert store.database.ask(idempotency.count) == 0
 
 
-class Caller(threading.Thread):
-    """Sends requests, each with a key of its own, and each again until it is answered."""
-
-    def __init__(self, client: httpx.Client, number: int) -> None:
-        super().__init__()
-        self.answers: dict[str, bytes] = {}
-        self.lost = 0
-        self._client = client
-        self._keys = [f"caller-{number}-{order}" for order in range(OF_EACH)]
-
-    def run(self) -> None:
-        give_up = time.monotonic() + GIVE_UP_AFTER_S
-        while len(self.answers) < OF_EACH and time.monotonic() < give_up:
-            key = self._keys[len(self.answers)]
-            try:
-                answer = classify(self._client, key)
-            except httpx.TransportError:
-                self.lost += 1
-                time.sleep(0.1)
-                continue
-            if answer.status_code == 200:
-                self.answers[key] = answer.content
-            else:
-                time.sleep(int(answer.headers["retry-after"]))
-
-
 def classify(client: httpx.Client, key: str) -> httpx.Response:
-    """Send an image in a form: httpx makes a new boundary for each request."""
-    files = {"image": COFFEE.read_bytes()}
-    return client.post(ENDPOINT, files=files, headers={"Idempotency-Key": key})
+    """Send an image, again and again while a request with this key is under way or no worker is there."""
+    give_up = time.monotonic() + GIVE_UP_AFTER_S
+    while True:
+        try:
+            answer = client.post(ENDPOINT, content=IMAGE, headers={**CONTENT, "Idempotency-Key": key})
+            if answer.status_code not in (409, 503) or time.monotonic() > give_up:
+                return answer
+            time.sleep(int(answer.headers["retry-after"]))
+        except httpx.TransportError:
+            assert time.monotonic() < give_up
+            time.sleep(0.1)
 
 
-def test_a_kill_in_between_bills_nothing_twice(tmp_path: Path, model_store: Path) -> None:
+def begun(server: Server, key: str, idempotency_key: str, share: float) -> socket.socket:
+    """Send the headers of a request and a share of its body; return the connection, from which nothing is read."""
+    headers = CONTENT | {"Idempotency-Key": idempotency_key, "Authorization": f"Bearer {key}"}
+    lines = [f"POST {ENDPOINT} HTTP/1.1", "Host: it", f"Content-Length: {len(IMAGE)}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+    connection.sendall("\r\n".join([*lines, "", ""]).encode() + IMAGE[: int(share * len(IMAGE))])
+    return connection
+
+
+def wait_until_there(database: RawSql, key: str, is_answered: bool) -> None:
+    """Return once the key is held, or has its answer."""
+    answered = "NOT NULL" if is_answered else "NULL"
+    question = f"SELECT key FROM idempotency_keys WHERE key = '{key}' AND status IS {answered}"
+    give_up = time.monotonic() + GIVE_UP_AFTER_S
+    while not database.rows(question):
+        assert time.monotonic() < give_up, key
+        time.sleep(0.05)
+
+
+def test_a_killed_worker_bills_nothing_twice(tmp_path: Path, model_store: Path) -> None:
+    """It is killed with one answer received, one sent and not received, and one request under way."""
     with running(tmp_path / "it", model_store) as server:
         key = server.create_key("ada@example.org", "--limit", "1000/minute")["key"]
-        with server.client(key) as client:
-            callers = [Caller(client, number) for number in range(CALLERS)]
-            for caller in callers:
-                caller.start()
-            give_up = time.monotonic() + GIVE_UP_AFTER_S
-            while sum(len(caller.answers) for caller in callers) < CALLERS and time.monotonic() < give_up:
-                time.sleep(0.005)
-            [worker] = server.workers("ImageClassifier")
-            worker.kill()
-            for caller in callers:
-                caller.join()
-            first = {name: body for caller in callers for name, body in caller.answers.items()}
-            assert len(first) == CALLERS * OF_EACH
-            assert sum(caller.lost for caller in callers) > 0, "the kill hit nobody"
-            for name, body in first.items():
-                again = classify(client, name)
-                assert (again.content, again.headers["idempotency-replayed"]) == (body, "true")
+        with server.client(key) as client, RawSql(server.environment["CLASSIFIER_DATABASE_URL"]) as database:
+            received = classify(client, "received")
+            with begun(server, key, "sent", 1.0), begun(server, key, "under-way", 0.5):
+                wait_until_there(database, "sent", is_answered=True)
+                wait_until_there(database, "under-way", is_answered=False)
+                [worker] = server.workers("ImageClassifier")
+                worker.kill()
+                worker.wait()
+            again = {name: classify(client, name) for name in ("received", "sent", "under-way")}
+        assert [answer.status_code for answer in again.values()] == [200] * 3
+        assert [answer.headers.get("idempotency-replayed") for answer in again.values()] == ["true", "true", None]
+        assert again["received"].content == received.content
         replicas = Replicas([server])
         log = replicas.usage_log()
-        assert [logged.images for logged in log if logged.images and logged.status == 200] == [1] * len(first)
-        # A request that was killed before it was answered has spent its hit, as without a key.
-        [hits] = replicas.hits().values()
-        assert 0 <= hits - sum(logged.images for logged in log) <= CALLERS
+        billed = [logged for logged in log if logged.status == 200 and logged.images]
+        assert [logged.images for logged in billed] == [1] * 3
+        assert {answer.json()["id"] for answer in again.values()} == {logged.request_id for logged in billed}
+        # The request that was under way had spent its hit, as without a key.
+        assert list(replicas.hits().values()) == [3 + 1]
