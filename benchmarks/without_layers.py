@@ -75,7 +75,7 @@ from runtime import http_protocol  # noqa: E402
 from service import build  # noqa: E402, TID251 - what is measured is the service itself
 
 if _is_removed(layers.HTTP):
-    http_protocol.use = lambda: None
+    http_protocol.use = lambda web_sockets: None  # noqa: ARG005 - the name is part of the type
 
 # What replaces each middleware; None: nothing.
 STAND_INS: dict[type, tuple[layers.Layer, tuple[type, dict[str, Any]] | None]] = {

@@ -20,6 +20,7 @@ import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.typing import Subprotocol
 
 from testing.callers import BODY, Key
 from testing.history import Event, LoggedRow, check
@@ -115,7 +116,7 @@ async def test_frames_limits_and_rows_are_exact_also_when_the_worker_is_killed(s
         worker.send_signal(signal.SIGKILL)
 
     shares = 5
-    async with asyncio.timeout(200):
+    async with asyncio.timeout(600):
         await asyncio.gather(kill(), *(send_share(FRAMES // shares) for _ in range(shares)))
     rows = usage_log(server, key)
     assert check(events, [(LIMIT, DAY_S)], rows, {key.user: hits(server, key)}) == []
@@ -210,9 +211,9 @@ async def test_what_a_frame_must_not_be_closes_with_a_code(server: Server) -> No
         assert (await answer_of(connection))["status"] == 400
     # Compression is not agreed on, also if it is offered.
     offering = connect(
-        f"ws://127.0.0.1:{server.port}/v2/stream",
-        subprotocols=[f"bearer.{key.key}"],
-        proxy=None,  # type: ignore[list-item]
+        f"ws://127.0.0.1:{server.port}/v2/stream?key={key.key}",
+        subprotocols=[Subprotocol(f"bearer.{key.key}")],
+        proxy=None,
     )
     async with offering as connection:
         assert connection.response is not None
@@ -308,4 +309,4 @@ async def test_a_server_that_stops_answers_what_is_under_way_then_closes(server:
     assert len(answers) == 2
     log = server.log.read_text()
     assert "Traceback" not in log
-    assert key.key not in log
+    assert "imc_" not in log

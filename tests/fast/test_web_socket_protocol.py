@@ -24,17 +24,20 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.written = b""
         self.unsent = 0
-        self.reads = True
+        self._reads = True
         self.is_aborted = False
 
     def write(self, data: Any) -> None:
         self.written += bytes(data)
 
     def pause_reading(self) -> None:
-        self.reads = False
+        self._reads = False
 
     def resume_reading(self) -> None:
-        self.reads = True
+        self._reads = True
+
+    def is_reading(self) -> bool:
+        return self._reads
 
     def is_closing(self) -> bool:
         return False
@@ -65,11 +68,11 @@ class Connection:
     async def open(self) -> None:
         """Open the WebSocket; nothing is read before."""
         self.protocol.data_received(self.caller.send(Request(host="it", target="/")))
-        assert not self.wire.reads
+        assert not self.wire.is_reading()
         assert (await self.protocol.receive())["type"] == "websocket.connect"
-        assert not self.wire.reads
+        assert not self.wire.is_reading()
         await self.protocol.send({"type": "websocket.accept", "holds": self._may_hold})
-        assert self.wire.reads
+        assert self.wire.is_reading()
         self.events()
 
     def sends(self, event: Event) -> None:
@@ -107,10 +110,10 @@ async def connection() -> Connection:
 
 async def test_nothing_is_read_while_a_message_waits(connection: Connection) -> None:
     connection.sends(BytesMessage(b"x" * 500))
-    assert not connection.wire.reads
+    assert not connection.wire.is_reading()
     assert connection.held[-1] == 500
     assert await connection.protocol.receive() == {"type": "websocket.receive", "bytes": b"x" * 500}
-    assert connection.wire.reads
+    assert connection.wire.is_reading()
     assert connection.held[-1] == 0
 
 
@@ -118,14 +121,14 @@ async def test_pings_are_not_read_while_the_caller_reads_no_pongs(connection: Co
     connection.sends(Ping(b"1"))
     assert isinstance(connection.events()[0], Pong)
     connection.protocol.pause_writing()
-    assert not connection.wire.reads
+    assert not connection.wire.is_reading()
     connection.protocol.resume_writing()
-    assert connection.wire.reads
+    assert connection.wire.is_reading()
     # While a message waits, its end does not make the server read.
     connection.sends(BytesMessage(b"x"))
     connection.protocol.pause_writing()
     connection.protocol.resume_writing()
-    assert not connection.wire.reads
+    assert not connection.wire.is_reading()
 
 
 async def test_an_incomplete_message_must_keep_the_pace(connection: Connection) -> None:
@@ -162,7 +165,7 @@ async def test_a_message_that_is_too_large_closes_it_before_it_is_complete(conne
     assert connection.closed_with() == TOO_LARGE
     assert connection.protocol.buffer.length == 0
     # What still comes is read and discarded, so that the caller can read the code.
-    assert connection.wire.reads
+    assert connection.wire.is_reading()
 
 
 async def test_a_caller_who_reads_nothing_is_cut_off(connection: Connection) -> None:
