@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic import TypeAdapter
 from starlette.types import Scope
 
 from api.openapi_parts import Json, without_null
@@ -18,6 +18,7 @@ from web.problem import Problem
 Arguments = Mapping[str, Any]
 
 LONGEST_QUERY = 4096
+_AS_JSON = TypeAdapter(dict[str, Any])
 _JSON_BODY = ((b"content-type", b"application/json"),)
 
 
@@ -57,8 +58,8 @@ class Tool:
         given = {name: value for name, value in arguments.items() if name in self.properties and value is not None}
         try:
             # A tenth of the time that the standard library takes for a large image; the event loop waits meanwhile.
-            body = to_json(given)
-        except PydanticSerializationError:
+            body = _AS_JSON.dump_json(given)
+        except ValueError:
             raise Problem(422, "The arguments hold characters that are not Unicode; leave them out.") from None
         if self.method == "GET":
             if len(body) > LONGEST_QUERY:
