@@ -1,41 +1,33 @@
-"""`docs/agents.md`, and `/mcp` on a real server, as an agent program would use it."""
+"""`/mcp` on a real server, with the official client, and the configuration files in `docs/agents.md`."""
 
+import asyncio
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from testing.photographs import COFFEE
-from testing.servers import PROJECT, Server, inherited
+import httpx2
+from mcp.client import Client
+from mcp.client.streamable_http import streamable_http_client
+
+from testing.photographs import COFFEE, as_base64
+from testing.servers import PROJECT, Server
 
 PAGE = (PROJECT / "docs" / "agents.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    """The pieces of code on the page."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-
-
-def run_program(server: Server, folder: Path, key: str) -> str:
-    """What the program of the page prints."""
-    (folder / "agent.py").write_text(blocks("python")[0])
-    done = subprocess.run(
-        [sys.executable, "agent.py", f"{server.url}/mcp", str(COFFEE)],
-        cwd=folder,
-        env={**inherited(), "IMAGE_CLASSIFIER_KEY": key},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+async def call_twice(url: str, key: str) -> list[Any]:
+    """The results of classifying one photograph two times."""
+    async with (
+        httpx2.AsyncClient(headers={"Authorization": f"Bearer {key}"}, timeout=60) as http,
+        Client(streamable_http_client(url, http_client=http)) as agent,
+    ):
+        photo = {"image": as_base64(COFFEE.read_bytes()), "top_k": 3}
+        return [await agent.call_tool("classify_image", photo) for _ in range(2)]
 
 
 def test_the_configuration_files_name_the_address_and_the_key() -> None:
-    claude, code = map(json.loads, blocks("json"))
+    claude, code = map(json.loads, re.findall(r"^```json\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
     [of_claude], [of_code] = claude["mcpServers"].values(), code["servers"].values()
     for configured in (of_claude, of_code):
         assert configured["type"] == "http"
@@ -45,14 +37,15 @@ def test_the_configuration_files_name_the_address_and_the_key() -> None:
     assert f"${{input:{asked['id']}}}" in of_code["headers"]["Authorization"]
 
 
-def test_the_program_of_the_page_classifies(
-    server: Server, tmp_path: Path, new_user: Callable[..., dict[str, Any]]
+def test_an_agent_classifies_under_its_limit_and_is_in_the_usage_log(
+    server: Server, new_user: Callable[..., dict[str, Any]]
 ) -> None:
     key = new_user("--limit", "1/day")["key"]
-    predictions = json.loads(run_program(server, tmp_path, key))["predictions"]
+    answered, refused = asyncio.run(call_twice(f"{server.url}/mcp", key))
+    predictions = answered.structured_content["predictions"]
     assert (predictions[0]["label"], len(predictions)) == ("espresso", 3)
-    refused = run_program(server, tmp_path, key)
-    assert re.search(r"Your limit of 1/day is reached; .* retry_after: \d+ s\.", refused)
+    assert (answered.is_error, refused.is_error) == (False, True)
+    assert re.search(r"Your limit of 1/day is reached; .* retry_after: \d+ s\.", refused.content[0].text)
 
     with server.client(key) as caller:
         [classified] = caller.get("/v2/usage", params={"endpoint": "/v2/classify"}).json()["data"]
