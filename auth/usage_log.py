@@ -42,7 +42,7 @@ class UsageLog:
         started, request = time.perf_counter(), context.of(scope)
         request.arrived_us = self.store.now_us()
         answer = _HeldAnswer(request, send)
-        raised, unlogged = None, None
+        raised, problem = None, None
         try:
             await self.app(scope, receive, answer)
         except Exception as error:
@@ -52,9 +52,8 @@ class UsageLog:
             if request.caller is not None:
                 row = _row(scope, (time.perf_counter() - started) * 1000, answer.status)
                 route = request.match.route
-                unlogged = await (self._try_commit(row) if route and route.outlasts_database else self._commit(row))
-        if unlogged is not None:
-            problem = unlogged
+                problem = await (self._try_commit(row) if route and route.outlasts_database else self._commit(row))
+        if problem is not None:
             problem.headers.update(answer.rate_limit_headers())
             return await context.send_problem(problem, scope, receive, send)
         if raised is not None:
