@@ -137,7 +137,7 @@ def test_a_request_that_outlived_its_reservation_is_not_answered(replicas: Repli
 
 
 def test_64_callers_use_up_a_quota_while_a_worker_is_killed(tmp_path: Path, model_store: Path) -> None:
-    quota = 300
+    quota = 100
     with running(tmp_path / "it", model_store, BENTOML_CONFIG_OPTIONS="services.ImageClassifier.workers=2") as server:
         key = Key.of(server.create_key("a@example.org", "--limit", "1000000/day", "--quota", f"{quota}/month"))
         url = f"http://127.0.0.1:{server.port}"
