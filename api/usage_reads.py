@@ -2,6 +2,7 @@
 
 import math
 from datetime import UTC, datetime
+from typing import Any
 
 from starlette.requests import Request
 
@@ -40,23 +41,7 @@ def routes(store: Store) -> list[JsonRoute]:
     async def usage(request: Request) -> Usage:
         """The caller's requests in buckets of time. `from` and `to` are in ISO 8601, in UTC if they name no zone."""
         query = read_query(request, UsageQuery)
-        to_s = _unix_s(query.until) if query.until else int(store.now_us() // 1_000_000) + 1
-        from_s = _unix_s(query.since) if query.since else to_s - DEFAULT_SPAN_S[query.bucket]
-        if from_s >= to_s:
-            raise Problem(422, "The field 'from' must be before 'to'.", field="from")
-        width_s = WIDTHS_S[query.bucket]
-        # A bucket that begins before the span is shown whole.
-        first_s = from_s // width_s * width_s if query.cursor is None else query.cursor
-        span = Span(width_s, first_s, to_s, query.endpoint, BUCKETS_PER_PAGE)
-        found, after = await store.usage_buckets(identity.caller(request.scope).user_id, span)
-        return Usage(
-            bucket=query.bucket,
-            start=_iso(from_s),
-            end=_iso(to_s),
-            endpoint=query.endpoint,
-            data=[_bucket(start_s, tally) for start_s, tally in found],
-            next_cursor=str(after) if after is not None else None,
-        )
+        return Usage(**await counted(store, identity.caller(request.scope).user_id, query))
 
     async def limits(request: Request) -> Limits:
         """Each limit of the caller, and what is left of it. This request costs no hit."""
@@ -81,6 +66,31 @@ def routes(store: Store) -> list[JsonRoute]:
         JsonRoute("/v2/usage", usage, Usage, UsageQuery),
         JsonRoute("/v2/limits", limits, Limits),
     ]
+
+
+async def counted(store: Store, user_id: str, query: UsageQuery) -> dict[str, Any]:
+    """Return the fields of `Usage`: the requests of a user in buckets of time.
+
+    Raises:
+        Problem: 422, the query has its end before its start.
+    """
+    to_s = _unix_s(query.until) if query.until else int(store.now_us() // 1_000_000) + 1
+    from_s = _unix_s(query.since) if query.since else to_s - DEFAULT_SPAN_S[query.bucket]
+    if from_s >= to_s:
+        raise Problem(422, "The field 'from' must be before 'to'.", field="from")
+    width_s = WIDTHS_S[query.bucket]
+    # A bucket that begins before the span is shown whole.
+    first_s = from_s // width_s * width_s if query.cursor is None else query.cursor
+    span = Span(width_s, first_s, to_s, query.endpoint, BUCKETS_PER_PAGE)
+    found, after = await store.usage_buckets(user_id, span)
+    return {
+        "bucket": query.bucket,
+        "start": _iso(from_s),
+        "end": _iso(to_s),
+        "endpoint": query.endpoint,
+        "data": [_bucket(start_s, tally) for start_s, tally in found],
+        "next_cursor": str(after) if after is not None else None,
+    }
 
 
 def _bucket(start_s: int, tally: Tally) -> UsageBucket:

@@ -41,8 +41,14 @@ class User:
         """Whether the user's personal data were erased."""
         return self.email == self.user_id
 
+    @property
+    def state(self) -> str:
+        """`live`, `disabled` or `erased`."""
+        return "erased" if self.is_erased else "disabled" if self.disabled_us is not None else "live"
 
-def _user(row: Row[*tuple[Any, ...]]) -> User:
+
+def from_row(row: Row[*tuple[Any, ...]]) -> User:
+    """Returns the user of a row of the table."""
     return User(row.id, row.email, parse_limits(row.limits), row.created_us, row.disabled_us, row.hits_kept_s)
 
 
@@ -59,10 +65,10 @@ def find(connection: Connection, name: str) -> User | None:
     """
     if "@" not in name:
         row = connection.execute(select(users).where(users.c.id == name)).one_or_none()
-        return _user(row) if row else None
+        return from_row(row) if row else None
     folded = in_lower_case(name)
     same = or_(users.c.email.in_((name, folded)), func.lower(users.c.email) == folded)
-    found = [_user(row) for row in connection.execute(select(users).where(same).order_by(users.c.created_us))]
+    found = [from_row(row) for row in connection.execute(select(users).where(same).order_by(users.c.created_us))]
     found = [user for user in found if user.email == name] or found
     if len(found) > 1:
         several = " and ".join(f"{user.user_id} ({user.email})" for user in found)

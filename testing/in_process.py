@@ -37,7 +37,7 @@ from configs.settings import PREFIX, Settings
 from inference.classifier import Classifier
 from storage import keys, users
 from storage.keys import NewKey
-from storage.policy import Limit
+from storage.policy import Limit, parse_limits
 from storage.store import Store
 from testing import colour_model
 from testing.asgi_exchange import Exchange
@@ -90,6 +90,7 @@ class InProcessGateway:
         self.classifier = Classifier(self.runner, colour_model.PREPARED, made)
         self.draining = Draining(made.drain_seconds)
         self._wiring = _wiring(made)
+        self._default_limits = parse_limits(made.default_limit)
         self.app = self._with_middlewares(self._routes(made.max_batch_images))
 
     async def warm_up(self) -> None:
@@ -208,7 +209,7 @@ class InProcessGateway:
         routes.append(hugging_face_route(lambda: worker))
         # Building the document takes 0.1 s, and it is the same for every store.
         with mock.patch.object(json_routes, "build_document", return_value=self._wiring.document):
-            others = json_routes.build(self.store, lambda: self.classifier)
+            others = json_routes.build(self.store, lambda: self.classifier, self._default_limits)
         return Starlette(routes=[*routes, Route("/metrics", _metrics), Mount("/", others)])
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from auth import inputs
 from auth.cli import commands, log_commands, user_commands, values
 from auth.cli.answer import Answer
 from auth.identity import SCOPES
@@ -37,7 +38,7 @@ def parse(arguments: list[str] | None) -> dict[str, Any]:
     """
     parser = build()
     parsed = vars(parser.parse_args(arguments))
-    wrong = values.given_twice(parsed.get("limit") or [])
+    wrong = inputs.given_twice(parsed.get("limit") or [])
     if wrong is not None:
         parser.error(wrong)
     return parsed
