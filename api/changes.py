@@ -91,4 +91,4 @@ def check_scopes(caller: KeyRecord, given: Iterable[str], what_to_do: str) -> No
     """
     beyond = sorted(set(given) - caller.scopes)
     if beyond:
-        raise Problem(403, f"The other key has the scope '{beyond[0]}', which yours lacks; {what_to_do}.")
+        raise Problem(403, f"Your key can't give the scope '{beyond[0]}', which it lacks; {what_to_do}.")

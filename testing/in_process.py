@@ -67,7 +67,8 @@ class InProcessGateway:
     """The gateway of one test.
 
     Args:
-        database: the file of an SQLite database with the tables of this version.
+        database: the file of an SQLite database with the tables of this version; not used if the settings name another
+            database.
         clock: the time of keys, limits and the usage log.
         settings: fields of `configs.settings.Settings`; a field that is not given has its default.
 
@@ -85,7 +86,7 @@ class InProcessGateway:
         made = _settings(**settings)
         self.database = database
         self.clock = clock
-        self.store = Store(f"sqlite:///{database}", clock_us=lambda: clock.now_us)
+        self.store = Store(settings.get("database_url", f"sqlite:///{database}"), clock_us=lambda: clock.now_us)
         self.runner = colour_model.ColourRunner()
         self.classifier = Classifier(self.runner, colour_model.PREPARED, made)
         self.draining = Draining(made.drain_seconds)

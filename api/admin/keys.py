@@ -49,8 +49,7 @@ def routes(store: Store, default_limits: tuple[Limit, ...]) -> list[JsonRoute]:
 
     async def create_key(request: Request) -> NewKey:
         """Create a key, and its user if no user has the address `email`. The secret is shown only this once."""
-        content_type(request, JSON)
-        order, key = await read_json(request, KeyOrder), ApiKey.generate()
+        order, key = await _read_order(request), ApiKey.generate()
         scopes = DEFAULT_SCOPES if order.scopes is None else inputs.scopes(order.scopes)
         changes.check_scopes(identity.caller(request.scope), scopes, _GIVE_FEWER)
 
@@ -99,14 +98,26 @@ def routes(store: Store, default_limits: tuple[Limit, ...]) -> list[JsonRoute]:
     ]
 
 
+async def _read_order(request: Request) -> KeyOrder:
+    """Return the body of a request to create a key.
+
+    Raises:
+        Problem: 400, 413, 415, 422.
+    """
+    content_type(request, JSON)
+    order = await read_json(request, KeyOrder)
+    if (order.user_id is None) == (order.email is None):
+        raise Problem(422, "Name the user by 'email' or by 'user_id', and not by both.", field="email")
+    return order
+
+
 def _user_of(connection: Any, order: KeyOrder) -> str:
     """Return the address or the id of the user that the key is for.
 
     Raises:
-        Problem: 409, the user can have no new key, or has other limits; 422, it is not named once, or there is none.
+        Problem: 422, there is no user of this id.
+        Refused: the user can have no new key, or has other limits.
     """
-    if (order.user_id is None) == (order.email is None):
-        raise Problem(422, "Name the user by 'email' or by 'user_id', and not by both.", field="email")
     name: str = order.email if order.user_id is None else order.user_id
     user = users.find(connection, name)
     if user is None:
