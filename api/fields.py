@@ -1,5 +1,6 @@
 """The types of fields that several bodies have, with the checks of the command line."""
 
+from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
@@ -7,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from auth import inputs
 from auth.identity import SCOPES
 from storage.policy import parse_seconds
+from storage.prices import parse_amount, parse_currency
 
 
 def _seconds(value: Any) -> int:
@@ -29,6 +31,22 @@ def _checked_limits(texts: list[str]) -> list[str]:
     return [str(limit) for limit in inputs.limits(texts)]
 
 
+def _checked_quotas(texts: list[str]) -> list[str]:
+    return [str(quota) for quota in inputs.quotas(texts)]
+
+
+def _checked_amount(text: str) -> str:
+    parse_amount(text)
+    return text
+
+
+def _moment(value: Any) -> datetime:
+    try:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise ValueError("write a time like 2026-11-01 or 2026-11-01T12:00:00Z") from None
+
+
 def _checked_scopes(names: list[str]) -> list[str]:
     return sorted(inputs.scopes(names))
 
@@ -46,6 +64,22 @@ Limits = Annotated[
     Field(min_length=1, max_length=10),
     AfterValidator(_checked_limits),
 ]
+# A plan may name none.
+PlanLimits = Annotated[
+    list[Annotated[str, Field(max_length=30)]],
+    Field(max_length=10),
+    AfterValidator(_checked_limits),
+]
+Quotas = Annotated[
+    list[Annotated[str, Field(max_length=30)]],
+    Field(max_length=2),
+    AfterValidator(_checked_quotas),
+]
+PlanName = Annotated[str, Field(max_length=64), AfterValidator(inputs.plan)]
+Amount = Annotated[str, Field(max_length=20), AfterValidator(_checked_amount)]
+Currency = Annotated[str, Field(max_length=3), AfterValidator(parse_currency)]
+# A time or a date, in UTC if it names no zone.
+Moment = Annotated[datetime, BeforeValidator(_moment)]
 Scopes = Annotated[
     list[Annotated[str, Field(max_length=30, json_schema_extra={"enum": list(SCOPES)})]],
     Field(min_length=1, max_length=10),

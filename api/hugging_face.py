@@ -43,6 +43,7 @@ async def classify(request: Request, classifier: Classifier) -> Response:
         )
     request_context = context.of(request.scope)
     _, probabilities = await classifier.classify(request_context.user_id, image, request_context.timing)
+    request_context.note_answer(1, classifier.manifest.name, classifier.manifest.revision)
     best = top_k(probabilities, classifier.manifest.labels, parameters.top_k or HuggingFaceParameters.DEFAULT_TOP_K)
     return JSONResponse([{"label": label, "score": probability} for _, label, probability in best])
 

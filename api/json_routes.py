@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api import documents, key_routes, model_reads, usage_reads
-from api.admin import keys, logs, users
+from api.admin import keys, logs, plans, users
 from api.openapi import OpenApiDocument, build_document
 from inference.classifier import Classifier
 from storage.errors import StorageUnavailable
@@ -31,6 +31,7 @@ def build(store: Store, classifier: Callable[[], Classifier], default_limits: tu
         *key_routes.routes(store),
         *users.routes(store, default_limits),
         *keys.routes(store, default_limits),
+        *plans.routes(store),
         *logs.routes(store),
     ]
     document = build_document(routes)

@@ -50,12 +50,30 @@ class ResponseTime(BaseModel):
     p99: float
 
 
+class Cost(BaseModel):
+    """v2: what images cost, exact."""
+
+    amount: str = Field(description="A decimal number such as `0.15`; it is not rounded to cents.")
+    currency: str = Field(description="The code of ISO 4217, such as `EUR`.")
+
+
+class UsageTotal(BaseModel):
+    """v2: what all requests of the span are billed."""
+
+    billable_images: int | None = Field(description="The images that were answered with predictions; null: unknown.")
+    cost: Cost | None = Field(description="At the price in force at the time of each request; null: without a price.")
+
+
 class UsageBucket(BaseModel):
     """v2: the caller's requests that arrived in one bucket of time."""
 
     start: datetime
     requests: int
     images: int = Field(description="The hits that the requests cost, one for each image.")
+    billable_images: int | None = Field(
+        description="The images that were answered with predictions; null: the requests are older than this count."
+    )
+    cost: Cost | None = Field(description="At the price in force at the time of each request; null: without a price.")
     status: dict[str, int] = Field(description="The number of requests by status class: 2xx, 3xx, 4xx, 5xx.")
     response_time_ms: ResponseTime
 
@@ -67,19 +85,23 @@ class Usage(BaseModel):
     start: datetime = Field(serialization_alias="from")
     end: datetime = Field(serialization_alias="to")
     endpoint: str | None
+    total: UsageTotal = Field(description="All buckets of the span together, on every page.")
     data: list[UsageBucket]
     next_cursor: str | None = Field(description="Send it as `cursor` to get the next page; null on the last page.")
 
 
 class Policy(BaseModel):
-    """v2: one limit of the caller, and what is left of it. Times are in seconds."""
+    """v2: one limit or quota of the caller, and what is left of it. Times are in seconds."""
 
     name: str
     limit: str
     quota: int
     window: int
     remaining: int
-    reset: int = Field(description="Seconds until the oldest hit leaves the window; 0 if there is no hit.")
+    reset: int = Field(
+        description="Of a limit: seconds until the oldest hit leaves the window; 0 if there is no hit. Of a quota: "
+        "seconds until its month or day ends, UTC."
+    )
 
 
 class Limits(BaseModel):

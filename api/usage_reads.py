@@ -1,17 +1,32 @@
 """The routes that show a caller its usage, and what is left of its limits."""
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from starlette.requests import Request
 
 from api.json_route import JsonRoute, read_query
-from api.read_schemas import LAST_SECOND, Limits, Policy, ResponseTime, Usage, UsageBucket, UsageQuery, UsageTotals
+from api.read_schemas import (
+    LAST_SECOND,
+    Cost,
+    Limits,
+    Policy,
+    ResponseTime,
+    Usage,
+    UsageBucket,
+    UsageQuery,
+    UsageTotal,
+    UsageTotals,
+)
 from auth import identity
-from auth.rate_limit import policy_names
+from auth.rate_limit import policy_names, quota_names
+from storage.prices import write_amount
+from storage.reservations import QuotaRequest
 from storage.rollup import WIDTHS_S, Span, Tally
 from storage.store import Store
+from web import context
 from web.problem import Problem
 
 BUCKETS_PER_PAGE = 100
@@ -41,12 +56,15 @@ def routes(store: Store) -> list[JsonRoute]:
     async def usage(request: Request) -> Usage:
         """The caller's requests in buckets of time. `from` and `to` are in ISO 8601, in UTC if they name no zone."""
         query = read_query(request, UsageQuery)
-        return Usage(**await counted(store, identity.caller(request.scope).user_id, query))
+        caller = identity.caller(request.scope)
+        return Usage(**await counted(store, caller.user_id, caller.currency, query))
 
     async def limits(request: Request) -> Limits:
-        """Each limit of the caller, and what is left of it. This request costs no hit."""
-        caller = identity.caller(request.scope)
-        decision = await store.standing(caller.user_id, caller.limits)
+        """Each limit and quota of the caller, and what is left of it. This request costs no hit."""
+        caller, asked = identity.caller(request.scope), context.of(request.scope)
+        quota = QuotaRequest(caller.user_id, caller.quotas, asked.usage_id, 0, asked.arrived_us)
+        decision = await store.standing(caller.user_id, caller.limits, 0, quota if caller.quotas else None)
+        quotas = [standing.quota for standing in decision.quotas]
         return Limits(
             policies=[
                 Policy(
@@ -59,6 +77,17 @@ def routes(store: Store) -> list[JsonRoute]:
                 )
                 for name, standing in zip(policy_names(caller.limits), decision.standings, strict=True)
             ]
+            + [
+                Policy(
+                    name=name,
+                    limit=str(standing.quota),
+                    quota=standing.quota.images,
+                    window=standing.window_s,
+                    remaining=standing.remaining,
+                    reset=math.ceil(standing.reset_s),
+                )
+                for name, standing in zip(quota_names(quotas), decision.quotas, strict=True)
+            ]
         )
 
     return [
@@ -68,8 +97,14 @@ def routes(store: Store) -> list[JsonRoute]:
     ]
 
 
-async def counted(store: Store, user_id: str, query: UsageQuery) -> dict[str, Any]:
+async def counted(store: Store, user_id: str, currency: str | None, query: UsageQuery) -> dict[str, Any]:
     """Return the fields of `Usage`: the requests of a user in buckets of time.
+
+    Args:
+        store: holds the usage log.
+        user_id: the user.
+        currency: the currency in which the user pays; None: no plan had a price yet.
+        query: selects the requests.
 
     Raises:
         Problem: 422, the query has its end before its start.
@@ -80,20 +115,22 @@ async def counted(store: Store, user_id: str, query: UsageQuery) -> dict[str, An
         raise Problem(422, "The field 'from' must be before 'to'.", field="from")
     width_s = WIDTHS_S[query.bucket]
     # A bucket that begins before the span is shown whole.
-    first_s = from_s // width_s * width_s if query.cursor is None else query.cursor
-    span = Span(width_s, first_s, to_s, query.endpoint, BUCKETS_PER_PAGE)
-    found, after = await store.usage_buckets(user_id, span)
+    whole = Span(width_s, from_s // width_s * width_s, to_s, query.endpoint, BUCKETS_PER_PAGE)
+    page = whole if query.cursor is None else replace(whole, from_s=query.cursor)
+    found, after = await store.usage_buckets(user_id, page)
+    billable, cost_nanos = await store.usage_total(user_id, whole)
     return {
         "bucket": query.bucket,
         "start": _iso(from_s),
         "end": _iso(to_s),
         "endpoint": query.endpoint,
-        "data": [_bucket(start_s, tally) for start_s, tally in found],
+        "total": UsageTotal(billable_images=billable, cost=cost(cost_nanos, currency)),
+        "data": [_bucket(start_s, tally, currency) for start_s, tally in found],
         "next_cursor": str(after) if after is not None else None,
     }
 
 
-def _bucket(start_s: int, tally: Tally) -> UsageBucket:
+def _bucket(start_s: int, tally: Tally, currency: str | None) -> UsageBucket:
     classes = {f"{digit}xx": 0 for digit in (2, 3, 4, 5)}
     for status, requests in tally.statuses.items():
         classes[f"{status // 100}xx"] += requests
@@ -102,9 +139,16 @@ def _bucket(start_s: int, tally: Tally) -> UsageBucket:
         start=_iso(start_s),
         requests=tally.requests,
         images=tally.images,
+        billable_images=tally.billable,
+        cost=cost(tally.cost_nanos, currency),
         status=classes,
         response_time_ms=ResponseTime(mean=round(tally.mean_ms, 2), **shares),
     )
+
+
+def cost(nanos: int, currency: str | None) -> Cost | None:
+    """Return a cost, given in billionths of the currency's unit; None if there is no currency."""
+    return Cost(amount=write_amount(nanos), currency=currency) if currency is not None else None
 
 
 def _unix_s(time: datetime) -> int:

@@ -22,6 +22,7 @@ async def classify(request: Request, classifier: Classifier) -> Response:
     body = await read_json(request, ClassifyRequest)
     request_context = context.of(request.scope)
     _, probabilities = await classifier.classify(request_context.user_id, body.image, request_context.timing)
+    request_context.note_answer(1, classifier.manifest.name, classifier.manifest.revision)
     best = top_k(probabilities, classifier.manifest.labels, PREDICTIONS)
     predictions = [{"label": label, "confidence": probability} for _, label, probability in best]
     return JSONResponse({"predictions": predictions, "model": classifier.manifest.name})

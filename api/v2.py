@@ -26,6 +26,7 @@ async def classify(request: Request, classifier: Classifier) -> Response:
     request_context = context.of(request.scope)
     image, user = upload.images[0], request_context.user_id
     decoded, probabilities = await classifier.classify(user, image, request_context.timing)
+    request_context.note_answer(1, model["name"], model["revision"])
     entry = _entry(decoded, probabilities, upload.options, classifier)
     return JSONResponse({"id": request_context.usage_id, "model": model, **entry})
 
@@ -47,6 +48,8 @@ async def classify_batch(request: Request, classifier: Classifier, most_images: 
         {"error": result.body()} if isinstance(result, Problem) else _entry(*result, upload.options, classifier)
         for result in results
     ]
+    answered = sum(not isinstance(result, Problem) for result in results)
+    request_context.note_answer(answered, model["name"], model["revision"])
     return JSONResponse({"id": request_context.usage_id, "model": model, "results": entries})
 
 

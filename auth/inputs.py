@@ -9,10 +9,12 @@ from collections.abc import Iterable, Sequence
 from auth.api_key import PREFIX
 from auth.identity import SCOPES
 from storage.policy import Limit
+from storage.quotas import Quota
 from storage.users import in_lower_case
 
 LONGEST_EMAIL = 320
 LONGEST_NAME = 100
+_PLAN = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 
 
 def email(text: str) -> str:
@@ -39,6 +41,13 @@ def name(text: str) -> str:
     return text
 
 
+def plan(text: str) -> str:
+    """Return the name of a plan."""
+    if not _PLAN.fullmatch(text) or text.startswith(PREFIX):
+        raise ValueError("give a plan's name: at most 64 letters, digits, '-', '_' and '.', such as pro")
+    return text
+
+
 def scopes(names: Iterable[str]) -> frozenset[str]:
     """Return the scopes of a key."""
     found = frozenset(names)
@@ -54,6 +63,23 @@ def limits(texts: Iterable[str]) -> tuple[Limit, ...]:
     if wrong is not None:
         raise ValueError(wrong)
     return found
+
+
+def quotas(texts: Iterable[str]) -> tuple[Quota, ...]:
+    """Return the quotas of a user or a plan."""
+    found = tuple(map(Quota.parse, texts))
+    wrong = quotas_given_twice(found)
+    if wrong is not None:
+        raise ValueError(wrong)
+    return found
+
+
+def quotas_given_twice(quotas: Sequence[Quota]) -> str | None:
+    """Return what is wrong with quotas of which two are for the same period; None if no two are."""
+    periods = [quota.period for quota in quotas]
+    if len(periods) == len(set(periods)):
+        return None
+    return f"two quotas are for the same {max(periods, key=periods.count)}; give one of them"
 
 
 def given_twice(limits: Sequence[Limit]) -> str | None:

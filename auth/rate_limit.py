@@ -1,8 +1,9 @@
-"""Limits the hits of each user by an exact sliding window. All answers of classification routes show what is left."""
+"""Limits each user by exact sliding windows and calendar quotas. Classification answers show what is left of them."""
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -11,11 +12,16 @@ from auth import identity
 from auth.authentication import scope_missing
 from storage.errors import StorageUnavailable
 from storage.policy import Decision, Limit
+from storage.quotas import Quota, QuotaStanding
+from storage.reservations import QuotaRequest
 from storage.store import Store
 from web import context
 from web.context import RequestContext
 from web.problem import Problem, storage_unavailable
 from web.routes import Cost, Route
+
+# The type of problem that draft-ietf-httpapi-ratelimit-headers-10 names so.
+QUOTA_EXCEEDED = "quota-exceeded"
 
 
 class RateLimit:
@@ -52,7 +58,7 @@ class RateLimit:
         async def send_paid(message: Message) -> None:
             if message["type"] == "http.response.start" and limit_check.owes_hit(message["status"]):
                 with suppress(Problem):
-                    await limit_check.hit(1)
+                    await limit_check.hit_for_error()
             await limit_check.with_headers(send)(message)
 
         await self.app(scope, receive, send_paid)
@@ -85,8 +91,12 @@ class _LimitCheck:
         self.was_asked_to_pay = False
         self._store = store
         self._request = context.of(scope)
+        self._quotas: tuple[QuotaStanding, ...] = ()
         # What is left is unknown until the limits have been checked; the limits themselves are known.
-        self._headers = {"RateLimit-Policy": _policies(self.caller.limits)}
+        quotas, at_us = self.caller.quotas, self._request.arrived_us
+        windows_s = [quota.period_at(at_us).length_s for quota in quotas]
+        policies = [*_limit_policies(self.caller.limits), *_quota_policies(quotas, windows_s)]
+        self._headers = {"RateLimit-Policy": ", ".join(policies)}
 
     async def check(self, cost: int) -> None:
         """Check the limits without counting a hit.
@@ -94,7 +104,9 @@ class _LimitCheck:
         Raises:
             Problem: 429, `cost` hits would be refused; 503, the database does not answer.
         """
-        self._apply(await self._decision(self._store.standing(self.caller.user_id, self.caller.limits, cost)), cost)
+        quota = self._quota_request(cost)
+        asked = self._store.standing(self.caller.user_id, self.caller.limits, cost, quota)
+        self._apply(await self._decision(asked), cost)
 
     async def use_cached(self) -> None:
         """Show what was left a moment ago, if that is known, since refusing a request for overload must be cheap.
@@ -109,15 +121,22 @@ class _LimitCheck:
             self._apply(known, 0)
 
     async def hit(self, cost: int) -> None:
-        """Count `cost` hits.
+        """Count `cost` hits, and reserve as many images of the user's quotas until the usage row is written.
 
         Raises:
-            Problem: 429, the hits exceed a limit, and none is counted; 503, the database does not answer.
+            Problem: 429, the hits exceed a limit or a quota, and none is counted; 503, the database does not answer.
         """
-        self.was_asked_to_pay = True
-        asked = self._store.hit(self.caller.user_id, self.caller.limits, cost, self.caller.hits_kept_s)
-        self._apply(await self._decision(asked), cost)
-        self._request.images = cost
+        quota = self._quota_request(cost)
+        self._request.takes_quota = quota is not None
+        await self._hit(cost, quota)
+
+    async def hit_for_error(self) -> None:
+        """Count the hit of a request that is not answered with predictions, and so takes nothing of a quota.
+
+        Raises:
+            Problem: as `hit` does.
+        """
+        await self._hit(1, None)
 
     def owes_hit(self, status: int) -> bool:
         """Return whether an error costs a hit: it is the caller's fault, or the service has read a body for it."""
@@ -135,6 +154,18 @@ class _LimitCheck:
 
         return send_with_headers
 
+    async def _hit(self, cost: int, quota: QuotaRequest | None) -> None:
+        self.was_asked_to_pay = True
+        asked = self._store.hit(self.caller.user_id, self.caller.limits, cost, self.caller.hits_kept_s, quota)
+        self._apply(await self._decision(asked), cost)
+        self._request.images = cost
+
+    def _quota_request(self, images: int) -> QuotaRequest | None:
+        if not self.caller.quotas:
+            return None
+        request = self._request
+        return QuotaRequest(self.caller.user_id, self.caller.quotas, request.usage_id, images, request.arrived_us)
+
     async def _decision(self, answer: Awaitable[Decision]) -> Decision:
         try:
             return await answer
@@ -142,10 +173,30 @@ class _LimitCheck:
             raise storage_unavailable(error.caller) from None
 
     def _apply(self, decision: Decision, cost: int) -> None:
+        self._quotas = decision.quotas or self._quotas
+        decision = replace(decision, quotas=self._quotas)
         self._headers = rate_limit_headers(decision)
         # After a limit was lowered, a user's hits may exceed it. A check of no hits must pass all the same.
         if cost and not decision.admitted:
-            raise _limit_reached(decision, cost)
+            exceeded = [standing for standing in decision.quotas if standing.wait_s > 0]
+            raise _quota_exceeded(decision, exceeded, cost) if exceeded else _limit_reached(decision, cost)
+
+
+def _quota_exceeded(decision: Decision, exceeded: list[QuotaStanding], cost: int) -> Problem:
+    wait_s = math.ceil(decision.wait_s)
+    quota, left = exceeded[0].quota, min(standing.remaining for standing in exceeded)
+    if left:
+        detail = f"The batch of {cost} images is more than your quota of {quota} has left; send at most {left} at once."
+    else:
+        detail = f"Your quota of {quota} is used up; send the request again in {wait_s} s, or ask for a larger quota."
+    return Problem(
+        429,
+        detail,
+        {"Retry-After": str(wait_s)},
+        kind="quota",
+        type=QUOTA_EXCEEDED,
+        title="The quota is exceeded",
+    )
 
 
 def _limit_reached(decision: Decision, cost: int) -> Problem:
@@ -164,16 +215,31 @@ def policy_names(limits: Sequence[Limit]) -> list[str]:
     return ["default", *map(str, limits[1:])]
 
 
+def quota_names(quotas: Sequence[Quota]) -> list[str]:
+    """Return the policy name of each quota: "quota" for the first, for another such as "quota-day"."""
+    return [f"quota-{quota.period}" if index else "quota" for index, quota in enumerate(quotas)]
+
+
 def rate_limit_headers(decision: Decision) -> dict[str, str]:
     """Return `RateLimit-Policy` and `RateLimit`, in the syntax of draft-ietf-httpapi-ratelimit-headers-10."""
     limits = [standing.limit for standing in decision.standings]
+    quotas = [standing.quota for standing in decision.quotas]
+    names = [*policy_names(limits), *quota_names(quotas)]
+    left = [(standing.remaining, standing.reset_s) for standing in decision.standings]
+    left += [(standing.remaining, standing.reset_s) for standing in decision.quotas]
     standings = [
-        f'"{name}";r={standing.remaining};t={math.ceil(standing.reset_s)}'
-        for name, standing in zip(policy_names(limits), decision.standings, strict=True)
+        f'"{name}";r={remaining};t={math.ceil(reset_s)}' for name, (remaining, reset_s) in zip(names, left, strict=True)
     ]
-    return {"RateLimit-Policy": _policies(limits), "RateLimit": ", ".join(standings)}
+    windows_s = [standing.window_s for standing in decision.quotas]
+    policies = [*_limit_policies(limits), *_quota_policies(quotas, windows_s)]
+    return {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(standings)}
 
 
-def _policies(limits: Sequence[Limit]) -> str:
+def _limit_policies(limits: Sequence[Limit]) -> list[str]:
     named = zip(policy_names(limits), limits, strict=True)
-    return ", ".join(f'"{name}";q={limit.quota};w={limit.window_s}' for name, limit in named)
+    return [f'"{name}";q={limit.quota};w={limit.window_s}' for name, limit in named]
+
+
+def _quota_policies(quotas: Sequence[Quota], windows_s: Sequence[int]) -> list[str]:
+    named = zip(quota_names(quotas), quotas, windows_s, strict=True)
+    return [f'"{name}";q={quota.images};w={window_s}' for name, quota, window_s in named]

@@ -12,7 +12,7 @@ from storage.store import Store
 from storage.usage import UsageRow
 from web import context
 from web.context import RequestContext
-from web.problem import storage_unavailable
+from web.problem import Problem, storage_unavailable, unavailable
 
 # How long the answer of a route that outlasts the database waits for its row.
 WAIT_FOR_ROW_S = 2.0
@@ -39,8 +39,8 @@ class UsageLog:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        arrived_us, started = self.store.now_us(), time.perf_counter()
-        request = context.of(scope)
+        started, request = time.perf_counter(), context.of(scope)
+        request.arrived_us = self.store.now_us()
         answer = _HeldAnswer(request, send)
         raised, unlogged = None, None
         try:
@@ -50,11 +50,11 @@ class UsageLog:
         finally:
             # In `finally`: a request that a time limit cancelled is logged too.
             if request.caller is not None:
-                row = _row(scope, arrived_us, (time.perf_counter() - started) * 1000, answer.status)
+                row = _row(scope, (time.perf_counter() - started) * 1000, answer.status)
                 route = request.match.route
                 unlogged = await (self._try_commit(row) if route and route.outlasts_database else self._commit(row))
         if unlogged is not None:
-            problem = storage_unavailable(unlogged.caller)
+            problem = unlogged
             problem.headers.update(answer.rate_limit_headers())
             return await context.send_problem(problem, scope, receive, send)
         if raised is not None:
@@ -65,13 +65,13 @@ class UsageLog:
                 del raised
         await answer.release()
 
-    async def _commit(self, row: UsageRow) -> StorageUnavailable | None:
-        """Commit the row; return the error if the database can't."""
+    async def _commit(self, row: UsageRow) -> Problem | None:
+        """Commit the row; return the problem to answer with instead if the answer may not be sent."""
         try:
-            await self.store.record(row)
+            may_answer = await self.store.record(row)
         except StorageUnavailable as error:
-            return error
-        return None
+            return storage_unavailable(error.caller)
+        return None if may_answer else unavailable(_GIVEN_BACK, kind="time")
 
     async def _try_commit(self, row: UsageRow) -> None:
         """Commit the row if the database answers soon. A row that takes longer is committed later."""
@@ -111,8 +111,14 @@ class _HeldAnswer:
             await self._send(message)
 
 
-def _row(scope: Scope, arrived_us: int, response_ms: float, status: int) -> UsageRow:
+_GIVEN_BACK = "The request took so long that its part of your quota was given back; send it again."
+
+
+def _row(scope: Scope, response_ms: float, status: int) -> UsageRow:
     request, caller = context.of(scope), identity.caller(scope)
+    is_answered = status < 400
+    model, revision = request.model if is_answered else ("", "")
+    billable = request.billable if is_answered else 0
     return UsageRow(
         request_id=request.usage_id,
         user_id=caller.user_id,
@@ -121,7 +127,13 @@ def _row(scope: Scope, arrived_us: int, response_ms: float, status: int) -> Usag
         method=scope["method"] if scope["method"] in KNOWN_METHODS else UNKNOWN_METHOD,
         status=status,
         response_ms=response_ms,
-        at_us=arrived_us,
+        at_us=request.arrived_us,
         images=request.images,
-        notes_use=caller.is_use_to_note(arrived_us),
+        billable=billable,
+        model=model,
+        revision=revision,
+        plan=caller.plan or "",
+        cost_nanos=caller.cost_nanos(billable, request.arrived_us),
+        takes_quota=request.takes_quota,
+        notes_use=caller.is_use_to_note(request.arrived_us),
     )

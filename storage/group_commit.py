@@ -128,7 +128,8 @@ class GroupCommit:
             groups.setdefault(queued.operation, []).append(queued)
         outcomes = []
         with commit_seconds.time(), self._begin() as connection:
-            for operation, group in groups.items():
+            # All replicas make changes of two kinds in the same order, which prevents a deadlock.
+            for operation, group in sorted(groups.items(), key=lambda of_kind: _name(of_kind[0])):
                 results = operation(connection, [queued.change for queued in group])
                 for queued, result in zip(group, results, strict=True):
                     outcomes.append(Outcome(queued.future, result, None))
@@ -150,6 +151,10 @@ class GroupCommit:
                 future.set_exception(error)
             else:
                 future.set_result(result)
+
+
+def _name(operation: Operation) -> tuple[str, str]:
+    return operation.__module__, operation.__qualname__
 
 
 def _failures(batch: list[QueuedChange], error: Exception) -> list[Outcome]:

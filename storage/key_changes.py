@@ -9,6 +9,7 @@ from storage.audit import Entry
 from storage.clock import iso, unix_us
 from storage.keys import KeyRecord, NewKey
 from storage.policy import write_limits
+from storage.quotas import write_quotas
 
 MICROSECONDS = 1_000_000
 
@@ -84,5 +85,6 @@ def _given(key: KeyRecord) -> dict[str, Any]:
         **({"name": key.name} if key.name else {}),
         "scopes": ",".join(sorted(key.scopes)),
         "limits": write_limits(key.limits),
+        **({"quotas": write_quotas(key.quotas)} if key.quotas else {}),
         "expires_at": iso(key.expires_us),
     }

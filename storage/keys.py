@@ -1,15 +1,18 @@
 """API keys. Only the public id of a key and the hash of its secret are stored."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Case, Connection, Row, case, func, insert, select, update
 
+from storage import plans as plan_records
 from storage import users as user_records
 from storage.errors import Refused
 from storage.last_use import minute_of
-from storage.models import api_keys, users
-from storage.policy import Limit, kept_s, parse_limits, write_limits
+from storage.models import api_keys, plans, users
+from storage.policy import Limit, kept_s, write_limits
+from storage.prices import Price, in_force
+from storage.quotas import Quota, write_quotas
 from storage.users import User
 
 # How long a worker may use a key as it read it: the longest time for which a revoked key is still accepted.
@@ -26,13 +29,16 @@ class KeyRecord:
         email: the user's address.
         secret_sha256: the SHA-256 of the key's secret, hexadecimal.
         scopes: what the key allows.
-        limits: the user's limits.
+        limits, quotas: the user's own, or those of its plan.
         created_us, expires_us, revoked_us: when the key was created, expires, and was revoked.
         hits_kept_s: how long hits are kept, seconds: the longest window that the user ever had, at least a day.
         disabled_us: since when the user is disabled.
         name: what the operator calls the key; None: it has no name.
         last_used_us: when the key was last used, to the minute.
         replaced_by: the id of the key that replaces this one; None: it was not rotated.
+        plan: the name of the user's plan; None: it has none.
+        currency: the currency of all that the user pays; None: no plan had a price yet.
+        prices: the prices of the plan. Only `find` reads them.
     """
 
     key_id: str
@@ -49,6 +55,15 @@ class KeyRecord:
     name: str | None = None
     last_used_us: int | None = None
     replaced_by: str | None = None
+    quotas: tuple[Quota, ...] = ()
+    plan: str | None = None
+    currency: str | None = None
+    prices: tuple[Price, ...] = ()
+
+    def cost_nanos(self, images: int, at_us: int) -> int:
+        """Returns what so many billable images of a request at that time cost, billionths of the currency's unit."""
+        price = in_force(self.prices, at_us) if images else None
+        return images * price.nanos if price is not None else 0
 
     def is_live(self, now_us: int) -> bool:
         """Returns whether the key is neither revoked nor expired, and its user not disabled."""
@@ -69,27 +84,36 @@ class KeyRecord:
         return (self.last_used_us or 0) < minute_of(at_us)
 
 
-select_records = select(
-    api_keys.c.id,
-    api_keys.c.user_id,
-    users.c.email,
-    api_keys.c.secret_sha256,
-    api_keys.c.scopes,
-    users.c.limits,
-    api_keys.c.created_us,
-    api_keys.c.expires_us,
-    api_keys.c.revoked_us,
-    users.c.hits_kept_s,
-    users.c.disabled_us,
-    api_keys.c.name,
-    api_keys.c.last_used_us,
-    api_keys.c.replaced_by,
-).join_from(api_keys, users)
+select_records = (
+    select(
+        api_keys.c.id,
+        api_keys.c.user_id,
+        users.c.email,
+        api_keys.c.secret_sha256,
+        api_keys.c.scopes,
+        users.c.limits,
+        api_keys.c.created_us,
+        api_keys.c.expires_us,
+        api_keys.c.revoked_us,
+        users.c.hits_kept_s,
+        users.c.disabled_us,
+        api_keys.c.name,
+        api_keys.c.last_used_us,
+        api_keys.c.replaced_by,
+        users.c.has_own_limits,
+        users.c.quotas,
+        users.c.plan,
+        users.c.currency,
+        *user_records.of_plan,
+    )
+    .join_from(api_keys, users)
+    .outerjoin(plans, plans.c.name == users.c.plan)
+)
 
 
 def from_row(row: Row[*tuple[Any, ...]]) -> KeyRecord:
-    """Returns the key of a row of `select_records`."""
-    limits = parse_limits(row.limits)
+    """Returns the key of a row of `select_records`, without prices."""
+    limits = user_records.limits_of(row)
     return KeyRecord(
         row.id,
         row.user_id,
@@ -106,13 +130,19 @@ def from_row(row: Row[*tuple[Any, ...]]) -> KeyRecord:
         row.name,
         row.last_used_us,
         row.replaced_by,
+        user_records.quotas_of(row),
+        row.plan,
+        row.currency,
     )
 
 
 def find(connection: Connection, key_id: str) -> KeyRecord | None:
     """Returns the key of that public id; None if there is none."""
     row = connection.execute(select_records.where(api_keys.c.id == key_id)).one_or_none()
-    return from_row(row) if row else None
+    if row is None:
+        return None
+    record = from_row(row)
+    return replace(record, prices=plan_records.prices_of(connection, record.plan)) if record.plan else record
 
 
 def every(connection: Connection) -> list[KeyRecord]:
@@ -146,6 +176,7 @@ class NewKey:
         limits: the limits that the user must have; None: `default_limits` for a new user, any for an existing one.
         default_limits: the limits of a new user if `limits` is None.
         now_us: the time, Unix microseconds.
+        quotas: the quotas that the user must have; None: none for a new user, any for an existing one.
     """
 
     user: str
@@ -157,14 +188,15 @@ class NewKey:
     now_us: int
     expires_us: int | None
     name: str | None = None
+    quotas: tuple[Quota, ...] | None = None
 
 
 def issue(connection: Connection, new: NewKey) -> KeyRecord:
     """Stores the key, and its user if there is none yet.
 
     Raises:
-        Refused: the user exists with other limits than `new.limits`, is disabled or erased, there is no user of that
-            id, or there are too many limits.
+        Refused: the user exists with other limits or quotas than those of `new`, is disabled or erased, there is no
+            user of that id, or there are too many limits.
     """
     user_records.lock_addresses(connection)
     values = {
@@ -198,13 +230,19 @@ def has_user(connection: Connection) -> bool:
 def _user_for(connection: Connection, new: NewKey) -> User:
     """Returns the user of the key, who is created if there is none."""
     if "@" in new.user and user_records.find(connection, new.user) is None:
-        return user_records.create(connection, new.user, new.limits or new.default_limits, new.now_us)
+        given, quotas = new.limits or new.default_limits, new.quotas or ()
+        has_own = new.limits is not None
+        return user_records.create(connection, new.user, given, new.now_us, has_own_limits=has_own, quotas=quotas)
     user = user_records.require_for_change(connection, new.user)
     if user.disabled_us is not None:
         raise Refused(f"{user.email} is disabled; `python -m auth enable {user.email}` comes first.")
     if new.limits is not None and new.limits != user.limits:
         limits = write_limits(user.limits)
         raise Refused(f"{user.email} exists with the limit {limits}; create the key without --limit.")
+    if new.quotas is not None and new.quotas != user.quotas:
+        written = write_quotas(user.quotas)
+        known = f"with the quota {written}" if written else "without a quota"
+        raise Refused(f"{user.email} exists {known}; create the key without --quota, or use `set-quota`.")
     return user
 
 

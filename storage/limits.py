@@ -15,6 +15,9 @@ from sqlalchemy import BigInteger, bindparam, delete, insert, select, text, upda
 
 from storage.models import hits
 from storage.policy import UNITS, Decision, Limit, Standing
+from storage.quotas import QuotaStanding
+from storage.reservations import QuotaRequest, UserQuotas, lock_user
+from storage.reservations import test as test_quotas
 from storage.sqlite import Transaction
 
 MICROSECONDS = 1_000_000
@@ -43,9 +46,6 @@ _select_expired = (
 )
 _delete_expired = delete(hits).where(_of_user, hits.c.seq.in_(_select_expired))
 
-# PostgreSQL: blocks other requests of this user until the transaction ends. FOR NO KEY UPDATE does not block the
-# foreign key checks of usage rows.
-_lock_user = text("SELECT id FROM users WHERE id = :user FOR NO KEY UPDATE")
 _select_server_time = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)")
 
 
@@ -61,6 +61,7 @@ class HitRequest:
             all replicas share. SQLite has no server and needs a clock.
         kept_s: the shortest time for which the user's hits are kept, seconds. It covers limits that the user had
             before, and may have again.
+        quota: what the request asks of the user's quotas; None if the user has none.
     """
 
     user_id: str
@@ -68,10 +69,11 @@ class HitRequest:
     cost: int
     clock_us: Callable[[], int] | None
     kept_s: int = UNITS["day"]
+    quota: QuotaRequest | None = None
 
 
 def hit(connection: Transaction, requests: Sequence[HitRequest]) -> Sequence[Decision]:
-    """Admits and counts each request that all limits of its user allow. A refused request is not counted.
+    """Admits and counts each request that all limits and quotas of its user allow. A refused request is not counted.
 
     Args:
         connection: in a transaction; on SQLite, in one that holds the write lock.
@@ -88,13 +90,14 @@ def hit(connection: Transaction, requests: Sequence[HitRequest]) -> Sequence[Dec
     # All replicas lock users in the same order, which prevents a deadlock.
     for user_id in sorted(indexes_by_user):
         if connection.dialect.name == "postgresql":
-            connection.execute(_lock_user, {"user": user_id})
+            connection.execute(lock_user, {"user": user_id})
         log = _UserLog(connection, requests[indexes_by_user[user_id][0]])
         log.move_future_hits_to_now()
         for index in indexes_by_user[user_id]:
             decisions[index] = log.hit(requests[index])
         new_rows += log.new_rows()
         log.delete_expired()
+        log.write_reservations()
     if new_rows:
         connection.execute(_insert_hits, new_rows)
     return [decisions[index] for index in range(len(requests))]
@@ -103,7 +106,9 @@ def hit(connection: Transaction, requests: Sequence[HitRequest]) -> Sequence[Dec
 def test(connection: Transaction, request: HitRequest) -> Decision:
     """Returns the user's standing, and whether the request would be admitted. Writes nothing."""
     log = _UserLog(connection, request)
-    return Decision(tuple(log.standing(limit, request.cost) for limit in request.limits), log.clock_ran_back)
+    standings = tuple(log.standing(limit, request.cost) for limit in request.limits)
+    quotas = test_quotas(connection, request.quota) if request.quota else ()
+    return Decision(standings, log.clock_ran_back, quotas)
 
 
 class _UserLog:
@@ -127,6 +132,7 @@ class _UserLog:
         self._windows: dict[int, tuple[int, int | None]] = {}
         self._kept_s = 0
         self._added = 0
+        self._quotas: UserQuotas | None = None
 
     def move_future_hits_to_now(self) -> None:
         """Sets the time of hits in the future to now. They are the newest hits, so their numbers stay in order."""
@@ -134,13 +140,28 @@ class _UserLog:
             self._connection.execute(_move_future_to_now, {"user": self._user_id, "now": self._now_us})
 
     def hit(self, request: HitRequest) -> Decision:
-        """Admits the request, and adds its hits, if every limit allows it."""
+        """Admits the request, and adds its hits and its reservation, if every limit and quota allows it."""
         self._kept_s = max(self._kept_s, request.kept_s)
-        before = [self.standing(limit, request.cost) for limit in request.limits]
-        if any(standing.wait_s > 0 for standing in before):
-            return Decision(tuple(before))
+        limits = tuple(self.standing(limit, request.cost) for limit in request.limits)
+        quotas = self._quota_standings(request.quota) if request.quota else ()
+        before = Decision(limits, quotas=quotas)
+        if not before.admitted:
+            return before
         self._added += request.cost
-        return Decision(tuple(standing.after(request.cost) for standing in before))
+        if self._quotas is not None and request.quota is not None:
+            self._quotas.reserve(request.quota)
+        return before.after(request.cost)
+
+    def write_reservations(self) -> None:
+        """Writes the reservations of the admitted requests."""
+        if self._quotas is not None:
+            self._quotas.write()
+
+    def _quota_standings(self, request: QuotaRequest) -> tuple[QuotaStanding, ...]:
+        if self._quotas is None:
+            self._quotas = UserQuotas(self._connection, self._user_id)
+            self._quotas.delete_dead(request.at_us)
+        return self._quotas.standings(request)
 
     def standing(self, limit: Limit, cost: int) -> Standing:
         """Returns the user's standing with the limit, before a request of `cost` images is counted."""

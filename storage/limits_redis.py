@@ -41,7 +41,7 @@ class RedisLimits:
         """
         decision = await self._run(request, counts=True)
         if decision.admitted:
-            return Decision(tuple(standing.after(request.cost) for standing in decision.standings))
+            return decision.after(request.cost)
         return decision
 
     async def test(self, request: HitRequest) -> Decision:

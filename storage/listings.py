@@ -1,4 +1,4 @@
-"""Pages of users, keys and the audit log, the oldest first."""
+"""Pages of users, keys and the audit log, the oldest first, and of plans, by name."""
 
 import json
 from collections.abc import Sequence
@@ -9,11 +9,13 @@ from sqlalchemy import Connection, func, or_, select, tuple_
 from sqlalchemy.sql.elements import ColumnElement
 
 from storage import keys
+from storage import plans as plan_records
 from storage import users as user_records
 from storage.audit import Entry
 from storage.errors import Refused
 from storage.keys import KeyRecord
-from storage.models import api_keys, audit_log, users
+from storage.models import api_keys, audit_log, plans, users
+from storage.plans import Plan
 from storage.users import User, in_lower_case
 
 T = TypeVar("T")
@@ -24,7 +26,7 @@ class Page:
     """Selects a page.
 
     Attributes:
-        after: the id of the last one of the page before; None: from the beginning.
+        after: the id, or the name of a plan, of the last one of the page before; None: from the beginning.
         most: the largest number to return.
     """
 
@@ -49,7 +51,7 @@ def page_of_users(connection: Connection, page: Page, email: str | None) -> tupl
     Raises:
         Refused: there is no user of the id `page.after`.
     """
-    query = select(users).where(*_after(connection, users, page))
+    query = user_records.select_users.where(*_after(connection, users, page))
     if email is not None:
         query = query.where(_has_address(email))
     rows = connection.execute(query.order_by(users.c.created_us, users.c.id).limit(page.most + 1)).all()
@@ -81,6 +83,19 @@ def page_of_keys(
         query = query.where(keys.state_column(now_us) == state)
     rows = connection.execute(query.order_by(api_keys.c.created_us, api_keys.c.id).limit(page.most + 1)).all()
     return _page([keys.from_row(row) for row in rows], page, lambda key: key.key_id)
+
+
+def page_of_plans(connection: Connection, page: Page) -> tuple[list[Plan], str | None]:
+    """Returns a page of all plans, by name.
+
+    Returns:
+        The plans, and the name to go on after; None on the last page.
+    """
+    query = select(plans.c.name).order_by(plans.c.name).limit(page.most + 1)
+    if page.after is not None:
+        query = query.where(plans.c.name > page.after)
+    found = [plan_records.require(connection, name) for name in connection.scalars(query).all()]
+    return _page(found, page, lambda plan: plan.name)
 
 
 def page_of_audit_log(connection: Connection, after: int, most: int) -> tuple[list[NumberedEntry], int | None]:

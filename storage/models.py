@@ -27,6 +27,13 @@ users = Table(
     Column("hits_kept_s", Integer, nullable=False, server_default="86400"),
     # Since when all keys of the user are refused.
     Column("disabled_us", BigInteger),
+    # Whether `limits` go before the limits of the user's plan: 0 if they are only the default ones.
+    Column("has_own_limits", Integer, nullable=False, server_default="1"),
+    # The quotas that go before those of the plan; NULL: none.
+    Column("quotas", String(100)),
+    Column("plan", String(64)),
+    # The currency of all that the user ever pays; NULL: no plan had a price yet.
+    Column("currency", String(3)),
 )
 
 api_keys = Table(
@@ -46,6 +53,40 @@ api_keys = Table(
     Column("replaced_by", String(32)),
 )
 
+# What users have in common who pay the same. A plan is never deleted: usage rows name it.
+plans = Table(
+    "plans",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    # NULL: the plan says nothing of limits.
+    Column("limits", String(500)),
+    Column("quotas", String(100)),
+    Column("created_us", BigInteger, nullable=False),
+)
+
+# The prices of a plan, each in force from a time on until the next one. A row is never changed. `nanos` is the price of
+# one image in billionths of the currency's unit, which is the price of 1,000 in millionths.
+plan_prices = Table(
+    "plan_prices",
+    metadata,
+    Column("plan", ForeignKey("plans.name"), primary_key=True),
+    Column("from_us", BigInteger, primary_key=True, autoincrement=False),
+    Column("nanos", BigInteger, nullable=False),
+    Column("currency", String(3), nullable=False),
+)
+
+# What requests that are under way may take of their users' quotas (see `reservations.py`).
+quota_reservations = Table(
+    "quota_reservations",
+    metadata,
+    Column("request_id", String(64), primary_key=True),
+    Column("user_id", ForeignKey("users.id"), nullable=False),
+    Column("images", Integer, nullable=False),
+    # When the request arrived.
+    Column("at_us", BigInteger, nullable=False),
+    Index("reservations_by_user", "user_id", "at_us"),
+)
+
 # The sliding-window log. `seq` numbers a user's hits without a gap. The number of hits in a window, and the hit that
 # must leave it before the next request fits, are therefore one look-up each, however large the limit is.
 hits = Table(
@@ -58,7 +99,9 @@ hits = Table(
 )
 
 # The usage log. Triggers refuse every change of a row, and every deletion except by `prune`. `images` is what the
-# request cost the user's limit: 0 for everything except an admitted classification.
+# request cost the user's limit: 0 for everything except an admitted classification. `billable` is the number of images
+# that were answered with predictions; NULL: unknown, the row is older than this column. Model, revision and plan are
+# empty where there was none.
 usage_log = Table(
     "usage_log",
     metadata,
@@ -72,11 +115,17 @@ usage_log = Table(
     Column("response_ms", Float, nullable=False),
     Column("at_us", BigInteger, nullable=False),
     Column("images", Integer, nullable=False),
+    Column("billable", Integer),
+    Column("model", String(300), nullable=False, server_default=""),
+    Column("revision", String(100), nullable=False, server_default=""),
+    Column("plan", String(64), nullable=False, server_default=""),
     Index("usage_by_user", "user_id", "at_us"),
 )
 
 # Sums over the usage log, updated with each row: the same requests by minute, by hour, by day, and in total (`width_s`
-# is 0). `bin` is the logarithmic bin of the response time (see `rollup.py`), from which percentiles are computed.
+# is 0). `bin` is the logarithmic bin of the response time (see `rollup.py`), from which percentiles are computed. Rows
+# of the width -86400 count the billable images of a day over all endpoints. `billable` is NULL where all requests are
+# older than this column. `cost_nanos` is the sum of the prices that were in force, in billionths.
 usage_rollup = Table(
     "usage_rollup",
     metadata,
@@ -90,6 +139,8 @@ usage_rollup = Table(
     Column("requests", BigInteger, nullable=False),
     Column("images", BigInteger, nullable=False),
     Column("total_ms", Float, nullable=False),
+    Column("billable", BigInteger),
+    Column("cost_nanos", BigInteger, nullable=False, server_default="0"),
 )
 
 # The audit log: every change of users and keys. Triggers refuse to change or delete a row, except that `erase` removes

@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
+from storage.quotas import QuotaStanding
+
 # The window of each unit, seconds.
 UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 # The letters of times such as 30d, 12h, 15m and 90s, seconds.
@@ -155,17 +157,25 @@ class Decision:
     Attributes:
         standings: one for each limit, in the order of the limits.
         clock_ran_back: whether hits in the future were read as made now, without writing their new time.
+        quotas: the standing with each quota, in the order of the quotas.
     """
 
     standings: tuple[Standing, ...]
     clock_ran_back: bool = False
+    quotas: tuple[QuotaStanding, ...] = ()
 
     @property
     def admitted(self) -> bool:
-        """Whether no limit refused the request."""
+        """Whether no limit and no quota refused the request."""
         return self.wait_s == 0
 
     @property
     def wait_s(self) -> float:
-        """Seconds until every limit would admit the request; 0 if it was admitted."""
-        return max((standing.wait_s for standing in self.standings), default=0)
+        """Seconds until every limit and quota would admit the request; 0 if it was admitted."""
+        waits_s = [standing.wait_s for standing in self.standings]
+        return max(waits_s + [standing.wait_s for standing in self.quotas], default=0)
+
+    def after(self, cost: int) -> "Decision":
+        """Returns the decision after an admitted request of `cost` images is counted."""
+        limits = tuple(standing.after(cost) for standing in self.standings)
+        return Decision(limits, self.clock_ran_back, tuple(standing.after(cost) for standing in self.quotas))

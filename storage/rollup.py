@@ -8,9 +8,10 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, func, select
+from sqlalchemy import Connection, Select, and_, delete, func, literal_column, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.models import usage_rollup
@@ -18,13 +19,16 @@ from storage.sqlite import Transaction
 
 # The width of the one bucket that covers all time.
 ALL_TIME = 0
-WIDTHS_S = {"minute": 60, "hour": 3600, "day": 86400}
+# Marks the rows of days that count billable images over all endpoints, for quotas.
+BILLABLE_BY_DAY = -86400
+DAY_S = 86400
+WIDTHS_S = {"minute": 60, "hour": 3600, "day": DAY_S}
 # Upper bound of a bin, divided by that of the bin before.
 GAMMA = 1.05
 FIRST_BIN, LAST_BIN = -95, 330  # from about 0.01 ms to three hours
 
 _DIMENSIONS = ("user_id", "width_s", "start_s", "endpoint", "status", "admitted", "bin")
-_SUMS = ("requests", "images", "total_ms")
+_SUMS = ("requests", "images", "total_ms", "billable", "cost_nanos")
 _COLUMNS = _DIMENSIONS + _SUMS
 
 
@@ -38,6 +42,8 @@ class RollupInput:
     response_ms: float
     at_us: int
     images: int
+    billable: int = 0
+    cost_nanos: int = 0
 
 
 @dataclass(slots=True)
@@ -47,6 +53,9 @@ class Tally:
     Attributes:
         requests: the number of requests.
         images: the number of images in admitted classifications.
+        billable: the number of images that were answered with predictions; None: unknown, since all requests were
+            logged before this was counted.
+        cost_nanos: what they cost, billionths of the unit of the user's currency.
         total_ms: the sum of the response times, milliseconds.
         statuses: the number of requests by HTTP status.
         bins: the number of requests by bin of the response time (see `bin_of`).
@@ -55,17 +64,22 @@ class Tally:
     requests: int = 0
     images: int = 0
     total_ms: float = 0.0
+    billable: int | None = None
+    cost_nanos: int = 0
     statuses: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     bins: dict[int, int] = field(default_factory=lambda: defaultdict(int))
 
     def add(self, row: Sequence[Any]) -> None:
-        """Adds a row of the roll-up: status, bin, requests, images, total_ms."""
-        status, bin_, requests, images, total_ms = row
+        """Adds a row of the roll-up: status, bin, and the sums."""
+        status, bin_, requests, images, total_ms, billable, cost_nanos = row
         # PostgreSQL returns sums of integers as Decimal.
         requests = int(requests)
         self.requests += requests
         self.images += int(images)
         self.total_ms += total_ms
+        if billable is not None:
+            self.billable = (self.billable or 0) + int(billable)
+        self.cost_nanos += int(cost_nanos)
         self.statuses[status] += requests
         self.bins[bin_] += requests
 
@@ -102,18 +116,25 @@ def middle_ms(bin_: int) -> float:
 
 def add(connection: Transaction, rows: Iterable[RollupInput]) -> None:
     """Adds rows that this transaction writes to the usage log."""
-    sums: dict[tuple[str | int, ...], list[float]] = defaultdict(lambda: [0, 0, 0.0])
+    sums: dict[tuple[str | int, ...], list[float]] = defaultdict(lambda: [0, 0, 0.0, 0, 0])
     for row in rows:
         at_s, admitted, bin_ = row.at_us // 1_000_000, int(row.images > 0), bin_of(row.response_ms)
         for width_s in (ALL_TIME, *WIDTHS_S.values()):
             start_s = at_s // width_s * width_s if width_s else 0
-            entry = sums[(row.user_id, width_s, start_s, row.endpoint, row.status, admitted, bin_)]
-            entry[0] += 1
-            entry[1] += row.images
-            entry[2] += row.response_ms
+            _add(sums[(row.user_id, width_s, start_s, row.endpoint, row.status, admitted, bin_)], row)
+        if row.billable:
+            _add(sums[(row.user_id, BILLABLE_BY_DAY, at_s // DAY_S * DAY_S, "", 0, 1, 0)], row)
     # All replicas lock rows in the same order, which prevents a deadlock.
     values = [dict(zip(_COLUMNS, (*key, *sums[key]), strict=True)) for key in sorted(sums)]
     connection.execute(_upserts[connection.dialect.name], values)
+
+
+def _add(sums: list[float], row: RollupInput) -> None:
+    sums[0] += 1
+    sums[1] += row.images
+    sums[2] += row.response_ms
+    sums[3] += row.billable
+    sums[4] += row.cost_nanos
 
 
 def totals(connection: Connection, user_id: str) -> Tally:
@@ -172,13 +193,47 @@ def buckets(connection: Connection, user_id: str, span: Span) -> tuple[list[tupl
     return list(tallies.items()), after
 
 
+def total(connection: Connection, user_id: str, span: Span) -> tuple[int | None, int]:
+    """Returns the billable images of all buckets that the span selects, and their cost, billionths.
+
+    Whole hours and days are read as such, so that a span of years is quickly added up. `span.most` does not matter.
+    """
+    table = usage_rollup.c
+    of_parts = [
+        and_(table.width_s == width_s, table.start_s >= from_s, table.start_s < to_s)
+        for width_s, from_s, to_s in _parts(span)
+    ]
+    wanted = [table.user_id == user_id, or_(*of_parts)]
+    if span.endpoint is not None:
+        wanted.append(table.endpoint == span.endpoint)
+    requests, billable, cost_nanos = connection.execute(
+        select(func.sum(table.requests), func.sum(table.billable), func.sum(table.cost_nanos)).where(*wanted)
+    ).one()
+    if billable is None:
+        return (None if requests else 0), 0
+    return int(billable), int(cost_nanos)
+
+
+def _parts(span: Span) -> list[tuple[int, int, int]]:
+    """Divides a span into the widest buckets: the width, the start and the end of each part, seconds."""
+    widths_s = [width_s for width_s in WIDTHS_S.values() if width_s >= span.width_s]
+    from_s, to_s = span.from_s, -(-span.to_s // span.width_s) * span.width_s
+    parts = []
+    for width_s, wider_s in pairwise(widths_s):
+        first_s = min(-(-from_s // wider_s) * wider_s, to_s)
+        last_s = max(to_s // wider_s * wider_s, first_s)
+        parts += [(width_s, from_s, first_s), (width_s, last_s, to_s)]
+        from_s, to_s = first_s, last_s
+    return [*parts, (widths_s[-1], from_s, to_s)]
+
+
 def forget_minutes_before(connection: Connection, at_s: int) -> None:
     """Deletes the minute buckets that start before `at_s`, Unix seconds. The wider ones stay."""
     old = usage_rollup.c.start_s < at_s
     connection.execute(delete(usage_rollup).where(usage_rollup.c.width_s == WIDTHS_S["minute"], old))
 
 
-def _select_sums(user_id: str, width_s: int) -> Select[*tuple[int, int, int, int, float]]:
+def _select_sums(user_id: str, width_s: int) -> Select[*tuple[Any, ...]]:
     table = usage_rollup.c
     sums = [func.sum(table[name]) for name in _SUMS]
     return (
@@ -190,7 +245,10 @@ def _select_sums(user_id: str, width_s: int) -> Select[*tuple[int, int, int, int
 
 def _upsert(insert: Any) -> Any:
     statement = insert(usage_rollup)
-    added = {name: usage_rollup.c[name] + statement.excluded[name] for name in _SUMS}
+    # NULL: the rows so far were logged before billable images were counted.
+    added = {
+        name: func.coalesce(usage_rollup.c[name], literal_column("0")) + statement.excluded[name] for name in _SUMS
+    }
     return statement.on_conflict_do_update(index_elements=_DIMENSIONS, set_=added)
 
 

@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from prometheus_client import Histogram
 from sqlalchemy import Connection, text
 
-from storage import keys, limits, rollup, usage
+from storage import keys, limits, reservations, rollup, usage
 from storage.availability import Availability
 from storage.clock import unix_us
 from storage.database import Database
@@ -18,6 +19,7 @@ from storage.group_commit import SECONDS
 from storage.keys import KEY_MEMORY_S, KeyRecord
 from storage.limits import HitRequest
 from storage.policy import UNITS, Decision, Limit
+from storage.reservations import QuotaRequest
 from storage.rollup import Span, Tally
 from storage.shared_reads import SharedReads
 from storage.usage import UsageRow
@@ -78,7 +80,12 @@ class Store:
         return record
 
     async def hit(
-        self, user_id: str, user_limits: tuple[Limit, ...], cost: int = 1, kept_s: int = UNITS["day"]
+        self,
+        user_id: str,
+        user_limits: tuple[Limit, ...],
+        cost: int = 1,
+        kept_s: int = UNITS["day"],
+        quota: QuotaRequest | None = None,
     ) -> Decision:
         """Admits or refuses `cost` classifications of the user. Admitted ones are counted and committed.
 
@@ -87,20 +94,46 @@ class Store:
             user_limits: all limits of the user.
             cost: the number of images.
             kept_s: how long the user's hits are kept, seconds: `hits_kept_s` of the key.
+            quota: what is asked of the user's quotas; None if the user has none. The images of an admitted request are
+                reserved, until its usage row is recorded.
         """
-        request = HitRequest(user_id, user_limits, cost, self._limit_clock, kept_s)
+        request = HitRequest(user_id, user_limits, cost, self._limit_clock, kept_s, quota)
         if self._redis is not None:
-            decision = await self._of_redis.watch(self._redis.hit(request), is_change=True)
+            decision = await self._hit_in_redis(self._redis, request)
         else:
             decision = await self._of_database.watch(self.database.write(limits.hit, request), is_change=True)
         self._decisions.put(user_id, decision)
         return decision
 
-    async def standing(self, user_id: str, user_limits: tuple[Limit, ...], cost: int = 0) -> Decision:
+    async def _hit_in_redis(self, redis: "RedisLimits", request: HitRequest) -> Decision:
+        """Counts hits in Redis, and quotas in the database, since only there a usage row can replace a reservation."""
+        if request.quota is None:
+            return await self._of_redis.watch(redis.hit(request), is_change=True)
+        # A request that a limit refuses should not reserve images that another one could have.
+        decision = await self._standing_in_redis(redis, request)
+        if not decision.admitted:
+            return decision
+        taken = self.database.write(reservations.take, request.quota)
+        quotas = await self._of_database.watch(taken, is_change=True)
+        if any(standing.wait_s > 0 for standing in quotas):
+            return replace(decision, quotas=quotas)
+        decision = await self._of_redis.watch(redis.hit(request), is_change=True)
+        return replace(decision, quotas=quotas)
+
+    async def _standing_in_redis(self, redis: "RedisLimits", request: HitRequest) -> Decision:
+        decision = await self._of_redis.watch(redis.test(request))
+        if request.quota is None:
+            return decision
+        query = partial(reservations.test, request=request.quota)
+        return replace(decision, quotas=await self._of_database.watch(self.database.read(query)))
+
+    async def standing(
+        self, user_id: str, user_limits: tuple[Limit, ...], cost: int = 0, quota: QuotaRequest | None = None
+    ) -> Decision:
         """Returns the user's standing, and whether `cost` classifications would be admitted. Counts nothing."""
-        request = HitRequest(user_id, user_limits, cost, self._limit_clock)
+        request = HitRequest(user_id, user_limits, cost, self._limit_clock, quota=quota)
         if self._redis is not None:
-            decision = await self._of_redis.watch(self._redis.test(request))
+            decision = await self._standing_in_redis(self._redis, request)
         else:
             query = partial(limits.test, request=request)
             decision = await self._of_database.watch(self.database.read(query))
@@ -115,10 +148,16 @@ class Store:
         """Returns the user's last decision, at most `DECISION_CACHE_S` old; None if there is none."""
         return self._decisions.get(user_id)
 
-    async def record(self, row: UsageRow) -> None:
-        """Adds a row to the usage log. The row is committed when this returns."""
+    async def record(self, row: UsageRow) -> bool:
+        """Adds a row to the usage log. The row is committed when this returns.
+
+        Returns:
+            Whether the answer may be sent; see `usage.record`.
+        """
         with usage_commit_seconds.time():
-            await self._of_database.watch(self.database.write(usage.record, row), is_change=True)
+            written = self.database.write(usage.record, row)
+            may_answer: bool = await self._of_database.watch(written, is_change=True)
+        return may_answer
 
     async def usage_totals(self, user_id: str) -> Tally:
         """Returns the sums over all admitted classifications of the user."""
@@ -128,6 +167,11 @@ class Store:
     async def usage_buckets(self, user_id: str, span: Span) -> tuple[list[tuple[int, Tally]], int | None]:
         """Returns the user's requests in buckets of time; see `rollup.buckets`."""
         query = partial(rollup.buckets, user_id=user_id, span=span)
+        return await self._of_database.watch(self.database.read(query))
+
+    async def usage_total(self, user_id: str, span: Span) -> tuple[int | None, int]:
+        """Returns the user's billable images and their cost; see `rollup.total`."""
+        query = partial(rollup.total, user_id=user_id, span=span)
         return await self._of_database.watch(self.database.read(query))
 
     async def keys_by_state(self) -> dict[str, int]:

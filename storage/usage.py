@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, func, insert, select
 
-from storage import last_use, rollup
+from storage import last_use, reservations, rollup
 from storage.append_only import usage_log_deletable
 from storage.models import usage_log
 from storage.rollup import RollupInput
@@ -30,7 +30,13 @@ class UsageRow(NamedTuple):
         response_ms: the time until the answer, milliseconds.
         at_us: when the request arrived, Unix microseconds.
         images: what the request cost the user's limit; 0 for everything but an admitted classification.
-        notes_use: whether to note the key's use with the row; no column of the table.
+        billable: the number of images that were answered with predictions.
+        model: the model that answered; empty if none did.
+        revision: its revision.
+        plan: the user's plan when the request arrived; empty if it had none.
+        cost_nanos: what the billable images cost, billionths of the currency's unit. Like what follows, no column.
+        takes_quota: whether the request may have reserved images of a quota.
+        notes_use: whether to note the key's use with the row.
     """
 
     request_id: str
@@ -42,25 +48,54 @@ class UsageRow(NamedTuple):
     response_ms: float
     at_us: int
     images: int
+    billable: int = 0
+    model: str = ""
+    revision: str = ""
+    plan: str = ""
+    cost_nanos: int = 0
+    takes_quota: bool = False
     notes_use: bool = False
+
+    def unanswered(self) -> "UsageRow":
+        """Returns the row of the same request, if it is answered with a 503 instead."""
+        return self._replace(status=503, billable=0, model="", revision="", cost_nanos=0)
 
 
 _insert = insert(usage_log)
-_COLUMNS = UsageRow._fields[:-1]
+_COLUMNS = UsageRow._fields[: UsageRow._fields.index("cost_nanos")]
 
 
-def record(connection: Transaction, rows: Sequence[UsageRow]) -> Sequence[None]:
-    """Adds rows to the usage log and to its roll-up, and notes the keys' use, in one transaction. Has no results."""
+def record(connection: Transaction, rows: Sequence[UsageRow]) -> Sequence[bool]:
+    """Adds rows to the usage log and to its roll-up, settles quotas, and notes the keys' use, in one transaction.
+
+    Returns:
+        For each row, whether its answer may be sent. If not, the row says 503: the images that the request had reserved
+        were given back before, since it took too long.
+    """
+    may_answer = _settle(connection, rows)
+    rows = [row if may else row.unanswered() for row, may in zip(rows, may_answer, strict=True)]
     connection.execute(_insert, [dict(zip(_COLUMNS, row, strict=False)) for row in rows])
     rollup.add(connection, map(_rollup_input, rows))
     uses = [(row.key_id, row.at_us) for row in rows if row.notes_use]
     if uses:
         last_use.note(connection, uses)
-    return [None] * len(rows)
+    return may_answer
+
+
+def _settle(connection: Transaction, rows: Sequence[UsageRow]) -> list[bool]:
+    """Deletes the reservations of the requests; see `record` for what it returns."""
+    may_answer = [True] * len(rows)
+    reserved = [(row.user_id, row.request_id, index) for index, row in enumerate(rows) if row.takes_quota]
+    # All replicas delete in the same order, which prevents a deadlock.
+    for _, request_id, index in sorted(reserved):
+        is_settled = reservations.settle(connection, request_id)
+        may_answer[index] = is_settled or not rows[index].billable
+    return may_answer
 
 
 def _rollup_input(row: UsageRow) -> RollupInput:
-    return RollupInput(row.user_id, row.endpoint, row.status, row.response_ms, row.at_us, row.images)
+    counted = (row.user_id, row.endpoint, row.status, row.response_ms, row.at_us, row.images)
+    return RollupInput(*counted, row.billable, row.cost_nanos)
 
 
 def prune(connection: Connection, before_us: int) -> int:

@@ -9,10 +9,20 @@ from storage.audit import Entry
 from storage.clock import unix_us
 from storage.errors import Refused
 from storage.policy import Limit, write_limits
+from storage.quotas import Quota, write_quotas
 from storage.users import User
 
 
-def create(connection: Connection, email: str, limits: tuple[Limit, ...], now_us: int, actor: str) -> User:
+def create(
+    connection: Connection,
+    email: str,
+    limits: tuple[Limit, ...],
+    now_us: int,
+    actor: str,
+    *,
+    has_own_limits: bool = True,
+    quotas: tuple[Quota, ...] = (),
+) -> User:
     """Creates a user without a key, and returns it.
 
     Args:
@@ -21,6 +31,8 @@ def create(connection: Connection, email: str, limits: tuple[Limit, ...], now_us
         limits: the user's limits.
         now_us: the time, Unix microseconds.
         actor: who makes the change.
+        has_own_limits: whether the limits go before those of a plan.
+        quotas: the quotas that go before those of a plan.
 
     Raises:
         Refused: a user has this address, or there are too many limits.
@@ -29,8 +41,9 @@ def create(connection: Connection, email: str, limits: tuple[Limit, ...], now_us
     other = users.find(connection, email)
     if other is not None:
         raise Refused(f"{email} is the address of another user, {other.user_id}.")
-    made = users.create(connection, email, limits, now_us)
-    _record(connection, actor, "create-user", made, {"limits": write_limits(made.limits)})
+    made = users.create(connection, email, limits, now_us, has_own_limits=has_own_limits, quotas=quotas)
+    given = {"quotas": write_quotas(made.quotas)} if made.quotas else {}
+    _record(connection, actor, "create-user", made, {"limits": write_limits(made.limits), **given})
     return made
 
 
@@ -43,6 +56,18 @@ def set_limits(connection: Connection, name: str, limits: tuple[Limit, ...], act
     before, after = users.set_limits(connection, name, limits)
     written = {"limits": write_limits(after.limits), "old_limits": write_limits(before.limits)}
     _record(connection, actor, "set-limit", after, written)
+    return after
+
+
+def set_quotas(connection: Connection, name: str, quotas: tuple[Quota, ...], actor: str) -> User:
+    """Replaces the quotas of a user, and returns the user. Without any, those of its plan count, if it has one.
+
+    Raises:
+        Refused: there is no such user, or the user is erased.
+    """
+    before, after = users.set_quotas(connection, name, quotas)
+    written = {"quotas": write_quotas(after.quotas), "old_quotas": write_quotas(before.quotas)}
+    _record(connection, actor, "set-quota", after, written)
     return after
 
 

@@ -8,8 +8,9 @@ from sqlalchemy import Connection, Row, func, insert, or_, select, update
 
 from storage import audit
 from storage.errors import Refused
-from storage.models import api_keys, users
+from storage.models import api_keys, plans, users
 from storage.policy import Limit, kept_s, parse_limits, write_limits
+from storage.quotas import Quota, parse_quotas, write_quotas
 
 # The length of the column `users.limits`.
 _MAX_LIMITS_LENGTH = 500
@@ -24,9 +25,11 @@ class User:
     Attributes:
         user_id: the id.
         email: the address; the id, if the user is erased.
-        limits: the user's limits.
+        limits, quotas: the user's own, or those of its plan.
         created_us, disabled_us: when the user was created, and since when the user is disabled.
         hits_kept_s: how long hits are kept, seconds.
+        plan: the name of the plan; None: it has none.
+        currency: the currency of all that the user pays; None: no plan had a price yet.
     """
 
     user_id: str
@@ -35,6 +38,9 @@ class User:
     created_us: int
     disabled_us: int | None
     hits_kept_s: int
+    quotas: tuple[Quota, ...] = ()
+    plan: str | None = None
+    currency: str | None = None
 
     @property
     def is_erased(self) -> bool:
@@ -47,9 +53,25 @@ class User:
         return "erased" if self.is_erased else "disabled" if self.disabled_us is not None else "live"
 
 
+# What `limits_of` and `quotas_of` read, besides the columns of the user.
+of_plan = (plans.c.limits.label("plan_limits"), plans.c.quotas.label("plan_quotas"))
+select_users = select(users, *of_plan).outerjoin_from(users, plans, plans.c.name == users.c.plan)
+
+
+def limits_of(row: Row[*tuple[Any, ...]]) -> tuple[Limit, ...]:
+    """Returns the limits of a user, from a row of it and its plan: its own go before the plan's."""
+    return parse_limits(row.plan_limits if row.plan_limits and not row.has_own_limits else row.limits)
+
+
+def quotas_of(row: Row[*tuple[Any, ...]]) -> tuple[Quota, ...]:
+    """Returns the quotas of a user, from a row of it and its plan: its own go before the plan's."""
+    return parse_quotas(row.quotas or row.plan_quotas)
+
+
 def from_row(row: Row[*tuple[Any, ...]]) -> User:
-    """Returns the user of a row of the table."""
-    return User(row.id, row.email, parse_limits(row.limits), row.created_us, row.disabled_us, row.hits_kept_s)
+    """Returns the user of a row of `select_users`."""
+    known = (row.id, row.email, limits_of(row), row.created_us, row.disabled_us, row.hits_kept_s)
+    return User(*known, quotas_of(row), row.plan, row.currency)
 
 
 def in_lower_case(email: str) -> str:
@@ -64,11 +86,11 @@ def find(connection: Connection, name: str) -> User | None:
         Refused: several users have this address in other upper and lower case, as earlier versions allowed.
     """
     if "@" not in name:
-        row = connection.execute(select(users).where(users.c.id == name)).one_or_none()
+        row = connection.execute(select_users.where(users.c.id == name)).one_or_none()
         return from_row(row) if row else None
     folded = in_lower_case(name)
     same = or_(users.c.email.in_((name, folded)), func.lower(users.c.email) == folded)
-    found = [from_row(row) for row in connection.execute(select(users).where(same).order_by(users.c.created_us))]
+    found = [from_row(row) for row in connection.execute(select_users.where(same).order_by(users.c.created_us))]
     found = [user for user in found if user.email == name] or found
     if len(found) > 1:
         several = " and ".join(f"{user.user_id} ({user.email})" for user in found)
@@ -102,15 +124,32 @@ def require_for_change(connection: Connection, name: str) -> User:
     return user
 
 
-def create(connection: Connection, email: str, limits: tuple[Limit, ...], now_us: int) -> User:
+def create(
+    connection: Connection,
+    email: str,
+    limits: tuple[Limit, ...],
+    now_us: int,
+    *,
+    has_own_limits: bool,
+    quotas: tuple[Quota, ...] = (),
+) -> User:
     """Creates a user. The caller has locked the addresses, and knows that no user has this one.
+
+    Args:
+        connection: a connection in a write transaction.
+        email: the address.
+        limits: the limits.
+        now_us: the time, Unix microseconds.
+        has_own_limits: whether the limits go before those of a plan.
+        quotas: the quotas that go before those of a plan.
 
     Raises:
         Refused: there are too many limits.
     """
     user_id = "usr_" + secrets.token_hex(8)
-    values = {"id": user_id, "email": in_lower_case(email), "created_us": now_us}
-    connection.execute(insert(users).values(values | _limit_columns(limits, kept_s(limits))))
+    values = {"id": user_id, "email": in_lower_case(email), "created_us": now_us, "quotas": write_quotas(quotas)}
+    columns = _limit_columns(limits, kept_s(limits)) | {"has_own_limits": int(has_own_limits)}
+    connection.execute(insert(users).values(values | columns))
     return require(connection, user_id)
 
 
@@ -132,7 +171,20 @@ def set_limits(connection: Connection, name: str, limits: tuple[Limit, ...]) -> 
     before = require_for_change(connection, name)
     # The previous version of this project sets limits without setting hits_kept_s.
     kept = max(before.hits_kept_s, kept_s(before.limits), kept_s(limits))
-    return before, _change(connection, before, _limit_columns(limits, kept))
+    return before, _change(connection, before, _limit_columns(limits, kept) | {"has_own_limits": 1})
+
+
+def set_quotas(connection: Connection, name: str, quotas: tuple[Quota, ...]) -> tuple[User, User]:
+    """Replaces the user's own quotas; none: those of its plan count, if it has one.
+
+    Returns:
+        The user before and after.
+
+    Raises:
+        Refused: there is no such user, or the user is erased.
+    """
+    before = require_for_change(connection, name)
+    return before, _change(connection, before, {"quotas": write_quotas(quotas)})
 
 
 def rename(connection: Connection, name: str, email: str) -> tuple[User, User]:
@@ -205,8 +257,16 @@ def _change(connection: Connection, user: User, values: dict[str, Any]) -> User:
     return require(connection, user.user_id)
 
 
-def _limit_columns(limits: tuple[Limit, ...], hits_kept_s: int) -> dict[str, Any]:
-    written = write_limits(limits)
-    if len(written) > _MAX_LIMITS_LENGTH:
+def check_length(limits: tuple[Limit, ...]) -> None:
+    """Returns if the limits fit into the database.
+
+    Raises:
+        Refused: there are too many limits.
+    """
+    if len(write_limits(limits)) > _MAX_LIMITS_LENGTH:
         raise Refused(f"{len(limits)} limits are too many for one user; give fewer.")
-    return {"limits": written, "hits_kept_s": hits_kept_s}
+
+
+def _limit_columns(limits: tuple[Limit, ...], hits_kept_s: int) -> dict[str, Any]:
+    check_length(limits)
+    return {"limits": write_limits(limits), "hits_kept_s": hits_kept_s}

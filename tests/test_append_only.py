@@ -65,9 +65,11 @@ def test_no_statement_that_only_one_database_has_gets_round_it(operator: Server,
     if operator.environment["CLASSIFIER_DATABASE_URL"].startswith("sqlite"):
         raw.assert_refused(f"UPDATE OR REPLACE {table} SET id = 1", table)
         raw.assert_refused("REPLACE INTO audit_log SELECT id, 0, 'mallory', '', '', '', '' FROM audit_log", "audit_log")
+        into = "user_id, key_id, endpoint, method, status, response_ms, at_us, images)"
         columns = "user_id, key_id, endpoint, method, 500, response_ms, at_us, 0 FROM usage_log"
-        raw.assert_refused(f"REPLACE INTO usage_log SELECT id, request_id, {columns}", "usage_log")
-        raw.assert_refused(f"REPLACE INTO usage_log SELECT id + 100000, request_id, {columns}", "usage_log")
+        replace = f"REPLACE INTO usage_log (id, request_id, {into} SELECT"
+        raw.assert_refused(f"{replace} id, request_id, {columns}", "usage_log")
+        raw.assert_refused(f"{replace} id + 100000, request_id, {columns}", "usage_log")
     else:
         raw.assert_refused(f"TRUNCATE {table}", table)
         raw.assert_refused(f"TRUNCATE {table} CASCADE", table)

@@ -35,9 +35,13 @@ class RequestContext:
         match: the route that the path and method match.
         request_id: the id in the answer and in errors: the caller's own id if it sent a valid one.
         usage_id: the id in the usage log, `req_…`: unique, whatever callers send.
+        arrived_us: when the request arrived, as the usage log tells it, Unix microseconds.
         caller: the API key, once it has been checked.
         has_body: whether bytes of a body have arrived.
         images: the hits that the request cost, one for each image.
+        billable: the images that the answer has predictions for.
+        model: the name and the revision of the model that answered; both empty until it has.
+        takes_quota: whether the request may have reserved images of the user's quotas.
         pay: counts this many hits against the user's limit, or raises the problem. For routes that learn the number of
             images only from the body.
         timing: how long the stages of the classification took.
@@ -47,9 +51,13 @@ class RequestContext:
     match: Match
     request_id: str = ""
     usage_id: str = ""
+    arrived_us: int = 0
     caller: Caller | None = None
     has_body: bool = False
     images: int = 0
+    billable: int = 0
+    model: tuple[str, str] = ("", "")
+    takes_quota: bool = False
     pay: Callable[[int], Awaitable[None]] | None = None
     timing: Timing = field(default_factory=Timing)
 
@@ -58,6 +66,10 @@ class RequestContext:
         """The id of the calling user; only for code behind authentication."""
         assert self.caller is not None, "the user is known only behind authentication"
         return self.caller.user_id
+
+    def note_answer(self, images: int, name: str, revision: str) -> None:
+        """Note that the answer has predictions for so many images, and of which model. An error counts none."""
+        self.billable, self.model = images, (name, revision)
 
     def response(self, problem: Problem) -> Response:
         """Return the response for a problem, with the id of this request."""

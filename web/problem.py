@@ -28,8 +28,10 @@ _KINDS = {
     503: "not_ready",
     504: "time",
 }
+# The type of a problem for which the status alone says all.
+_NO_TYPE = "about:blank"
 # Start each counter at zero: Prometheus sees no increase in a counter whose first value is one.
-for _kind in (*_KINDS.values(), "wrong_keys", "overload", "runner", "database", "uploads", "image", "request"):
+for _kind in (*_KINDS.values(), "wrong_keys", "quota", "overload", "runner", "database", "uploads", "image", "request"):
     refusals_total.labels(_kind)
 
 
@@ -42,6 +44,8 @@ class Problem(Exception):
         headers: more headers of the answer.
         field: the wrong field of the request, if one is wrong.
         kind: the label in the metric `classifier_refusals_total`; by default it follows from the status.
+        type: the type of the problem, if callers should tell it from others of this status.
+        title: what all problems of this type have in common, in a few words.
     """
 
     def __init__(
@@ -51,12 +55,16 @@ class Problem(Exception):
         headers: dict[str, str] | None = None,
         field: str | None = None,
         kind: str | None = None,
+        type: str = _NO_TYPE,
+        title: str | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = HTTPStatus(status)
         self.detail = detail
         self.headers = headers or {}
         self.field = field
+        self.type = type
+        self.title = title or self.status.phrase
         self.kind = kind or ("image" if field == "image" else _KINDS.get(status, "request"))
 
     def body(self) -> dict[str, str | int]:
@@ -65,8 +73,8 @@ class Problem(Exception):
         `retry_after` repeats the header, in seconds: some clients show their user only the body of an error.
         """
         body: dict[str, str | int] = {
-            "type": "about:blank",
-            "title": self.status.phrase,
+            "type": self.type,
+            "title": self.title,
             "status": self.status.value,
             "detail": self.detail,
         }

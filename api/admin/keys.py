@@ -57,9 +57,10 @@ def routes(store: Store, default_limits: tuple[Limit, ...]) -> list[JsonRoute]:
             name, now_us = _user_of(connection, order), store.now_us()
             expires_us = None if order.expires_in is None else now_us + order.expires_in * 1_000_000
             limits = None if order.limits is None else inputs.limits(order.limits)
+            quotas = None if order.quotas is None else inputs.quotas(order.quotas)
             hashed = key.secret_sha256()
-            new = keys.NewKey(name, limits, default_limits, key.key_id, hashed, scopes, now_us, expires_us, order.name)
-            return key_changes.create(connection, new, actor)
+            known = (name, limits, default_limits, key.key_id, hashed, scopes, now_us, expires_us, order.name, quotas)
+            return key_changes.create(connection, keys.NewKey(*known), actor)
 
         return made_key(await changes.make(store, request, create, changes_keys=False), key)
 
@@ -129,6 +130,8 @@ def _user_of(connection: Any, order: KeyOrder) -> str:
     _check_enabled(user)
     if order.limits is not None and inputs.limits(order.limits) != user.limits:
         raise Refused("The user exists with other limits; leave 'limits' out, or PATCH the user.")
+    if order.quotas is not None and inputs.quotas(order.quotas) != user.quotas:
+        raise Refused("The user exists with other quotas; leave 'quotas' out, or PATCH the user.")
     return name
 
 
@@ -150,5 +153,11 @@ def _of_path(connection: Any, request: Request) -> KeyRecord:
 
 
 def _described(key: KeyRecord, now_us: int) -> UsersKey:
-    limits = [str(limit) for limit in key.limits]
-    return UsersKey(**described(key, now_us), user_id=key.user_id, email=key.email, limits=limits)
+    return UsersKey(
+        **described(key, now_us),
+        user_id=key.user_id,
+        email=key.email,
+        limits=[str(limit) for limit in key.limits],
+        quotas=[str(quota) for quota in key.quotas],
+        plan=key.plan,
+    )

@@ -2,10 +2,10 @@
 
 from starlette.requests import Request
 
-from api.admin.schemas import AuditEntry, AuditLog, AuditQuery, UsageTotal, UserUsage, UserUsageQuery
+from api.admin.schemas import AllTime, AuditEntry, AuditLog, AuditQuery, UserUsage, UserUsageQuery
 from api.json_route import JsonRoute, read_query
 from api.key_routes import utc
-from api.usage_reads import counted
+from api.usage_reads import cost, counted
 from storage import listings, users
 from storage.errors import Refused
 from storage.listings import NumberedEntry
@@ -30,9 +30,14 @@ def routes(store: Store) -> list[JsonRoute]:
         if user is None:
             raise Problem(404, "There is no such user; GET /v2/admin/users lists all.")
         tally = await store.usage_totals(user.user_id)
-        total = UsageTotal(requests=tally.requests, images=tally.images)
-        fields = await counted(store, user.user_id, query)
-        return UserUsage(**fields, user_id=user.user_id, email=user.email, total=total)
+        fields = await counted(store, user.user_id, user.currency, query)
+        all_time = AllTime(
+            requests=tally.requests,
+            images=tally.images,
+            billable_images=tally.billable if tally.requests else 0,
+            cost=cost(tally.cost_nanos, user.currency),
+        )
+        return UserUsage(**fields, user_id=user.user_id, email=user.email, all_time=all_time)
 
     async def audit_log(request: Request) -> AuditLog:
         """All changes of users and keys, the oldest first, page by page: when, by whom, and what."""

@@ -6,9 +6,22 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.fields import Email, KeyName, Limits, Scopes, SomeSeconds, UserName
+from api.fields import (
+    Amount,
+    Currency,
+    Email,
+    KeyName,
+    Limits,
+    Moment,
+    PlanLimits,
+    PlanName,
+    Quotas,
+    Scopes,
+    SomeSeconds,
+    UserName,
+)
 from api.key_schemas import Key
-from api.read_schemas import Usage, UsageQuery
+from api.read_schemas import Cost, Usage, UsageQuery
 
 MOST_PER_PAGE = 100
 _CURSOR = "`next_cursor` of the previous page, to get the next one."
@@ -16,7 +29,7 @@ _NEXT_CURSOR = "Send it as `cursor` to get the next page; null on the last page.
 
 
 def _left_out() -> Any:
-    """Return the value of a field that was left out. `null` is refused, since no field can be emptied."""
+    """Return the value of a field that was left out. `null` is not: it is refused where nothing can be taken away."""
     return None
 
 
@@ -48,7 +61,9 @@ class User(BaseModel):
     user_id: str
     email: str = Field(description="The address, in lower case; the user's id, if the user is erased.")
     state: str = Field(description="`live`; `disabled`: all keys are refused; or `erased`.")
-    limits: list[str]
+    limits: list[str] = Field(description="The user's own, or those of its plan.")
+    quotas: list[str] = Field(description="The user's own, or those of its plan.")
+    plan: str | None
     created_at: datetime
     disabled_at: datetime | None = Field(description="Since when all keys are refused.")
 
@@ -65,6 +80,7 @@ class NewUser(Body):
 
     email: Email
     limits: Limits = Field(default_factory=LEFT_OUT, description="By default those of `CLASSIFIER_DEFAULT_LIMIT`.")
+    quotas: Quotas = Field(default_factory=LEFT_OUT, description="By default none.")
 
 
 class UserChange(Body):
@@ -72,6 +88,13 @@ class UserChange(Body):
 
     email: Email = Field(default_factory=LEFT_OUT)
     limits: Limits = Field(default_factory=LEFT_OUT, description="All limits, in the place of those there are.")
+    quotas: Quotas = Field(default_factory=LEFT_OUT, description="All quotas; an empty list leaves those of the plan.")
+    plan: PlanName | None = Field(
+        default_factory=LEFT_OUT, description="The plan; null takes it away. Own limits and quotas go before its."
+    )
+    drop_own: bool = Field(
+        default_factory=LEFT_OUT, description="With `plan`: whether the user's own limits and quotas are removed."
+    )
     disabled: bool = Field(default_factory=LEFT_OUT, description="Whether all keys of the user are refused.")
 
 
@@ -90,6 +113,8 @@ class UsersKey(Key):
     user_id: str
     email: str
     limits: list[str] = Field(description="The limits of the user.")
+    quotas: list[str] = Field(description="The quotas of the user.")
+    plan: str | None = Field(description="The plan of the user.")
 
 
 class UsersKeys(BaseModel):
@@ -108,10 +133,61 @@ class KeyOrder(Body):
     )
     name: KeyName = Field(default_factory=LEFT_OUT, description="What to call the key.")
     limits: Limits = Field(default_factory=LEFT_OUT, description="The limits of a new user.")
+    quotas: Quotas = Field(default_factory=LEFT_OUT, description="The quotas of a new user.")
     scopes: Scopes = Field(default_factory=LEFT_OUT, description="By default `classify` and `usage`.")
     expires_in: SomeSeconds = Field(
         default_factory=LEFT_OUT, description="Seconds, or a time such as `30d`. By default the key does not expire."
     )
+
+
+class PlanPrice(BaseModel):
+    """v2: what 1,000 images cost from a time on, until the next price."""
+
+    price: str = Field(description="A decimal number such as `1.50`.")
+    currency: str = Field(description="The code of ISO 4217, such as `EUR`.")
+    since: datetime = Field(serialization_alias="from")
+
+
+class Plan(BaseModel):
+    """v2: what users have in common who pay the same."""
+
+    name: str
+    limits: list[str] = Field(description="Of a user of the plan without own ones; empty: the plan names none.")
+    quotas: list[str] = Field(description="Of a user of the plan without own ones; empty: the plan names none.")
+    prices: list[PlanPrice] = Field(description="The oldest first; empty: the plan costs nothing.")
+    created_at: datetime
+
+
+class Plans(BaseModel):
+    """v2: a page of plans, by name."""
+
+    data: list[Plan]
+    next_cursor: str | None = Field(description=_NEXT_CURSOR)
+
+
+class PlansQuery(BaseModel):
+    """v2: selects a page of plans."""
+
+    limit: Annotated[int, Field(ge=1, le=MOST_PER_PAGE)] = Field(MOST_PER_PAGE, description="The most on a page.")
+    cursor: Annotated[str, Field(max_length=64)] | None = Field(None, description=_CURSOR)
+
+
+class PlanChange(Body):
+    """v2: what to change of a plan. What is left out stays. A price is added; what was logged keeps its price."""
+
+    limits: PlanLimits = Field(default_factory=LEFT_OUT, description="All limits; an empty list: it names none.")
+    quotas: Quotas = Field(default_factory=LEFT_OUT, description="All quotas; an empty list: it names none.")
+    price: Amount = Field(default_factory=LEFT_OUT, description="Of 1,000 images, such as `1.50`.")
+    currency: Currency = Field(default_factory=LEFT_OUT, description="The code of ISO 4217, such as `EUR`.")
+    since: Moment = Field(
+        default_factory=LEFT_OUT, alias="from", description="When the price begins. The default is now."
+    )
+
+
+class NewPlan(PlanChange):
+    """v2: a plan to create. A price has a currency too."""
+
+    name: PlanName
 
 
 class UserUsageQuery(UsageQuery):
@@ -120,11 +196,13 @@ class UserUsageQuery(UsageQuery):
     user: UserName = Field(description="The user's id or address.")
 
 
-class UsageTotal(BaseModel):
+class AllTime(BaseModel):
     """v2: all classification requests of a user that passed the limit, at any time."""
 
     requests: int
     images: int
+    billable_images: int | None = Field(description="The images that were answered with predictions; null: unknown.")
+    cost: Cost | None
 
 
 class UserUsage(Usage):
@@ -132,7 +210,7 @@ class UserUsage(Usage):
 
     user_id: str
     email: str
-    total: UsageTotal
+    all_time: AllTime
 
 
 class AuditQuery(BaseModel):

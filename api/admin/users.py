@@ -1,5 +1,6 @@
 """The routes with which operators manage users."""
 
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -10,7 +11,7 @@ from api.json_route import JsonRoute, check_if_match, read_query
 from api.key_routes import utc
 from api.requests import JSON, content_type, read_json
 from auth import inputs
-from storage import listings, user_changes, users
+from storage import listings, plan_changes, plans, user_changes, users
 from storage.clock import unix_us
 from storage.errors import Refused
 from storage.listings import Page
@@ -43,11 +44,7 @@ def routes(store: Store, default_limits: tuple[Limit, ...]) -> list[JsonRoute]:
         """Create a user without a key. To create one with a key, POST to /v2/admin/keys."""
         content_type(request, JSON)
         body = await read_json(request, NewUser)
-        limits = default_limits if body.limits is None else inputs.limits(body.limits)
-
-        def create(connection: Any, actor: str) -> users.User:
-            return user_changes.create(connection, body.email, limits, store.now_us(), actor)
-
+        create = partial(_create, body=body, default_limits=default_limits, now_us=store.now_us())
         return described(await changes.make(store, request, create, changes_keys=False))
 
     async def get_user(request: Request) -> User:
@@ -55,13 +52,12 @@ def routes(store: Store, default_limits: tuple[Limit, ...]) -> list[JsonRoute]:
         return described(await store.ask(lambda connection: of_path(connection, request)))
 
     async def change_user(request: Request) -> User:
-        """Change the address, the limits or the state of a user. With `If-Match` only if nobody else did meanwhile."""
+        """Change a user: address, limits, quotas, plan, state. With `If-Match` only if nobody else did meanwhile."""
         content_type(request, JSON)
         body = await read_json(request, UserChange)
-
-        def change(connection: Any, actor: str) -> users.User:
-            return _change(connection, request, body, store.now_us(), actor)
-
+        if body.drop_own is not None and body.plan is None:
+            raise Problem(422, "The field 'drop_own' is for a new plan; name it in 'plan'.", field="drop_own")
+        change = partial(_change, request=request, body=body, now_us=store.now_us())
         return described(await changes.make(store, request, change))
 
     async def erase_user(request: Request) -> None:
@@ -91,12 +87,24 @@ def routes(store: Store, default_limits: tuple[Limit, ...]) -> list[JsonRoute]:
     ]
 
 
-def _change(connection: Any, request: Request, body: UserChange, now_us: int, actor: str) -> users.User:
+def _create(connection: Any, actor: str, body: NewUser, default_limits: tuple[Limit, ...], now_us: int) -> users.User:
+    return user_changes.create(
+        connection,
+        body.email,
+        default_limits if body.limits is None else inputs.limits(body.limits),
+        now_us,
+        actor,
+        has_own_limits=body.limits is not None,
+        quotas=() if body.quotas is None else inputs.quotas(body.quotas),
+    )
+
+
+def _change(connection: Any, actor: str, request: Request, body: UserChange, now_us: int) -> users.User:
     """Make each change that the body names, and that is one.
 
     Raises:
-        Problem: 404, 412.
-        Refused: the user is erased, or another user has the address.
+        Problem: 404, there is no such user; 412, it was changed meanwhile; 422, there is no such plan.
+        Refused: the user is erased, another user has the address, or the user pays in another currency.
     """
     # In the order in which a rename takes these locks, which prevents a deadlock.
     users.lock_addresses(connection)
@@ -104,12 +112,31 @@ def _change(connection: Any, request: Request, body: UserChange, now_us: int, ac
     check_if_match(request, lambda: described(user))
     if body.email is not None and body.email != user.email:
         _, user = user_changes.rename(connection, user.user_id, body.email, actor)
-    if body.limits is not None and inputs.limits(body.limits) != user.limits:
-        user = user_changes.set_limits(connection, user.user_id, inputs.limits(body.limits), actor)
+    user = _with_plan(connection, actor, user, body)
+    user = _with_own(connection, actor, user, body)
     if body.disabled is not None and body.disabled != (user.disabled_us is not None):
         if body.disabled:
             return user_changes.disable(connection, user.user_id, now_us, actor)
         return user_changes.enable(connection, user.user_id, actor)
+    return user
+
+
+def _with_plan(connection: Any, actor: str, user: users.User, body: UserChange) -> users.User:
+    if "plan" not in body.model_fields_set or (body.plan == user.plan and not body.drop_own):
+        return user
+    if body.plan is None:
+        return plan_changes.unassign(connection, user.user_id, actor)
+    if plans.find(connection, body.plan) is None:
+        raise Problem(422, "The field 'plan' is wrong: there is no such plan.", field="plan")
+    return plan_changes.assign(connection, user.user_id, body.plan, actor, drops_own=bool(body.drop_own))
+
+
+def _with_own(connection: Any, actor: str, user: users.User, body: UserChange) -> users.User:
+    # Those that are shown may be the plan's; the user's own are to stay if the plan changes.
+    if body.limits is not None and (user.plan or inputs.limits(body.limits) != user.limits):
+        user = user_changes.set_limits(connection, user.user_id, inputs.limits(body.limits), actor)
+    if body.quotas is not None and (user.plan or inputs.quotas(body.quotas) != user.quotas):
+        user = user_changes.set_quotas(connection, user.user_id, inputs.quotas(body.quotas), actor)
     return user
 
 
@@ -145,6 +172,8 @@ def described(user: users.User) -> User:
         email=user.email,
         state=user.state,
         limits=[str(limit) for limit in user.limits],
+        quotas=[str(quota) for quota in user.quotas],
+        plan=user.plan,
         created_at=utc(user.created_us),
         disabled_at=utc(user.disabled_us),
     )

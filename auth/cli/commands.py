@@ -14,6 +14,7 @@ from storage.backup import backup as write_backup
 from storage.clock import unix_us
 from storage.keys import KEY_MEMORY_S, KeyRecord, NewKey
 from storage.policy import Limit
+from storage.quotas import Quota
 
 FIRST_USER = "first-user@localhost"
 FIRST_LIMIT = (Limit(60, 60),)
@@ -26,6 +27,7 @@ def create(
     user: str,
     name: str | None,
     limit: list[Limit] | None,
+    quota: list[Quota] | None,
     scope: list[str] | None,
     expires_in: int | None,
 ) -> Answer:
@@ -36,6 +38,7 @@ def create(
         user: the user's address, or the id of an existing user.
         name: what to call the key; None for no name.
         limit: the limits of the user; None to keep those it has, or for the default ones of a new user.
+        quota: the quotas of the user; None to keep those it has, or for none of a new user.
         scope: the scopes of the key; None for the default scopes.
         expires_in: seconds until the key expires; None for a key that does not.
     """
@@ -52,6 +55,7 @@ def create(
         now_us,
         expires_us,
         name,
+        tuple(quota) if quota else None,
     )
     made = context.database.change(lambda connection: key_changes.create(connection, new, actor()))
     return _reveal(key, made)

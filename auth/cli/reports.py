@@ -6,7 +6,9 @@ from auth.cli.table import Table
 from storage.audit import Entry
 from storage.clock import iso
 from storage.keys import KeyRecord
+from storage.plans import Plan
 from storage.policy import LETTERS, UNITS, Limit
+from storage.prices import write_amount
 from storage.rollup import Tally
 from storage.users import User
 
@@ -25,6 +27,8 @@ def created(key: str, record: KeyRecord) -> Document:
         "key_id": record.key_id,
         "key": key,
         "limits": [str(limit) for limit in record.limits],
+        # Only where there is one: programs read the other fields as they always were.
+        **({"quotas": [str(quota) for quota in record.quotas]} if record.quotas else {}),
         "scopes": sorted(record.scopes),
         "expires_at": iso(record.expires_us),
     }
@@ -39,6 +43,7 @@ def shown_once(document: Document) -> str:
             f"key id     {document['key_id']}",
             f"user id    {document['user_id']}",
             f"limits     {limits(document['limits'], ', ')}",
+            *([f"quotas     {', '.join(document['quotas'])}"] if "quotas" in document else []),
             f"scopes     {', '.join(document['scopes'])}",
             f"expires    {document['expires_at'] or 'never'}",
         ]
@@ -54,6 +59,8 @@ def describe(record: KeyRecord, now_us: int) -> Document:
         "email": record.email,
         "state": record.state(now_us),
         "limits": [str(limit) for limit in record.limits],
+        "quotas": [str(quota) for quota in record.quotas],
+        "plan": record.plan,
         "scopes": sorted(record.scopes),
         "created_at": iso(record.created_us),
         "last_used_at": iso(record.last_used_us),
@@ -70,6 +77,8 @@ def user(of: User) -> Document:
         "email": of.email,
         "state": of.state,
         "limits": [str(limit) for limit in of.limits],
+        "quotas": [str(quota) for quota in of.quotas],
+        "plan": of.plan,
         "created_at": iso(of.created_us),
         "disabled_at": iso(of.disabled_us),
     }
@@ -96,13 +105,21 @@ def usage(owner: User, tally: Tally, bucket: str, found: list[tuple[int, Tally]]
     return {
         "user_id": owner.user_id,
         "email": owner.email,
-        "total": {"requests": tally.requests, "images": tally.images, "statuses": _statuses(tally)},
+        "total": {
+            "requests": tally.requests,
+            "images": tally.images,
+            "billable_images": tally.billable,
+            "cost": _cost(tally, owner),
+            "statuses": _statuses(tally),
+        },
         "bucket": bucket,
         "data": [
             {
                 "start": iso(start_s * 1_000_000),
                 "requests": counted.requests,
                 "images": counted.images,
+                "billable_images": counted.billable,
+                "cost": _cost(counted, owner),
                 "statuses": _statuses(counted),
                 "mean_ms": round(counted.mean_ms, 2),
             }
@@ -114,7 +131,11 @@ def usage(owner: User, tally: Tally, bucket: str, found: list[tuple[int, Tally]]
 def usage_text(document: Document) -> str:
     """Return the total of the document of `usage` as a sentence."""
     total = document["total"]
-    return f"{document['email']}: {total['requests']} classifications of {total['images']} images admitted in all."
+    cost = f", for {total['cost']['amount']} {total['cost']['currency']}" if total["cost"] else ""
+    return (
+        f"{document['email']}: {total['requests']} classifications of {total['images']} images admitted in all;"
+        f" {total['billable_images'] or 0} images answered{cost}."
+    )
 
 
 def usage_table(document: Document) -> Table:
@@ -146,6 +167,33 @@ def audit_table(entries: list[Document]) -> Table:
         about = " ".join(filter(None, (entry["user_id"], entry["key_id"])))
         rows.append([entry["at"], entry["actor"], entry["action"], about, detail])
     return Table(("AT", "ACTOR", "ACTION", "ABOUT", "DETAIL"), rows)
+
+
+def plan(of: Plan) -> Document:
+    """Return a plan."""
+    return {
+        "name": of.name,
+        "limits": [str(limit) for limit in of.limits],
+        "quotas": [str(quota) for quota in of.quotas],
+        "prices": [
+            {"price": price.per_1000, "currency": price.currency, "from": iso(price.from_us)} for price in of.prices
+        ],
+        "created_at": iso(of.created_us),
+    }
+
+
+def plans(documents: list[Document]) -> Table:
+    """Return the documents of `plan` for people, one line for each."""
+    rows = []
+    for document in documents:
+        prices = [f"{price['price']} {price['currency']} from {price['from']}" for price in document["prices"]]
+        limited = limits(document["limits"], ", ") or "-"
+        rows.append([document["name"], limited, ", ".join(document["quotas"]) or "-", "; ".join(prices) or "-"])
+    return Table(("NAME", "LIMITS", "QUOTAS", "PRICES OF 1,000 IMAGES"), rows)
+
+
+def _cost(tally: Tally, owner: User) -> Document | None:
+    return {"amount": write_amount(tally.cost_nanos), "currency": owner.currency} if owner.currency else None
 
 
 def limits(written: list[str], separator: str = ",") -> str:

@@ -10,6 +10,7 @@ from storage import keys, rollup, user_changes, users
 from storage.clock import unix_us
 from storage.keys import KEY_MEMORY_S
 from storage.policy import Limit
+from storage.quotas import Quota
 from storage.rollup import WIDTHS_S, Span, Tally
 
 MICROSECONDS = 1_000_000
@@ -24,6 +25,18 @@ def set_limit(context: Context, *, user: str, limit: list[Limit]) -> Answer:
     limits = list(map(str, changed.limits))
     document = {"user_id": changed.user_id, "email": changed.email, "limits": limits}
     return Answer(document, f"The limits of {changed.email} are {reports.limits(limits, ', ')} now.")
+
+
+def set_quota(context: Context, *, user: str, quota: list[Quota]) -> Answer:
+    """Replace the quotas of a user; none: those of its plan count, if it has one."""
+    changed = context.database.change(
+        lambda connection: user_changes.set_quotas(connection, user, tuple(quota), actor())
+    )
+    time.sleep(KEY_MEMORY_S)
+    quotas = list(map(str, changed.quotas))
+    document = {"user_id": changed.user_id, "email": changed.email, "quotas": quotas}
+    has = f"The quotas of {changed.email} are {', '.join(quotas)}" if quotas else f"{changed.email} has no quota"
+    return Answer(document, f"{has} now.")
 
 
 def rename(context: Context, *, user: str, email: str) -> Answer:

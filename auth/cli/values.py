@@ -4,11 +4,13 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import wraps
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from auth import inputs
 from auth.api_key import PREFIX, ApiKey
 from storage.policy import Limit, parse_seconds
+from storage.prices import parse_amount, parse_currency
+from storage.quotas import Quota
 
 T = TypeVar("T")
 
@@ -51,3 +53,24 @@ name = _argument(inputs.name)
 limit = _argument(Limit.parse)
 # A time such as `30d` or `12h`, in seconds.
 seconds = _argument(parse_seconds)
+quota = _argument(Quota.parse)
+plan = _argument(inputs.plan)
+# The price of one image, billionths, from the price of 1,000.
+price = _argument(parse_amount)
+currency = _argument(parse_currency)
+
+
+def wrong_together(parsed: dict[str, Any]) -> str | None:
+    """Return what is wrong with arguments that are right one by one; None if nothing is."""
+    twice = inputs.quotas_given_twice(parsed.get("quota") or [])
+    if twice is not None:
+        return twice
+    if "price" in parsed and (parsed["price"] is None) != (parsed["currency"] is None):
+        return "--price and --currency belong together; give both"
+    if "price" in parsed and parsed["since"] is not None and parsed["price"] is None:
+        return "--from is the start of a price; give --price and --currency too"
+    if "is_none" in parsed:
+        name = "limit" if "limit" in parsed else "quota"
+        if bool(parsed[name]) == parsed["is_none"]:
+            return f"give one {name} or more, or --none"
+    return None

@@ -14,7 +14,7 @@ from tests.fast.conftest import Start
 pytestmark = pytest.mark.anyio
 
 READ = "/v2/models"
-USERS, KEYS = "/v2/admin/users", "/v2/admin/keys"
+USERS, KEYS, PLANS = "/v2/admin/users", "/v2/admin/keys", "/v2/admin/plans"
 OF_OPERATORS = [(route.methods[0], route.path) for route in ROUTES if route.path.startswith("/v2/admin/")]
 
 
@@ -82,7 +82,7 @@ async def test_a_user_is_created_with_a_key_that_works(gateway: InProcessGateway
     for one in (key, again):
         listed = await gateway.request("GET", f"{KEYS}?user=ADA@example.org", admin)
         assert one.text.rpartition("_")[2] not in listed.text
-    assert [one["key_id"] for one in listed.json()["data"]] == [key.key_id, again.key_id]
+    assert {one["key_id"] for one in listed.json()["data"]} == {key.key_id, again.key_id}
 
 
 async def test_a_user_is_created_read_and_found(gateway: InProcessGateway, admin: IssuedKey) -> None:
@@ -94,6 +94,8 @@ async def test_a_user_is_created_read_and_found(gateway: InProcessGateway, admin
         "email": "ada@example.org",
         "state": "live",
         "limits": ["5/minute"],
+        "quotas": [],
+        "plan": None,
         "created_at": "2023-11-14T22:13:20Z",
         "disabled_at": None,
     }
@@ -249,6 +251,22 @@ WRONG = [
     ("PATCH", USERS + "/{user}", {"disabled": "yes"}, "disabled"),
     ("PATCH", USERS + "/{user}", {"disabled": 1}, "disabled"),
     ("PATCH", USERS + "/{user}", {"state": "erased"}, "state"),
+    ("PATCH", USERS + "/{user}", {"plan": "none-such"}, "plan"),
+    ("PATCH", USERS + "/{user}", {"plan": 5}, "plan"),
+    ("PATCH", USERS + "/{user}", {"drop_own": True}, "drop_own"),
+    ("PATCH", USERS + "/{user}", {"quotas": ["5/year"]}, "quotas"),
+    ("PATCH", USERS + "/{user}", {"quotas": ["5/day", "6/day"]}, "quotas"),
+    ("POST", PLANS, {}, "name"),
+    ("POST", PLANS, {"name": "two words"}, "name"),
+    ("POST", PLANS, {"name": "pro", "price": "1.50"}, "currency"),
+    ("POST", PLANS, {"name": "pro", "currency": "EUR"}, "price"),
+    ("POST", PLANS, {"name": "pro", "price": 1.5, "currency": "EUR"}, "price"),
+    ("POST", PLANS, {"name": "pro", "price": "1,50", "currency": "EUR"}, "price"),
+    ("POST", PLANS, {"name": "pro", "price": "1", "currency": "EURO"}, "currency"),
+    ("POST", PLANS, {"name": "pro", "price": "1", "currency": "EUR", "from": "0001-01-01"}, "from"),
+    ("POST", PLANS, {"name": "pro", "price": "1", "currency": "EUR", "from": 2030}, "from"),
+    ("POST", PLANS, {"name": "pro", "from": "2030-01-01T00:00:00Z"}, "price"),
+    ("POST", PLANS, {"name": "pro", "limits": ["5/month"]}, "limits"),
     ("POST", KEYS, {}, "email"),
     ("POST", KEYS, {"email": "a@b", "user_id": "usr_1"}, "email"),
     ("POST", KEYS, {"user_id": "usr_unknown"}, "user_id"),
@@ -303,7 +321,8 @@ async def test_what_there_is_not_is_404(gateway: InProcessGateway, admin: Issued
     asked += [
         (method, f"{USERS}/{user}") for method in ("GET", "PATCH", "DELETE") for user in ("x", "admin@example.org")
     ]
-    for method, path in (*asked, ("GET", "/v2/admin/usage?user=usr_x")):
+    asked += [("GET", f"{PLANS}/x"), ("PATCH", f"{PLANS}/x"), ("GET", "/v2/admin/usage?user=usr_x")]
+    for method, path in asked:
         options: dict[str, Any] = {"json": {}} if method == "PATCH" else {}
         answer = await gateway.request(method, path, admin, **options)
         assert "lists all" in assert_problem(answer, 404)["detail"], path
@@ -332,9 +351,51 @@ async def test_the_usage_of_any_user_is_shown(gateway: InProcessGateway, admin: 
         await gateway.request("GET", "/v2/admin/usage?user=Caller@example.org&endpoint=/v1/classify", admin)
     ).json()
     assert (shown["user_id"], shown["email"]) == (key.user_id, "caller@example.org")
-    assert shown["total"] == {"requests": 1, "images": 1}
+    assert shown["all_time"] == {"requests": 1, "images": 1, "billable_images": 1, "cost": None}
+    assert shown["total"] == own["total"]
     assert shown["data"] == own["data"]
     assert shown["data"][0]["images"] == 1
+
+
+async def test_a_plan_is_made_changed_and_given_to_a_user(
+    gateway: InProcessGateway, admin: IssuedKey, key: IssuedKey
+) -> None:
+    order = {"name": "pro", "limits": ["600/minute"], "quotas": ["1000/month"], "price": "1.50", "currency": "eur"}
+    answer = await gateway.request("POST", PLANS, admin, json=order)
+    assert (answer.status_code, answer.headers["location"]) == (201, f"{PLANS}/pro")
+    first = {"price": "1.50", "currency": "EUR", "from": "2023-11-14T22:13:20Z"}
+    assert answer.json() == {
+        "name": "pro",
+        "limits": ["600/minute"],
+        "quotas": ["1000/month"],
+        "prices": [first],
+        "created_at": "2023-11-14T22:13:20Z",
+    }
+    assert_problem(await gateway.request("POST", PLANS, admin, json=order), 409)
+    etag = (await gateway.request("GET", f"{PLANS}/pro", admin)).headers["etag"]
+    change = {"quotas": ["2000/month"], "price": "1.20", "currency": "EUR", "from": "2030-01-01"}
+    changed = await gateway.request("PATCH", f"{PLANS}/pro", admin, json=change, headers={"If-Match": etag})
+    assert changed.status_code == 200, changed.text
+    assert changed.json()["quotas"] == ["2000/month"]
+    assert changed.json()["prices"] == [first, {"price": "1.20", "currency": "EUR", "from": "2030-01-01T00:00:00Z"}]
+    stale = await gateway.request("PATCH", f"{PLANS}/pro", admin, json={"limits": []}, headers={"If-Match": etag})
+    assert_problem(stale, 412)
+    other = {"price": "1", "currency": "USD"}
+    assert_problem(await gateway.request("PATCH", f"{PLANS}/pro", admin, json=other), 409)
+
+    user = f"{USERS}/{key.user_id}"
+    given = (await gateway.request("PATCH", user, admin, json={"plan": "pro", "drop_own": True})).json()
+    assert (given["plan"], given["limits"], given["quotas"]) == ("pro", ["600/minute"], ["2000/month"])
+    own = (await gateway.request("PATCH", user, admin, json={"quotas": ["50/day"], "limits": ["600/60s"]})).json()
+    assert (own["plan"], own["limits"], own["quotas"]) == ("pro", ["600/minute"], ["50/day"])
+    await gateway.request("PATCH", f"{PLANS}/pro", admin, json={"limits": ["1/minute"]})
+    assert (await gateway.request("GET", user, admin)).json()["limits"] == ["600/minute"], "its own stay"
+    taken = (await gateway.request("PATCH", user, admin, json={"plan": None, "quotas": []})).json()
+    assert (taken["plan"], taken["quotas"]) == (None, [])
+    assert [action for action, _ in changes(gateway)] == [
+        *("plan-create", "plan-set-quota", "plan-set-price", "plan-assign", "set-limit", "set-quota"),
+        *("plan-set-limit", "plan-unassign", "set-quota"),
+    ]
 
 
 async def test_it_costs_no_hit_and_has_a_usage_row(gateway: InProcessGateway, admin: IssuedKey) -> None:

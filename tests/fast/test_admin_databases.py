@@ -13,7 +13,7 @@ from tests.fast.conftest import Start
 
 pytestmark = pytest.mark.anyio
 
-USERS, KEYS, AUDIT = "/v2/admin/users", "/v2/admin/keys", "/v2/admin/audit"
+USERS, KEYS, PLANS, AUDIT = "/v2/admin/users", "/v2/admin/keys", "/v2/admin/plans", "/v2/admin/audit"
 ROUNDS = 5
 
 
@@ -54,10 +54,14 @@ async def test_a_user_and_its_keys_from_the_first_to_the_last_day(start: Start, 
     shown = await ask("GET", f"{KEYS}/{made['key_id']}", 200)
     assert (shown["state"], shown["replaced_by"], shown["name"]) == ("revoked", new["key_id"], "laptop")
     usage = await ask("GET", f"/v2/admin/usage?user={made['user_id']}", 200)
-    assert usage["total"] == {"requests": 0, "images": 0}
+    assert usage["all_time"] == {"requests": 0, "images": 0, "billable_images": 0, "cost": None}
+    for name in ("a", "b"):
+        await ask("POST", PLANS, 201, name=name, price="1.50", currency="EUR")
+    given = await ask("PATCH", user, 200, plan="a", drop_own=True)
+    assert given["plan"] == "a"
     await ask("DELETE", user, 204)
     assert (await ask("GET", f"{USERS}?email=ada.l@example.org", 200))["data"] == []
-    for path in (USERS, KEYS, AUDIT):
+    for path in (USERS, KEYS, PLANS, AUDIT):
         whole, read = (await ask("GET", path, 200))["data"], []
         cursor: str | None = ""
         while cursor is not None:
@@ -67,7 +71,8 @@ async def test_a_user_and_its_keys_from_the_first_to_the_last_day(start: Start, 
         # The key of the operator is used meanwhile.
         assert [one | {"last_used_at": None} for one in read] == [one | {"last_used_at": None} for one in whole]
     actions = [entry["action"] for entry in whole]
-    assert actions == ["create", "rename", "set-limit", "disable", "enable", "rotate", "revoke", "erase"]
+    changed_keys = ["create", "rename", "set-limit", "disable", "enable", "rotate", "revoke"]
+    assert actions == [*changed_keys, "plan-create", "plan-create", "plan-assign", "erase"]
     assert {entry["actor"] for entry in whole} == {f"key {admin.key_id} from 192.0.2.1"}
     assert "ada" not in str(whole)
 

@@ -7,6 +7,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from auth.usage_log import UsageLog
+from testing import colour_model
 from testing.asgi_exchange import Exchange
 from testing.clock import START_US, Clock
 from testing.colour_model import image_of
@@ -39,6 +40,10 @@ async def test_the_row_of_a_classification(gateway: InProcessGateway, key: Issue
         "status": 200,
         "at_us": START_US + 5_000_007,
         "images": 1,
+        "billable": 1,
+        "model": colour_model.NAME,
+        "revision": answer.json()["model"]["revision"],
+        "plan": "",
     }
 
 

@@ -1,0 +1,171 @@
+"""Counts quotas exactly. A request that is admitted reserves its images; its usage row replaces the reservation.
+
+A quota has used what the roll-up says was answered, and what is reserved. The transaction that adds a request's usage
+row deletes its reservation. So nothing need be given back: what was not answered is in neither. Both are counted by the
+time at which the request arrived, as the usage log tells it.
+
+The reservation of a request that died is deleted by the next request of its user, once it is `KEPT_S` old. If that
+request is alive after all, its usage row finds no reservation, and it is not answered.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import bindparam, delete, func, insert, select, text
+
+from storage.models import quota_reservations, usage_rollup
+from storage.quotas import MICROSECONDS, Period, Quota, QuotaStanding
+from storage.rollup import BILLABLE_BY_DAY
+from storage.sqlite import Transaction
+
+# Longer than any request lasts (60 s by the default time limit, and 25 s while the service ends), also where the clocks
+# of replicas differ by minutes.
+KEPT_S = 300
+
+_of_user = quota_reservations.c.user_id == bindparam("user")
+_delete_dead = delete(quota_reservations).where(_of_user, quota_reservations.c.at_us < bindparam("dead_before"))
+_delete_one = delete(quota_reservations).where(quota_reservations.c.request_id == bindparam("request"))
+_insert = insert(quota_reservations)
+_answered = select(func.coalesce(func.sum(usage_rollup.c.billable), 0)).where(
+    usage_rollup.c.user_id == bindparam("user"),
+    usage_rollup.c.width_s == BILLABLE_BY_DAY,
+    usage_rollup.c.start_s >= bindparam("start_s"),
+    usage_rollup.c.start_s < bindparam("end_s"),
+)
+_reserved = select(func.coalesce(func.sum(quota_reservations.c.images), 0)).where(
+    _of_user,
+    quota_reservations.c.at_us >= bindparam("start_us"),
+    quota_reservations.c.at_us < bindparam("end_us"),
+)
+# One statement, so that PostgreSQL counts a reservation that another transaction replaces once, and not twice or never.
+_select_used = select(_answered.scalar_subquery() + _reserved.scalar_subquery())
+
+# PostgreSQL: see `storage/limits.py`.
+lock_user = text("SELECT id FROM users WHERE id = :user FOR NO KEY UPDATE")
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaRequest:
+    """What a request asks of its user's quotas.
+
+    Attributes:
+        user_id: the user.
+        quotas: the user's quotas, at least one.
+        request_id: the id of the request's usage row.
+        images: the number of images.
+        at_us: when the request arrived, as its usage row will tell, Unix microseconds.
+    """
+
+    user_id: str
+    quotas: tuple[Quota, ...]
+    request_id: str
+    images: int
+    at_us: int
+
+
+class UserQuotas:
+    """What one user has used of quotas, in one transaction. The caller holds the lock of the user.
+
+    It is read once for all requests of the user in the transaction. New reservations are collected, until `write`.
+    """
+
+    def __init__(self, connection: Transaction, user_id: str) -> None:
+        self._connection = connection
+        self._user_id = user_id
+        self._used: dict[Period, int] = {}
+        self._new: list[dict[str, Any]] = []
+
+    def delete_dead(self, at_us: int) -> None:
+        """Deletes the reservations of requests that died. Comes before `standings`: their rows may be written just now.
+
+        Args:
+            at_us: when a request of the user arrived, Unix microseconds.
+        """
+        self._connection.execute(_delete_dead, {"user": self._user_id, "dead_before": _dead_before(at_us)})
+
+    def standings(self, request: QuotaRequest) -> tuple[QuotaStanding, ...]:
+        """Returns the standing with each quota, before the request is counted."""
+        return tuple(
+            QuotaStanding.at(quota, request.at_us, self._used_in(quota, request.at_us), request.images)
+            for quota in request.quotas
+        )
+
+    def reserve(self, request: QuotaRequest) -> None:
+        """Reserves the images of a request that was admitted."""
+        if not request.images:
+            return
+        self._new.append(
+            {
+                "request_id": request.request_id,
+                "user_id": self._user_id,
+                "images": request.images,
+                "at_us": request.at_us,
+            }
+        )
+
+    def write(self) -> None:
+        """Writes the new reservations."""
+        if self._new:
+            self._connection.execute(_insert, self._new)
+
+    def _used_in(self, quota: Quota, at_us: int) -> int:
+        period = quota.period_at(at_us)
+        start_us, end_us = period.start_s * MICROSECONDS, period.end_s * MICROSECONDS
+        if period not in self._used:
+            values = {
+                "user": self._user_id,
+                "start_s": period.start_s,
+                "end_s": period.end_s,
+                "start_us": max(start_us, _dead_before(at_us)),
+                "end_us": end_us,
+            }
+            row = self._connection.execute(_select_used, values).fetchone()
+            assert row is not None
+            # PostgreSQL returns sums of integers as Decimal.
+            self._used[period] = int(row[0])
+        return self._used[period] + sum(new["images"] for new in self._new if start_us <= new["at_us"] < end_us)
+
+
+def test(connection: Transaction, request: QuotaRequest) -> tuple[QuotaStanding, ...]:
+    """Returns the user's standing with each quota, before the request is counted. Writes nothing."""
+    return UserQuotas(connection, request.user_id).standings(request)
+
+
+def take(connection: Transaction, requests: Sequence[QuotaRequest]) -> Sequence[tuple[QuotaStanding, ...]]:
+    """Reserves the images of each request that all quotas of its user admit. For limits that Redis counts.
+
+    Returns:
+        For each request, in the same order, the standings: after it if it was admitted, before it if not.
+    """
+    by_user: dict[str, UserQuotas] = {}
+    # All replicas lock users in the same order, which prevents a deadlock.
+    for user_id, at_us in sorted({request.user_id: request.at_us for request in requests}.items()):
+        if connection.dialect.name == "postgresql":
+            connection.execute(lock_user, {"user": user_id})
+        by_user[user_id] = UserQuotas(connection, user_id)
+        by_user[user_id].delete_dead(at_us)
+    results = []
+    for request in requests:
+        quotas = by_user[request.user_id]
+        standings = quotas.standings(request)
+        if all(standing.wait_s == 0 for standing in standings):
+            quotas.reserve(request)
+            standings = tuple(standing.after(request.images) for standing in standings)
+        results.append(standings)
+    for _, quotas in sorted(by_user.items()):
+        quotas.write()
+    return results
+
+
+def _dead_before(at_us: int) -> int:
+    return at_us - KEPT_S * MICROSECONDS
+
+
+def settle(connection: Transaction, request_id: str) -> bool:
+    """Deletes the reservation of a request, in the transaction that adds its usage row.
+
+    Returns:
+        Whether there was one. If not, it was given back, and the request must not be answered.
+    """
+    return bool(connection.execute(_delete_one, {"request": request_id}).rowcount)
