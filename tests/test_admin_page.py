@@ -11,12 +11,15 @@ from testing.servers import PROJECT, Server
 PAGE = (PROJECT / "docs" / "admin.md").read_text("utf-8")
 # A command, and the answer below it, if it has one.
 BLOCKS = re.findall(r"```sh\n(.*?)```\n(?:\n```json\n(.*?)```)?", PAGE, re.DOTALL)
-# What is different each time.
-VARIES = {"user_id", "key_id", "key", "replaced_by", "id", "at", "actor", "detail", "next_cursor"}
+# What is different each time, and the day on which the page's examples happen.
+VARIES, TODAY = {"user_id", "key_id", "key", "replaced_by", "id", "actor", "detail"}, "2026-11-28T"
 
 
 def assert_alike(answered: Any, documented: Any, name: str = "") -> None:
-    if name in VARIES or (name.endswith("_at") and documented is not None):
+    if name == "next_cursor":
+        # Other tests make users, keys and plans at the same server.
+        assert answered is None or isinstance(answered, str)
+    elif name in VARIES or str(documented).startswith(TODAY):
         assert type(answered) is type(documented), name
     elif isinstance(documented, dict):
         assert list(answered) == list(documented)
@@ -53,7 +56,7 @@ def test_every_command_of_the_page_is_answered_as_it_says(server: Server) -> Non
             continue
         answered = json.loads(done.stdout)
         assert_alike(answered, json.loads(documented))
-        if "created_at" in answered and "key_id" not in answered:
+        if "disabled_at" in answered:
             variables["USER_ID"] = answered["user_id"]
         # The key that the page goes on with is the first one.
         if "key" in answered:

@@ -40,8 +40,12 @@ ASKED = [route for route in ROUTES if route.path != ENDS_ITS_KEY]
 # Whoever asks for a path that is no route is told the same with every key; and where it is one, by two of the keys.
 SOME = ("nothing", "metrics", "all")
 # What these routes take has fields that they can't do without.
-WITHOUT_THEIR_FIELDS = (("POST", "/v2/admin/users"), ("POST", "/v2/admin/keys"), ("GET", "/v2/admin/usage"))
-UNKNOWN_KEY = "AAAAAAAAAAAA"
+WITHOUT_THEIR_FIELDS = (
+    *(("POST", f"/v2/admin/{things}") for things in ("users", "keys", "plans")),
+    ("GET", "/v2/admin/usage"),
+)
+# Of the things that such a path names, there is none of the name that is asked for.
+NAMES_ONE, UNKNOWN_KEY = re.compile(r"\{\w+\}"), "AAAAAAAAAAAA"
 
 LoggedRows = list[tuple[str, str, str, int, int]]
 
@@ -107,14 +111,14 @@ def hits(server: Server) -> Callable[[], int]:
 
 
 def path_of(route: Route, model: str) -> str:
-    return route.path.replace("{name:path}", model).replace("{id}", UNKNOWN_KEY)
+    return route.path.replace("{name:path}", model).replace("{id}", UNKNOWN_KEY).replace("{name}", UNKNOWN_KEY)
 
 
 def status_of(route: Route) -> int:
     """The status of an answer to whom the route is for."""
     if (route.methods[0], route.path) in WITHOUT_THEIR_FIELDS:
         return 422
-    return 404 if "{id}" in route.path else 200
+    return 404 if NAMES_ONE.search(route.path) else 200
 
 
 def body_of(route: Route) -> Any:
@@ -252,7 +256,7 @@ def test_no_mutation_of_a_path_is_a_route(
     assert {endpoint for _, endpoint, *_ in rows} <= {
         UNKNOWN,
         route.name,
-        *(other.name for other in ROUTES if "{id}" in other.path),
+        *(other.name for other in ROUTES if NAMES_ONE.search(other.path)),
     }
     assert hits() == sum(images for *_, images in rows) == 0
 
