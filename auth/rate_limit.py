@@ -3,7 +3,6 @@
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -91,7 +90,6 @@ class _LimitCheck:
         self.was_asked_to_pay = False
         self._store = store
         self._request = context.of(scope)
-        self._quotas: tuple[QuotaStanding, ...] = ()
         # What is left is unknown until the limits have been checked; the limits themselves are known.
         quotas, at_us = self.caller.quotas, self._request.arrived_us
         windows_s = [quota.period_at(at_us).length_s for quota in quotas]
@@ -136,7 +134,7 @@ class _LimitCheck:
         Raises:
             Problem: as `hit` does.
         """
-        await self._hit(1, None)
+        await self._hit(1, self._quota_request(0))
 
     def owes_hit(self, status: int) -> bool:
         """Return whether an error costs a hit: it is the caller's fault, or the service has read a body for it."""
@@ -173,8 +171,6 @@ class _LimitCheck:
             raise storage_unavailable(error.caller) from None
 
     def _apply(self, decision: Decision, cost: int) -> None:
-        self._quotas = decision.quotas or self._quotas
-        decision = replace(decision, quotas=self._quotas)
         self._headers = rate_limit_headers(decision)
         # After a limit was lowered, a user's hits may exceed it. A check of no hits must pass all the same.
         if cost and not decision.admitted:

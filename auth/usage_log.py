@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from auth import identity
 from storage.errors import StorageUnavailable
 from storage.store import Store
-from storage.usage import UsageRow
+from storage.usage import UsageRow, Withheld
 from web import context
 from web.context import RequestContext
 from web.problem import Problem, storage_unavailable, unavailable
@@ -68,10 +68,10 @@ class UsageLog:
     async def _commit(self, row: UsageRow) -> Problem | None:
         """Commit the row; return the problem to answer with instead if the answer may not be sent."""
         try:
-            may_answer = await self.store.record(row)
+            withheld = await self.store.record(row)
         except StorageUnavailable as error:
             return storage_unavailable(error.caller)
-        return None if may_answer else unavailable(_GIVEN_BACK, kind="time")
+        return None if withheld is None else unavailable(_WITHHELD[withheld], kind="time")
 
     async def _try_commit(self, row: UsageRow) -> None:
         """Commit the row if the database answers soon. A row that takes longer is committed later."""
@@ -111,7 +111,9 @@ class _HeldAnswer:
             await self._send(message)
 
 
-_GIVEN_BACK = "The request took so long that its part of your quota was given back; send it again."
+_WITHHELD = {
+    Withheld.GIVEN_BACK: "The request took so long that its part of your quota was given back; send it again.",
+}
 
 
 def _row(scope: Scope, response_ms: float, status: int) -> UsageRow:

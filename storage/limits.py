@@ -148,9 +148,10 @@ class _UserLog:
         if not before.admitted:
             return before
         self._added += request.cost
-        if self._quotas is not None and request.quota is not None:
-            self._quotas.reserve(request.quota)
-        return before.after(request.cost)
+        if self._quotas is None or request.quota is None:
+            return before.after(request.cost)
+        self._quotas.reserve(request.quota)
+        return before.after(request.cost, request.quota.images)
 
     def write_reservations(self) -> None:
         """Writes the reservations of the admitted requests."""

@@ -175,7 +175,7 @@ class Decision:
         waits_s = [standing.wait_s for standing in self.standings]
         return max(waits_s + [standing.wait_s for standing in self.quotas], default=0)
 
-    def after(self, cost: int) -> "Decision":
-        """Returns the decision after an admitted request of `cost` images is counted."""
+    def after(self, cost: int, reserved: int = 0) -> "Decision":
+        """Returns the decision after an admitted request of `cost` hits and `reserved` images of quotas is counted."""
         limits = tuple(standing.after(cost) for standing in self.standings)
-        return Decision(limits, self.clock_ran_back, tuple(standing.after(cost) for standing in self.quotas))
+        return Decision(limits, self.clock_ran_back, tuple(standing.after(reserved) for standing in self.quotas))

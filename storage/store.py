@@ -22,7 +22,7 @@ from storage.policy import UNITS, Decision, Limit
 from storage.reservations import QuotaRequest
 from storage.rollup import Span, Tally
 from storage.shared_reads import SharedReads
-from storage.usage import UsageRow
+from storage.usage import UsageRow, Withheld
 
 T = TypeVar("T")
 
@@ -148,16 +148,16 @@ class Store:
         """Returns the user's last decision, at most `DECISION_CACHE_S` old; None if there is none."""
         return self._decisions.get(user_id)
 
-    async def record(self, row: UsageRow) -> bool:
+    async def record(self, row: UsageRow) -> Withheld | None:
         """Adds a row to the usage log. The row is committed when this returns.
 
         Returns:
-            Whether the answer may be sent; see `usage.record`.
+            Why the answer may not be sent; None if it may.
         """
         with usage_commit_seconds.time():
             written = self.database.write(usage.record, row)
-            may_answer: bool = await self._of_database.watch(written, is_change=True)
-        return may_answer
+            withheld: Withheld | None = await self._of_database.watch(written, is_change=True)
+        return withheld
 
     async def usage_totals(self, user_id: str) -> Tally:
         """Returns the sums over all admitted classifications of the user."""

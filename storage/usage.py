@@ -1,6 +1,7 @@
 """The usage log: who requested what, and how it was answered. The database refuses to change its rows."""
 
 from collections.abc import Sequence
+from enum import Enum
 from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, func, insert, select
@@ -15,6 +16,12 @@ from storage.sqlite import Transaction
 PRUNED_AT_ONCE = 10_000
 # A page of this many rows is counted within PostgreSQL's timeout for statements.
 COUNTED_AT_ONCE = 100_000
+
+
+class Withheld(Enum):
+    """Why the answer of a request may not be sent, although its row is written."""
+
+    GIVEN_BACK = "the images that it had reserved of a quota were given back, since it took too long"
 
 
 class UsageRow(NamedTuple):
@@ -65,32 +72,31 @@ _insert = insert(usage_log)
 _COLUMNS = UsageRow._fields[: UsageRow._fields.index("cost_nanos")]
 
 
-def record(connection: Transaction, rows: Sequence[UsageRow]) -> Sequence[bool]:
+def record(connection: Transaction, rows: Sequence[UsageRow]) -> Sequence[Withheld | None]:
     """Adds rows to the usage log and to its roll-up, settles quotas, and notes the keys' use, in one transaction.
 
     Returns:
-        For each row, whether its answer may be sent. If not, the row says 503: the images that the request had reserved
-        were given back before, since it took too long.
+        For each row, why its answer may not be sent; None if it may. The row of an answer that may not says 503.
     """
-    may_answer = _settle(connection, rows)
-    rows = [row if may else row.unanswered() for row, may in zip(rows, may_answer, strict=True)]
+    withheld = _settle(connection, rows)
+    rows = [row.unanswered() if why else row for row, why in zip(rows, withheld, strict=True)]
     connection.execute(_insert, [dict(zip(_COLUMNS, row, strict=False)) for row in rows])
     rollup.add(connection, map(_rollup_input, rows))
     uses = [(row.key_id, row.at_us) for row in rows if row.notes_use]
     if uses:
         last_use.note(connection, uses)
-    return may_answer
+    return withheld
 
 
-def _settle(connection: Transaction, rows: Sequence[UsageRow]) -> list[bool]:
+def _settle(connection: Transaction, rows: Sequence[UsageRow]) -> list[Withheld | None]:
     """Deletes the reservations of the requests; see `record` for what it returns."""
-    may_answer = [True] * len(rows)
+    withheld: list[Withheld | None] = [None] * len(rows)
     reserved = [(row.user_id, row.request_id, index) for index, row in enumerate(rows) if row.takes_quota]
     # All replicas delete in the same order, which prevents a deadlock.
     for _, request_id, index in sorted(reserved):
-        is_settled = reservations.settle(connection, request_id)
-        may_answer[index] = is_settled or not rows[index].billable
-    return may_answer
+        if not reservations.settle(connection, request_id) and rows[index].billable:
+            withheld[index] = Withheld.GIVEN_BACK
+    return withheld
 
 
 def _rollup_input(row: UsageRow) -> RollupInput:

@@ -137,8 +137,9 @@ def test_a_dry_run_counts_across_gaps_and_pages(operator: Server, monkeypatch: p
     with RawSql(operator.environment["CLASSIFIER_DATABASE_URL"]) as raw:
         for number in (10, 11, 30):
             raw.change(
-                f"INSERT INTO usage_log SELECT {number}, 'req_' || {number}, user_id, key_id, endpoint, method, status,"
-                " response_ms, at_us, images FROM usage_log WHERE id = 1"
+                "INSERT INTO usage_log (id, request_id, user_id, key_id, endpoint, method, status, response_ms, at_us,"
+                f" images) SELECT {number}, 'req_' || {number}, user_id, key_id, endpoint, method, status, response_ms,"
+                " at_us, images FROM usage_log WHERE id = 1"
             )
     assert json.loads(operator.auth("prune", "--older-than", "1d", "--dry-run", "--json").stdout)["would_delete"] == 5
 

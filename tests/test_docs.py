@@ -13,8 +13,8 @@ from model.prepared import STAND_IN_NAME
 from testing.servers import PROJECT, Server
 
 DOCS = PROJECT / "docs"
-# The commands of this page follow each other: test_admin_page.py runs them.
-IN_ORDER = "admin.md"
+# The commands of these pages follow each other: test_plans.py and test_admin_page.py run them.
+IN_ORDER = ("admin.md", "charging.md")
 # Blocks that are run elsewhere, by what they begin with.
 RUN_ELSEWHERE = {
     'git clone "$REPOSITORY"': "by CI, which clones the project, and by test_make_serve.py",
@@ -27,7 +27,7 @@ def blocks(kind: str) -> list[Any]:
         pytest.param(block, id=f"{page.stem}-{number}")
         for page in sorted(DOCS.glob("*.md"))
         for number, block in enumerate(re.findall(rf"```{kind}\n(.*?)```", page.read_text("utf-8"), re.DOTALL), 1)
-        if page.name != IN_ORDER and not block.startswith(tuple(RUN_ELSEWHERE))
+        if page.name not in IN_ORDER and not block.startswith(tuple(RUN_ELSEWHERE))
     ]
     assert found, kind
     return found

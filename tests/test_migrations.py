@@ -189,6 +189,30 @@ def test_uses_and_rotations_of_earlier_releases_are_known(url: str, database: Da
     assert found == {"key": (AT_US - AT_US % 60_000_000, None), "rotated": (None, "new"), "new": (None, None)}
 
 
+def test_what_was_logged_before_images_were_billed_is_unknown_and_stays_so(url: str, database: Database) -> None:
+    upgrade_to(database, "0004")
+    with RawSql(url) as raw:
+        fill(raw)
+        raw.change(
+            "INSERT INTO usage_rollup (user_id, width_s, start_s, endpoint, status, admitted, bin, requests, images,"
+            " total_ms) VALUES ('usr_1', 0, 0, '/v1/classify', 200, 1, 51, 2, 2, 24.0)"
+        )
+    migrate(url)
+    assert differences(database) == []
+    before = database.ask(lambda connection: rollup.totals(connection, "usr_1"))
+    assert (before.requests, before.billable, before.cost_nanos) == (2, None, 0)
+    row = usage.UsageRow("req_new", "usr_1", "key", "/v1/classify", "POST", 200, 12.0, AT_US, 1, 1, "m", "r", "pro")
+    database.change(lambda connection: usage.record(connection, [row]))
+    # The same row of the roll-up: what is known of it is counted.
+    after = database.ask(lambda connection: rollup.totals(connection, "usr_1"))
+    assert (after.requests, after.billable) == (3, 1)
+    with RawSql(url) as raw:
+        found = raw.rows("SELECT billable, model, revision, plan FROM usage_log ORDER BY id")
+        assert [tuple(row) for row in found] == [(None, "", "", "")] * 4 + [(1, "m", "r", "pro")]
+        assert raw.rows("SELECT has_own_limits, quotas, plan FROM users") == [(1, None, None)]
+        raw.assert_refused("UPDATE usage_log SET billable = 1", "usage_log")
+
+
 def test_a_later_releases_database_is_refused(url: str, database: Database) -> None:
     migrate(url)
     database.change(lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = '9999'")))

@@ -105,13 +105,8 @@ def usage(owner: User, tally: Tally, bucket: str, found: list[tuple[int, Tally]]
     return {
         "user_id": owner.user_id,
         "email": owner.email,
-        "total": {
-            "requests": tally.requests,
-            "images": tally.images,
-            "billable_images": tally.billable,
-            "cost": _cost(tally, owner),
-            "statuses": _statuses(tally),
-        },
+        "total": {"requests": tally.requests, "images": tally.images, "statuses": _statuses(tally)},
+        "billed": {"billable_images": tally.billable if tally.requests else 0, "cost": _cost(tally, owner)},
         "bucket": bucket,
         "data": [
             {
@@ -131,10 +126,11 @@ def usage(owner: User, tally: Tally, bucket: str, found: list[tuple[int, Tally]]
 def usage_text(document: Document) -> str:
     """Return the total of the document of `usage` as a sentence."""
     total = document["total"]
-    cost = f", for {total['cost']['amount']} {total['cost']['currency']}" if total["cost"] else ""
+    billed = document["billed"]
+    cost = f", for {billed['cost']['amount']} {billed['cost']['currency']}" if billed["cost"] else ""
     return (
-        f"{document['email']}: {total['requests']} classifications of {total['images']} images admitted in all;"
-        f" {total['billable_images'] or 0} images answered{cost}."
+        f"{document['email']}: {total['requests']} classifications of {total['images']} images admitted in all."
+        f" Billable: {billed['billable_images'] or 0} images{cost}."
     )
 
 
@@ -143,8 +139,11 @@ def usage_table(document: Document) -> Table:
     rows = []
     for row in document["data"]:
         statuses = ", ".join(f"{number} x {status}" for status, number in row["statuses"].items())
-        rows.append([_cell("start_at", row["start"]), f"{row['requests']:,}", f"{row['images']:,}", statuses])
-    return Table(("START", "REQUESTS", "IMAGES", "STATUSES"), rows)
+        billable = "unknown" if row["billable_images"] is None else f"{row['billable_images']:,}"
+        numbers = [f"{row['requests']:,}", f"{row['images']:,}", billable]
+        cost = f"{row['cost']['amount']} {row['cost']['currency']}" if row["cost"] else "-"
+        rows.append([_cell("start_at", row["start"]), *numbers, cost, statuses])
+    return Table(("START", "REQUESTS", "IMAGES", "BILLABLE", "COST", "STATUSES"), rows)
 
 
 def audit_entry(entry: Entry) -> Document:

@@ -200,3 +200,11 @@ async def test_a_plan_gives_limits_and_quotas_and_the_users_own_go_first(gateway
     other = with_quota(gateway, "9/month", email="other@example.org")
     gateway.store.database.change(partial(plans.assign, user=other.user_id, name="pro"))
     assert '"quota";q=9;' in (await classify(gateway, other)).headers["ratelimit-policy"]
+
+
+async def test_a_body_that_is_wrong_costs_a_hit_and_nothing_of_the_quota(gateway: InProcessGateway) -> None:
+    key = with_quota(gateway, "1/month")
+    answer = await gateway.request("POST", BATCH, key, json={"images": []})
+    assert_problem(answer, 422)
+    assert answer.headers["ratelimit"] == '"default";r=99999;t=60, "quota";r=1;t=129600'
+    assert (await classify(gateway, key)).status_code == 200

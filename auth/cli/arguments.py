@@ -1,0 +1,21 @@
+"""Arguments that several commands have."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from auth.cli import values
+
+LIMIT: dict[str, Any] = {"type": values.limit, "metavar": "N/PERIOD"}
+TIME: dict[str, Any] = {"type": values.seconds, "metavar": "TIME"}
+KEY: dict[str, Any] = {"type": values.key_id, "metavar": "KEY_ID", "help": "the key's id, as 'list' shows it"}
+USER: dict[str, Any] = {"type": values.user, "metavar": "USER", "help": "the user's address or id"}
+QUOTA: dict[str, Any] = {"type": values.quota, "metavar": "N/PERIOD"}
+QUOTA_HELP = "images in a calendar month or day, UTC, such as 10000/month"
+PLAN: dict[str, Any] = {"type": values.plan, "metavar": "NAME", "help": "the plan's name"}
+LIMIT_HELP = "such as 60/minute, 60/90s, 500/12h or 5000/30d"
+
+
+def add_values(command: ArgumentParser, name: str, text: str, kind: dict[str, Any]) -> None:
+    """Add one or several values, or `--none`."""
+    command.add_argument(name, nargs="*", help=text, **kind)
+    command.add_argument("--none", dest="is_none", action="store_true", help=f"remove each {name}")

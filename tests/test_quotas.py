@@ -1,0 +1,207 @@
+"""Quotas, exact whatever the concurrency: in both databases, with requests that are refused, half answered, or die."""
+
+import asyncio
+import itertools
+import random
+import time
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from storage import keys
+from storage.database import Database
+from storage.keys import NewKey
+from storage.migrate import migrate
+from storage.models import usage_log
+from storage.policy import Limit
+from storage.quotas import Quota
+from storage.reservations import KEPT_S, QuotaRequest
+from storage.store import Store
+from storage.usage import UsageRow
+from testing.callers import BODY, Key, run_callers
+from testing.history import Event, LoggedRow, check_billing
+from testing.replicas import Replicas as SeveralServers
+from testing.servers import running
+from testing.store_servers import RedisServer
+from tests.answers import assert_problem
+from tests.raw_sql import RawSql
+
+QUOTA = 20
+QUOTAS = (Quota(QUOTA, "month"), Quota(1000, "day"))
+LIMITS = (Limit(100_000, 60),)
+MIDDAY_US = int(datetime(2026, 11, 15, 12, tzinfo=UTC).timestamp()) * 1_000_000
+
+
+class Replicas:
+    """Two processes' ways to one database, with a user that has a quota.
+
+    Attributes:
+        user: the user's id.
+        at_us: when requests arrive, Unix microseconds.
+    """
+
+    def __init__(self, url: str, redis_url: str | None = None) -> None:
+        migrate(url)
+        self.at_us = MIDDAY_US
+        self.stores = [Store(url, redis_url, clock_us=lambda: self.at_us) for _ in range(2)]
+        new = NewKey("a@b", None, LIMITS, "key", "hash", frozenset(), MIDDAY_US, None, None, QUOTAS)
+        self.user = self.database.change(partial(keys.issue, new=new)).user_id
+        self._numbers = itertools.count(1)
+
+    @property
+    def database(self) -> Database:
+        return self.stores[0].database
+
+    async def request(self, images: int, answered: int | None) -> Event:
+        """Send a request, of which so many images are answered; None: it dies before its row is written."""
+        number = next(self._numbers)
+        store, request_id, at_us = self.stores[number % 2], f"req_{number}", self.at_us
+        asked = QuotaRequest(self.user, QUOTAS, request_id, images, at_us)
+        is_admitted = (await store.hit(self.user, LIMITS, images, quota=asked)).admitted
+        if is_admitted and answered is None:
+            return Event(self.user, "key", 0, 0, None, None)
+        status = 429 if not is_admitted else 200 if answered else 400
+        billable = (answered or 0) if is_admitted else 0
+        row = UsageRow(
+            request_id, self.user, "key", "/v2/classify/batch", "POST", status, 5.0, at_us, images, billable
+        )._replace(takes_quota=True)
+        status = 503 if await store.record(row) else status
+        return Event(self.user, "key", 0, 0, status, request_id, billable if status == 200 else 0)
+
+    async def remaining(self) -> int:
+        asked = QuotaRequest(self.user, QUOTAS, "", 0, self.at_us)
+        return (await self.stores[1].standing(self.user, LIMITS, quota=asked)).quotas[0].remaining
+
+    def rows(self) -> list[LoggedRow]:
+        table = usage_log.c
+        query = usage_log.select().with_only_columns(
+            table.request_id, table.user_id, table.status, table.images, table.billable
+        )
+        return self.database.ask(lambda connection: [LoggedRow(*row) for row in connection.execute(query)])
+
+    async def close(self) -> None:
+        for store in self.stores:
+            await store.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "redis"])
+def replicas(request: pytest.FixtureRequest, tmp_path: Path) -> Replicas:
+    """Limits in the database, and limits in Redis."""
+    url, redis_url = f"sqlite:///{tmp_path}/it.db", None
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres").new_database()
+    elif request.param == "redis":
+        redis: RedisServer = request.getfixturevalue("redis")
+        redis_url = redis.url
+    return Replicas(url, redis_url)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_never_more_than_the_quota_and_none_fewer_once_reservations_settle(replicas: Replicas, seed: int) -> None:
+    chance = random.Random(seed)
+
+    async def run() -> None:
+        wanted = [chance.choice([1, 1, 2, 3]) for _ in range(60)]
+        # A request is answered whole, in part, not at all, or dies.
+        fates = [chance.choice([images, images, chance.randint(0, images), 0, None]) for images in wanted]
+        events = await asyncio.gather(*(replicas.request(*one) for one in zip(wanted, fates, strict=True)))
+        assert {event.status for event in events} <= {200, 400, 429, None}
+        assert check_billing(events, replicas.rows(), QUOTA) == []
+        replicas.at_us += KEPT_S * 1_000_000 + 1
+        assert check_billing(events, replicas.rows(), QUOTA, {replicas.user: await replicas.remaining()}) == []
+        events += await asyncio.gather(*(replicas.request(1, 1) for _ in range(QUOTA + 5)))
+        assert check_billing(events, replicas.rows(), QUOTA, {replicas.user: 0}) == []
+        await replicas.close()
+
+    asyncio.run(run())
+
+
+def test_a_request_that_outlived_its_reservation_is_not_answered(replicas: Replicas) -> None:
+    """Both at once: the last image of the quota goes to one of them."""
+
+    async def run() -> None:
+        store = replicas.stores[0]
+        await replicas.request(QUOTA - 1, QUOTA - 1)
+        late = QuotaRequest(replicas.user, QUOTAS, "req_late", 1, replicas.at_us)
+        assert (await store.hit(replicas.user, LIMITS, quota=late)).admitted
+        row = UsageRow("req_late", replicas.user, "key", "/v1/classify", "POST", 200, 5.0, replicas.at_us, 1, 1)
+        replicas.at_us += KEPT_S * 1_000_000 + 1
+        other, withheld = await asyncio.gather(replicas.request(1, 1), store.record(row._replace(takes_quota=True)))
+        assert (other.status == 200) == (withheld is not None)
+        assert check_billing([other], replicas.rows(), QUOTA, {replicas.user: 0}) == []
+        await replicas.close()
+
+    asyncio.run(run())
+
+
+def test_64_callers_use_up_a_quota_while_a_worker_is_killed(tmp_path: Path, model_store: Path) -> None:
+    quota = 100
+    with running(tmp_path / "it", model_store, BENTOML_CONFIG_OPTIONS="services.ImageClassifier.workers=2") as server:
+        key = Key.of(server.create_key("a@example.org", "--limit", "1000000/day", "--quota", f"{quota}/month"))
+        url = f"http://127.0.0.1:{server.port}"
+        events = run_callers(
+            [url], [key], 64, 0, meanwhile=lambda: server.workers("ImageClassifier")[0].kill(), afterwards_s=2
+        )
+        replicas = SeveralServers([server])
+        assert check_billing(events, replicas.usage_log(), quota) == []
+        with RawSql(server.environment["CLASSIFIER_DATABASE_URL"]) as raw:
+            # As if the requests of the killed worker had died five minutes ago.
+            raw.change(f"UPDATE quota_reservations SET at_us = at_us - {KEPT_S * 1_000_000}")
+        with server.client(key.key) as client:
+            while (answer := client.post("/v1/classify", json=BODY)).status_code == 200:
+                pass
+        assert assert_problem(answer, 429)["type"] == "quota-exceeded"
+        assert check_billing(events, replicas.usage_log(), quota, {key.user: 0}) == []
+
+
+def test_without_a_quota_no_statement_is_added(tmp_path: Path) -> None:
+    """Seen by SQLite itself: neither admission nor usage row of a user without a quota touches the reservations."""
+    replicas = Replicas(f"sqlite:///{tmp_path}/it.db")
+    replicas.database.change(lambda connection: connection.exec_driver_sql("DROP TABLE quota_reservations"))
+
+    async def run() -> None:
+        assert (await replicas.stores[0].hit(replicas.user, LIMITS)).admitted
+        row = UsageRow("req_1", replicas.user, "key", "/v1/classify", "POST", 200, 5.0, MIDDAY_US, 1, 1)
+        assert await replicas.stores[0].record(row) is None
+        await replicas.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("quota", "at", "start", "end"),
+    [
+        ("1/month", (2026, 12, 31, 23, 59, 59), (2026, 12, 1), (2027, 1, 1)),
+        ("1/month", (2027, 1, 1), (2027, 1, 1), (2027, 2, 1)),
+        ("1/month", (2028, 2, 29, 23), (2028, 2, 1), (2028, 3, 1)),
+        ("1/month", (2027, 2, 28), (2027, 2, 1), (2027, 3, 1)),
+        ("1/day", (2028, 2, 28, 23, 59, 59), (2028, 2, 28), (2028, 2, 29)),
+        ("1/day", (2028, 2, 29), (2028, 2, 29), (2028, 3, 1)),
+    ],
+)
+def test_months_and_days_are_those_of_the_calendar(
+    quota: str, at: tuple[int, ...], start: tuple[int, ...], end: tuple[int, ...]
+) -> None:
+    def unix_s(when: tuple[int, ...]) -> int:
+        return int(datetime(*[*when, 0, 0, 0][:6]).replace(tzinfo=UTC).timestamp())  # type: ignore[arg-type]
+
+    period = Quota.parse(quota).period_at(unix_s(at) * 1_000_000 + 999_999)
+    assert (period.start_s, period.end_s) == (unix_s(start), unix_s(end))
+
+
+def event(answered: int, status: int = 200) -> Event:
+    return Event("u", "k", time.monotonic(), time.monotonic(), status, f"req_{status}_{answered}", answered)
+
+
+def test_the_checker_catches_what_is_billed_wrong() -> None:
+    seen = [event(2), event(0, 400), event(3)]
+    rows = [LoggedRow(one.request_id or "", "u", one.status or 0, 3, one.answered) for one in seen]
+    assert check_billing(seen, rows, 10, {"u": 5}) == []
+    on_admission = [LoggedRow(row.request_id, "u", row.status, 3, 3) for row in rows]
+    assert any("status 400" in told for told in check_billing(seen, on_admission, 10))
+    assert any("2 images were answered" in told for told in check_billing(seen, on_admission, 10))
+    assert any("the quota is 4" in told for told in check_billing(seen, rows, 4))
+    for settled_twice_or_never in (7, 4):
+        assert any("are left" in told for told in check_billing(seen, rows, 10, {"u": settled_twice_or_never}))
