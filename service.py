@@ -41,7 +41,7 @@ from runtime.bentos import MissingModel, PackedModel
 from runtime.machine import memory_bytes
 from runtime.processes import delay_sigterm_until_exited, end_with_parent, freeze_gc, on_sigterm
 from storage.errors import StorageUnavailable
-from storage.policy import Limit
+from storage.policy import Limit, parse_limits
 from storage.store import Store
 from web.context import RequestContext
 from web.cors import CrossOrigin, Preflight
@@ -114,7 +114,7 @@ def build(settings: Settings, load: Load = load_engine, stand_ins: StandIns | No
     store, draining = Store(settings.database_url, settings.redis_url), Draining(settings.drain_seconds)
     runner = _runner_service(plan)
     gateway = _gateway_service(plan, runner, store, draining)
-    others = json_routes.build(store, _classifier)
+    others = json_routes.build(store, _classifier, parse_limits(settings.default_limit))
     gateway.document = json_routes.document_of(others)
     gateway.mount_asgi_app(others, path="/")
     origins = [*filter(None, settings.cors_origins.split(","))]

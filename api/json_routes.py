@@ -7,22 +7,33 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api import documents, key_routes, mcp_route, model_reads, stream_handshake, usage_reads
+from api.admin import keys, logs, plans, users
 from api.openapi import OpenApiDocument, build_document
 from inference.classifier import Classifier
 from storage.errors import StorageUnavailable
+from storage.policy import Limit
 from storage.store import Store
 from web import context
 from web.problem import Problem, storage_unavailable
 
 
-def build(store: Store, classifier: Callable[[], Classifier]) -> Starlette:
+def build(store: Store, classifier: Callable[[], Classifier], default_limits: tuple[Limit, ...]) -> Starlette:
     """Build the app.
 
     Args:
         store: holds the keys, the usage log and the limits.
         classifier: returns the worker's classifier, which exists once the worker has started.
+        default_limits: the limits of a new user.
     """
-    routes = [*model_reads.routes(classifier), *usage_reads.routes(store), *key_routes.routes(store)]
+    routes = [
+        *model_reads.routes(classifier),
+        *usage_reads.routes(store),
+        *key_routes.routes(store),
+        *users.routes(store, default_limits),
+        *keys.routes(store, default_limits),
+        *plans.routes(store),
+        *logs.routes(store),
+    ]
     document = build_document(routes)
     app = Starlette(
         routes=[

@@ -2,7 +2,9 @@
 
 from datetime import datetime
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.fields import Seconds
 
 
 class Key(BaseModel):
@@ -28,9 +30,10 @@ class Keys(BaseModel):
 class Rotation(BaseModel):
     """v2: how to replace a key."""
 
-    grace: str | int = Field(
-        "0s",
-        description="How long the old key still works: seconds, or a time such as `1h`. By default not at all.",
+    model_config = ConfigDict(extra="forbid")
+
+    grace: Seconds = Field(
+        0, description="How long the old key still works: seconds, or a time such as `1h`. By default not at all."
     )
 
 

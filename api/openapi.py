@@ -55,6 +55,7 @@ _ERRORS = {
     403: "This API key lacks the scope 'classify'; ask the operator for a key that has it.",
     404: "There is no model of this name; /v2/models lists those there are.",
     409: "The key is revoked or expired; create a new one.",
+    412: "It was changed meanwhile; GET it again, and send the new ETag in If-Match.",
     413: "The body is larger than 10485760 bytes; send a smaller image.",
     415: "Set the header Content-Type to what the body is: application/json.",
     422: "The field 'image' is missing; add it to the body.",
@@ -73,7 +74,7 @@ def build_document(routes: Sequence[JsonRoute]) -> OpenApiDocument:
     """
     operations = classify_operations.operations()
     for one in routes:
-        operations[one.name] = {one.method.lower(): one.operation()}
+        operations.setdefault(one.name, {})[one.method.lower()] = one.operation()
     paths: dict[str, Json] = {}
     for route in ROUTES:
         if route.summary is not None:
@@ -93,6 +94,9 @@ def build_document(routes: Sequence[JsonRoute]) -> OpenApiDocument:
 def _complete(operation: Json, route: Route) -> Json:
     """Return the operation with its tag, its title, its errors, and whether it needs a key."""
     complete = {**operation, "tags": [route.version], "summary": route.summary}
+    if route.scope is not None:
+        needed = f"The key needs the scope `{route.scope}`."
+        complete["description"] = " ".join(filter(None, (operation.get("description"), needed)))
     complete["responses"] = {**operation["responses"], **_error_responses(route)}
     if route.is_public:
         complete["security"] = []
@@ -123,7 +127,8 @@ def _expected_errors(route: Route) -> tuple[int, ...]:
         return (401, 403, 429, 503)
     if route.methods == ("GET",):
         return (401, 403, 404, 422, 429, 503, 504)
-    return (400, 401, 403, 404, 409, 413, 415, 422, 429, 503, 504)
+    changed = (412,) if "PATCH" in route.methods else ()
+    return (400, 401, 403, 404, 409, *changed, 413, 415, 422, 429, 503, 504)
 
 
 def _error_responses(route: Route) -> Json:

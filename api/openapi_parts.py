@@ -10,14 +10,15 @@ def reference(name: str) -> str:
     return f"#/components/schemas/{name}"
 
 
-def query_parameter(name: str, schema: Json) -> Json:
-    """Return the description of an optional query parameter.
+def query_parameter(name: str, schema: Json, is_required: bool = False) -> Json:
+    """Return the description of a query parameter.
 
     Args:
         name: the name of the parameter.
         schema: its JSON schema, as pydantic writes it. It is not changed.
+        is_required: whether a request without it is refused.
     """
-    parameter: Json = {"name": name, "in": "query", "required": False}
+    parameter: Json = {"name": name, "in": "query", "required": is_required}
     if "description" in schema:
         parameter["description"] = schema["description"]
     parameter["schema"] = {

@@ -16,12 +16,18 @@ JSON = "application/json"
 # pause, so all other requests wait meanwhile.
 MOST_VALUES, MOST_CONTAINERS = 10_000, 1_000
 
+# The most that an error repeats of the name of a field.
+_LONGEST_NAME = 60
+# What pydantic writes before the message of a `ValueError`.
+OWN_ERROR = "Value error, "
+
 # The shortest body of each route, by the field that tells the route.
 _EXAMPLES = {
     "image": '{"image": "<base64>"}',
     "images": '{"images": ["<base64>", "<base64>"]}',
     "inputs": '{"inputs": "<base64>"}',
     "grace": '{"grace": "1h"}',
+    "email": '{"email": "ada@example.org"}',
 }
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -152,6 +158,9 @@ def _invalid(error: ValidationError, model: type[BaseModel], body: bytes = b"") 
         return _not_utf_8() if b"\0" in body[:4] else _not_json(model)
     if not field:
         return Problem(422, f"The body must be a JSON object like {_example(model)}.", field="body")
+    if first["type"] == "extra_forbidden":
+        field = field[:_LONGEST_NAME]
+        return Problem(422, f"The field '{field}' is none that this route takes; leave it out.", field=field)
     if first["type"] == "missing":
         return Problem(422, f"The field '{field}' is missing; add it to the body.", field=field)
-    return Problem(422, f"The field '{field}' is wrong: {first['msg']}.", field=field)
+    return Problem(422, f"The field '{field}' is wrong: {first['msg'].removeprefix(OWN_ERROR)}.", field=field)

@@ -26,6 +26,11 @@ def _service(path: str, summary: str | None = None) -> Route:
     return Route(methods=("GET", "HEAD"), path=path, version="service", summary=summary, is_public=True)
 
 
+def _admin(method: str, path: str, summary: str) -> Route:
+    """Return a route of operators."""
+    return Route(methods=(method,), path=f"/v2/admin/{path}", version="v2", summary=summary, scope="admin")
+
+
 # Whoever watches the service must see an outage while it lasts.
 _METRICS = Route(
     methods=("GET", "HEAD"),
@@ -73,6 +78,22 @@ ROUTES = Routes(
     _read("/v1/usage", "v1", "What you have used, all together", "usage"),
     _read("/v2/usage", "v2", "What you have used, in buckets of time", "usage"),
     _read("/v2/limits", "v2", "What is left of your limits", "usage"),
+    _admin("GET", "users", "All users"),
+    _admin("POST", "users", "Create a user"),
+    _admin("GET", "users/{id}", "One user"),
+    _admin("PATCH", "users/{id}", "Change a user: address, limits, disabled or not"),
+    _admin("DELETE", "users/{id}", "Erase a user"),
+    _admin("GET", "keys", "The keys of all users"),
+    _admin("POST", "keys", "Create a key, and its user if there is none"),
+    _admin("GET", "keys/{id}", "One key"),
+    _admin("DELETE", "keys/{id}", "Revoke any key"),
+    _admin("POST", "keys/{id}/rotate", "Replace any key"),
+    _admin("GET", "plans", "All plans"),
+    _admin("POST", "plans", "Create a plan"),
+    _admin("GET", "plans/{name}", "One plan"),
+    _admin("PATCH", "plans/{name}", "Change a plan: limits, quotas, price"),
+    _admin("GET", "usage", "What a user has used, in buckets of time"),
+    _admin("GET", "audit", "Every change of users and keys"),
     _service("/livez", "Whether the process lives"),
     _service("/readyz", "Whether the model and the database answer"),
     _service("/healthz", "The same as /livez"),

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from starlette.requests import Request
 
@@ -55,26 +56,8 @@ def routes(store: Store) -> list[JsonRoute]:
     async def usage_by_time(request: Request) -> Usage:
         """The caller's requests in buckets of time. `from` and `to` are in ISO 8601, in UTC if they name no zone."""
         query = read_query(request, UsageQuery)
-        to_s = _unix_s(query.until) if query.until else int(store.now_us() // 1_000_000) + 1
-        from_s = _unix_s(query.since) if query.since else to_s - DEFAULT_SPAN_S[query.bucket]
-        if from_s >= to_s:
-            raise Problem(422, "The field 'from' must be before 'to'.", field="from")
-        width_s = WIDTHS_S[query.bucket]
-        # A bucket that begins before the span is shown whole.
-        whole = Span(width_s, from_s // width_s * width_s, to_s, query.endpoint, BUCKETS_PER_PAGE)
-        page = whole if query.cursor is None else replace(whole, from_s=query.cursor)
         caller = identity.caller(request.scope)
-        found, after = await store.usage_buckets(caller.user_id, page)
-        billable, cost_nanos = await store.usage_total(caller.user_id, whole)
-        return Usage(
-            bucket=query.bucket,
-            start=_iso(from_s),
-            end=_iso(to_s),
-            endpoint=query.endpoint,
-            total=UsageTotal(billable_images=billable, cost=_cost(cost_nanos, caller.currency)),
-            data=[_bucket(start_s, tally, caller.currency) for start_s, tally in found],
-            next_cursor=str(after) if after is not None else None,
-        )
+        return Usage(**await counted(store, caller.user_id, caller.currency, query))
 
     async def limits(request: Request) -> Limits:
         """Each limit and quota of the caller, and what is left of it. This request costs no hit."""
@@ -114,6 +97,39 @@ def routes(store: Store) -> list[JsonRoute]:
     ]
 
 
+async def counted(store: Store, user_id: str, currency: str | None, query: UsageQuery) -> dict[str, Any]:
+    """Return the fields of `Usage`: the requests of a user in buckets of time.
+
+    Args:
+        store: holds the usage log.
+        user_id: the user.
+        currency: the currency in which the user pays; None: no plan had a price yet.
+        query: selects the requests.
+
+    Raises:
+        Problem: 422, the query has its end before its start.
+    """
+    to_s = _unix_s(query.until) if query.until else int(store.now_us() // 1_000_000) + 1
+    from_s = _unix_s(query.since) if query.since else to_s - DEFAULT_SPAN_S[query.bucket]
+    if from_s >= to_s:
+        raise Problem(422, "The field 'from' must be before 'to'.", field="from")
+    width_s = WIDTHS_S[query.bucket]
+    # A bucket that begins before the span is shown whole.
+    whole = Span(width_s, from_s // width_s * width_s, to_s, query.endpoint, BUCKETS_PER_PAGE)
+    page = whole if query.cursor is None else replace(whole, from_s=query.cursor)
+    found, after = await store.usage_buckets(user_id, page)
+    billable, cost_nanos = await store.usage_total(user_id, whole)
+    return {
+        "bucket": query.bucket,
+        "start": _iso(from_s),
+        "end": _iso(to_s),
+        "endpoint": query.endpoint,
+        "total": UsageTotal(billable_images=billable, cost=cost(cost_nanos, currency)),
+        "data": [_bucket(start_s, tally, currency) for start_s, tally in found],
+        "next_cursor": str(after) if after is not None else None,
+    }
+
+
 def _bucket(start_s: int, tally: Tally, currency: str | None) -> UsageBucket:
     classes = {f"{digit}xx": 0 for digit in (2, 3, 4, 5)}
     for status, requests in tally.statuses.items():
@@ -126,13 +142,14 @@ def _bucket(start_s: int, tally: Tally, currency: str | None) -> UsageBucket:
         requests=tally.requests,
         images=tally.images,
         billable_images=tally.billable,
-        cost=_cost(tally.cost_nanos, currency),
+        cost=cost(tally.cost_nanos, currency),
         status=classes,
         response_time_ms=ResponseTime(mean=round(tally.mean_ms, 2), **shares),
     )
 
 
-def _cost(nanos: int, currency: str | None) -> Cost | None:
+def cost(nanos: int, currency: str | None) -> Cost | None:
+    """Return a cost, given in billionths of the currency's unit; None if there is no currency."""
     return Cost(amount=write_amount(nanos), currency=currency) if currency is not None else None
 
 

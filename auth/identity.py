@@ -5,7 +5,7 @@ from starlette.types import Scope
 from storage.keys import KeyRecord
 from web import context
 
-SCOPES = ("classify", "usage", "keys", "metrics")
+SCOPES = ("classify", "usage", "keys", "metrics", "admin")
 DEFAULT_SCOPES = frozenset({"classify", "usage"})
 
 

@@ -1,4 +1,4 @@
-"""Rotates and revokes keys, for the command line and the API. Each change is on the audit log, in its transaction."""
+"""Creates, rotates and revokes keys. Each change is on the audit log, in the same transaction."""
 
 from typing import Any
 
@@ -12,6 +12,29 @@ from storage.policy import write_limits
 from storage.quotas import write_quotas
 
 MICROSECONDS = 1_000_000
+
+
+def create(connection: Connection, new: NewKey, actor: str) -> KeyRecord:
+    """Stores a new key, and its user if there is none yet. Returns the key.
+
+    Raises:
+        Refused: see `keys.issue`.
+    """
+    made = keys.issue(connection, new)
+    _record(connection, actor, "create", made, _given(made))
+    return made
+
+
+def create_first(connection: Connection, new: NewKey, actor: str) -> KeyRecord | None:
+    """Stores a new key and its user if there is no user yet; returns None if there is one.
+
+    Raises:
+        Refused: there are too many limits.
+    """
+    made = keys.issue_first(connection, new)
+    if made is not None:
+        _record(connection, actor, "create", made, _given(made))
+    return made
 
 
 def rotate(
@@ -35,7 +58,7 @@ def rotate(
     keys.retire(connection, key_id, now_us, grace_s * MICROSECONDS, new_key_id)
     new = NewKey(old.user_id, None, (), new_key_id, secret_sha256, old.scopes, now_us, old.expires_us, old.name)
     made = keys.issue(connection, new)
-    record(connection, actor, "rotate", made, {"replaces": key_id, "grace_s": grace_s, **given(made)})
+    _record(connection, actor, "rotate", made, {"replaces": key_id, "grace_s": grace_s, **_given(made)})
     return made
 
 
@@ -46,17 +69,17 @@ def revoke(connection: Connection, key_id: str, actor: str) -> KeyRecord:
         Refused: there is no such key, or it is revoked already.
     """
     revoked = keys.revoke(connection, key_id, unix_us())
-    record(connection, actor, "revoke", revoked, {})
+    _record(connection, actor, "revoke", revoked, {})
     return revoked
 
 
-def record(connection: Connection, actor: str, action: str, key: KeyRecord, detail: dict[str, Any]) -> None:
+def _record(connection: Connection, actor: str, action: str, key: KeyRecord, detail: dict[str, Any]) -> None:
     """Adds the change of a key to the audit log, in the transaction of the change."""
     kept = {"email": key.email, **detail}
     audit.record(connection, Entry(unix_us(), actor, action, key.user_id, key.key_id, kept))
 
 
-def given(key: KeyRecord) -> dict[str, Any]:
+def _given(key: KeyRecord) -> dict[str, Any]:
     """Returns what was given to a key, as the audit log keeps it: its name if it has one, scopes, limits and expiry."""
     return {
         **({"name": key.name} if key.name else {}),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, func, insert, select, update
+from sqlalchemy import Case, Connection, Row, case, func, insert, select, update
 
 from storage import plans as plan_records
 from storage import users as user_records
@@ -72,7 +72,7 @@ class KeyRecord:
         return self.expires_us is None or now_us < self.expires_us
 
     def state(self, now_us: int) -> str:
-        """Returns `live`, `revoked`, `expired` or `disabled`; see `count_by_state`."""
+        """Returns `live`, `revoked`, `expired` or `disabled`; see `state_column`."""
         if self.revoked_us is not None:
             return "revoked"
         if self.is_live(now_us):
@@ -84,7 +84,7 @@ class KeyRecord:
         return (self.last_used_us or 0) < minute_of(at_us)
 
 
-_select_records = (
+select_records = (
     select(
         api_keys.c.id,
         api_keys.c.user_id,
@@ -111,7 +111,8 @@ _select_records = (
 )
 
 
-def _record(row: Row[*tuple[Any, ...]]) -> KeyRecord:
+def from_row(row: Row[*tuple[Any, ...]]) -> KeyRecord:
+    """Returns the key of a row of `select_records`, without prices."""
     limits = user_records.limits_of(row)
     return KeyRecord(
         row.id,
@@ -137,26 +138,31 @@ def _record(row: Row[*tuple[Any, ...]]) -> KeyRecord:
 
 def find(connection: Connection, key_id: str) -> KeyRecord | None:
     """Returns the key of that public id; None if there is none."""
-    row = connection.execute(_select_records.where(api_keys.c.id == key_id)).one_or_none()
+    row = connection.execute(select_records.where(api_keys.c.id == key_id)).one_or_none()
     if row is None:
         return None
-    record = _record(row)
+    record = from_row(row)
     return replace(record, prices=plan_records.prices_of(connection, record.plan)) if record.plan else record
 
 
 def every(connection: Connection) -> list[KeyRecord]:
     """Returns all keys, the oldest first."""
-    return [_record(row) for row in connection.execute(_select_records.order_by(api_keys.c.created_us))]
+    return [from_row(row) for row in connection.execute(select_records.order_by(api_keys.c.created_us))]
 
 
-def count_by_state(connection: Connection, now_us: int) -> dict[str, int]:
-    """Returns the number of keys that are `live`, `revoked`, `expired` and `disabled`: each is in the first that fits.
+def state_column(now_us: int) -> Case[str]:
+    """Returns the state of a key in SQL: the first that fits of `revoked`, `expired`, `disabled` and `live`.
 
-    Here `live` is last: a key is `disabled` if only its user keeps it from being live.
+    `live` is last: a key is `disabled` if only its user keeps it from being live.
     """
     revoked, expired = api_keys.c.revoked_us.is_not(None), api_keys.c.expires_us <= now_us
     disabled = users.c.disabled_us.is_not(None)
-    state = case((revoked, "revoked"), (expired, "expired"), (disabled, "disabled"), else_="live")
+    return case((revoked, "revoked"), (expired, "expired"), (disabled, "disabled"), else_="live")
+
+
+def count_by_state(connection: Connection, now_us: int) -> dict[str, int]:
+    """Returns the number of keys that are `live`, `revoked`, `expired` and `disabled`."""
+    state = state_column(now_us)
     counted = connection.execute(select(state, func.count()).join_from(api_keys, users).group_by(state))
     return {"live": 0, "revoked": 0, "expired": 0, "disabled": 0} | {name: int(number) for name, number in counted}
 
@@ -254,8 +260,8 @@ def require(connection: Connection, key_id: str) -> KeyRecord:
 
 def of_user(connection: Connection, user_id: str) -> list[KeyRecord]:
     """Returns all keys of the user, the oldest first."""
-    found = connection.execute(_select_records.where(users.c.id == user_id).order_by(api_keys.c.created_us))
-    return [_record(row) for row in found]
+    found = connection.execute(select_records.where(users.c.id == user_id).order_by(api_keys.c.created_us))
+    return [from_row(row) for row in found]
 
 
 def retire(connection: Connection, key_id: str, now_us: int, grace_us: int, replaced_by: str) -> KeyRecord:

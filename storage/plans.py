@@ -40,7 +40,7 @@ def create(connection: Connection, plan: Plan) -> Plan:
     Raises:
         Refused: there is a plan of this name, or there are too many limits.
     """
-    _lock(connection)
+    lock(connection)
     if find(connection, plan.name) is not None:
         raise Refused(f"There is a plan {plan.name} already; `python -m auth plan show {plan.name}` shows it.")
     values = {"name": plan.name, "created_us": plan.created_us, **_columns(plan)}
@@ -178,13 +178,13 @@ def _change(connection: Connection, plan: Plan) -> None:
     connection.execute(update(plans).where(plans.c.name == plan.name).values(_columns(plan)))
 
 
-def _lock(connection: Connection) -> None:
+def lock(connection: Connection) -> None:
     """Keeps other transactions from creating and changing plans until this one ends."""
     user_records.lock_addresses(connection)
 
 
 def _require_for_change(connection: Connection, name: str) -> Plan:
-    _lock(connection)
+    lock(connection)
     return require(connection, name)
 
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from prometheus_client import Histogram
 from sqlalchemy import Connection, text
@@ -24,6 +24,8 @@ from storage.reservations import QuotaRequest
 from storage.rollup import Span, Tally
 from storage.shared_reads import SharedReads
 from storage.usage import UsageRow, Withheld
+
+T = TypeVar("T")
 
 DECISION_CACHE_S = 1.0
 
@@ -205,21 +207,24 @@ class Store:
         query = partial(keys.count_by_state, now_us=self.now_us())
         return await self._of_database.watch(self.database.read(query))
 
-    async def user_keys(self, user_id: str) -> list[KeyRecord]:
-        """Returns all keys of the user, the oldest first."""
-        return await self._of_database.watch(self.database.read(lambda connection: keys.of_user(connection, user_id)))
+    async def ask(self, query: Callable[[Connection], T]) -> T:
+        """Runs a rare query of users, keys or logs in a transaction of its own, and returns its result."""
+        return await self._of_database.watch(self.database.read(query))
 
-    async def change_key(self, change: Callable[[Connection], KeyRecord]) -> KeyRecord:
-        """Makes a change of a key in a transaction of its own; when it returns, no worker uses the key as it was.
+    async def change(self, change: Callable[[Connection], T], *, changes_keys: bool = True) -> T:
+        """Makes a rare change in a transaction of its own, and returns its result.
 
         Args:
-            change: makes the change, given a connection in a write transaction, and returns the key.
+            change: makes the change, given a connection in a write transaction.
+            changes_keys: whether it changes what workers may know of a key. If so, this returns only when no worker
+                uses the key as it was.
 
         Raises:
             Refused: the change was refused.
         """
         changed = await self._of_database.watch(self.database.change_apart(change), is_change=True)
-        await asyncio.sleep(KEY_MEMORY_S)
+        if changes_keys:
+            await asyncio.sleep(KEY_MEMORY_S)
         return changed
 
     async def ping(self) -> None:

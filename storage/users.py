@@ -47,10 +47,15 @@ class User:
         """Whether the user's personal data were erased."""
         return self.email == self.user_id
 
+    @property
+    def state(self) -> str:
+        """`live`, `disabled` or `erased`."""
+        return "erased" if self.is_erased else "disabled" if self.disabled_us is not None else "live"
+
 
 # What `limits_of` and `quotas_of` read, besides the columns of the user.
 of_plan = (plans.c.limits.label("plan_limits"), plans.c.quotas.label("plan_quotas"))
-_select_users = select(users, *of_plan).outerjoin_from(users, plans, plans.c.name == users.c.plan)
+select_users = select(users, *of_plan).outerjoin_from(users, plans, plans.c.name == users.c.plan)
 
 
 def limits_of(row: Row[*tuple[Any, ...]]) -> tuple[Limit, ...]:
@@ -63,7 +68,8 @@ def quotas_of(row: Row[*tuple[Any, ...]]) -> tuple[Quota, ...]:
     return parse_quotas(row.quotas or row.plan_quotas)
 
 
-def _user(row: Row[*tuple[Any, ...]]) -> User:
+def from_row(row: Row[*tuple[Any, ...]]) -> User:
+    """Returns the user of a row of `select_users`."""
     known = (row.id, row.email, limits_of(row), row.created_us, row.disabled_us, row.hits_kept_s)
     return User(*known, quotas_of(row), row.plan, row.currency)
 
@@ -80,11 +86,11 @@ def find(connection: Connection, name: str) -> User | None:
         Refused: several users have this address in other upper and lower case, as earlier versions allowed.
     """
     if "@" not in name:
-        row = connection.execute(_select_users.where(users.c.id == name)).one_or_none()
-        return _user(row) if row else None
+        row = connection.execute(select_users.where(users.c.id == name)).one_or_none()
+        return from_row(row) if row else None
     folded = in_lower_case(name)
     same = or_(users.c.email.in_((name, folded)), func.lower(users.c.email) == folded)
-    found = [_user(row) for row in connection.execute(_select_users.where(same).order_by(users.c.created_us))]
+    found = [from_row(row) for row in connection.execute(select_users.where(same).order_by(users.c.created_us))]
     found = [user for user in found if user.email == name] or found
     if len(found) > 1:
         several = " and ".join(f"{user.user_id} ({user.email})" for user in found)

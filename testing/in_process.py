@@ -38,7 +38,7 @@ from configs.settings import PREFIX, Settings
 from inference.classifier import Classifier
 from storage import keys, users
 from storage.keys import NewKey
-from storage.policy import Limit
+from storage.policy import Limit, parse_limits
 from storage.store import Store
 from testing import colour_model
 from testing.asgi_exchange import Exchange
@@ -69,7 +69,8 @@ class InProcessGateway:
     """The gateway of one test.
 
     Args:
-        database: the file of an SQLite database with the tables of this version.
+        database: the file of an SQLite database with the tables of this version; not used if the settings name another
+            database.
         clock: the time of keys, limits and the usage log.
         settings: fields of `configs.settings.Settings`; a field that is not given has its default.
 
@@ -87,11 +88,12 @@ class InProcessGateway:
         made = _settings(**settings)
         self.database = database
         self.clock = clock
-        self.store = Store(f"sqlite:///{database}", clock_us=lambda: clock.now_us)
+        self.store = Store(settings.get("database_url", f"sqlite:///{database}"), clock_us=lambda: clock.now_us)
         self.runner = colour_model.ColourRunner()
         self.classifier = Classifier(self.runner, colour_model.PREPARED, made)
         self.draining = Draining(made.drain_seconds)
         self._wiring = _wiring(made)
+        self._default_limits = parse_limits(made.default_limit)
         self.app = self._with_middlewares(self._routes(made.max_batch_images))
 
     async def warm_up(self) -> None:
@@ -222,7 +224,7 @@ class InProcessGateway:
         routes.append(hugging_face_route(lambda: worker))
         # Building the document takes 0.1 s, and it is the same for every store.
         with mock.patch.object(json_routes, "build_document", return_value=self._wiring.document):
-            others = json_routes.build(self.store, lambda: self.classifier)
+            others = json_routes.build(self.store, lambda: self.classifier, self._default_limits)
         return Starlette(routes=[*routes, Route("/metrics", _metrics), Mount("/", others)])
 
 

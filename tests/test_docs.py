@@ -13,8 +13,8 @@ from model.prepared import STAND_IN_NAME
 from testing.servers import PROJECT, Server
 
 DOCS = PROJECT / "docs"
-# The commands of these pages follow each other: test_plans.py runs them.
-IN_ORDER = ("charging.md",)
+# The commands of these pages follow each other: test_plans.py and test_admin_page.py run them.
+IN_ORDER = ("admin.md", "charging.md")
 # Blocks that are run elsewhere, by what they begin with.
 RUN_ELSEWHERE = {
     'git clone "$REPOSITORY"': "by CI, which clones the project, and by test_make_serve.py",

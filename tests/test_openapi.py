@@ -10,13 +10,14 @@ from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS
 from schemathesis.core.result import Ok
 
+from auth.identity import SCOPES
 from testing.servers import Server
 
 REQUESTS_PER_ROUTE = 200 if os.environ.get("TORTURE") else 12
 # What is valid by its schema, a text, may still be no image; what a query holds beyond the schema is left alone, and
 # whoever sends a wrong key with every request is soon told to wait.
 NOT_PROMISED = ["positive_data_acceptance", "negative_data_rejection", "ignored_auth"]
-EVERY_SCOPE = ("--scope", "classify", "--scope", "usage", "--scope", "keys", "--scope", "metrics")
+EVERY_SCOPE = [option for scope in SCOPES for option in ("--scope", scope)]
 
 
 @pytest.fixture(scope="module")

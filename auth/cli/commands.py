@@ -1,7 +1,6 @@
 """The commands about keys and the database. The transaction of a change also writes it to the audit log."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from auth.identity import DEFAULT_SCOPES
 from storage import key_changes, keys, users
 from storage.backup import backup as write_backup
 from storage.clock import unix_us
-from storage.database import Database
 from storage.keys import KEY_MEMORY_S, KeyRecord, NewKey
 from storage.policy import Limit
 from storage.quotas import Quota
@@ -59,7 +57,7 @@ def create(
         name,
         tuple(quota) if quota else None,
     )
-    made = _create(context.database, lambda connection: keys.issue(connection, new))
+    made = context.database.change(lambda connection: key_changes.create(connection, new, actor()))
     return _reveal(key, made)
 
 
@@ -68,7 +66,7 @@ def init(context: Context) -> Answer:
     key = ApiKey.generate()
     first = (FIRST_USER, FIRST_LIMIT, FIRST_LIMIT, key.key_id, key.secret_sha256(), DEFAULT_SCOPES, unix_us(), None)
     new = NewKey(*first)
-    made = _create(context.database, lambda connection: keys.issue_first(connection, new))
+    made = context.database.change(lambda connection: key_changes.create_first(connection, new, actor()))
     if made is None:
         return Answer({}, "The database is ready; its users and keys are kept.")
     return _reveal(key, made)
@@ -129,23 +127,6 @@ def revoke(context: Context, *, key_id: str) -> Answer:
     time.sleep(KEY_MEMORY_S)
     text = f"The key {revoked.key_id} of {revoked.email} is revoked, and refused everywhere."
     return Answer(reports.describe(revoked, unix_us()), text)
-
-
-def _create(database: Database, make: Callable[[Any], KeyRecord | None]) -> Any:
-    """Create a key, and write that to the audit log in the same transaction.
-
-    Args:
-        database: where the key will be.
-        make: makes the key and returns it; None if there was nothing to make, which is not audited.
-    """
-
-    def create_and_audit(connection: Any) -> KeyRecord | None:
-        made = make(connection)
-        if made is not None:
-            key_changes.record(connection, actor(), "create", made, key_changes.given(made))
-        return made
-
-    return database.change(create_and_audit)
 
 
 def _reveal(key: ApiKey, made: KeyRecord) -> Answer:

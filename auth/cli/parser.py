@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from auth import inputs
 from auth.cli import commands, log_commands, plan_parser, user_commands, values
 from auth.cli.answer import Answer
 from auth.cli.arguments import KEY, LIMIT, LIMIT_HELP, QUOTA, QUOTA_HELP, TIME, USER, add_values
@@ -33,7 +34,7 @@ def parse(arguments: list[str] | None) -> dict[str, Any]:
     """
     parser = build()
     parsed = vars(parser.parse_args(arguments))
-    wrong = values.given_twice(parsed.get("limit") or []) or values.wrong_together(parsed)
+    wrong = inputs.given_twice(parsed.get("limit") or []) or values.wrong_together(parsed)
     if wrong is not None:
         parser.error(wrong)
     parsed.pop("is_none", None)

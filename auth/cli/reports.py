@@ -75,7 +75,7 @@ def user(of: User) -> Document:
     return {
         "user_id": of.user_id,
         "email": of.email,
-        "state": "erased" if of.is_erased else "disabled" if of.disabled_us is not None else "live",
+        "state": of.state,
         "limits": [str(limit) for limit in of.limits],
         "quotas": [str(quota) for quota in of.quotas],
         "plan": of.plan,

@@ -1,18 +1,17 @@
-"""The commands about users. The transaction that makes a change also writes it to the audit log."""
+"""The commands about users."""
 
 import time
 from functools import partial
-from typing import Any
 
 from auth.cli import reports
-from auth.cli.answer import Answer, Context, confirm, record
-from storage import keys, rollup, users
+from auth.cli.actor import actor
+from auth.cli.answer import Answer, Context, confirm
+from storage import keys, rollup, user_changes, users
 from storage.clock import unix_us
 from storage.keys import KEY_MEMORY_S
-from storage.policy import Limit, write_limits
-from storage.quotas import Quota, write_quotas
+from storage.policy import Limit
+from storage.quotas import Quota
 from storage.rollup import WIDTHS_S, Span, Tally
-from storage.users import User
 
 MICROSECONDS = 1_000_000
 BUCKETS_AT_ONCE = 1000
@@ -20,14 +19,9 @@ BUCKETS_AT_ONCE = 1000
 
 def set_limit(context: Context, *, user: str, limit: list[Limit]) -> Answer:
     """Replace the limits of a user."""
-
-    def change(connection: Any) -> User:
-        before, after = users.set_limits(connection, user, tuple(limit))
-        detail = {"limits": write_limits(after.limits), "old_limits": write_limits(before.limits)}
-        record(connection, "set-limit", after.user_id, None, {"email": after.email, **detail})
-        return after
-
-    changed = context.database.change(change)
+    changed = context.database.change(
+        lambda connection: user_changes.set_limits(connection, user, tuple(limit), actor())
+    )
     limits = list(map(str, changed.limits))
     document = {"user_id": changed.user_id, "email": changed.email, "limits": limits}
     return Answer(document, f"The limits of {changed.email} are {reports.limits(limits, ', ')} now.")
@@ -35,14 +29,9 @@ def set_limit(context: Context, *, user: str, limit: list[Limit]) -> Answer:
 
 def set_quota(context: Context, *, user: str, quota: list[Quota]) -> Answer:
     """Replace the quotas of a user; none: those of its plan count, if it has one."""
-
-    def change(connection: Any) -> User:
-        before, after = users.set_quotas(connection, user, tuple(quota))
-        detail = {"quotas": write_quotas(after.quotas), "old_quotas": write_quotas(before.quotas)}
-        record(connection, "set-quota", after.user_id, None, {"email": after.email, **detail})
-        return after
-
-    changed = context.database.change(change)
+    changed = context.database.change(
+        lambda connection: user_changes.set_quotas(connection, user, tuple(quota), actor())
+    )
     time.sleep(KEY_MEMORY_S)
     quotas = list(map(str, changed.quotas))
     document = {"user_id": changed.user_id, "email": changed.email, "quotas": quotas}
@@ -52,25 +41,13 @@ def set_quota(context: Context, *, user: str, quota: list[Quota]) -> Answer:
 
 def rename(context: Context, *, user: str, email: str) -> Answer:
     """Give a user another address. Keys, limits and usage stay."""
-
-    def change(connection: Any) -> tuple[User, User]:
-        before, after = users.rename(connection, user, email)
-        record(connection, "rename", after.user_id, None, {"email": after.email, "old_email": before.email})
-        return before, after
-
-    before, after = context.database.change(change)
+    before, after = context.database.change(lambda connection: user_changes.rename(connection, user, email, actor()))
     return Answer(reports.user(after), f"{before.email} is {after.email} now; keys, limits and usage stay.")
 
 
 def disable(context: Context, *, user: str) -> Answer:
     """Make all keys of a user refused, until `enable`."""
-
-    def change(connection: Any) -> User:
-        changed = users.disable(connection, user, unix_us())
-        record(connection, "disable", changed.user_id, None, {"email": changed.email})
-        return changed
-
-    changed = context.database.change(change)
+    changed = context.database.change(lambda connection: user_changes.disable(connection, user, unix_us(), actor()))
     # Workers cache a key for this long. When the command returns, no worker accepts a key of this user any more.
     time.sleep(KEY_MEMORY_S)
     text = f"{changed.email} is disabled: all keys are refused everywhere, until `enable`."
@@ -79,13 +56,7 @@ def disable(context: Context, *, user: str) -> Answer:
 
 def enable(context: Context, *, user: str) -> Answer:
     """Make the keys of a disabled user work again."""
-
-    def change(connection: Any) -> User:
-        changed = users.enable(connection, user)
-        record(connection, "enable", changed.user_id, None, {"email": changed.email})
-        return changed
-
-    changed = context.database.change(change)
+    changed = context.database.change(lambda connection: user_changes.enable(connection, user, actor()))
     time.sleep(KEY_MEMORY_S)
     text = f"{changed.email} is enabled: the keys that are neither revoked nor expired work again."
     return Answer(reports.user(changed), text)
@@ -103,13 +74,10 @@ def erase(context: Context, *, user: str, yes: bool) -> Answer:
         ),
     )
 
-    def change(connection: Any) -> tuple[User, int]:
-        # By the id: somebody may have renamed the user while the operator was asked.
-        erased, erased_keys = users.erase(connection, owner.user_id, unix_us())
-        record(connection, "erase", erased.user_id, None, {"keys": erased_keys})
-        return erased, erased_keys
-
-    erased, erased_keys = context.database.change(change)
+    # By the id: somebody may have renamed the user while the operator was asked.
+    erased, erased_keys = context.database.change(
+        lambda connection: user_changes.erase(connection, owner.user_id, unix_us(), actor())
+    )
     time.sleep(KEY_MEMORY_S)
     text = (
         f"{owner.email} is erased: the address and {_keys(erased_keys)} are gone. The usage stays under"

@@ -1,20 +1,18 @@
 """Reads the values of arguments. Each function raises `argparse.ArgumentTypeError`, which says what to write."""
 
-import re
 from argparse import ArgumentTypeError
-from collections.abc import Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar
 
+from auth import inputs
 from auth.api_key import PREFIX, ApiKey
 from storage.policy import Limit, parse_seconds
 from storage.prices import parse_amount, parse_currency
 from storage.quotas import Quota
-from storage.users import in_lower_case
 
-LONGEST_EMAIL = 320
-LONGEST_NAME = 100
-_PLAN = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
+T = TypeVar("T")
 
 
 def key_id(text: str) -> str:
@@ -27,78 +25,6 @@ def key_id(text: str) -> str:
     return key.key_id
 
 
-def user(text: str) -> str:
-    """Return the id or the address of a user."""
-    # A key given by mistake must not be repeated by an error.
-    if text.startswith(PREFIX):
-        raise ArgumentTypeError("give a user's address or id, as 'list' shows it")
-    return text
-
-
-def email(text: str) -> str:
-    """Return the address, as it is stored."""
-    text = in_lower_case(text)
-    if len(text) > LONGEST_EMAIL or not re.fullmatch(r"[^@\s]+@[^@\s]+", text):
-        raise ArgumentTypeError("give an address like ada@example.org")
-    return text
-
-
-def name(text: str) -> str:
-    """Return the name of a key: any text in one line."""
-    text = text.strip()
-    if not text or len(text) > LONGEST_NAME or not text.isprintable() or text.startswith(PREFIX):
-        raise ArgumentTypeError(f"give a name of at most {LONGEST_NAME} characters in one line")
-    return text
-
-
-def limit(text: str) -> Limit:
-    """Return a limit, such as `60/minute`."""
-    try:
-        return Limit.parse(text)
-    except ValueError as error:
-        # argparse hides the text of a `ValueError`.
-        raise ArgumentTypeError(str(error)) from None
-
-
-def quota(text: str) -> Quota:
-    """Return a quota, such as `10000/month`."""
-    try:
-        return Quota.parse(text)
-    except ValueError as error:
-        raise ArgumentTypeError(str(error)) from None
-
-
-def plan(text: str) -> str:
-    """Return the name of a plan."""
-    if not _PLAN.fullmatch(text) or text.startswith(PREFIX):
-        raise ArgumentTypeError("give a plan's name: at most 64 letters, digits, '-', '_' and '.', such as pro")
-    return text
-
-
-def price(text: str) -> int:
-    """Return the price of one image, billionths, from the price of 1,000."""
-    try:
-        return parse_amount(text)
-    except ValueError as error:
-        raise ArgumentTypeError(str(error)) from None
-
-
-def currency(text: str) -> str:
-    """Return the code of a currency."""
-    try:
-        return parse_currency(text)
-    except ValueError as error:
-        raise ArgumentTypeError(str(error)) from None
-
-
-def seconds(text: str) -> int:
-    """Return a time such as `30d` or `12h`, in seconds."""
-    try:
-        return parse_seconds(text)
-    except ValueError as error:
-        raise ArgumentTypeError(str(error)) from None
-
-
 def moment(text: str) -> int:
     """Return a time in ISO 8601 as Unix seconds; UTC if it names no zone."""
     try:
@@ -108,22 +34,37 @@ def moment(text: str) -> int:
         raise ArgumentTypeError("write a moment like 2026-11-01 or 2026-11-01T12:00:00Z") from None
 
 
-def given_twice(limits: Sequence[Limit]) -> str | None:
-    """Return what is wrong with limits of which two are for the same window; None if no two are."""
-    by_window: dict[int, Limit] = {}
-    for one in limits:
-        other = by_window.setdefault(one.window_s, one)
-        if other is not one:
-            both = f"the limit {one} is given twice" if one == other else f"{other} and {one} are for the same time"
-            return f"{both}; give one of them"
-    return None
+def _argument(read: Callable[[str], T]) -> Callable[[str], T]:
+    """Return the function with its `ValueError`, whose text argparse hides, as an `ArgumentTypeError`."""
+
+    @wraps(read)
+    def read_argument(text: str) -> T:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise ArgumentTypeError(str(error)) from None
+
+    return read_argument
+
+
+user = _argument(inputs.user)
+email = _argument(inputs.email)
+name = _argument(inputs.name)
+limit = _argument(Limit.parse)
+# A time such as `30d` or `12h`, in seconds.
+seconds = _argument(parse_seconds)
+quota = _argument(Quota.parse)
+plan = _argument(inputs.plan)
+# The price of one image, billionths, from the price of 1,000.
+price = _argument(parse_amount)
+currency = _argument(parse_currency)
 
 
 def wrong_together(parsed: dict[str, Any]) -> str | None:
     """Return what is wrong with arguments that are right one by one; None if nothing is."""
-    periods = [quota.period for quota in parsed.get("quota") or []]
-    if len(periods) > len(set(periods)):
-        return f"two quotas are for the same {max(periods, key=periods.count)}; give one of them"
+    twice = inputs.quotas_given_twice(parsed.get("quota") or [])
+    if twice is not None:
+        return twice
     if "price" in parsed and (parsed["price"] is None) != (parsed["currency"] is None):
         return "--price and --currency belong together; give both"
     if "price" in parsed and parsed["since"] is not None and parsed["price"] is None:
