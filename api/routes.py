@@ -3,12 +3,15 @@
 Authentication, the rate limit, the documentation, and the path names in metrics, access log and usage log follow it.
 """
 
+from pages import files
 from web.routes import Cost, Route, Routes
 
 # The name of the model is part of the path, and may contain a slash.
 HUGGING_FACE = "/models/{name:path}"
 # The files that the page at /docs loads; BentoML serves them.
 ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-light-32x32.png")
+# The folder of the files that the page at / loads.
+PAGE_FILES = "/static_content/page"
 
 
 def _classification(path: str, version: str, summary: str, cost: Cost) -> Route:
@@ -71,4 +74,5 @@ ROUTES = Routes(
     _service("/docs.json"),
     _service("/schema.json"),
     *(_service(f"/static_content/{file}") for file in ASSETS),
+    *(_service(f"{PAGE_FILES}/{file}") for file in files.ASSETS),
 )
