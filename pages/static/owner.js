@@ -10,18 +10,19 @@ const LISTS = { users: "Users", keys: "Keys", plans: "Plans", usage: "Usage", au
 /** Return whether the key may see all this. The server decides; it is asked once for each key in a tab. */
 export async function isOwner() {
   const name = `image-classifier-owner-${idOf(key())}`;
-  if (sessionStorage.getItem(name) === null) sessionStorage.setItem(name, String(await mayRead()));
-  return sessionStorage.getItem(name) === "true";
-}
-
-async function mayRead() {
+  const known = sessionStorage.getItem(name);
+  if (known !== null) return known === "true";
+  let isAllowed = false;
   try {
     await call("v2/admin/users");
-    return true;
+    isAllowed = true;
   } catch (problem) {
-    if (problem instanceof Problem) return false;
-    throw problem;
+    if (!(problem instanceof Problem)) throw problem;
+    // Not a refusal: the server may answer the next time.
+    if (![403, 404].includes(problem.status)) return false;
   }
+  sessionStorage.setItem(name, String(isAllowed));
+  return isAllowed;
 }
 
 /** Draw each list in `place`, in a part of its own; one that can't be read shows why. */
