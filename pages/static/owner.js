@@ -1,11 +1,11 @@
 // What the owner of the service sees with a key of the scope `admin`: users, keys and changes, to be read only.
 
 import { Problem, call } from "./api.js";
-import { el, shortTime } from "./dom.js";
+import { byId, el, shortTime } from "./dom.js";
 import { idOf, key } from "./keyring.js";
-import { scrolled } from "./usage.js";
+import { draw as drawUsage, scrolled } from "./usage.js";
 
-const LISTS = { users: "Users", keys: "Keys", plans: "Plans", usage: "Usage", audit: "Changes" };
+const LISTS = { users: "Users", keys: "Keys", plans: "Plans", audit: "Changes" };
 
 /** Return whether the key may see all this. The server decides; it is asked once for each key in a tab. */
 export async function isOwner() {
@@ -32,7 +32,7 @@ export async function draw(place) {
     await fill(part, name, title);
     return part;
   }));
-  place.replaceChildren(...parts);
+  place.replaceChildren(...parts, el("div", { id: "user-usage", class: "stack", tabindex: -1 }));
 }
 
 async function fill(part, name, title) {
@@ -48,7 +48,9 @@ async function fill(part, name, title) {
       const { answer } = await call(`v2/admin/${name}${query}`);
       columns ??= columnsOf(answer.data);
       if (!head.children.length) head.append(...columns.map((column) => el("th", { scope: "col" }, words(column))));
-      body.append(...answer.data.map((one) => el("tr", {}, ...columns.map((column) => cell(one[column])))));
+      if (name === "users" && head.children.length === columns.length) head.append(el("th", { scope: "col" }, "usage"));
+      body.append(...answer.data.map((one) => el("tr", {},
+        ...columns.map((column) => cell(one[column])), name === "users" ? usageButton(one) : null)));
       cursor = answer.next_cursor ?? null;
       more.hidden = cursor === null;
     } catch (problem) {
@@ -61,6 +63,23 @@ async function fill(part, name, title) {
   await add();
   if (body.children.length) part.append(scrolled(title, el("table", {}, el("thead", {}, head), body)), more);
   else if (columns !== null) part.append(el("p", { class: "quiet" }, "There are none yet."));
+}
+
+function usageButton({ user_id: user, email }) {
+  const show = async () => {
+    const place = byId("user-usage");
+    const charts = el("div", { class: "stack" });
+    place.replaceChildren(el("h2", {}, `Usage of ${email}, 30 days`), charts);
+    place.scrollIntoView();
+    place.focus({ preventScroll: true });
+    try {
+      await drawUsage(charts, "v2/admin/usage", "month", { user });
+    } catch (problem) {
+      if (!(problem instanceof Problem)) throw problem;
+      charts.replaceChildren(el("p", {}, problem.detail));
+    }
+  };
+  return el("td", {}, el("button", { type: "button", "aria-label": `Show the usage of ${email}`, onclick: show }, "Show"));
 }
 
 const columnsOf = (rows) => [...new Set(rows.flatMap((row) => Object.keys(row)))];

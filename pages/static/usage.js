@@ -12,11 +12,17 @@ const RANGES = {
 const CLASSES = [["2xx", "Answered"], ["3xx", "Redirected"], ["4xx", "Refused"], ["5xx", "Failed"]];
 const PERCENTILES = ["p50", "p95", "p99"];
 
-/** Read usage from `path` and draw it in `place`. `range` is "hour", "day" or "month". Throws a Problem. */
-export async function draw(place, path, range) {
+/**
+ * Read usage and draw it. Throws a Problem.
+ *
+ * @param place the element that gets it
+ * @param path "v2/usage", or the owner's path with its own part of the query, `{user: …}` in `more`
+ * @param range "hour", "day" or "month"
+ */
+export async function draw(place, path, range, more = {}) {
   const { bucket, widthS, buckets, name } = RANGES[range];
   const firstS = (Math.floor(Date.now() / 1000 / widthS) - buckets + 1) * widthS;
-  const found = await read(path, bucket, firstS);
+  const found = await read(path, { ...more, bucket, from: new Date(1000 * firstS).toISOString() });
   const byStart = new Map(found.map((one) => [Date.parse(one.start) / 1000, one]));
   const starts = Array.from({ length: buckets }, (_, at) => firstS + at * widthS);
   const all = starts.map((start) => byStart.get(start) ?? null);
@@ -42,8 +48,7 @@ export async function draw(place, path, range) {
 let redraw = () => {};
 addEventListener("resize", () => redraw());
 
-async function read(path, bucket, firstS) {
-  const query = { bucket, from: new Date(1000 * firstS).toISOString() };
+async function read(path, query) {
   const found = [];
   for (let cursor = null; ;) {
     const page = new URLSearchParams(cursor === null ? query : { ...query, cursor });
