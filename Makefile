@@ -169,6 +169,11 @@ check: install-tests ## lint, format, types, and the walls between the rooms
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/lint-imports
 
+.PHONY: docs
+docs: install-tests ## build the documentation's site in var/site, and check its links
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --config-file configs/mkdocs.yml
+	@echo "The site is ready: open var/site/index.html, or serve it with its search: $(BIN)/python -m http.server -d var/site 8000"
+
 .PHONY: format
 format: install-tests ## mend what can be mended by itself
 	$(BIN)/ruff check --fix .
