@@ -169,6 +169,12 @@ check: install-tests ## lint, format, types, and the walls between the rooms
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/lint-imports
 
+.PHONY: pictures
+pictures: install-tests ## take the pictures of the page at / that the documentation shows (needs Chromium)
+	@mkdir -p "$$BENTOML_HOME"
+	@$(BIN)/python -m model.prepare
+	@$(BIN)/python -m testing.page_pictures
+
 .PHONY: docs
 docs: install-tests ## build the documentation's site in var/site, and check its links
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --config-file configs/mkdocs.yml

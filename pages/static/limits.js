@@ -28,6 +28,7 @@ export function show(policies) {
     place.replaceChildren(...policies.map((policy) => gauge(policy, readAt)));
   }
   byId("limits-card").hidden = false;
+  tick();
 }
 
 /** Take the gauges away: another key has other limits. */

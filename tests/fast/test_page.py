@@ -7,6 +7,7 @@ import pytest
 
 from api.routes import PAGE_FILES, ROUTES
 from testing.in_process import InProcessGateway
+from testing.servers import PROJECT
 from tests.answers import assert_problem
 from tests.fast.conftest import Start
 
@@ -92,6 +93,12 @@ async def test_the_page_weighs_little(gateway: InProcessGateway) -> None:
         assert "Accept-Encoding" in answer.headers["vary"].split(", ")
         sent += int(answer.headers["content-length"])
     assert sent < MOST_BYTES
+
+
+def test_its_pictures_in_the_documentation_are_small() -> None:
+    pictures = sorted((PROJECT / "docs").glob("page*.png"))
+    assert len(pictures) == 3
+    assert [path.name for path in pictures if path.stat().st_size > 150_000] == []
 
 
 @pytest.mark.parametrize("coding", ["gzip", "identity", "gzip;q=0"])
