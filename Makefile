@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # TORCH=cpu or cuda, and TORCH_INDEX=URL, say which build of torch is installed where one is needed: torch_build.py.
 INSTALL := $(BIN)/python -m requirements.install
-SOURCES := service.py api auth benchmarks configs inference loadtests model requirements runtime storage testing tests web
+SOURCES := service.py api auth benchmarks configs inference loadtests model pages requirements runtime storage testing tests web
 
 # Models, Bentos and metrics lie in this checkout unless the environment says otherwise, so that two servers on one
 # machine do not share a folder that the second would wipe.
@@ -173,6 +173,12 @@ check: install-tests ## lint, format, types, and the walls between the rooms
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/lint-imports
+
+.PHONY: pictures
+pictures: install-tests ## take the pictures of the page at / that the documentation shows (needs Chromium)
+	@mkdir -p "$$BENTOML_HOME"
+	@$(BIN)/python -m model.prepare
+	@$(BIN)/python -m testing.page_pictures
 
 .PHONY: docs
 docs: install-tests ## build the documentation's site in var/site, and check its links

@@ -3,6 +3,7 @@
 Authentication, the rate limit, the documentation, and the path names in metrics, access log and usage log follow it.
 """
 
+from pages import files
 from web.routes import Cost, Match, Route, Routes
 
 # The name of the model is part of the path, and may contain a slash.
@@ -11,6 +12,8 @@ STREAM = "/v2/stream"
 MCP = "/mcp"
 # The files that the page at /docs loads; BentoML serves them.
 ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-light-32x32.png")
+# The folder of the files that the page at / loads.
+PAGE_FILES = "/static_content/page"
 
 
 def _classification(path: str, version: str, summary: str, cost: Cost) -> Route:
@@ -104,6 +107,7 @@ ROUTES = Routes(
     _service("/docs.json"),
     _service("/schema.json"),
     *(_service(f"/static_content/{file}") for file in ASSETS),
+    *(_service(f"{PAGE_FILES}/{file}") for file in files.ASSETS),
 )
 
 # Each message of a WebSocket is a request of its own, which nobody can send otherwise: it is in no table.

@@ -13,7 +13,7 @@ from testing.servers import PROJECT, Server
 
 BODY = {"image": as_base64(COFFEE.read_bytes())}
 SHIPPED = ("service.py", "bentofile.yaml", "requirements")
-ROOMS = ("api", "auth", "configs", "inference", "model", "runtime", "storage", "web")
+ROOMS = ("api", "auth", "configs", "inference", "model", "pages", "runtime", "storage", "web")
 
 
 def copy_of_the_project(folder: Path) -> Path:

@@ -12,7 +12,7 @@ import pytest
 from api import openapi
 from testing.servers import PROJECT
 
-SERVING = ("api", "auth", "configs", "inference", "model", "runtime", "storage", "web")
+SERVING = ("api", "auth", "configs", "inference", "model", "pages", "runtime", "storage", "web")
 OTHERS = ("testing", "tests", "loadtests", "benchmarks")
 SERVING_IN = ("serve", "prepare", "torch", "quantize")
 # In environments of their own: requirements/bench-*.in.

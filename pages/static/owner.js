@@ -1,0 +1,98 @@
+// What the owner of the service sees with a key of the scope `admin`: users, keys and changes, to be read only.
+
+import { Problem, call } from "./api.js";
+import { byId, el, shortTime } from "./dom.js";
+import { idOf, key } from "./keyring.js";
+import { draw as drawUsage, scrolled } from "./usage.js";
+
+const LISTS = { users: "Users", keys: "Keys", plans: "Plans", audit: "Changes" };
+
+/** Return whether the key may see all this. The server decides; it is asked once for each key in a tab. */
+export async function isOwner() {
+  const name = `image-classifier-owner-${idOf(key())}`;
+  const known = sessionStorage.getItem(name);
+  if (known !== null) return known === "true";
+  let isAllowed = false;
+  try {
+    await call("v2/admin/users");
+    isAllowed = true;
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+    // Not a refusal: the server may answer the next time.
+    if (![403, 404].includes(problem.status)) return false;
+  }
+  sessionStorage.setItem(name, String(isAllowed));
+  return isAllowed;
+}
+
+/** Draw each list in `place`, in a part of its own; one that can't be read shows why. */
+export async function draw(place) {
+  const parts = await Promise.all(Object.entries(LISTS).map(async ([name, title]) => {
+    const part = el("section", { class: "card" }, el("h2", {}, title));
+    await fill(part, name, title);
+    return part;
+  }));
+  place.replaceChildren(...parts, el("div", { id: "user-usage", class: "stack", tabindex: -1 }));
+}
+
+async function fill(part, name, title) {
+  const body = el("tbody", {});
+  const head = el("tr", {});
+  let columns = null;
+  const more = el("button", { type: "button", onclick: () => void add() }, "Show more");
+  let cursor = null;
+
+  async function add() {
+    const query = cursor === null ? "" : `?${new URLSearchParams({ cursor })}`;
+    try {
+      const { answer } = await call(`v2/admin/${name}${query}`);
+      columns ??= columnsOf(answer.data);
+      if (!head.children.length) head.append(...columns.map((column) => el("th", { scope: "col" }, words(column))));
+      if (name === "users" && head.children.length === columns.length) head.append(el("th", { scope: "col" }, "usage"));
+      body.append(...answer.data.map((one) => el("tr", {},
+        ...columns.map((column) => cell(one[column])), name === "users" ? usageButton(one) : null)));
+      cursor = answer.next_cursor ?? null;
+      more.hidden = cursor === null;
+    } catch (problem) {
+      if (!(problem instanceof Problem)) throw problem;
+      more.hidden = true;
+      part.append(el("p", {}, problem.detail));
+    }
+  }
+
+  await add();
+  if (body.children.length) part.append(scrolled(title, el("table", {}, el("thead", {}, head), body)), more);
+  else if (columns !== null) part.append(el("p", { class: "quiet" }, "There are none yet."));
+}
+
+function usageButton({ user_id: user, email }) {
+  const show = async () => {
+    const place = byId("user-usage");
+    const charts = el("div", { class: "stack" });
+    place.replaceChildren(el("h2", {}, `Usage of ${email}, 30 days`), charts);
+    place.scrollIntoView();
+    place.focus({ preventScroll: true });
+    try {
+      await drawUsage(charts, "v2/admin/usage", "month", { user });
+    } catch (problem) {
+      if (!(problem instanceof Problem)) throw problem;
+      charts.replaceChildren(el("p", {}, problem.detail));
+    }
+  };
+  return el("td", {}, el("button", { type: "button", "aria-label": `Show the usage of ${email}`, onclick: show }, "Show"));
+}
+
+const columnsOf = (rows) => [...new Set(rows.flatMap((row) => Object.keys(row)))];
+const words = (name) => name.replaceAll("_", " ");
+
+function cell(value) {
+  if (value === null || value === undefined) return el("td", {}, "–");
+  if (typeof value === "string" && /^\d{4}-\d\d-\d\dT/.test(value)) return el("td", {}, shortTime(value));
+  if (Array.isArray(value)) return el("td", {}, value.map(text).join(", ") || "–");
+  return el("td", {}, text(value));
+}
+
+function text(value) {
+  if (typeof value !== "object" || value === null) return String(value);
+  return Object.entries(value).map(([name, one]) => `${words(name)} ${text(one)}`).join(", ");
+}

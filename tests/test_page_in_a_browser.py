@@ -1,0 +1,320 @@
+"""The page for people at `/` in a real browser: what a visitor does, and that it stays with its own server."""
+
+import base64
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from testing.servers import PROJECT, Server
+
+PICTURE = PROJECT / "examples" / "espresso.jpg"
+CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+EVERYTHING = ("--scope", "classify", "--scope", "usage", "--scope", "keys")
+# What a busy machine may take for one step.
+PATIENCE_MS = 30_000
+# The browser writes these itself, about answers that a test provokes; a script's own errors are others.
+EXPECTED_ON_THE_CONSOLE = re.compile(r"Failed to load resource: .* status of 4\d\d|WebSocket connection to .* failed")
+
+Visit = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no Chromium on this machine")
+    expect.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", *CAMERA])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, server: Server) -> Iterator[Visit]:
+    """Opens the page as a new visitor; in the end checks that it asked no other server, and that no script failed."""
+    contexts, elsewhere, failures = [], [], []
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type == "error" and not EXPECTED_ON_THE_CONSOLE.match(message.text):
+            failures.append(message.text)
+
+    def visit(key: str | None = None, **options: Any) -> Page:
+        context = browser.new_context(**options)
+        contexts.append(context)
+        context.set_default_timeout(PATIENCE_MS)
+        page = context.new_page()
+        own = (server.url, server.url.replace("http", "ws", 1), "blob:", "data:")
+        page.on("request", lambda request: elsewhere.extend([] if request.url.startswith(own) else [request.url]))
+        page.on("websocket", lambda socket: elsewhere.extend([] if socket.url.startswith(own) else [socket.url]))
+        page.on("console", note)
+        page.on("pageerror", lambda error: failures.append(str(error)))
+        page.goto(f"{server.url}/")
+        if key is not None:
+            enter(page, key)
+            expect(page.get_by_role("button", name="Forget it")).to_be_visible()
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert elsewhere == []
+    assert failures == []
+
+
+@pytest.fixture
+def key(new_user: Callable[..., dict[str, Any]]) -> str:
+    return str(new_user("--limit", "1000/minute", "--name", "laptop", *EVERYTHING)["key"])
+
+
+def enter(page: Page, key: str) -> None:
+    page.get_by_label("API key", exact=True).fill(key)
+    page.get_by_role("button", name="Use this key").click()
+
+
+def choose(page: Page, picture: Path = PICTURE) -> None:
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Choose a picture").click()
+    chooser.value.set_files(picture)
+
+
+def answer_id(page: Page) -> str:
+    """The id of the answer that is shown."""
+    return page.locator("#result .id").inner_text()
+
+
+def see_labels(page: Page) -> None:
+    expect(page.locator("#result li").filter(has_text="%").first).to_be_visible()
+
+
+def open_view(page: Page, name: str) -> None:
+    page.get_by_role("navigation").get_by_role("link", name=name).click()
+
+
+def findings(page: Page) -> list[str]:
+    """What axe finds serious or critical."""
+    found = Axe().run(page).response["violations"]
+    return [f"{one['id']}: {one['nodes'][0]['html']}" for one in found if one["impact"] in ("serious", "critical")]
+
+
+def is_wider_than_the_window(page: Page) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))
+
+
+def test_a_chosen_picture_gets_its_labels_and_the_lines_that_did_it(visit: Visit, key: str, tmp_path: Path) -> None:
+    page = visit(key)
+    choose(page)
+    expect(page.locator("#result li").first).to_contain_text("espresso")
+    expect(page.locator("#result ol li")).to_have_count(5)
+    for stage in ("Queue", "Decode", "Model", "Network and checks"):
+        expect(page.locator("#result .legend")).to_contain_text(stage)
+    expect(page.get_by_role("status")).to_contain_text("Most probable: espresso")
+    expect(page.locator("#limits-card")).to_contain_text("999 of 1,000 left per minute")
+
+    shutil.copy(PICTURE, tmp_path)
+    programs = {"curl": ["bash", "-c"], "Python": [sys.executable, "-c"]}
+    if shutil.which("node"):
+        programs["JavaScript"] = ["node", "--input-type=module", "-e"]
+    for language, program in programs.items():
+        page.get_by_role("tab", name=language).click()
+        lines = page.get_by_role("tabpanel").inner_text()
+        assert key not in lines
+        environment = {**os.environ, "KEY": key}
+        done = subprocess.run(
+            [*program, lines], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+        )
+        assert "espresso" in done.stdout, (language, done.stderr)
+
+
+def test_options_are_sent_and_shown(visit: Visit, key: str) -> None:
+    page = visit(key)
+    page.get_by_role("combobox", name="Labels").select_option("3")
+    choose(page)
+    expect(page.locator("#result ol li")).to_have_count(3)
+    assert "/v2/classify?top_k=3" in page.get_by_role("tabpanel").inner_text()
+    page.get_by_role("combobox", name="at least").select_option("50 %")
+    expect(page.locator("#result ol li")).to_have_count(1)
+
+
+@pytest.mark.parametrize("event", ["paste", "drop"])
+def test_a_picture_is_pasted_or_dropped(visit: Visit, key: str, event: str) -> None:
+    page = visit(key)
+    script = """([event, encoded]) => {
+      const bytes = Uint8Array.from(atob(encoded), (character) => character.charCodeAt(0));
+      const data = new DataTransfer();
+      data.items.add(new File([bytes], "it.jpg", {type: "image/jpeg"}));
+      const made = event === "paste" ? new ClipboardEvent(event, {clipboardData: data, bubbles: true})
+                                     : new DragEvent(event, {dataTransfer: data, bubbles: true, cancelable: true});
+      document.querySelector("#drop").dispatchEvent(made);
+    }"""
+    page.evaluate(script, [event, base64.b64encode(PICTURE.read_bytes()).decode()])
+    expect(page.locator("#result li").first).to_contain_text("espresso")
+
+
+def test_the_camera_takes_one_picture_or_one_after_the_other(visit: Visit, key: str) -> None:
+    page = visit(key)
+    page.get_by_role("button", name="Use the camera").click()
+    page.get_by_role("button", name="Take the picture").click()
+    see_labels(page)
+
+    page.get_by_role("button", name="Use the camera").click()
+    page.get_by_role("combobox", name="Speed").select_option("full speed")
+    page.get_by_role("button", name="Classify continuously").click()
+    for _ in range(3):
+        page.wait_for_function(
+            "(old) => (document.querySelector('#result .id') ?? {}).textContent !== old", arg=answer_id(page)
+        )
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("button", name="Classify continuously")).to_be_visible()
+    page.get_by_role("button", name="Close the camera").click()
+    expect(page.get_by_role("button", name="Choose a picture")).to_be_visible()
+
+
+def test_what_the_server_refuses_is_told_in_its_own_words(
+    visit: Visit, server: Server, key: str, tmp_path: Path
+) -> None:
+    page = visit()
+    choose(page)
+    expect(page.locator("#key-note")).to_contain_text("Enter your API key")
+    enter(page, "imc_wrong")
+    headers = {"Authorization": "Bearer imc_wrong"}
+    expect(page.locator("#key-note")).to_have_text(
+        httpx.get(f"{server.url}/v2/limits", headers=headers).json()["detail"]
+    )
+    expect(page.get_by_role("button", name="Forget it")).to_be_hidden()
+
+    # The picture waits for a key that is right.
+    enter(page, key)
+    expect(page.locator("#result li").first).to_contain_text("espresso")
+    no_picture = tmp_path / "no.jpg"
+    no_picture.write_bytes(b"no picture")
+    choose(page, no_picture)
+    with server.client(key) as client:
+        refused = client.post("/v2/classify", files={"image": no_picture.read_bytes()}).json()
+    expect(page.locator("#result").get_by_role("alert")).to_contain_text(refused["detail"])
+
+
+def test_beyond_the_limit_it_counts_down(visit: Visit, new_user: Callable[..., dict[str, Any]]) -> None:
+    page = visit(str(new_user("--limit", "1/hour")["key"]))
+    page.clock.install()
+    choose(page)
+    see_labels(page)
+    choose(page)
+    refusal = page.locator("#result").get_by_role("alert")
+    expect(refusal).to_contain_text("Your limit of 1/hour is reached")
+    expect(refusal).to_contain_text(re.compile(r"You can try again in (60|59) min\."))
+    expect(page.locator("#limits-card")).to_contain_text("0 of 1 left per hour")
+    again = page.get_by_role("button", name="Try again")
+    expect(again).to_be_disabled()
+
+    # In the browser alone: for the server it is still too early.
+    page.clock.fast_forward(3_601_000)
+    expect(refusal).to_contain_text("You can try again now.")
+    with page.expect_response("**/v2/classify") as sent:
+        again.click()
+    assert sent.value.status == 429
+
+
+def test_usage_is_shown_as_figures_charts_and_a_table(visit: Visit, server: Server, key: str) -> None:
+    with server.client(key) as client:
+        for status in (200, 200, 400):
+            body = {"image": base64.b64encode(PICTURE.read_bytes() if status == 200 else b"no").decode()}
+            assert client.post("/v1/classify", json=body).status_code == status
+    page = visit(key)
+    open_view(page, "Usage")
+    figures = page.locator("#usage-charts dl")
+    expect(figures).to_contain_text(re.compile(r"Images\s*3"))
+    expect(page.get_by_role("meter")).to_have_attribute("aria-valuenow", "997")
+    for name in ("Requests in the last hour, by status", "Response times in the last hour"):
+        expect(page.get_by_role("img", name=name)).to_be_visible()
+    page.get_by_text("The same as a table").click()
+    expect(page.get_by_role("columnheader", name="p95")).to_be_visible()
+    page.get_by_text("30 days", exact=True).click()
+    expect(page.get_by_role("img", name="Requests in the last 30 days, by status")).to_be_visible()
+    expect(figures).to_contain_text(re.compile(r"Images\s*3"))
+    # The owner's view is for those alone to whom the server answers.
+    expect(page.get_by_role("link", name="Owner")).to_be_hidden()
+
+
+def test_a_key_is_rotated_and_revoked(visit: Visit, server: Server, key: str) -> None:
+    page = visit(key)
+    open_view(page, "Keys")
+    page.get_by_role("button", name="Rotate laptop").click()
+    page.get_by_role("combobox", name="The old key works for").select_option("no longer")
+    page.get_by_role("button", name="Replace it").click()
+    expect(page.get_by_label("The new key")).to_be_visible()
+    new_key = page.get_by_label("The new key").input_value()
+    with server.client(new_key) as client:
+        assert client.get("/v2/limits").status_code == 200
+    with server.client(key) as client:
+        assert client.get("/v2/limits").status_code == 401
+    page.get_by_role("button", name="Done").click()
+    expect(page.get_by_text("in use here")).to_be_visible()
+    assert new_key not in page.content()
+    expect(page.get_by_label("The new key")).to_have_value("")
+
+    page.get_by_role("button", name="Revoke laptop").click()
+    page.get_by_role("button", name="Revoke it").click()
+    expect(page.get_by_label("API key", exact=True)).to_be_visible()
+    with server.client(new_key) as client:
+        assert client.get("/v2/limits").status_code == 401
+
+
+def test_a_key_stays_in_its_tab_unless_it_shall_be_remembered(visit: Visit, key: str) -> None:
+    page = visit(key)
+    page.reload()
+    expect(page.get_by_text("in this tab only")).to_be_visible()
+    other = page.context.new_page()
+    other.goto(page.url)
+    expect(other.get_by_label("API key", exact=True)).to_be_visible()
+
+    other.get_by_label("Remember on this computer").check()
+    enter(other, key)
+    expect(other.get_by_text("remembered on this computer")).to_be_visible()
+    third = page.context.new_page()
+    third.goto(page.url)
+    expect(third.get_by_text("remembered on this computer")).to_be_visible()
+    third.get_by_role("button", name="Forget it").click()
+    third.reload()
+    expect(third.get_by_label("API key", exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 360)])
+def test_everybody_can_read_and_use_it(visit: Visit, key: str, scheme: str, width: int) -> None:
+    page = visit(None, color_scheme=scheme, viewport={"width": width, "height": 800})
+    # From the keyboard: past the links to the content, and through the languages of the lines.
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("main")).to_be_focused()
+    page.get_by_role("tab", name="curl").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("tab", name="Python")).to_be_focused()
+    assert "import httpx" in page.get_by_role("tabpanel").inner_text()
+    assert findings(page) == []
+
+    enter(page, key)
+    choose(page)
+    see_labels(page)
+    assert findings(page) == []
+    assert not is_wider_than_the_window(page)
+    for view, content in (("Usage", "#usage-charts svg"), ("Keys", "#keys-list table")):
+        open_view(page, view)
+        expect(page.locator(content).first).to_be_visible()
+        assert findings(page) == []
+        assert not is_wider_than_the_window(page)
+    page.get_by_role("button", name="Rotate laptop").click()
+    assert findings(page) == []
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    darkness = sum(map(int, re.findall(r"\d+", background)[:3]))
+    assert (darkness < 120) == (scheme == "dark")
