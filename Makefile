@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # TORCH=cpu or cuda, and TORCH_INDEX=URL, say which build of torch is installed where one is needed: torch_build.py.
 INSTALL := $(BIN)/python -m requirements.install
-SOURCES := service.py api auth benchmarks configs inference loadtests model requirements runtime storage testing tests web
+SOURCES := service.py api auth benchmarks client/examples client/src configs inference loadtests model requirements runtime storage testing tests web
 
 # Models, Bentos and metrics lie in this checkout unless the environment says otherwise, so that two servers on one
 # machine do not share a folder that the second would wipe.
