@@ -4,24 +4,31 @@ import asyncio
 import io
 import json
 import os
+import re
+import runpy
+import signal
 import stat
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import aiomqtt
 import classifier_client as cc
 import numpy as np
 import pytest
+from amqtt.broker import Broker
 from classifier_client.cli import stored_key
 from classifier_client.cli.main import main
 from PIL import Image
 
 from testing.photographs import CAT, COFFEE, encoded
-from testing.servers import Server, running
+from testing.servers import PROJECT, Server, free_port, running
 
 IMAGES = 1000 if "TORTURE" in os.environ else 100
 MOST_WAITING = 12
+PLUGINS = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -236,6 +243,81 @@ def test_keys_are_listed_replaced_and_revoked(run: Run, busy: Server) -> None:
     status, _, err = run(str(COFFEE))
     assert status == 1
     assert new not in err
+
+
+def test_images_of_an_mqtt_broker_are_answered_there(busy: Server, key: str, tmp_path: Path) -> None:
+    """A camera publishes, the bridge answers on the topic beside, and does not take its own answers for images."""
+    port = free_port()
+    broker = Broker({"listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}}, "plugins": PLUGINS})
+    command = [sys.executable, "-m", "classifier_client.cli.main", "watch", f"mqtt://127.0.0.1:{port}/cameras/#"]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(PROJECT / "client" / "src"),
+        "IMAGE_API_URL": busy.url,
+        "IMAGE_API_KEY": key,
+        "XDG_CONFIG_HOME": str(tmp_path),
+    }
+
+    async def published_and_answered() -> tuple[list[dict[str, Any]], int]:
+        await broker.start()
+        bridge = await asyncio.create_subprocess_exec(*command, env=environment, stderr=asyncio.subprocess.PIPE)
+        assert bridge.stderr is not None
+        try:
+            assert b"watching cameras/#" in await asyncio.wait_for(bridge.stderr.readline(), 60)
+            async with aiomqtt.Client("127.0.0.1", port) as camera:
+                await camera.subscribe("cameras/+/labels", qos=1)
+                answers = []
+                for image in (COFFEE.read_bytes(), b"no image", COFFEE.read_bytes()):
+                    await camera.publish("cameras/door", image, qos=1)
+                    message = await asyncio.wait_for(anext(camera.messages), 60)
+                    answers.append(json.loads(message.payload))
+            bridge.send_signal(signal.SIGINT)
+            return answers, await asyncio.wait_for(bridge.wait(), 60)
+        finally:
+            if bridge.returncode is None:
+                bridge.kill()
+            await broker.shutdown()
+
+    answers, status = asyncio.run(published_and_answered())
+    assert [answer["topic"] for answer in answers] == ["cameras/door"] * 3
+    assert answers[0]["predictions"][0]["label"] == answers[2]["predictions"][0]["label"] == "espresso"
+    assert answers[1]["error"]["status"] == 400
+    assert status == 0
+    assert successes(busy, key) == 2
+
+
+README = (PROJECT / "client" / "README.md").read_text("utf-8")
+
+
+def test_every_command_and_program_of_the_clients_readme_works(
+    run: Run,
+    key: str,
+    tmp_path: Path,
+    busy: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in ("photo.jpg", "photos/1.jpg"):
+        (tmp_path / name).write_bytes(COFFEE.read_bytes())
+    install, commands = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    assert install == "pip install ./client\n", "test_client_package.py builds the wheel"
+    for command in commands.splitlines():
+        program, *arguments = command.replace("http://127.0.0.1:3000", busy.url).split()
+        assert program == "classify"
+        status, out, err = run(*arguments, typed=key)
+        # The key of this test lacks the scope for keys.
+        assert status == (1 if command == "classify keys" else 0), err
+        if "photo.jpg" in command:
+            assert "espresso" in out
+    assert "espresso" in (tmp_path / "out.jsonl").read_text()
+    monkeypatch.setenv("IMAGE_API_KEY", key)
+    for program in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
+        exec(compile(program, "README.md", "exec"), {})
+        assert "espresso" in capsys.readouterr().out
+    example = PROJECT / "client" / "examples" / "classify_one.py"
+    runpy.run_path(str(example))["main"](str(tmp_path / "photo.jpg"))
+    assert re.match(r" *\d+\.\d%  espresso\n", capsys.readouterr().out)
 
 
 def test_a_server_that_is_killed_and_back_loses_no_image(busy: Server, key: str, folder: Path) -> None:

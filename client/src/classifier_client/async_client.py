@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar, cast
 
 import httpx
 
-from classifier_client import calls, connection, core
+from classifier_client import calls, connection, core, web_socket
 from classifier_client.calls import Call
 from classifier_client.core import Answer, Failure, Pace, Reply, Retries, Send, Sleep, TimeLimits
 from classifier_client.errors import AuthenticationError, ClassifierError, PermissionDenied
@@ -139,6 +139,17 @@ class AsyncClient:
         """Classify the image files in a folder: see `Client.classify_folder`."""
         files = images_in(folder)
         return self.classify_many(files, concurrency=concurrency, top_k=top_k, min_confidence=min_confidence)
+
+    def stream(
+        self,
+        images: Iterable[S] | AsyncIterable[S],
+        *,
+        top_k: int | None = None,
+        min_confidence: float | None = None,
+        ahead: int = 4,
+    ) -> AsyncIterator[Outcome[S]]:
+        """Send images over one WebSocket: see `Client.stream`. They may come from an asynchronous iterable."""
+        return web_socket.stream_async(self._core, images, calls.options(top_k, min_confidence), ahead)
 
     async def models(self) -> list[Model]:
         """List the models that the server serves, with their labels."""

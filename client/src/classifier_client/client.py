@@ -13,7 +13,7 @@ from typing import TypeVar, cast
 
 import httpx
 
-from classifier_client import calls, connection, core
+from classifier_client import calls, connection, core, web_socket
 from classifier_client.calls import Call
 from classifier_client.core import Answer, Failure, Pace, Reply, Retries, Send, Sleep, TimeLimits
 from classifier_client.errors import AuthenticationError, ClassifierError, PermissionDenied
@@ -173,6 +173,31 @@ class Client:
         """Classify the image files in a folder and the folders in it, sorted by path, as `classify_many` does."""
         files = images_in(folder)
         return self.classify_many(files, concurrency=concurrency, top_k=top_k, min_confidence=min_confidence)
+
+    def stream(
+        self,
+        images: Iterable[S],
+        *,
+        top_k: int | None = None,
+        min_confidence: float | None = None,
+        ahead: int = 4,
+    ) -> Iterator[Outcome[S]]:
+        """Send images over one WebSocket, such as those of a camera, and return what came of each, in order.
+
+        Needs the extra `stream`. Nothing is sent again: an image beyond the limit has `LimitReached` as its error, and
+        the next one may follow.
+
+        Args:
+            images: the images; each is taken when it is its turn to be sent.
+            top_k: as in `classify`.
+            min_confidence: as in `classify`.
+            ahead: how many images may be under way.
+
+        Raises:
+            MissingPackage: the extra is not installed.
+            ConnectionFailed: the stream ended before the last answer.
+        """
+        return web_socket.stream(self._core, images, calls.options(top_k, min_confidence), ahead)
 
     def models(self) -> list[Model]:
         """List the models that the server serves, with their labels."""

@@ -58,7 +58,7 @@ class Retries:
 
     def wait_s(self, tries: int, retry_after: float | None, part: float) -> float:
         """Return the seconds to wait after that many tries; `part` is a random number from 0 to 1."""
-        return (retry_after or 0.0) + part * min(self.longest, self.first * 2 ** (tries - 1))
+        return (retry_after or 0.0) + part * min(self.longest, self.first * 2.0 ** (tries - 1))
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,8 @@ def _pillow_image(array: NumpyArray) -> PillowImage:
         raise InvalidImage(
             f"An array of shape {shape} and type {kind} is no image; give uint8, height x width, or x 3, or x 4."
         )
-    return Image.fromarray(array)
+    image: PillowImage = Image.fromarray(array)
+    return image
 
 
 def _png(image: Any) -> bytes:

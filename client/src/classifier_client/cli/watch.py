@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import unquote, urlsplit
@@ -61,7 +62,8 @@ def watch(
     broker = parse_address(address)
     if to is not None and aiomqtt.Topic(to).matches(broker.topic):
         raise ValueError("The topic of the labels is one of those with images; choose another with --to.")
-    asyncio.run(_watch_always(broker, to, top_k, concurrency))
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_watch_always(broker, to, top_k, concurrency))
 
 
 def parse_address(address: str) -> Broker:
