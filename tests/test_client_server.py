@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import itertools
 import json
 import os
 import re
@@ -30,6 +31,8 @@ IMAGES = 1000 if "TORTURE" in os.environ else 100
 MOST_WAITING = 12
 PLUGINS = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
 
+_numbers = itertools.count(1)
+
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -41,8 +44,9 @@ def busy(tmp_path_factory: pytest.TempPathFactory, model_store: Path) -> Iterato
 
 
 @pytest.fixture
-def key(busy: Server, request: pytest.FixtureRequest) -> str:
-    return str(busy.create_key(f"{request.node.name}@example.org", "--limit", "100000/minute")["key"])
+def key(busy: Server) -> str:
+    """The key of a new user whose limit is out of the way."""
+    return str(busy.create_key(f"user{next(_numbers)}@example.org", "--limit", "100000/minute")["key"])
 
 
 @pytest.fixture(scope="module")
@@ -248,7 +252,7 @@ def test_keys_are_listed_replaced_and_revoked(run: Run, busy: Server) -> None:
 def test_images_of_an_mqtt_broker_are_answered_there(busy: Server, key: str, tmp_path: Path) -> None:
     """A camera publishes, the bridge answers on the topic beside, and does not take its own answers for images."""
     port = free_port()
-    broker = Broker({"listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}}, "plugins": PLUGINS})
+    listeners = {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}}
     command = [sys.executable, "-m", "classifier_client.cli.main", "watch", f"mqtt://127.0.0.1:{port}/cameras/#"]
     environment = {
         **os.environ,
@@ -259,6 +263,7 @@ def test_images_of_an_mqtt_broker_are_answered_there(busy: Server, key: str, tmp
     }
 
     async def published_and_answered() -> tuple[list[dict[str, Any]], int]:
+        broker = Broker({"listeners": listeners, "plugins": PLUGINS})
         await broker.start()
         bridge = await asyncio.create_subprocess_exec(*command, env=environment, stderr=asyncio.subprocess.PIPE)
         assert bridge.stderr is not None
@@ -321,7 +326,7 @@ def test_every_command_and_program_of_the_clients_readme_works(
 
 
 def test_a_server_that_is_killed_and_back_loses_no_image(busy: Server, key: str, folder: Path) -> None:
-    patient = cc.Retries(most=200, first=0.1, longest=0.5)
+    patient = cc.Retries(most=200, first=0.5, longest=2)
     restarted: list[Any] = []
 
     def restart() -> None:

@@ -85,7 +85,8 @@ def _print_all(outcomes: Iterator[Outcome[Path]], target: IO[str], as_json: bool
             if isinstance(outcome.error, ConnectionFailed | QuotaExceeded):
                 # The next images would fail alike.
                 raise outcome.error
-            say(f"{outcome.source}: {describe(outcome.error)}")
+            # The error of a file names it already.
+            say(("" if isinstance(outcome.error, OSError) else f"{outcome.source}: ") + describe(outcome.error))
         if as_json:
             print(json_lines.line(outcome), file=target, flush=True)
         elif outcome.result is not None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from classifier_client.cli.messages import describe
 from classifier_client.errors import ClassifierError
 from classifier_client.results import Outcome
 
@@ -30,8 +31,8 @@ def line(outcome: Outcome[Path]) -> str:
     elif isinstance(outcome.error, ClassifierError):
         names = ("status", "detail", "request_id")
         document["error"] = {name: getattr(outcome.error, name) for name in names}
-    else:
-        document["error"] = {"status": None, "detail": str(outcome.error), "request_id": None}
+    elif outcome.error is not None:
+        document["error"] = {"status": None, "detail": describe(outcome.error), "request_id": None}
     return json.dumps(document, ensure_ascii=False)
 
 
