@@ -9,7 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # TORCH=cpu or cuda, and TORCH_INDEX=URL, say which build of torch is installed where one is needed: torch_build.py.
 INSTALL := $(BIN)/python -m requirements.install
-SOURCES := service.py api auth benchmarks configs inference loadtests model pages requirements runtime storage testing tests web
+SOURCES := service.py api auth benchmarks client/examples client/src configs inference loadtests model pages requirements \
+  runtime storage testing tests web
 
 # Models, Bentos and metrics lie in this checkout unless the environment says otherwise, so that two servers on one
 # machine do not share a folder that the second would wipe.
@@ -139,7 +140,7 @@ test-clients: install-tests ## classify with clients made from /openapi.json, an
 torture: install-tests ## the long runs: concurrent callers, kills, outages, fuzzing and overload in full size
 	TORTURE=1 $(BIN)/pytest -s tests/test_history.py tests/test_outages.py tests/test_fuzzing.py tests/test_openapi.py \
 	  tests/test_overload.py tests/test_quantize.py tests/test_hostile_images.py tests/test_unread_bodies.py \
-	  tests/test_stream.py
+	  tests/test_stream.py tests/test_client_server.py
 
 .PHONY: bench
 bench: install-tests ## the benchmarks, measured side by side: about 25 minutes (make bench-extras adds LitServe and MLServer)

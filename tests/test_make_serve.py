@@ -81,6 +81,7 @@ RUN_ELSEWHERE = {
     'git clone "$REPOSITORY"': "by CI, which clones the project; and `make serve` by the fixture above",
     "CLASSIFIER_MODEL=google/": "by test_model_sources.py, with a hub and checkpoints of its own",
     "make tune": "by test_tuning.py",
+    "pip install ./client": "by test_client_package.py and test_client_server.py",
     "make quantize": "by test_quantize.py",
     "make container": "by test_container.py",
     "CLASSIFIER_DATABASE_URL=postgresql": "by test_outages.py and others, with a PostgreSQL and a Redis of their own",
@@ -98,7 +99,7 @@ def run(made: tuple[MadeServer, str], folder: Path, interpreter: list[str], text
         if not (folder / name).exists():
             (folder / name).symlink_to(PROJECT / name)
     text = re.sub(r"(localhost|127\.0\.0\.1):3000", rf"127.0.0.1:{server.port}", text).replace("imc_...", key)
-    environment = {**server.environment, "KEY": key, "PYTHONPATH": str(PROJECT)}
+    environment = {**server.environment, "KEY": key, "PYTHONPATH": f"{PROJECT}{os.pathsep}{PROJECT / 'client' / 'src'}"}
     done = subprocess.run(
         [*interpreter, text], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=60
     )
@@ -133,7 +134,7 @@ def test_what_is_run_elsewhere_is_still_in_the_readme() -> None:
 
 def test_the_python_of_the_readme_works(made: tuple[MadeServer, str], tmp_path: Path) -> None:
     programs = commands("python")
-    assert len(programs) == 2
+    assert len(programs) == 3
     for program in programs:
         served = program.replace("microsoft/resnet-18", STAND_IN_NAME)
         assert "espresso" in run(made, tmp_path, [str(PROJECT / ".venv/bin/python"), "-c"], served)

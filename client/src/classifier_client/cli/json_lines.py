@@ -1,0 +1,80 @@
+"""Writes results as lines of JSON, and finds out from such a file which images need not be sent again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from classifier_client.cli.messages import describe
+from classifier_client.errors import ClassifierError
+from classifier_client.results import Outcome
+
+# The server would give the same answer again: the image is at fault.
+_FINAL = frozenset({400, 413, 415, 422})
+
+
+def name_of(file: Path) -> str:
+    """Return how a line names its file."""
+    return file.as_posix()
+
+
+def line(outcome: Outcome[Path]) -> str:
+    """Return the line for an image: what the server answered, or `error` with `status`, `detail` and `request_id`."""
+    document: dict[str, Any] = {"file": name_of(outcome.source)}
+    if outcome.result is not None:
+        document |= dataclasses.asdict(outcome.result)
+    elif isinstance(outcome.error, ClassifierError):
+        names = ("status", "detail", "request_id")
+        document["error"] = {name: getattr(outcome.error, name) for name in names}
+    elif outcome.error is not None:
+        document["error"] = {"status": None, "detail": describe(outcome.error), "request_id": None}
+    return json.dumps(document, ensure_ascii=False)
+
+
+def done_in(path: Path) -> set[str]:
+    """Return the names of the images that are done in a file; what is no line of ours is ignored.
+
+    Raises:
+        OSError: the file can't be read.
+    """
+    return {name for name, _ in _done_lines(path)}
+
+
+def clean(path: Path) -> set[str]:
+    """Do the same, and remove from the file what is not done, such as a line that was cut off. It may be missing.
+
+    Raises:
+        OSError: the file can't be read or written.
+    """
+    if not path.exists():
+        return set()
+    done = list(_done_lines(path))
+    kept = "".join(text for _, text in done)
+    if kept.encode() != path.read_bytes():
+        _replace(path, kept)
+    return {name for name, _ in done}
+
+
+def _done_lines(path: Path) -> Iterator[tuple[str, str]]:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for text in file:
+            try:
+                document = json.loads(text)
+                name, status = document["file"], (document.get("error") or {}).get("status")
+            except (ValueError, KeyError, TypeError, AttributeError):
+                continue
+            if text.endswith("\n") and ("error" not in document or status in _FINAL):
+                yield name, text
+
+
+def _replace(path: Path, text: str) -> None:
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent or Path())
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    Path(temporary).chmod(path.stat().st_mode)
+    Path(temporary).replace(path)

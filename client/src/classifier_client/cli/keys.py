@@ -1,0 +1,72 @@
+"""`classify keys`: lists, replaces and revokes the user's own keys."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from classifier_client.cli import stored_key
+from classifier_client.cli.messages import say
+from classifier_client.keys import is_key, key_id
+
+app = typer.Typer(
+    help="List, replace and revoke your keys; for a key with the scope 'keys'.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.callback()
+def default(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the keys if no command is given."""
+    if context.invoked_subcommand is None:
+        list_keys(as_json)
+
+
+@app.command("list", help="List your keys, the oldest first.")
+def list_keys(as_json: AsJson = False) -> None:
+    """List the keys."""
+    with stored_key.client() as client:
+        found = client.keys()
+    if as_json:
+        print(json.dumps([dataclasses.asdict(key) for key in found], default=datetime.isoformat))
+        return
+    table = Table("key", "name", "state", "scopes", "last used", "expires", box=None)
+    for key in found:
+        used, expires = _shown(key.last_used_at, "never"), _shown(key.expires_at, "never")
+        table.add_row(key.key_id, key.name or "", key.state, " ".join(key.scopes), used, expires)
+    Console().print(table)
+
+
+@app.command("rotate", help="Replace a key by a new one, which is printed once.")
+def rotate(
+    id_: Annotated[str, typer.Argument(metavar="KEY_ID", help="Its id, as 'classify keys' shows it.")],
+    grace: Annotated[str, typer.Option(help="How long the old key still works, such as 1h.")] = "0s",
+) -> None:
+    """Replace a key; if it is the stored one, store the new one."""
+    url, key = stored_key.target()
+    stored = stored_key.load()
+    with stored_key.client() as client:
+        made = client.rotate_key(id_, grace)
+    print(made.key, flush=True)
+    if stored is not None and stored.key == key and is_key(key) and key_id(key) == id_:
+        say(f"the new key is stored {stored_key.save(url, made.key).where}.")
+
+
+@app.command("revoke", help="End a key for good; 'self' is the one that is used.")
+def revoke(id_: Annotated[str, typer.Argument(metavar="KEY_ID", help="Its id, or 'self'.")]) -> None:
+    """Revoke a key."""
+    with stored_key.client() as client:
+        client.revoke_key(id_)
+    print(f"The key {id_} is revoked.")
+
+
+def _shown(time: datetime | None, otherwise: str) -> str:
+    return otherwise if time is None else time.strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,273 @@
+"""The client for ordinary (synchronous) code."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar, cast
+
+import httpx
+
+from classifier_client import calls, connection, core, web_socket
+from classifier_client.calls import Call
+from classifier_client.core import Answer, Failure, Pace, Reply, Retries, Send, Sleep, TimeLimits
+from classifier_client.errors import AuthenticationError, ClassifierError, PermissionDenied
+from classifier_client.images import ImageInput, image_bytes, images_in
+from classifier_client.many import AHEAD, check_concurrency
+from classifier_client.results import Batch, BatchEntry, Classification, Key, Limit, Model, NewKey, Outcome, UsageBucket
+from classifier_client.streams import LinesOfBatch
+
+T = TypeVar("T")
+S = TypeVar("S", bound=ImageInput)
+
+
+class Client:
+    """Calls an image-classifier server. Several threads may share it. Use it in a `with` block, or call `close`.
+
+    Every method raises a `ClassifierError` if the server refuses the call or can't be reached, once it makes no sense
+    to try again: see `Retries` and `TimeLimits`.
+
+    Args:
+        url: the address of the server; by default that of `IMAGE_API_URL`, or `http://127.0.0.1:3000`.
+        api_key: the key; by default that of `IMAGE_API_KEY`.
+        time_limits: how long to wait.
+        retries: how often to try again.
+        transport: what sends the requests, for proxies, certificates and tests.
+        pace: the clock, for tests.
+
+    Raises:
+        AuthenticationError: there is no key.
+        ConnectionFailed: the address is no address of a server.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        time_limits: TimeLimits | None = None,
+        retries: Retries | None = None,
+        transport: httpx.BaseTransport | None = None,
+        pace: Pace | None = None,
+    ) -> None:
+        self._core = connection.core(url, api_key, time_limits, retries, pace)
+        self._http = httpx.Client(transport=transport)
+
+    @property
+    def url(self) -> str:
+        """The address of the server."""
+        return self._core.url
+
+    def __repr__(self) -> str:
+        """Return the address; the key gets into no log."""
+        return f"Client({self.url!r})"
+
+    def __enter__(self) -> Client:
+        """Return the client."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def classify(
+        self, image: ImageInput, *, top_k: int | None = None, min_confidence: float | None = None
+    ) -> Classification:
+        """Classify one image.
+
+        Args:
+            image: a path, bytes, an open file, an image of Pillow or an array of numpy.
+            top_k: how many labels; by default 5.
+            min_confidence: leave out labels that are less probable (0 to 1).
+
+        Raises:
+            OSError: the file can't be read.
+        """
+        return self._run(calls.classify(image_bytes(image), top_k, min_confidence))
+
+    def classify_batch(
+        self, images: Sequence[ImageInput], *, top_k: int | None = None, min_confidence: float | None = None
+    ) -> Batch:
+        """Classify several images in one request, at most as many as the server takes (32 by default).
+
+        An image that can't be read has an error in its entry; the others are not affected. The arguments are those of
+        `classify`.
+        """
+        return self._run(calls.classify_batch([image_bytes(image) for image in images], top_k, min_confidence))
+
+    def classify_batch_stream(
+        self, images: Sequence[ImageInput], *, top_k: int | None = None, min_confidence: float | None = None
+    ) -> Iterator[BatchEntry]:
+        """Do the same, and return each entry as soon as its image is done, in the order in which they are done."""
+        encoded = [image_bytes(image) for image in images]
+        lines = LinesOfBatch(len(encoded))
+        response = self._open(calls.stream_batch(encoded, top_k, min_confidence))
+        try:
+            for line in response.iter_lines():
+                yield lines.entry(line)
+        except httpx.TransportError as error:
+            raise core.failure(error, self.url).error from None
+        finally:
+            response.close()
+        lines.end()
+
+    def classify_many(
+        self,
+        images: Iterable[S],
+        *,
+        concurrency: int = 8,
+        top_k: int | None = None,
+        min_confidence: float | None = None,
+    ) -> Iterator[Outcome[S]]:
+        """Classify any number of images, several at a time, and return what came of each, in their order.
+
+        Images are taken from the iterable as they are needed. Limits are waited out.
+
+        Args:
+            images: the images.
+            concurrency: how many requests are under way at a time.
+            top_k: as in `classify`.
+            min_confidence: as in `classify`.
+
+        Raises:
+            AuthenticationError, PermissionDenied: the key is refused, so that no further image makes sense.
+        """
+        check_concurrency(concurrency)
+
+        def outcome(image: S) -> Outcome[S]:
+            try:
+                return Outcome(image, self.classify(image, top_k=top_k, min_confidence=min_confidence))
+            except (AuthenticationError, PermissionDenied):
+                raise
+            except (ClassifierError, OSError) as error:
+                return Outcome(image, error=error)
+
+        left, waiting = iter(images), deque[Future[Outcome[S]]]()
+        pool = ThreadPoolExecutor(concurrency, thread_name_prefix="classify")
+        try:
+            waiting.extend(pool.submit(outcome, image) for image in islice(left, concurrency * AHEAD))
+            while waiting:
+                done = waiting.popleft().result()
+                waiting.extend(pool.submit(outcome, image) for image in islice(left, 1))
+                yield done
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def classify_folder(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        concurrency: int = 8,
+        top_k: int | None = None,
+        min_confidence: float | None = None,
+    ) -> Iterator[Outcome[Path]]:
+        """Classify the image files in a folder and the folders in it, sorted by path, as `classify_many` does."""
+        files = images_in(folder)
+        return self.classify_many(files, concurrency=concurrency, top_k=top_k, min_confidence=min_confidence)
+
+    def stream(
+        self,
+        images: Iterable[S],
+        *,
+        top_k: int | None = None,
+        min_confidence: float | None = None,
+        ahead: int = 4,
+    ) -> Iterator[Outcome[S]]:
+        """Send images over one WebSocket, such as those of a camera, and return what came of each, in order.
+
+        Needs the extra `stream`. Nothing is sent again: an image beyond the limit has `LimitReached` as its error, and
+        the next one may follow.
+
+        Args:
+            images: the images; each is taken when it is its turn to be sent.
+            top_k: as in `classify`.
+            min_confidence: as in `classify`.
+            ahead: how many images may be under way.
+
+        Raises:
+            MissingPackage: the extra is not installed.
+            ConnectionFailed: the stream ended before the last answer.
+        """
+        return web_socket.stream(self._core, images, calls.options(top_k, min_confidence), ahead)
+
+    def models(self) -> list[Model]:
+        """List the models that the server serves, with their labels."""
+        return self._run(calls.models())
+
+    def limits(self) -> list[Limit]:
+        """Return your limits, and what is left of them."""
+        return self._run(calls.limits())
+
+    def usage(self, bucket: str = "day", since: str | None = None, until: str | None = None) -> list[UsageBucket]:
+        """Return your requests in buckets of time, the oldest first.
+
+        Args:
+            bucket: `minute`, `hour` or `day`.
+            since: the start in ISO 8601, such as `2026-11-01T00:00:00Z`.
+            until: the end, exclusive; by default now.
+        """
+        buckets, cursor = self._run(calls.usage(bucket, since, until, None))
+        while cursor is not None:
+            page, cursor = self._run(calls.usage(bucket, since, until, cursor))
+            buckets += page
+        return buckets
+
+    def keys(self) -> list[Key]:
+        """List your keys; the key needs the scope `keys`."""
+        return self._run(calls.keys())
+
+    def rotate_key(self, key_id: str, grace: str = "0s") -> NewKey:
+        """Replace a key by a new one; the old one works for the grace, such as `1h`. Needs the scope `keys`."""
+        return self._run(calls.rotate_key(key_id, grace))
+
+    def revoke_key(self, key_id: str) -> None:
+        """Revoke a key; `self` is the one that this client sends, for which any scope will do."""
+        self._run(calls.revoke_key(key_id))
+
+    def _run(self, call: Call[T]) -> T:
+        result, response = self._perform(call)
+        assert response is None
+        return result
+
+    def _open(self, call: Call[None]) -> httpx.Response:
+        _, response = self._perform(call)
+        assert response is not None
+        return response
+
+    def _perform(self, call: Call[T]) -> tuple[T, httpx.Response | None]:
+        """Do what the core says; return the result, and for a streamed call the answer, whose body is yet unread."""
+        steps, reply, response = self._core.perform(call), None, None
+        while True:
+            try:
+                step = steps.send(reply)
+            except StopIteration as done:
+                return cast(T, done.value), response
+            if isinstance(step, Sleep):
+                self._core.pace.sleep(step.seconds)
+                reply = None
+            else:
+                reply, response = self._send(step)
+
+    def _send(self, step: Send) -> tuple[Reply, httpx.Response | None]:
+        try:
+            response = self._http.send(step.request, stream=True)
+            if step.is_streamed and response.is_success:
+                return Answer(response.status_code, response.headers, b""), response
+            body = bytearray()
+            with closing(response):
+                for chunk in response.iter_bytes():
+                    body += chunk
+                    if self._core.pace.now() > step.ends_at:
+                        return Failure(core.late(), is_unsent=False), None
+            return Answer(response.status_code, response.headers, bytes(body)), None
+        except httpx.TransportError as error:
+            return core.failure(error, self.url), None

@@ -1,0 +1,123 @@
+"""Turns whatever holds an image into the bytes of an image file."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Protocol, TypeAlias, runtime_checkable
+
+from classifier_client.errors import InvalidImage, MissingPackage
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+# The modes of Pillow that a PNG file can hold.
+_MODES_OF_PNG = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
+
+
+@runtime_checkable
+class PillowImage(Protocol):
+    """An image of Pillow."""
+
+    def save(self, fp: IO[bytes], format: str | None = None, **params: Any) -> None:
+        """Write the image as a file."""
+
+
+@runtime_checkable
+class NumpyArray(Protocol):
+    """An array of numpy: uint8, height x width (grey), height x width x 3 (RGB) or x 4 (RGBA)."""
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]: ...
+
+
+ImageInput: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | PillowImage | NumpyArray"
+
+
+def image_bytes(image: ImageInput) -> bytes:
+    """Return the image as the bytes of a file. Images of Pillow and numpy become PNG, which loses nothing.
+
+    Args:
+        image: a path, the bytes of an image file, a file that is open for reading bytes, an image of Pillow or an
+            array of numpy.
+
+    Raises:
+        OSError: the file can't be read.
+        InvalidImage: it is empty, or an array that is no image.
+        MissingPackage: it is an array, and Pillow is not installed.
+        TypeError: it is none of these.
+    """
+    data = _bytes_of(image)
+    if not data:
+        raise InvalidImage("The image is empty; send the bytes of an image file.")
+    return data
+
+
+def _bytes_of(image: ImageInput) -> bytes:
+    if isinstance(image, bytes | bytearray | memoryview):
+        return bytes(image)
+    if isinstance(image, str | os.PathLike):
+        return _read(os.fspath(image))
+    # Images of Pillow are arrays for numpy, too. They come first.
+    if isinstance(image, PillowImage):
+        return _png(image)
+    if isinstance(image, NumpyArray):
+        return _png(_pillow_image(image))
+    if hasattr(image, "read"):
+        data = image.read()
+        if isinstance(data, bytes):
+            return data
+        raise TypeError("The file is open for text; open it with mode 'rb'.")
+    raise TypeError(
+        f"An image can't be a {type(image).__name__}; give a path, bytes, a file, a Pillow image or a numpy array."
+    )
+
+
+def _read(path: str) -> bytes:
+    if path.startswith(("http://", "https://")):
+        raise InvalidImage("The server fetches no addresses; download the image, and send the file.")
+    return Path(path).read_bytes()
+
+
+def _pillow_image(array: NumpyArray) -> PillowImage:
+    try:
+        from PIL import Image  # only who sends arrays needs Pillow
+    except ImportError:
+        raise MissingPackage("An array is sent as a PNG file, which needs Pillow: pip install pillow.") from None
+    interface = array.__array_interface__
+    shape, kind = tuple(interface["shape"]), interface["typestr"]
+    is_image = kind == "|u1" and (len(shape) == 2 or (len(shape) == 3 and shape[2] in {3, 4})) and 0 not in shape
+    if not is_image:
+        raise InvalidImage(
+            f"An array of shape {shape} and type {kind} is no image; give uint8, height x width, or x 3, or x 4."
+        )
+    image: PillowImage = Image.fromarray(array)
+    return image
+
+
+def _png(image: Any) -> bytes:
+    from PIL import ImageOps  # a Pillow image is there, so Pillow is
+
+    # A PNG file may lose what the original said about its orientation.
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode not in _MODES_OF_PNG:
+        upright = upright.convert("RGB")
+    file = io.BytesIO()
+    upright.save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def images_in(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Return the image files in a folder and the folders in it, by their suffix, sorted by path.
+
+    Hidden files and folders are left out.
+
+    Raises:
+        NotADirectoryError: there is no such folder.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise NotADirectoryError(f"{root} is no folder.")
+    found = (path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    visible = (path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts))
+    return iter(sorted(visible))

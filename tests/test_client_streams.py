@@ -1,0 +1,77 @@
+"""The client's WebSocket stream against a server that the test plays with the same library."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from threading import Thread
+
+import classifier_client as cc
+import pytest
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+from websockets.sync.server import ServerConnection, serve
+
+from tests.test_client_calls import KEY, RESULT
+
+PROBLEM = {"type": "about:blank", "title": "No", "detail": "Wait.", "request_id": "req_9"}
+
+
+def answer(socket: ServerConnection) -> None:
+    """Answers as `/v2/stream` does: an image that begins with a digit fails with the status that it names."""
+    for message in socket:
+        assert isinstance(message, bytes)
+        if message == b"end":
+            return socket.close(1012)
+        status = int(message) if message.isdigit() else 200
+        document = RESULT if status == 200 else {**PROBLEM, "status": status, "retry_after": 3}
+        socket.send(json.dumps(document))
+    return None
+
+
+def admit(socket: ServerConnection, request: Request) -> Response | None:
+    assert request.path == "/v2/stream?top_k=2"
+    if request.headers["Authorization"] == f"Bearer {KEY}":
+        return None
+    headers = Headers({"Content-Type": "application/problem+json", "Content-Length": "41"})
+    return Response(HTTPStatus.UNAUTHORIZED, "Unauthorized", headers, b'{"detail": "Send a key.", "request_id":1}')
+
+
+@contextmanager
+def streaming() -> Iterator[str]:
+    with serve(answer, "127.0.0.1", 0, process_request=admit) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.socket.getsockname()[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def test_each_image_of_a_stream_has_its_outcome_in_order() -> None:
+    images = [b"a", b"429", b"b", b"400", b"c"]
+    with streaming() as url, cc.Client(url, KEY) as client:
+        outcomes = list(client.stream(images, top_k=2, ahead=2))
+        assert [outcome.source for outcome in outcomes] == images
+        assert [outcome.result.label if outcome.result else None for outcome in outcomes] == [
+            "cup", None, "cup", None, "cup"
+        ]  # fmt: skip
+        limited = outcomes[1].error
+        assert isinstance(limited, cc.LimitReached)
+        assert (limited.retry_after, limited.request_id) == (3, "req_9")
+
+        async def streamed() -> list[cc.Outcome[bytes]]:
+            async with cc.AsyncClient(url, KEY) as client:
+                return [outcome async for outcome in client.stream(images, top_k=2)]
+
+        assert [outcome.result for outcome in asyncio.run(streamed())] == [outcome.result for outcome in outcomes]
+
+
+def test_a_stream_that_is_refused_or_ends_is_an_error_of_this_package() -> None:
+    with streaming() as url:
+        with cc.Client(url, "imc_other") as client, pytest.raises(cc.AuthenticationError, match="Send a key"):
+            list(client.stream([b"a"], top_k=2))
+        with cc.Client(url, KEY) as client, pytest.raises(cc.ConnectionFailed, match="ended before"):
+            list(client.stream([b"a", b"end", b"b"], top_k=2))
+    with cc.Client(url, KEY) as client, pytest.raises(cc.ConnectionFailed, match="can't be reached"):
+        list(client.stream([b"a"], top_k=2))
