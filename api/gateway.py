@@ -1,28 +1,67 @@
-"""The BentoML service of the gateway, with the project's routes, OpenAPI document and time limit."""
+"""The BentoML service of the gateway, with the project's routes, OpenAPI document and time limit.
+
+BentoML's supervisor imports it too, for its name. So what a worker needs is imported, and put together, when the worker
+asks for the app.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import bentoml
 
-from api import documents
-from api.body_limits import BodyLimits
-from api.classification_routes import hugging_face_route
-from api.openapi import OpenApiDocument
-from api.routes import ROUTES
-from runtime import bentoml_app, http_protocol
-from web.matching import RouteMatching
+from configs.settings import Settings
+
+if TYPE_CHECKING:
+    from api.assembly import Assembled
+    from api.openapi import OpenApiDocument
+    from web.matching import RouteMatching
+
+# For a middleware, what takes its place, with its options; None leaves it out.
+StandIns = Mapping[type, tuple[type, dict[str, Any]] | None]
 
 
 class Gateway(bentoml.Service):
-    """A BentoML service that serves the project's table of routes and no others.
+    """A BentoML service that serves the project's table of routes and no others."""
 
-    Attributes:
-        document: the OpenAPI document, in place of BentoML's.
-    """
+    _settings: Settings
+    _stand_ins: StandIns
+    _assembled: "Assembled | None"
 
-    document: OpenApiDocument
+    def set_up(self, settings: Settings, stand_ins: StandIns) -> None:
+        """Set what the app is put together from; called once, before any other method of this class.
 
-    def to_asgi(self, is_main: bool = True) -> RouteMatching:
+        Args:
+            settings: all settings.
+            stand_ins: for benchmarks.
+        """
+        self._settings, self._stand_ins, self._assembled = settings, stand_ins, None
+
+    def assembled(self) -> "Assembled":
+        """Return what the app is made of. The first call puts it together, and adds it to this service."""
+        if self._assembled is None:
+            from api import assembly
+
+            self._assembled = assembly.assemble(self._settings)
+            self.mount_asgi_app(self._assembled.others, path="/")
+            for middleware, options in self._assembled.middlewares:
+                placed = self._stand_ins.get(middleware, (middleware, options))
+                if placed is not None:
+                    self.add_asgi_middleware(placed[0], **placed[1])
+        return self._assembled
+
+    def to_asgi(self, is_main: bool = True) -> "RouteMatching":
         """Build the ASGI app that a worker serves; called once, before its HTTP server starts."""
+        from api import documents
+        from api.body_limits import BodyLimits
+        from api.classification_routes import hugging_face_route
+        from api.routes import ROUTES
+        from runtime import bentoml_app, http_protocol, lighter_bentoml
+        from web.matching import RouteMatching
+
+        self.assembled()
         http_protocol.use()
+        if not self.dependencies:
+            lighter_bentoml.leave_out_client()
         app = super().to_asgi(is_main)
         # BentoML's own limits answer outside of the usage log, and not with a problem. `BodyLimits` applies the time
         # limit instead, and the limit of the queue replaces the limit of concurrency.
@@ -34,6 +73,11 @@ class Gateway(bentoml.Service):
         return RouteMatching(app, ROUTES)
 
     @property
-    def openapi_spec(self) -> OpenApiDocument:
+    def document(self) -> "OpenApiDocument":
+        """The OpenAPI document, in place of BentoML's."""
+        return self.assembled().document
+
+    @property
+    def openapi_spec(self) -> "OpenApiDocument":
         """The OpenAPI document, for `bentoml build`."""
         return self.document

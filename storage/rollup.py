@@ -8,10 +8,11 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 from sqlalchemy import Connection, Select, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.models import usage_rollup
 from storage.sqlite import Transaction
@@ -113,7 +114,7 @@ def add(connection: Transaction, rows: Iterable[RollupInput]) -> None:
             entry[2] += row.response_ms
     # All replicas lock rows in the same order, which prevents a deadlock.
     values = [dict(zip(_COLUMNS, (*key, *sums[key]), strict=True)) for key in sorted(sums)]
-    connection.execute(_upserts[connection.dialect.name], values)
+    connection.execute(_upsert(connection.dialect.name), values)
 
 
 def totals(connection: Connection, user_id: str) -> Tally:
@@ -188,10 +189,10 @@ def _select_sums(user_id: str, width_s: int) -> Select[*tuple[int, int, int, int
     )
 
 
-def _upsert(insert: Any) -> Any:
+@cache
+def _upsert(dialect: str) -> Any:
+    """Return the statement that adds to a bucket. Only the dialect of this database is loaded."""
+    insert = import_module(f"sqlalchemy.dialects.{dialect}").insert
     statement = insert(usage_rollup)
     added = {name: usage_rollup.c[name] + statement.excluded[name] for name in _SUMS}
     return statement.on_conflict_do_update(index_elements=_DIMENSIONS, set_=added)
-
-
-_upserts = {"sqlite": _upsert(sqlite.insert), "postgresql": _upsert(postgresql.insert)}
