@@ -23,20 +23,15 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: free-port
-free-port: install
-	@mkdir -p "$$BENTOML_HOME"
-	@$(BIN)/python -m runtime.port "$(HOST)" "$(PORT)"
-
 .PHONY: serve
-serve: install free-port ## install, prepare the model, create the first key, and serve on HOST:PORT
-	@$(BIN)/python -m auth init
-	@exec $(BIN)/bentoml serve service:ImageClassifier --host "$(HOST)" --port "$(PORT)"
+serve: install ## install, prepare the model, create the first key, and serve on HOST:PORT
+	@mkdir -p "$$BENTOML_HOME"
+	@exec $(BIN)/python -m api.serve --first-key --host "$(HOST)" --port "$(PORT)"
 
 .PHONY: dev
-dev: install free-port ## serve in one process, and again whenever the code changes
-	@$(BIN)/python -m auth init
-	@exec $(BIN)/bentoml serve service:ImageClassifier --development --reload --host "$(HOST)" --port "$(PORT)"
+dev: install ## serve in one process, and again whenever the code changes
+	@mkdir -p "$$BENTOML_HOME"
+	@exec $(BIN)/python -m api.serve --first-key --development --reload --host "$(HOST)" --port "$(PORT)"
 
 .PHONY: model
 model: install ## prepare the model anew: fetch, convert, compare with the reference, store

@@ -1,64 +1,43 @@
 """The two BentoML services: a gateway that checks keys, limits and logs, and a runner that computes batches of images.
 
-A request passes the middlewares from the outside in: error envelope, usage log, authentication, idempotency key, rate
-limit, limits on its body, kept answers. Then comes its route. `docs/architecture.md` shows the way, file by file.
+`api/assembly.py` has the middlewares in their order. `docs/architecture.md` shows the way of a request, file by file.
 """
 
+# isort: off
+import runtime.lighter_bentoml  # noqa: F401 - before anything that imports BentoML
+
+# isort: on
 import asyncio
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import bentoml
-import numpy as np
 
-from api import json_routes
-from api.body_limits import BodyLimits
-from api.classification_routes import ClassificationRoutes, refusal
-from api.draining import Draining
-from api.gateway import Gateway
-from api.streams import StreamOptions
-from auth.authentication import Authentication
-from auth.failed_logins import FailureLimit
-from auth.idempotency import Idempotency
-from auth.kept_answers import KeptAnswers, keep_forgetting
-from auth.rate_limit import RateLimit
-from auth.usage_log import UsageLog
+from api.classification_routes import ClassificationRoutes
+from api.gateway import Gateway, StandIns
 from configs.settings import Settings, SettingsError, load_settings
-from inference import gauges
-from inference.classifier import Classifier
-from inference.runner import EmbeddedRunner, Runner, batch_sizes, predict_timed
 from model import choices
 from model.devices import chosen_engine
-from model.engine import Description, Engine
 from model.errors import ModelError
-from model.loading import load_engine
 from model.prepared import find_prepared
 from model.store import PreparedModel
-from runtime import bentoml_defaults, dispatching, logs
+from runtime import bentoml_defaults, logs
 from runtime.bentos import MissingModel, PackedModel
-from runtime.machine import memory_bytes
-from runtime.processes import delay_sigterm_until_exited, end_with_parent, freeze_gc, on_sigterm
-from storage.errors import StorageUnavailable
-from storage.policy import Limit, parse_limits
-from storage.store import Store
-from web.context import RequestContext
-from web.cors import CrossOrigin, Preflight
-from web.envelope import Envelope
-from web.problem import Problem, storage_unavailable
 
-# Request bodies that one worker holds at a time: this many of the largest, and at most this share of the memory.
-BODIES_AT_ONCE, SHARE_OF_MEMORY = 25, 1 / 8
+# What only workers need is imported where they need it: BentoML's supervisor imports this module too, at every start.
+if TYPE_CHECKING:
+    from inference.runner import Runner
+    from model.engine import Description, Engine
 
-Load = Callable[[PreparedModel, Settings], tuple[Engine, Description]]
-StandIns = Mapping[type, tuple[type, dict[str, Any]] | None]
+Load = Callable[[PreparedModel, Settings], "tuple[Engine, Description]"]
 
 
 class Services(NamedTuple):
-    """The two services. BentoML starts the runner beside the gateway where the gateway depends on it."""
+    """The two services. BentoML starts the runner beside the gateway, unless it is embedded: then there is none."""
 
-    runner: bentoml.Service[Any]
+    runner: bentoml.Service[Any] | None
     gateway: Gateway
 
 
@@ -67,7 +46,7 @@ class _Plan:
     """What both services are built from."""
 
     settings: Settings
-    load: Load
+    load: Load | None
     prepared: PreparedModel | None
     is_embedded: bool
     max_batch: int
@@ -76,13 +55,17 @@ class _Plan:
         assert self.prepared is not None, "the start prepares a model before it starts a worker"
         return self.prepared
 
-    def load_engine(self) -> tuple[Engine, Description]:
-        return self.load(self.model(), self.settings)
+    def load_engine(self) -> "tuple[Engine, Description]":
+        from model.loading import load_engine
 
-    def embedded_runner(self) -> Runner:
+        return (self.load or load_engine)(self.model(), self.settings)
+
+    def embedded_runner(self) -> "Runner":
+        from inference.runner import EmbeddedRunner, batch_sizes
+
         return EmbeddedRunner(*self.load_engine(), self.max_batch, batch_sizes(self.max_batch))
 
-    def remote_runner(self, service: Callable[[], Any]) -> Runner:
+    def remote_runner(self, service: Callable[[], Any]) -> "Runner":
         # Imported only here: BentoML's client takes long to load.
         from inference.remote_runner import RemoteRunner
 
@@ -93,12 +76,13 @@ class _Plan:
         return MissingModel("none") if self.prepared is None else PackedModel(self.prepared.tag)
 
 
-def build(settings: Settings, load: Load = load_engine, stand_ins: StandIns | None = None) -> Services:
+def build(settings: Settings, load: Load | None = None, stand_ins: StandIns | None = None) -> Services:
     """Build the services for these settings.
 
     Args:
         settings: all settings.
-        load: loads the engine; benchmarks and load tests pass one that does nothing, or takes its time.
+        load: loads the engine, in place of `model.loading.load_engine`; benchmarks and load tests pass one that does
+            nothing, or takes its time.
         stand_ins: for a middleware, what takes its place, with its options; None leaves it out. For benchmarks.
 
     Raises:
@@ -111,22 +95,19 @@ def build(settings: Settings, load: Load = load_engine, stand_ins: StandIns | No
     # The start measures the best size of batches; workers start after that, and find it in their settings.
     max_batch = choices.current(prepared, settings).configuration.batch_size
     plan = _Plan(settings, load, prepared, is_embedded, max_batch)
-    store, draining = Store(settings.database_url, settings.redis_url), Draining(settings.drain_seconds)
-    runner = _runner_service(plan)
-    gateway = _gateway_service(plan, runner, store, draining)
-    others = json_routes.build(store, _classifier, parse_limits(settings.default_limit))
-    gateway.document = json_routes.document_of(others)
-    gateway.mount_asgi_app(others, path="/")
-    origins = [*filter(None, settings.cors_origins.split(","))]
-    gateway.stream_options = StreamOptions(origins, settings.max_body_bytes, _bytes_at_once(settings), draining)
-    for middleware, options in _middlewares(settings, origins, store, draining):
-        placed = (stand_ins or {}).get(middleware, (middleware, options))
-        if placed is not None:
-            gateway.add_asgi_middleware(placed[0], **placed[1])
+    runner = None if is_embedded else _runner_service(plan)
+    gateway = _gateway_service(plan, runner)
+    gateway.set_up(settings, stand_ins or {})
     return Services(runner, gateway)
 
 
 def _runner_service(plan: _Plan) -> bentoml.Service[Any]:
+    import numpy as np
+
+    from inference.runner import predict_timed
+    from runtime import dispatching
+    from runtime.processes import delay_sigterm_until_exited, end_with_parent, freeze_gc
+
     # BentoML refuses batches of one.
     batched = {"batchable": True, "max_batch_size": plan.max_batch} if plan.max_batch > 1 else {}
 
@@ -162,16 +143,19 @@ def _runner_service(plan: _Plan) -> bentoml.Service[Any]:
     return ResNetRunner
 
 
-def _gateway_service(plan: _Plan, runner_service: bentoml.Service[Any], store: Store, draining: Draining) -> Gateway:
+def _gateway_service(plan: _Plan, runner_service: bentoml.Service[Any] | None) -> Gateway:
     # BentoML's own probe of the runner raises where the runner is gone. `__is_ready__` asks the runner instead.
     @bentoml.service(service_class=Gateway, workers=1, runner_probe={"enabled": False})
     class ImageClassifier(ClassificationRoutes):
         """Image classification: send an image, get its most probable labels."""
 
         model = plan.packed()
-        runner = None if plan.is_embedded else bentoml.depends(runner_service)
+        runner = None if runner_service is None else bentoml.depends(runner_service)
 
         def __init__(self) -> None:
+            from inference.classifier import Classifier
+            from runtime.processes import end_with_parent
+
             end_with_parent()
             runner = plan.embedded_runner() if plan.is_embedded else plan.remote_runner(lambda: self.runner)
             self.classifier = Classifier(runner, plan.model(), plan.settings)
@@ -188,12 +172,17 @@ def _gateway_service(plan: _Plan, runner_service: bentoml.Service[Any], store: S
         @bentoml.on_startup
         async def warm_up(self) -> None:
             """Have the runner answer an image as soon as it is up, not when the first caller asks."""
+            from auth.kept_answers import keep_forgetting
+            from inference import gauges
+            from runtime.processes import freeze_gc, on_sigterm
+
+            parts = made.assembled()
             self._tasks = [
                 asyncio.create_task(self.classifier.warm_up()),
-                asyncio.create_task(gauges.keep_reporting(store, self.classifier)),
-                asyncio.create_task(keep_forgetting(store)),
+                asyncio.create_task(gauges.keep_reporting(parts.store, self.classifier)),
+                asyncio.create_task(keep_forgetting(parts.store)),
             ]
-            on_sigterm(draining.begin)
+            on_sigterm(parts.draining.begin)
             freeze_gc()
 
         @bentoml.on_shutdown
@@ -202,54 +191,15 @@ def _gateway_service(plan: _Plan, runner_service: bentoml.Service[Any], store: S
             for task in self._tasks:
                 task.cancel()
             self.classifier.close()
-            await store.close()
+            await made.assembled().store.close()
 
         async def __is_ready__(self) -> bool:
-            try:
-                await store.ping()
-            except StorageUnavailable as error:
-                raise storage_unavailable(error.caller) from None
+            await made.assembled().check_store()
             return await self.classifier.is_ready()
 
     made: Any = ImageClassifier
     assert isinstance(made, Gateway)
     return made
-
-
-def _classifier() -> Classifier:
-    return bentoml.get_current_service().classifier
-
-
-def _refusal(request: RequestContext) -> Problem | None:
-    return refusal(request, _classifier())
-
-
-def _bytes_at_once(settings: Settings) -> int:
-    return min(BODIES_AT_ONCE * settings.max_body_bytes, int(SHARE_OF_MEMORY * memory_bytes()))
-
-
-def _middlewares(
-    settings: Settings, origins: list[str], store: Store, draining: Draining
-) -> list[tuple[type, dict[str, Any]]]:
-    """Return the middlewares with their options, the outermost first."""
-    return [
-        *([(CrossOrigin, {"origins": origins})] if origins else []),
-        (Envelope, {}),
-        *([(Preflight, {"origins": origins})] if origins else []),
-        (UsageLog, {"store": store}),
-        (Authentication, {"store": store, "failures": FailureLimit(Limit.parse(settings.auth_failure_limit))}),
-        (Idempotency, {"store": store}),
-        (RateLimit, {"store": store, "refusal": _refusal}),
-        (
-            BodyLimits,
-            {
-                "max_bytes": settings.max_body_bytes,
-                "max_bytes_at_once": _bytes_at_once(settings),
-                "draining": draining,
-            },
-        ),
-        (KeptAnswers, {}),
-    ]
 
 
 try:

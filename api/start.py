@@ -11,12 +11,12 @@ from pathlib import Path
 
 from configs.data_folder import PROJECT
 from configs.settings import PREFIX, Settings
+from model.engine_check import check
 from model.errors import ModelError
-from model.loading import check
 from model.prepared import find_prepared, is_ready_to_serve
 from model.store import PreparedModel
-from model.tune.tuning import measure_in_subprocess
-from runtime import bentoml_config, bentoml_defaults, running_servers
+from model.tune.at_start import measure_in_subprocess
+from runtime import bentoml_config, bentoml_defaults, running_servers, worker
 from runtime.forwarded import trusted_hosts
 from runtime.processes import close_listeners_on_shutdown
 from storage import keys, urls
@@ -51,6 +51,7 @@ def prepare_start(settings: Settings) -> None:
     os.environ["FORWARDED_ALLOW_IPS"] = trusted_hosts(settings.trusted_proxies)
     running_servers.remove_leftovers(bentoml_defaults.metrics_folder())
     write_down_database(settings)
+    worker.use()
     close_listeners_on_shutdown()
 
 

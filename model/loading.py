@@ -2,7 +2,6 @@
 
 import logging
 import time
-from importlib.util import find_spec
 
 import numpy as np
 
@@ -11,31 +10,13 @@ from model import choices
 from model.configuration import Configuration
 from model.devices import chosen_engine
 from model.engine import Description, Engine
-from model.errors import ModelError
+from model.engine_check import check
 from model.openvino_engine import OpenVinoEngine
 from model.recipe import Recipe
 from model.store import GRAPH, GRAPH_INT8, PreparedModel
 from model.torch_engine import TorchEngine
 
 logger = logging.getLogger("bentoml.classifier")
-
-
-def check(prepared: PreparedModel, settings: Settings) -> None:
-    """Check that the engine which the settings choose can be loaded.
-
-    Raises:
-        ModelError: this machine or this model lacks what the settings ask for.
-    """
-    if chosen_engine(settings) == "torch":
-        if settings.precision == "int8":
-            raise ModelError("CLASSIFIER_PRECISION=int8 is OpenVINO's; set CLASSIFIER_ENGINE=openvino, or use auto.")
-        if find_spec("torch") is None or find_spec("transformers") is None:
-            raise ModelError("CLASSIFIER_ENGINE=torch needs torch and transformers; run 'make install-torch'.")
-    elif settings.precision == "int8" and not (prepared.folder / GRAPH_INT8).exists():
-        raise ModelError(
-            "CLASSIFIER_PRECISION=int8 needs a quantised model; make it with 'make quantize IMAGES=folder', "
-            "or use CLASSIFIER_PRECISION=auto."
-        )
 
 
 def load_engine(prepared: PreparedModel, settings: Settings) -> tuple[Engine, Description]:
@@ -45,7 +26,7 @@ def load_engine(prepared: PreparedModel, settings: Settings) -> tuple[Engine, De
         the engine, and a description with its measured speed.
 
     Raises:
-        ModelError: see `check`.
+        ModelError: see `engine_check.check`.
     """
     check(prepared, settings)
     choice = choices.current(prepared, settings)

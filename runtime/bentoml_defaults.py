@@ -5,6 +5,7 @@ container of settings. A variable that the user sets stays as it is.
 """
 
 import os
+import sys
 from pathlib import Path
 
 from bentoml._internal.configuration.containers import BentoMLContainer
@@ -24,7 +25,10 @@ def use() -> None:
     - `BENTOML_DO_NOT_TRACK`: nothing is sent to BentoML's makers.
     - `BENTOML_HOME`: in a checkout, models are found in `var/bentoml`. Where Bentos are built and found stays as it is.
     - Each server keeps its metrics in a folder of its own: BentoML would empty that of another server.
+    - The code stays importable: BentoML takes the service's folder from `sys.path` after it has imported the service.
     """
+    if sys.path.count(str(data_folder.PROJECT)) < 2:
+        sys.path.append(str(data_folder.PROJECT))
     os.environ.setdefault("BENTOML_CONFIG", str(data_folder.PROJECT / "configs" / "development.yaml"))
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     usage_stats.do_not_track.cache_clear()

@@ -11,11 +11,14 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import psutil
-from circus.sighandler import SysHandler
 
 from runtime import listening
+
+if TYPE_CHECKING:
+    from circus.sighandler import SysHandler
 
 DELAY_AT_MOST_S = 25.0
 DELAY_AS_ORPHAN_S = 2.0
@@ -65,9 +68,12 @@ def close_listeners_on_shutdown() -> None:
     Replaces `circus.sighandler.SysHandler.quit`, which handles SIGTERM in BentoML's supervisor, and which circus gives
     no hook before.
     """
+    # Imported only here: workers need none of circus.
+    from circus.sighandler import SysHandler
+
     end, begun = SysHandler.quit, threading.Event()
 
-    async def close_and_end(handler: SysHandler) -> None:
+    async def close_and_end(handler: "SysHandler") -> None:
         # Runners listen on Unix sockets: gateways need them until the end.
         sockets = handler.controller.arbiter.sockets.values()
         ports = [one for one in sockets if one.family in (socket.AF_INET, socket.AF_INET6)]
@@ -78,7 +84,7 @@ def close_listeners_on_shutdown() -> None:
         await asyncio.sleep(WORKERS_GET_SIGTERM_WITHIN_S)
         listening.close(ports)
 
-    def begin(handler: SysHandler) -> None:
+    def begin(handler: "SysHandler") -> None:
         # A second signal changes nothing, also after circus has put back the handlers from before it (`_old`).
         if not begun.is_set():
             begun.set()

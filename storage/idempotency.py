@@ -7,11 +7,11 @@ answered, it is the end of `KEPT_S`. A row that is not in force may be taken ove
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from functools import partial
+from functools import cache, partial
+from importlib import import_module
 from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Connection, bindparam, delete, func, null, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.clock import server_now_us
 from storage.models import idempotency_keys
@@ -93,8 +93,10 @@ _select_in_force = select(*(_table[name] for name in _ANSWER)).where(
 )
 
 
-def _take(insert_: Any) -> Any:
-    statement = insert_(idempotency_keys)
+@cache
+def _take(dialect: str) -> Any:
+    """Return the statement that takes a key. Only the dialect of this database is loaded."""
+    statement = import_module(f"sqlalchemy.dialects.{dialect}").insert(idempotency_keys)
     taken = {name: statement.excluded[name] for name in ("request_id", "expires_us")}
     return statement.on_conflict_do_update(
         index_elements=["user_id", "endpoint", "key"],
@@ -103,7 +105,6 @@ def _take(insert_: Any) -> Any:
     ).returning(_table.request_id)
 
 
-_takes = {"sqlite": _take(sqlite.insert), "postgresql": _take(postgresql.insert)}
 _renew = update(idempotency_keys).where(_is_held)
 _keep = update(idempotency_keys).where(_is_held)
 _release = delete(idempotency_keys).where(_is_held)
@@ -132,7 +133,7 @@ def _claim(connection: Transaction, wanted: Claim, now_us: int) -> Outcome | Kep
         return found
     values = wanted._asdict() | {"expires_us": now_us + LEASE_S * _MICROSECONDS, "now": now_us}
     del values["clock_us"]
-    if connection.execute(_takes[connection.dialect.name], values).fetchone() is not None:
+    if connection.execute(_take(connection.dialect.name), values).fetchone() is not None:
         return Outcome.HELD
     # Another replica took the key since it was looked for.
     return _in_force(connection, wanted, now_us) or Outcome.UNDER_WAY

@@ -8,11 +8,12 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
 from itertools import pairwise
 from typing import Any
 
 from sqlalchemy import Connection, Select, and_, delete, func, literal_column, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.models import usage_rollup
 from storage.sqlite import Transaction
@@ -126,7 +127,7 @@ def add(connection: Transaction, rows: Iterable[RollupInput]) -> None:
             _add(sums[(row.user_id, BILLABLE_BY_DAY, at_s // DAY_S * DAY_S, "", 0, 1, 0)], row)
     # All replicas lock rows in the same order, which prevents a deadlock.
     values = [dict(zip(_COLUMNS, (*key, *sums[key]), strict=True)) for key in sorted(sums)]
-    connection.execute(_upserts[connection.dialect.name], values)
+    connection.execute(_upsert(connection.dialect.name), values)
 
 
 def _add(sums: list[float], row: RollupInput) -> None:
@@ -243,13 +244,13 @@ def _select_sums(user_id: str, width_s: int) -> Select[*tuple[Any, ...]]:
     )
 
 
-def _upsert(insert: Any) -> Any:
+@cache
+def _upsert(dialect: str) -> Any:
+    """Return the statement that adds to a bucket. Only the dialect of this database is loaded."""
+    insert = import_module(f"sqlalchemy.dialects.{dialect}").insert
     statement = insert(usage_rollup)
     # NULL: the rows so far were logged before billable images were counted.
     added = {
         name: func.coalesce(usage_rollup.c[name], literal_column("0")) + statement.excluded[name] for name in _SUMS
     }
     return statement.on_conflict_do_update(index_elements=_DIMENSIONS, set_=added)
-
-
-_upserts = {"sqlite": _upsert(sqlite.insert), "postgresql": _upsert(postgresql.insert)}

@@ -122,7 +122,7 @@ class Container:
 
     def servers(self) -> set[int]:
         """The processes that answer callers, and the one that started them."""
-        words = ("bentoml serve", "_bentoml_impl.worker.service")
+        words = ("bentoml serve", "runtime.worker")
         return {number for number, command in self.processes().items() if any(word in command for word in words)}
 
     def most_memory(self) -> int:

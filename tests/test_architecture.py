@@ -38,11 +38,11 @@ def asgi_classes(module: str) -> set[str]:
 
 
 def middlewares_of_the_service() -> list[str]:
-    """The files of the middlewares in the order in which service.py names their classes.
+    """The files of the middlewares in the order in which api/assembly.py names their classes.
 
     A middleware is an ASGI class that is passed on as a value: to a call, or in a tuple or list.
     """
-    tree = ast.parse((PROJECT / "service.py").read_text())
+    tree = ast.parse((PROJECT / "api" / "assembly.py").read_text())
     files = {
         name.name: f"{node.module.replace('.', '/')}.py"
         for node in ast.walk(tree)

@@ -8,12 +8,15 @@ import inspect
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn.config
 from _bentoml_impl.server import serving
+from _bentoml_impl.server.app import ServiceAppFactory
+from _bentoml_impl.worker import service as worker_service
 from _bentoml_sdk import Service, method
 from bentoml import IODescriptor
 from bentoml._internal.bento.bento import BentoServiceInfo
@@ -37,6 +40,7 @@ from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from uvicorn.server import ServerState
 
 from runtime import http_protocol, lingering_close
+from runtime.lighter_bentoml import DEFERRED
 from testing.servers import PROJECT
 
 
@@ -96,6 +100,30 @@ def test_dispatching_finds_where_the_media_type_is_computed() -> None:
     assert "output_spec" in inspect.signature(method.APIMethod).parameters
     assert IODescriptor.media_type is None
     assert "cls.media_type is not None" in inspect.getsource(IODescriptor.mime_type)
+
+
+@pytest.mark.parametrize(("module", "names"), [item for together in DEFERRED for item in together.items()])
+def test_lighter_bentoml_defers_what_is_there(module: str, names: tuple[str, ...]) -> None:
+    assert [name for name in names if not callable(getattr(import_module(module), name))] == []
+
+
+def test_lighter_bentoml_finds_the_client_that_a_worker_opens_of_its_own_service() -> None:
+    creation = inspect.getsource(ServiceAppFactory.create_instance)
+    assert "from ..client import RemoteProxy" in creation
+    assert creation.index("await proxy.__aenter__()") < creation.index(".to_async = proxy.to_async")
+
+
+def test_bentoml_server_does_what_the_command_line_does() -> None:
+    serve = inspect.getsource(serve_command.build_serve_command)
+    assert serve.index("configure_server_logging()") < serve.index("svc = load(bento_identifier=bento")
+    assert {"working_dir", "host", "port", "development_mode", "reload"} <= {*parameters(serving.serve_http)}
+
+
+def test_worker_takes_the_place_of_bentomls_own() -> None:
+    assert serving._SERVICE_WORKER_SCRIPT == "_bentoml_impl.worker.service"
+    source = inspect.getsource(serving.serve_http)
+    assert source.index("server_on_deployment(svc)") < source.index("_SERVICE_WORKER_SCRIPT")
+    assert callable(worker_service.main)
 
 
 def test_processes_finds_the_supervisors_signals() -> None:

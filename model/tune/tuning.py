@@ -7,8 +7,6 @@ more exact or simpler one.
 
 import argparse
 import logging
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,11 +16,12 @@ from pathlib import Path
 
 from configs.settings import Settings, SettingsError, load_settings
 from model import choices, openvino_engine, torch_engine
-from model.configuration import Choice, choice_from_json, default_choice
+from model.configuration import Choice, default_choice
 from model.devices import chosen_engine, has_cuda
+from model.engine_check import check
 from model.errors import ImageError, ModelError
 from model.images.decode import decode
-from model.loading import check, load
+from model.loading import load
 from model.photographs import find_photographs
 from model.prepared import find_prepared
 from model.store import PreparedModel
@@ -34,8 +33,6 @@ from model.tune.trial import SECONDS, Device, Say, Trial
 
 logger = logging.getLogger("bentoml.classifier")
 
-# The longest time that a start waits. The measurement itself takes about `SECONDS`; only a failure takes much longer.
-START_WAITS_S = 120
 SECONDS_WITH_PHOTOGRAPHS = 60.0
 FEWEST_PHOTOGRAPHS, MOST_PHOTOGRAPHS = 40, 400
 
@@ -95,36 +92,6 @@ def ensure_measured(prepared: PreparedModel, settings: Settings, say: Say) -> No
         say(f"WARNING: {error}")
     except Exception as error:
         say(f"WARNING: Nothing could be measured ({type(error).__name__}); the start will try again.")
-
-
-def measure_in_subprocess(prepared: PreparedModel, settings: Settings, code: Path) -> Choice:
-    """Return the choice to serve with, after measuring it in a subprocess where there is none yet.
-
-    Args:
-        prepared: the model; the environment must name it, since the subprocess reads its settings from there.
-        settings: of this process.
-        code: the folder that contains the package `model`.
-
-    Returns:
-        the choice; the default where `tune` is off, or the measurement fails.
-    """
-    fallback = default_choice(settings, chosen_engine(settings) == "torch" and has_cuda())
-    if settings.tune == "off":
-        return fallback
-    found = choices.find(prepared, settings)
-    if found is None:
-        # When the subprocess ends, the memory of all measured engines is free.
-        command = [sys.executable, "-P", "-m", "model.tune", "--json"]
-        paths = [str(code), os.environ.get("PYTHONPATH", "")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-        try:
-            done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=False, timeout=START_WAITS_S)
-            found = choice_from_json(done.stdout)
-        except (OSError, subprocess.TimeoutExpired):
-            found = None
-    if found is None:
-        logger.warning("How the model is best computed could not be measured; float32 on all cores serves.")
-    return (found or fallback).with_max_batch_size(settings)
 
 
 def _device(prepared: PreparedModel, settings: Settings) -> Device:

@@ -1,0 +1,48 @@
+"""Finds the choice to serve with when a server starts; loads none of what measures."""
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from configs.settings import Settings
+from model import choices
+from model.configuration import Choice, choice_from_json, default_choice
+from model.devices import chosen_engine, has_cuda
+from model.store import PreparedModel
+
+logger = logging.getLogger("bentoml.classifier")
+
+# The longest time that a start waits. A measurement takes some seconds (`trial.SECONDS`); only a failure takes longer.
+START_WAITS_S = 120
+
+
+def measure_in_subprocess(prepared: PreparedModel, settings: Settings, code: Path) -> Choice:
+    """Return the choice to serve with, after measuring it in a subprocess where there is none yet.
+
+    Args:
+        prepared: the model; the environment must name it, since the subprocess reads its settings from there.
+        settings: of this process.
+        code: the folder that contains the package `model`.
+
+    Returns:
+        the choice; the default where `tune` is off, or the measurement fails.
+    """
+    fallback = default_choice(settings, chosen_engine(settings) == "torch" and has_cuda())
+    if settings.tune == "off":
+        return fallback
+    found = choices.find(prepared, settings)
+    if found is None:
+        # When the subprocess ends, the memory of all measured engines is free.
+        command = [sys.executable, "-P", "-m", "model.tune", "--json"]
+        paths = [str(code), os.environ.get("PYTHONPATH", "")]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        try:
+            done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=False, timeout=START_WAITS_S)
+            found = choice_from_json(done.stdout)
+        except (OSError, subprocess.TimeoutExpired):
+            found = None
+    if found is None:
+        logger.warning("How the model is best computed could not be measured; float32 on all cores serves.")
+    return (found or fallback).with_max_batch_size(settings)

@@ -1,0 +1,30 @@
+"""Runs BentoML's worker: `python -m runtime.worker`, with the arguments of `_bentoml_impl.worker.service`.
+
+BentoML's supervisor starts this module in the place of its own (`use`), so that a worker, too, loads only what it
+needs of BentoML.
+"""
+
+# isort: off
+import runtime.lighter_bentoml  # noqa: F401 - before anything that imports BentoML
+
+# isort: on
+import os
+
+from configs.data_folder import PROJECT
+
+
+def use() -> None:
+    """Have BentoML's supervisor, which is this process, start its workers with this module."""
+    # Loaded in a supervisor only.
+    from _bentoml_impl.server import serving
+
+    serving._SERVICE_WORKER_SCRIPT = __name__
+    # Python must find the module also where a Bento is served from another folder.
+    paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+
+
+if __name__ == "__main__":
+    from _bentoml_impl.worker.service import main
+
+    main()
