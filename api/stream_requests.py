@@ -1,10 +1,8 @@
-"""Makes HTTP requests of what comes over a WebSocket, and asks the application of this process."""
+"""Makes HTTP requests of what comes over a WebSocket: the handshake, and each message."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Any
 
-from starlette.types import ASGIApp, Message, Scope
+from starlette.types import Scope
 
 from web.matching import GIVEN_MATCH, IS_HANDSHAKE
 from web.routes import Match
@@ -18,44 +16,6 @@ _KEPT_FOR_HANDSHAKE = (b"host", b"origin", b"x-request-id")
 _CLASSIFY = "/v2/classify"
 
 Headers = list[tuple[bytes, bytes]]
-
-
-@dataclass
-class Answer:
-    """The answer to a request; its status is 0 if there was none, since the caller had left."""
-
-    status: int = 0
-    headers: Headers = field(default_factory=list)
-    body: bytes = b""
-
-    async def add(self, message: Message) -> None:
-        """Take an ASGI message of the answer."""
-        if message["type"] == "http.response.start":
-            self.status, self.headers = message["status"], [*message["headers"]]
-        else:
-            self.body += message.get("body", b"")
-
-
-async def ask(app: ASGIApp, scope: Scope, body: bytes, wait_until_left: Callable[[], Awaitable[Any]]) -> Answer:
-    """Send a request to the application, and return its answer.
-
-    Args:
-        app: the application.
-        scope: the scope of the request.
-        body: the whole body.
-        wait_until_left: returns once the caller has left; then the request is cancelled.
-    """
-    unread = [body]
-
-    async def receive() -> Message:
-        if unread:
-            return {"type": "http.request", "body": unread.pop(), "more_body": False}
-        await wait_until_left()
-        return {"type": "http.disconnect"}
-
-    answer = Answer()
-    await app(scope, receive, answer.add)
-    return answer
 
 
 def handshake_scope(scope: Scope, stream: object) -> Scope:

@@ -12,9 +12,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.draining import Draining
 from api.routes import MESSAGE
-from api.stream_requests import Answer, ask, handshake_scope, message_scope, subprotocol
+from api.stream_requests import handshake_scope, message_scope, subprotocol
 from api.uploads import IMAGE, TEXT
 from inference.fair_shares import FairShares, total_for
+from web.internal_requests import Answer, read_answer, whole_body
 from web.problem import unavailable
 
 # How many WebSockets of one user a worker holds open. Other users can open a third more.
@@ -102,7 +103,8 @@ class Stream:
         """Answer the handshake, then each message, until one side closes the WebSocket."""
         await self._receive()
         try:
-            answer = await ask(self._streams.app, handshake_scope(self._scope, self), b"", asyncio.Event().wait)
+            handshake = handshake_scope(self._scope, self)
+            answer = await read_answer(self._streams.app, handshake, whole_body(b"", asyncio.Event().wait))
             if answer.status != 101:
                 return await self._refuse(answer)
             await self._accept(answer)
@@ -129,12 +131,12 @@ class Stream:
     async def _refuse(self, answer: Answer) -> None:
         if "websocket.http.response" not in self._scope.get("extensions", {}):
             return await self._send({"type": "websocket.close", "code": NOT_PERMITTED})
-        headers = [*answer.headers, (b"connection", b"close")]
+        headers = [*answer.headers.raw, (b"connection", b"close")]
         await self._send({"type": "websocket.http.response.start", "status": answer.status, "headers": headers})
         await self._send({"type": "websocket.http.response.body", "body": answer.body})
 
     async def _accept(self, answer: Answer) -> None:
-        ids = [header for header in answer.headers if header[0] == b"x-request-id"]
+        ids = [header for header in answer.headers.raw if header[0] == b"x-request-id"]
         accept = {"type": "websocket.accept", "subprotocol": subprotocol(self._scope), "headers": ids}
         await self._send({**accept, "holds": self._hold_at_server})
 
@@ -173,7 +175,7 @@ class Stream:
         self._bytes_ahead = 0
         self._ahead = asyncio.create_task(self._receive_ahead())
         scope = message_scope(self._scope, MESSAGE, content_type, len(body))
-        answer = await ask(self._streams.app, scope, body, self._wait_until_left)
+        answer = await read_answer(self._streams.app, scope, whole_body(body, self._wait_until_left))
         await self._send_answer(answer)
         return answer.status
 
