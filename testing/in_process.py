@@ -258,7 +258,8 @@ def _wiring(settings: Settings) -> _Wiring:
     with _no_settings_of_the_developer():
         from service import build  # noqa: TID251 - the wiring under test is the one that ships
     gateway = build(settings).gateway
-    return _Wiring(gateway.middlewares, gateway.apis, gateway.document, gateway.stream_options)
+    parts = gateway.assembled()
+    return _Wiring(gateway.middlewares, gateway.apis, parts.document, parts.stream_options)
 
 
 def _settings(**values: Any) -> Settings:
