@@ -92,7 +92,7 @@ def test_an_answer_is_kept_with_its_usage_row(workers: list[Store], user: str) -
 def test_a_request_without_an_answer_frees_its_key(store: Store, user: str) -> None:
     async def use() -> None:
         claim, _ = await store.claim(user, ENDPOINT, "k", "req_1")
-        assert await store.record(row(claim, None, status=503))
+        assert await store.record(row(claim, None, status=503)) is None
         assert (await store.claim(user, ENDPOINT, "k", "req_2"))[1] is Outcome.HELD
 
     run(use())

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -110,7 +111,8 @@ def test_what_is_wrong_is_told(operator: Server, arguments: list[str], status: i
     assert refused.stdout == ""
 
 
-def test_every_command_of_the_page_works(operator: Server) -> None:
+def test_every_command_of_the_page_works(operator: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     lines = [line for block in re.findall(r"```sh\n(.*?)```", CHARGING, re.DOTALL) for line in block.splitlines()]
     # The page makes the plan before the first user; the database is made before both.
     told(operator, "init")
@@ -120,3 +122,4 @@ def test_every_command_of_the_page_works(operator: Server) -> None:
         assert (done := operator.auth(*arguments[2:])).returncode == 0, done.stderr
     assert told(operator, "show", "ada@example.org")["plan"] == "pro"
     assert [price["price"] for price in told(operator, "plan", "show", "pro")["prices"]] == ["1.50", "1.20"]
+    assert (tmp_path / "november.csv").read_text().startswith("time,request_id,")

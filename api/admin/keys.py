@@ -51,7 +51,8 @@ def routes(store: Store, default_limits: tuple[Limit, ...]) -> list[JsonRoute]:
         """Create a key, and its user if no user has the address `email`. The secret is shown only this once."""
         order, key = await _read_order(request), ApiKey.generate()
         scopes = DEFAULT_SCOPES if order.scopes is None else inputs.scopes(order.scopes)
-        changes.check_scopes(identity.caller(request.scope), scopes, _GIVE_FEWER)
+        # Without `scopes`, a key has what every user's key has: that gives no right away.
+        changes.check_scopes(identity.caller(request.scope), order.scopes or (), _GIVE_FEWER)
 
         def create(connection: Any, actor: str) -> KeyRecord:
             name, now_us = _user_of(connection, order), store.now_us()
@@ -75,7 +76,8 @@ def routes(store: Store, default_limits: tuple[Limit, ...]) -> list[JsonRoute]:
 
         def rotate(connection: Any, actor: str) -> KeyRecord:
             old = _of_path(connection, request)
-            changes.check_scopes(identity.caller(request.scope), old.scopes, "rotate it with a key that has it")
+            given = old.scopes - DEFAULT_SCOPES
+            changes.check_scopes(identity.caller(request.scope), given, "rotate it with a key that has it")
             _check_enabled(users.require(connection, old.user_id))
             return changes.rotate(connection, old, key, grace_s, actor)
 

@@ -30,11 +30,15 @@ class Context:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command prints: a JSON document; or a text or tables with the same content."""
+    """What a command prints: a JSON document; or a text or tables with the same content.
+
+    `is_notice`: the text goes to standard error, since the command has written something else to standard output.
+    """
 
     document: dict[str, Any]
     text: str | None = None
     tables: tuple[Table, ...] = ()
+    is_notice: bool = False
 
 
 def record(connection: Any, action: str, user_id: str | None, key_id: str | None, detail: dict[str, Any]) -> None:

@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _print(answer: Answer) -> None:
     if answer.text is not None:
-        print(answer.text)
+        print(answer.text, file=sys.stderr if answer.is_notice else sys.stdout)
     for number, one in enumerate(answer.tables):
         if number > 0:
             print()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from auth import inputs
-from auth.cli import commands, log_commands, plan_parser, user_commands, values
+from auth.cli import billing_commands, commands, export, log_commands, plan_parser, user_commands, values
 from auth.cli.answer import Answer
 from auth.cli.arguments import KEY, LIMIT, LIMIT_HELP, QUOTA, QUOTA_HELP, TIME, USER, add_values
 from auth.identity import SCOPES
@@ -37,6 +37,8 @@ def parse(arguments: list[str] | None) -> dict[str, Any]:
     wrong = inputs.given_twice(parsed.get("limit") or []) or values.wrong_together(parsed)
     if wrong is not None:
         parser.error(wrong)
+    if parsed["json"] and "format" in parsed and parsed["output"] is None:
+        parser.error("--json prints one document, so the rows need a place of their own; add --output FILE")
     parsed.pop("is_none", None)
     return parsed
 
@@ -58,6 +60,7 @@ def build() -> argparse.ArgumentParser:
     plans = _group(commands_of, "plan", "Plans: limits, quotas and prices that users have in common.")
     plan_parser.add_commands(_adder(plans, shared, "plan "))
     _add_log_commands(add)
+    _add_billing_commands(add)
     _add_database_commands(add)
     return parser
 
@@ -189,6 +192,25 @@ def _add_log_commands(add: _Add) -> None:
     prune.add_argument("--older-than", required=True, help="such as 400d", **TIME)
     prune.add_argument("--dry-run", action="store_true", help="only tell how many rows would be deleted")
     prune.add_argument("--yes", action="store_true", help="do not ask on a terminal; elsewhere nobody is asked")
+
+
+def _add_billing_commands(add: _Add) -> None:
+    exporting = add(
+        "export",
+        billing_commands.export,
+        "Write the rows of the usage log: as CSV, as JSON lines, or as events of CloudEvents 1.0, one a line.",
+        "--from 2026-11-01 --to 2026-12-01 --format jsonl",
+    )
+    exporting.add_argument("--from", dest="since", type=values.moment, metavar="WHEN", help="ISO 8601; default: all")
+    exporting.add_argument("--to", dest="until", type=values.moment, metavar="WHEN", help="ISO 8601; default: now")
+    exporting.add_argument("--format", choices=tuple(export.WRITERS), default="csv", help="default: csv")
+    exporting.add_argument("--user", **USER | {"help": "only the requests of this user"})
+    exporting.add_argument("--output", type=Path, metavar="FILE", help="a new file; default: standard output")
+    add(
+        "reconcile",
+        billing_commands.reconcile,
+        "Check that the usage log, its roll-up and the count for quotas agree; if not, name the first difference.",
+    )
 
 
 def _add_database_commands(add: _Add) -> None:

@@ -185,14 +185,19 @@ async def test_a_key_gives_no_scope_that_it_lacks(gateway: InProcessGateway, adm
     for scope in ("metrics", "keys", "classify"):
         refused = await gateway.request("POST", KEYS, lesser, json={"email": "x@example.org", "scopes": [scope]})
         assert f"'{scope}'" in assert_problem(refused, 403)["detail"]
-    refused = await gateway.request("POST", KEYS, lesser, json={"email": "x@example.org"})
-    assert "'classify'" in assert_problem(refused, 403)["detail"], "one of the scopes that a key has by default"
     refused = await gateway.request("POST", f"{KEYS}/{admin.key_id}/rotate", lesser, json={"grace": "1h"})
-    assert "'classify'" in assert_problem(refused, 403)["detail"]
+    assert "'keys'" in assert_problem(refused, 403)["detail"]
     await created(gateway, lesser, email="x@example.org", scopes=["usage", "admin"])
     manager = gateway.new_key(email="admin@example.org", scopes=frozenset({"keys"}))
     refused = await gateway.request("POST", f"/v2/keys/{admin.key_id}/rotate", manager, json={"grace": "1h"})
     assert "'admin'" in assert_problem(refused, 403)["detail"]
+
+
+async def test_any_operator_makes_and_rotates_an_ordinary_key(gateway: InProcessGateway) -> None:
+    bare = gateway.new_key(email="admin@example.org", scopes=frozenset({"admin"}))
+    made = await created(gateway, bare, email="ada@example.org")
+    rotated = await gateway.request("POST", f"{KEYS}/{made.key_id}/rotate", bare, json={"grace": "1h"})
+    assert (rotated.status_code, rotated.json()["scopes"]) == (201, ["classify", "usage"])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,88 @@
+"""The commands with which an owner bills: reading the usage log out, and checking that all sums agree."""
+
+import sys
+import time
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from auth.cli import export as formats
+from auth.cli.answer import Answer, Context
+from storage import reconciliation, usage_export, users
+from storage.clock import iso, unix_us
+from storage.errors import Refused
+from storage.reconciliation import Difference
+from storage.usage_export import Selection
+
+MICROSECONDS = 1_000_000
+TOLD_EVERY_S = 1.0
+
+
+def export(
+    context: Context,
+    *,
+    since: int | None,
+    until: int | None,
+    format: str,
+    user: str | None,
+    output: Path | None,
+) -> Answer:
+    """Write the rows of the usage log to `output`, or to standard output. `since` and `until` are Unix seconds."""
+    from_us = 0 if since is None else since * MICROSECONDS
+    to_us = unix_us() if until is None else until * MICROSECONDS
+    user_id = None
+    if user is not None:
+        user_id = context.database.ask(lambda connection: users.require(connection, user)).user_id
+    wanted, written, told_s = Selection(from_us, to_us, user_id), 0, time.monotonic()
+    is_shown = output is not None and sys.stderr.isatty()
+    try:
+        with nullcontext(sys.stdout) if output is None else output.open("x", encoding="utf-8", newline="") as file:
+            write = formats.writer(format, file)
+            for page in usage_export.pages(context.database.ask, wanted):
+                write(page)
+                written += len(page)
+                if is_shown and time.monotonic() > told_s + TOLD_EVERY_S:
+                    told_s = time.monotonic()
+                    print(f"{written:,} rows ...", file=sys.stderr)
+            file.flush()
+    except FileExistsError:
+        raise Refused(f"The file {output} exists; name another one.") from None
+    except BrokenPipeError:
+        # Whoever read the rows, such as `head`, has enough. Python would fail to flush again as it ends.
+        sys.stdout = None  # type: ignore[assignment]
+        raise Refused("The reader of standard output ended before all rows were written.") from None
+    except OSError as error:
+        raise Refused(f"The rows can't be written: {error.strerror}.") from None
+    document = {"rows": written, "from": iso(from_us), "to": iso(to_us), "format": format}
+    return Answer(document, f"{written:,} rows are written, up to {iso(to_us)}.", is_notice=output is None)
+
+
+def reconcile(context: Context) -> Answer:
+    """Compare the usage log, its roll-up and what quotas count, user by user and day by day."""
+    ask = context.database.ask
+    from_s = ask(reconciliation.first_whole_day_s)
+    everyone = ask(reconciliation.user_ids)
+    for user_id in everyone:
+        for span in ask(partial(reconciliation.spans, user_id=user_id, from_s=from_s)):
+            _check(ask(partial(reconciliation.differences_by_day, user_id=user_id, span=span)))
+        _check(ask(partial(reconciliation.differences_in_total, user_id=user_id)))
+    document: dict[str, Any] = {"agrees": True, "users": len(everyone)}
+    text = f"The usage log, its roll-up and the count for quotas agree, for {len(everyone):,} users."
+    return Answer(document, text)
+
+
+def _check(found: list[Difference]) -> None:
+    """Return if there is no difference.
+
+    Raises:
+        Refused: names the first one.
+    """
+    if not found:
+        return
+    first = found[0]
+    of = "in all" if first.day is None else f"on {first.day}"
+    what = {"requests": "requests", "images": "images", "billable": "billable images"}[first.what]
+    raise Refused(
+        f"User {first.user_id} {of}: {first.in_one:,} {what} in {first.one}, {first.in_other:,} in {first.other}."
+    )

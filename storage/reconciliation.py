@@ -1,0 +1,141 @@
+"""Compares the usage log with its roll-up, and the roll-up with itself: all are to tell the same, to the image.
+
+What differs was changed past the service, or is a bug. Each comparison is one statement, so requests that are logged
+meanwhile are in both sides or in neither.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Select, func, literal, select, union_all
+
+from storage.clock import iso
+from storage.models import audit_log, usage_log, usage_rollup
+from storage.models import users as users_table
+from storage.rollup import ALL_TIME, BILLABLE_BY_DAY, DAY_S
+
+_MICROSECONDS = 1_000_000
+# The days that one statement compares, so that it ends within PostgreSQL's timeout.
+_DAYS_AT_ONCE = 31
+
+
+class Difference(NamedTuple):
+    """Two sums that should be the same.
+
+    Attributes:
+        user_id: whose.
+        day: the day, ISO 8601, UTC; None: all days together.
+        what: what is counted: "requests", "images" or "billable".
+        one: the name of the first place.
+        in_one: what it says.
+        other: the name of the second place.
+        in_other: what it says.
+    """
+
+    user_id: str
+    day: str | None
+    what: str
+    one: str
+    in_one: int
+    other: str
+    in_other: int
+
+
+_LOG, _DAYS, _TOTAL, _QUOTAS = "the usage log", "the roll-up of days", "the roll-up of all time", "the count for quotas"
+_SUMS = ("requests", "images", "billable")
+
+
+def user_ids(connection: Connection) -> list[str]:
+    """Returns the ids of all users."""
+    return list(connection.scalars(select(users_table.c.id).order_by(users_table.c.id)))
+
+
+def first_whole_day_s(connection: Connection) -> int:
+    """Returns the first day, Unix seconds, whose rows are all in the usage log: `prune` deletes older ones."""
+    was_pruned = connection.scalar(select(func.count()).where(audit_log.c.action == "prune"))
+    if not was_pruned:
+        return 0
+    oldest_us = connection.scalar(select(usage_log.c.at_us).order_by(usage_log.c.id).limit(1))
+    return 2**62 if oldest_us is None else (oldest_us // _MICROSECONDS // DAY_S + 1) * DAY_S
+
+
+def spans(connection: Connection, user_id: str, from_s: int) -> list[tuple[int, int]]:
+    """Returns the spans of days, Unix seconds, in which the user has rows; each is compared by one statement."""
+    of_log, of_rollup = usage_log.c.user_id == user_id, usage_rollup.c.user_id == user_id
+    in_log = connection.execute(select(func.min(usage_log.c.at_us), func.max(usage_log.c.at_us)).where(of_log)).one()
+    of_days = (of_rollup, usage_rollup.c.width_s == DAY_S)
+    in_rollup = connection.execute(
+        select(func.min(usage_rollup.c.start_s), func.max(usage_rollup.c.start_s)).where(*of_days)
+    ).one()
+    known = [us // _MICROSECONDS for us in in_log if us is not None] + [s for s in in_rollup if s is not None]
+    if not known or max(known) < from_s:
+        return []
+    first_s, width_s = max(from_s, min(known) // DAY_S * DAY_S), _DAYS_AT_ONCE * DAY_S
+    return [(start_s, start_s + width_s) for start_s in range(first_s, max(known) + 1, width_s)]
+
+
+def differences_by_day(connection: Connection, user_id: str, span: tuple[int, int]) -> list[Difference]:
+    """Compares the usage log, the roll-up of each day, and what quotas count, for the days of a span."""
+    from_s, to_s = span
+    return [
+        *_compare(
+            connection, user_id, (_LOG, _of_log(user_id, from_s, to_s)), (_DAYS, _of_days(user_id, from_s, to_s))
+        ),
+        *_compare(
+            connection,
+            user_id,
+            (_DAYS, _of_days(user_id, from_s, to_s)),
+            (_QUOTAS, _of_days(user_id, from_s, to_s, BILLABLE_BY_DAY)),
+            _SUMS[2:],
+        ),
+    ]
+
+
+def differences_in_total(connection: Connection, user_id: str) -> list[Difference]:
+    """Compares the roll-up of all time with the sum of its days."""
+    days, total = _of_days(user_id, 0, 2**62, as_day=0), _of_days(user_id, 0, 1, ALL_TIME)
+    return [found._replace(day=None) for found in _compare(connection, user_id, (_DAYS, days), (_TOTAL, total))]
+
+
+def _compare(
+    connection: Connection,
+    user_id: str,
+    one: tuple[str, Select[Any]],
+    other: tuple[str, Select[Any]],
+    sums: Any = _SUMS,
+) -> Iterator[Difference]:
+    both = union_all(
+        one[1].add_columns(literal(1).label("of_one")), other[1].add_columns(literal(0).label("of_one"))
+    ).subquery()
+    columns = [
+        func.sum(both.c[name] * side).label(f"{name}_{number}")
+        for name in sums
+        for number, side in enumerate((both.c.of_one, 1 - both.c.of_one))
+    ]
+    for row in connection.execute(select(both.c.day_s, *columns).group_by(both.c.day_s).order_by(both.c.day_s)):
+        counted = [int(value) for value in row[1:]]
+        for name, in_one, in_other in zip(sums, counted[::2], counted[1::2], strict=True):
+            if in_one != in_other:
+                day = (iso(row.day_s * _MICROSECONDS) or "")[:10]
+                yield Difference(user_id, day, name, one[0], in_one, other[0], in_other)
+
+
+def _of_log(user_id: str, from_s: int, to_s: int) -> Select[Any]:
+    log = usage_log.c
+    day_s = (log.at_us // (_MICROSECONDS * DAY_S) * DAY_S).label("day_s")
+    return select(
+        day_s,
+        literal(1).label("requests"),
+        log.images.label("images"),
+        func.coalesce(log.billable, 0).label("billable"),
+    ).where(log.user_id == user_id, log.at_us >= from_s * _MICROSECONDS, log.at_us < to_s * _MICROSECONDS)
+
+
+def _of_days(user_id: str, from_s: int, to_s: int, width_s: int = DAY_S, as_day: int | None = None) -> Select[Any]:
+    table = usage_rollup.c
+    return select(
+        (table.start_s if as_day is None else literal(as_day)).label("day_s"),
+        table.requests.label("requests"),
+        table.images.label("images"),
+        func.coalesce(table.billable, 0).label("billable"),
+    ).where(table.user_id == user_id, table.width_s == width_s, table.start_s >= from_s, table.start_s < to_s)

@@ -1,0 +1,184 @@
+"""The commands with which an owner bills: `export` and `reconcile`, on a log that the gateway wrote."""
+
+import asyncio
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from storage.database import Database
+from storage.store import Store
+from storage.usage import UsageRow
+from testing.servers import PROJECT, Server
+from testing.store_servers import Postgres
+
+DAY_US = 86_400_000_000
+FIRST_US = 1_793_491_200_000_000  # 2026-11-01T00:00:00Z
+FIELDS = [
+    "time",
+    "request_id",
+    "user_id",
+    "key_id",
+    "endpoint",
+    "method",
+    "status",
+    "response_ms",
+    "images",
+    "billable",
+    "model",
+    "revision",
+    "plan",
+]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def operator(request: pytest.FixtureRequest, tmp_path: Path) -> Server:
+    """The command line with a database of its own."""
+    settings = {}
+    if request.param == "postgresql":
+        postgres: Postgres = request.getfixturevalue("postgres")
+        settings = {"CLASSIFIER_DATABASE_URL": postgres.new_database()}
+    return Server(tmp_path / "it", tmp_path, **settings)
+
+
+@pytest.fixture
+def key(operator: Server) -> dict[str, Any]:
+    return operator.create_key("ada@example.org")
+
+
+@pytest.fixture
+def logged(operator: Server, key: dict[str, Any]) -> list[UsageRow]:
+    """40 requests of two days, every fourth one an error; the other ones answered three images."""
+    rows = [
+        UsageRow(
+            request_id=f"req_{number}",
+            user_id=key["user_id"],
+            key_id=key["key_id"],
+            endpoint="/v2/classify/batch",
+            method="POST",
+            status=200 if number % 4 else 422,
+            response_ms=12.5,
+            at_us=FIRST_US + number * DAY_US // 20 + 1,
+            images=3,
+            billable=3 if number % 4 else 0,
+            model="microsoft/resnet-18" if number % 4 else "",
+            plan="pro",
+        )
+        for number in range(40)
+    ]
+
+    async def log() -> None:
+        store = Store(operator.environment["CLASSIFIER_DATABASE_URL"])
+        assert await asyncio.gather(*map(store.record, rows)) == [None] * len(rows)
+        await store.close()
+
+    asyncio.run(log())
+    return rows
+
+
+def exported(operator: Server, *options: str) -> str:
+    done = operator.auth("export", *options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_row_is_exported_once(operator: Server, logged: list[UsageRow]) -> None:
+    head, *rows = csv.reader(io.StringIO(exported(operator)))
+    assert head == FIELDS
+    assert [row[1] for row in rows] == [row.request_id for row in logged]
+    first = dict(zip(head, rows[1], strict=True))
+    assert (first["time"], first["status"], first["billable"]) == ("2026-11-01T01:12:00.000001Z", "200", "3")
+    assert (first["model"], first["plan"]) == ("microsoft/resnet-18", "pro")
+    lines = [json.loads(line) for line in exported(operator, "--format", "jsonl").splitlines()]
+    assert [list(line) for line in lines] == [FIELDS] * 40
+    assert sum(line["billable"] for line in lines) == sum(row.billable for row in logged) == 90
+
+
+def test_a_day_and_a_user_can_be_chosen(operator: Server, logged: list[UsageRow]) -> None:
+    second = ("--from", "2026-11-02", "--to", "2026-11-03", "--format", "jsonl")
+    lines = [json.loads(line) for line in exported(operator, *second).splitlines()]
+    assert [line["request_id"] for line in lines] == [row.request_id for row in logged[20:]]
+    operator.create_key("bob@example.org")
+    assert exported(operator, "--user", "bob@example.org", "--format", "jsonl") == ""
+    assert exported(operator, "--user", "ADA@example.org") == exported(operator)
+
+
+def test_an_event_is_that_of_cloudevents(operator: Server, logged: list[UsageRow], key: dict[str, Any]) -> None:
+    event = json.loads(exported(operator, "--format", "cloudevents").splitlines()[1])
+    data = event.pop("data")
+    assert event == {
+        "specversion": "1.0",
+        "id": "req_1",
+        "source": "/image-classifier",
+        "type": "image-classifier.request.v1",
+        "subject": key["user_id"],
+        "time": "2026-11-01T01:12:00.000001Z",
+        "datacontenttype": "application/json",
+    }
+    assert (data["billable"], data["endpoint"]) == (3, "/v2/classify/batch")
+
+
+def test_rows_go_to_a_new_file(operator: Server, logged: list[UsageRow], tmp_path: Path) -> None:
+    file = tmp_path / "november.csv"
+    done = operator.auth("export", "--output", str(file), "--json")
+    assert json.loads(done.stdout)["rows"] == len(logged)
+    assert file.read_text() == exported(operator)
+    again = operator.auth("export", "--output", str(file))
+    assert (again.returncode, "exists" in again.stderr) == (1, True)
+    assert operator.auth("export", "--json").returncode == 2
+    assert operator.auth("export", "--user", "nobody@example.org").returncode == 1
+
+
+def test_a_reader_that_has_enough_is_no_traceback(operator: Server, logged: list[UsageRow]) -> None:
+    command = f"{sys.executable} -m auth export --format jsonl | true"
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=PROJECT, env=operator.environment, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+
+
+def test_a_log_that_the_service_wrote_agrees(operator: Server, logged: list[UsageRow]) -> None:
+    done = operator.auth("reconcile", "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"agrees": True, "users": 1})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            "DELETE FROM usage_rollup WHERE width_s = -86400",
+            "on 2026-11-01: 45 billable images in the roll-up of days, 0 in the count for quotas",
+        ),
+        (
+            "UPDATE usage_rollup SET images = images + 1 WHERE width_s = 86400 AND status = 422",
+            "on 2026-11-01: 60 images in the usage log, 61 in the roll-up of days",
+        ),
+        (
+            "UPDATE usage_rollup SET requests = 7 WHERE width_s = 0 AND status = 422",
+            "in all: 40 requests in the roll-up",
+        ),
+        ("DELETE FROM usage_rollup WHERE width_s = 86400 AND start_s > 1793491200", "on 2026-11-02: 20 requests"),
+    ],
+    ids=["quotas", "images", "total", "a day"],
+)
+def test_the_first_difference_is_named(
+    operator: Server, logged: list[UsageRow], key: dict[str, Any], change: str, said: str
+) -> None:
+    database = Database(operator.environment["CLASSIFIER_DATABASE_URL"])
+    database.change(lambda connection: connection.execute(text(change)))
+    database.close()
+    done = operator.auth("reconcile")
+    assert done.returncode == 1
+    assert f"User {key['user_id']} {said}" in done.stderr
+
+
+def test_a_pruned_log_still_agrees(operator: Server, logged: list[UsageRow]) -> None:
+    assert operator.auth("prune", "--older-than", "1s", "--yes").returncode == 0
+    assert operator.auth("reconcile").returncode == 0
