@@ -45,7 +45,7 @@ class _DeferredModule(ModuleType):
         # Python itself asks every module for such names.
         if name.startswith("__"):
             raise AttributeError(name)
-        return getattr(_load(self.__name__), name)
+        return getattr(load(self.__name__), name)
 
 
 def defer() -> None:
@@ -92,12 +92,12 @@ def _folder(name: str) -> Path | None:
 
 def _deferred(module: str, name: str) -> Callable[..., Any]:
     def call(*arguments: Any, **named: Any) -> Any:
-        return getattr(_load(module), name)(*arguments, **named)
+        return getattr(load(module), name)(*arguments, **named)
 
     return call
 
 
-def _load(name: str) -> ModuleType:
+def load(name: str) -> ModuleType:
     """Load the real module, in place of the deferred ones that belong together."""
     client: Names = {_CLIENT: ()}
     for together in (*DEFERRED, client):

@@ -60,7 +60,7 @@ def test_json_is_one_document_of_the_contracts_shape(operator: Server) -> None:
         (["create", "--email", "nobody"], 2, "ada@example.org"),
         (["create", "--email", "a@b", "--limit", "many"], 2, "60/minute"),
         (["create", "--email", "a@b", "--limit", "0/minute"], 2, "60/minute"),
-        (["create", "--email", "a@b", "--scope", "admin"], 2, "classify"),
+        (["create", "--email", "a@b", "--scope", "root"], 2, "classify"),
         (["create", "--email", "a@b", "--expires-in", "soon"], 2, "30d"),
         (["create", "--email", "a@b", "--expires-in", "999999999d"], 2, "100 years"),
         (["fly"], 2, "create"),

@@ -63,7 +63,7 @@ def test_the_files_of_compose_agree() -> None:
     # nginx waits longer for a body and for an answer than the service does, which tells its caller why it ends.
     patience = re.findall(r"proxy_read_timeout (\d+)s;", text["locations.conf"])
     patience += re.findall(r"client_body_timeout (\d+)s;", text["http.conf"])
-    assert len(patience) == 2
+    assert len(patience) == 3
     for config in (PROJECT / "configs").glob("*.yaml"):
         for service in read(config)["services"].values():
             assert service["traffic"]["timeout"] < min(map(int, patience))

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import uvicorn.config
-from _bentoml_impl.server import serving
 from _bentoml_impl.server.app import ServiceAppFactory
 from _bentoml_impl.worker import service as worker_service
 from _bentoml_sdk import Service, method
@@ -40,8 +39,11 @@ from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from uvicorn.server import ServerState
 
 from runtime import http_protocol, lingering_close
-from runtime.lighter_bentoml import DEFERRED
+from runtime.lighter_bentoml import DEFERRED, load
 from testing.servers import PROJECT
+
+# Where another test of this process has imported the service, this module is deferred.
+serving = load("_bentoml_impl.server.serving")
 
 
 def parameters(called: Callable[..., Any]) -> list[str]:

@@ -39,7 +39,7 @@ def use(client: httpx.Client) -> None:
 def test_buckets_add_up_what_was_asked(mine: httpx.Client, bucket: str) -> None:
     use(mine)
     told = mine.get("/v2/usage", params={"bucket": bucket, "endpoint": "/v1/classify"}).json()
-    assert set(told) == {"bucket", "from", "to", "endpoint", "data", "next_cursor"}
+    assert set(told) == {"bucket", "from", "to", "endpoint", "total", "data", "next_cursor"}
     assert told["next_cursor"] is None
     assert sum(entry["requests"] for entry in told["data"]) == 5
     assert sum(entry["images"] for entry in told["data"]) == 4
