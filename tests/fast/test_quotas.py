@@ -208,3 +208,36 @@ async def test_a_body_that_is_wrong_costs_a_hit_and_nothing_of_the_quota(gateway
     assert_problem(answer, 422)
     assert answer.headers["ratelimit"] == '"default";r=99999;t=60, "quota";r=1;t=129600'
     assert (await classify(gateway, key)).status_code == 200
+
+
+async def test_a_batch_in_lines_bills_each_image_that_is_answered(gateway: InProcessGateway) -> None:
+    key = with_quota(gateway, "5/month")
+    lines = {"Accept": "application/x-ndjson"}
+    answer = await gateway.request("POST", BATCH, key, json={"images": [IMAGE, "AAAA", IMAGE]}, headers=lines)
+    assert len(answer.text.splitlines()) == 3
+    rows = gateway.usage_rows()
+    assert sorted((row["images"], row["billable"]) for row in rows) == [(0, 0), (1, 0), (1, 1), (1, 1)]
+    assert {row["model"] for row in rows if row["billable"]} == {colour_model.NAME}
+    assert await remaining(gateway, key) == 3
+    refused = await gateway.request("POST", BATCH, key, json={"images": [IMAGE] * 4}, headers=lines)
+    assert assert_problem(refused, 429)["type"] == "quota-exceeded"
+
+
+async def test_each_message_of_a_stream_is_billed_and_refused_as_a_request(gateway: InProcessGateway) -> None:
+    key = with_quota(gateway, "1/month")
+    socket = gateway.web_socket("/v2/stream", key)
+    await socket.accepted()
+    for message in (b"no image", image_of("red"), image_of("red")):
+        socket.send(message)
+    answers = [await socket.answer() for _ in range(3)]
+    assert [answer.get("type") for answer in answers] == ["about:blank", None, "quota-exceeded"]
+    assert [row["billable"] for row in gateway.usage_rows() if row["method"] == "POST"] == [0, 1, 0]
+
+
+async def test_a_repeated_answer_takes_nothing_of_a_quota(gateway: InProcessGateway) -> None:
+    key = with_quota(gateway, "1/month")
+    first, again = [
+        await gateway.request("POST", "/v2/classify", key, json=ONE, headers={"Idempotency-Key": "k"}) for _ in range(2)
+    ]
+    assert (again.status_code, again.json(), again.headers["idempotency-replayed"]) == (200, first.json(), "true")
+    assert [(row["images"], row["billable"]) for row in gateway.usage_rows()] == [(1, 1), (0, 0)]
