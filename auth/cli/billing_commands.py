@@ -50,7 +50,7 @@ def export(
         raise Refused(f"The file {output} exists; name another one.") from None
     except BrokenPipeError:
         # Whoever read the rows, such as `head`, has enough. Python would fail to flush again as it ends.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         raise Refused("The reader of standard output ended before all rows were written.") from None
     except OSError as error:
         raise Refused(f"The rows can't be written: {error.strerror}.") from None
