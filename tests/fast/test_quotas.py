@@ -152,6 +152,20 @@ async def test_a_request_whose_images_were_given_back_is_not_answered(gateway: I
     assert await remaining(gateway, key) == 1
 
 
+async def test_an_answer_that_was_not_given_is_not_kept_for_a_retry(gateway: InProcessGateway) -> None:
+    """Else the retry would get unbilled what the quota had refused."""
+    key = with_quota(gateway, "1/month")
+    exchange = gateway.exchange("/v1/classify", key, content_type="application/json", idempotency_key="k")
+    await exchange.app_waits()
+    gateway.store.database.change(lambda connection: connection.execute(delete(quota_reservations)))
+    exchange.send(json.dumps(ONE).encode(), more=False)
+    assert_problem(await exchange.answer(), 503)
+    headers = {"Idempotency-Key": "k", "Content-Type": "application/json"}
+    again = await gateway.request("POST", "/v1/classify", key, content=json.dumps(ONE), headers=headers)
+    assert (again.status_code, "idempotency-replayed" in again.headers) == (200, False)
+    assert [row["billable"] for row in gateway.usage_rows()] == [0, 1]
+
+
 async def test_rows_name_the_model_and_the_plan(gateway: InProcessGateway) -> None:
     key = gateway.new_key()
     give_plan(gateway, key, "pro")
