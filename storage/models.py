@@ -34,6 +34,8 @@ users = Table(
     Column("plan", String(64)),
     # The currency of all that the user ever pays; NULL: no plan had a price yet.
     Column("currency", String(3)),
+    # The customer that Stripe knows the user by; NULL: the user's images are not sent to Stripe.
+    Column("stripe_customer", String(255)),
 )
 
 api_keys = Table(
@@ -159,6 +161,30 @@ idempotency_keys = Table(
     Column("headers", Text),
     # Empty if the answer was too large to be kept.
     Column("body", LargeBinary),
+)
+
+# What others are to be told, each message once (see `outbox.py`). `identifier` says what the message tells, so that a
+# receiver knows a message that it has received before. `period_s` is the start of the time that it tells of, Unix
+# seconds, and `value` the number that it tells. `due_us` is when to send it, or to send it again; NULL: not any more.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", _serial, primary_key=True),
+    Column("kind", String(32), nullable=False),
+    Column("identifier", String(100), nullable=False, unique=True),
+    Column("user_id", ForeignKey("users.id"), nullable=False),
+    Column("period_s", BigInteger, nullable=False),
+    Column("value", BigInteger, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("first_tried_us", BigInteger),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("due_us", BigInteger),
+    Column("delivered_us", BigInteger),
+    # Why it was not delivered: of the last try, or, if it is not due any more, of all.
+    Column("failure", Text),
+    Index("outbox_by_due", "kind", "due_us"),
+    Index("outbox_by_user", "user_id", "kind", "period_s"),
 )
 
 # The audit log: every change of users and keys. Triggers refuse to change or delete a row, except that `erase` removes

@@ -1,0 +1,131 @@
+"""The outbox: what others are to be told, written in the transaction that makes it true, and sent afterwards.
+
+A message is sent until its receiver has confirmed it. A process that is killed between the two sends it again, so a
+receiver may get a message twice; its identifier is the same each time, by which the receiver knows it. Source of the
+pattern: Richardson, "Microservices Patterns", 2018, "Transactional outbox".
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from sqlalchemy import BigInteger, Connection, bindparam, func, select, update
+
+from storage.models import outbox
+from storage.sqlite import Transaction
+
+_table = outbox.c
+
+
+class NewMessage(NamedTuple):
+    """A message that is to be sent.
+
+    Attributes:
+        kind: what it is, such as "quota.reached"; each kind has its own sender.
+        identifier: what it tells, in at most 100 characters; a message with the same one is not added again.
+        user_id: the user whom it is about.
+        period_s: the start of the time that it tells of, Unix seconds.
+        value: the number that it tells.
+        payload: the message, in whatever form its sender reads.
+        created_us: now, Unix microseconds; from then on it is due.
+    """
+
+    kind: str
+    identifier: str
+    user_id: str
+    period_s: int
+    value: int
+    payload: str
+    created_us: int
+
+
+class Message(NamedTuple):
+    """A message that its sender has claimed.
+
+    Attributes:
+        id: the number of the message.
+        identifier, user_id, period_s, value, payload, created_us: as in `NewMessage`.
+        first_tried_us: when it was claimed for the first time, Unix microseconds; None: just now. Since then, its
+            receiver may have got it.
+        tries: how often it was claimed before.
+    """
+
+    id: int
+    identifier: str
+    user_id: str
+    period_s: int
+    value: int
+    payload: str
+    created_us: int
+    first_tried_us: int | None
+    tries: int
+
+
+_claim = (
+    update(outbox)
+    .where(_table.id == bindparam("of_id"), _table.due_us == bindparam("seen_us", type_=BigInteger))
+    .values(
+        due_us=bindparam("until_us", type_=BigInteger),
+        first_tried_us=func.coalesce(_table.first_tried_us, bindparam("now_us", type_=BigInteger)),
+        tries=_table.tries + 1,
+    )
+)
+_of_id = update(outbox).where(_table.id == bindparam("of_id"))
+
+
+@cache
+def _insert(dialect: str) -> Any:
+    """Return the statement that adds a message. Only the dialect of this database is loaded."""
+    return (
+        import_module(f"sqlalchemy.dialects.{dialect}")
+        .insert(outbox)
+        .on_conflict_do_nothing(index_elements=["identifier"])
+    )
+
+
+def add(connection: Transaction, messages: Sequence[NewMessage]) -> None:
+    """Adds messages, except those whose identifier is there already; in the transaction that makes them true."""
+    if messages:
+        rows = [message._asdict() | {"due_us": message.created_us} for message in messages]
+        connection.execute(_insert(connection.dialect.name), rows)
+
+
+def claim(connection: Connection, kind: str, now_us: int, lease_us: int, most: int) -> list[Message]:
+    """Takes messages that are due, so that no other process sends them meanwhile.
+
+    Args:
+        connection: in a write transaction.
+        kind: the kind of the messages.
+        now_us: the time, Unix microseconds.
+        lease_us: how long they are the caller's, microseconds; then they are due again.
+        most: the most messages to take.
+
+    Returns:
+        The messages, in the order in which they were added.
+    """
+    columns = [_table[name] for name in Message._fields]
+    is_due = (_table.kind == kind, _table.due_us <= now_us)
+    found = connection.execute(select(*columns, _table.due_us).where(*is_due).order_by(_table.id).limit(most)).all()
+    claimed = []
+    for *fields, due_us in found:
+        values = {"of_id": fields[0], "seen_us": due_us, "until_us": now_us + lease_us, "now_us": now_us}
+        # Another process may have claimed it since it was read.
+        if connection.execute(_claim, values).rowcount:
+            claimed.append(Message(*fields))
+    return claimed
+
+
+def settle(connection: Connection, message_id: int, delivered_us: int) -> None:
+    """Notes that a message was delivered, at a time in Unix microseconds."""
+    connection.execute(_of_id.values(due_us=None, delivered_us=delivered_us, failure=None), {"of_id": message_id})
+
+
+def postpone(connection: Connection, message_id: int, due_us: int, failure: str) -> None:
+    """Notes why a message was not delivered, and when to send it again, Unix microseconds."""
+    connection.execute(_of_id.values(due_us=due_us, failure=failure), {"of_id": message_id})
+
+
+def give_up(connection: Connection, message_id: int, failure: str) -> None:
+    """Notes why a message is never sent again, although it was not delivered."""
+    connection.execute(_of_id.values(due_us=None, failure=failure), {"of_id": message_id})

@@ -1,0 +1,85 @@
+"""The outbox: a message is added once, claimed by one sender at a time, and sent again until it is settled."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, insert, select
+
+from storage import outbox
+from storage.database import Database
+from storage.migrate import migrate
+from storage.models import outbox as table
+from storage.models import users
+from storage.outbox import NewMessage
+from testing.store_servers import Postgres
+
+KIND = "quota.reached"
+LEASE_US = 1000
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path}/test.db"
+    else:
+        postgres: Postgres = request.getfixturevalue("postgres")
+        url = postgres.new_database()
+    migrate(url)
+    database = Database(url)
+    database.change(lambda c: c.execute(insert(users).values(id="usr_1", email="a@b.de", limits="", created_us=0)))
+    yield database
+    database.close()
+
+
+def message(number: int) -> NewMessage:
+    return NewMessage(KIND, f"usr_1/{number}", "usr_1", 3600 * number, number, "{}", created_us=number)
+
+
+def add(database: Database, *numbers: int) -> None:
+    database.change(partial(outbox.add, messages=[message(number) for number in numbers]))
+
+
+def claim(database: Database, now_us: int, most: int = 10) -> list[int]:
+    claimed = database.change(lambda c: outbox.claim(c, KIND, now_us, LEASE_US, most))
+    return [one.value for one in claimed]
+
+
+def rows(database: Database) -> list[dict[str, Any]]:
+    def read(connection: Connection) -> list[dict[str, Any]]:
+        return [dict(row._mapping) for row in connection.execute(select(table).order_by(table.c.id))]
+
+    return database.ask(read)
+
+
+def test_a_message_is_added_once(database: Database) -> None:
+    add(database, 1, 2)
+    add(database, 2, 3)
+    assert [row["value"] for row in rows(database)] == [1, 2, 3]
+
+
+def test_one_sender_at_a_time_has_a_message(database: Database) -> None:
+    add(database, 1, 2, 3)
+    assert claim(database, 10, most=2) == [1, 2]
+    assert claim(database, 11) == [3]
+    assert claim(database, 10 + LEASE_US - 1) == []
+    assert claim(database, 10 + LEASE_US) == [1, 2]
+    assert [(row["first_tried_us"], row["tries"]) for row in rows(database)] == [(10, 2), (10, 2), (11, 1)]
+
+
+def test_it_is_sent_until_it_is_settled_or_given_up(database: Database) -> None:
+    add(database, 1, 2, 3)
+    first, second, third = database.change(lambda c: outbox.claim(c, KIND, 10, LEASE_US, 10))
+    database.change(lambda c: outbox.settle(c, first.id, 20))
+    database.change(lambda c: outbox.postpone(c, second.id, 5000, "the receiver answered 503"))
+    database.change(lambda c: outbox.give_up(c, third.id, "the receiver answered 400"))
+    assert claim(database, 4999) == []
+    assert claim(database, 10**15) == [2]
+    assert [row["delivered_us"] for row in rows(database)] == [20, None, None]
+    assert [row["failure"] for row in rows(database)] == [
+        None,
+        "the receiver answered 503",
+        "the receiver answered 400",
+    ]
