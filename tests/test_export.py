@@ -135,6 +135,19 @@ def test_rows_go_to_a_new_file(operator: Server, logged: list[UsageRow], tmp_pat
     assert operator.auth("export", "--user", "nobody@example.org").returncode == 1
 
 
+def test_a_file_that_can_not_be_finished_is_not_left(postgres: Postgres, tmp_path: Path) -> None:
+    """PostgreSQL, since the files of SQLite would fall under the same limit of the system."""
+    operator = Server(tmp_path / "it", tmp_path, CLASSIFIER_DATABASE_URL=postgres.new_database())
+    operator.create_key("ada@example.org")
+    file = tmp_path / "november.csv"
+    command = f"ulimit -f 0; {sys.executable} -m auth export --output {file}"
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=PROJECT, env=operator.environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (1, "ERROR: The rows can't be written: File too large.\n")
+    assert not file.exists()
+
+
 def test_a_reader_that_has_enough_is_no_traceback(operator: Server, logged: list[UsageRow]) -> None:
     command = f"{sys.executable} -m auth export --format jsonl | true"
     done = subprocess.run(

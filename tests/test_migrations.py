@@ -87,6 +87,38 @@ def test_the_first_releases_database_keeps_all_and_is_added_up(url: str, databas
     assert tally.percentile_ms(0.5) == pytest.approx(12.0, rel=0.025)
 
 
+ROLL_UP = "user_id, width_s, start_s, endpoint, status, admitted, bin"
+
+
+def test_the_first_releases_rows_are_added_up_as_new_ones_are(url: str, database: Database) -> None:
+    """Rows at the borders of minutes and bins, and beyond them."""
+    times_ms = [0.0, 0.001, 1.0, 1.05, 1.0501, 12.0, 999.9, 1e9]
+    logged = [
+        rollup.RollupInput("usr_1", f"/v{number % 2}", 200 + number % 3, times_ms[number % 8], at_us, number % 2)
+        for number, at_us in enumerate(range(AT_US, AT_US + 3 * 86_400_000_000, 1_799_999_999))
+    ]
+    upgrade_to(database, "0001")
+    with RawSql(url) as raw:
+        fill(raw)
+        raw.change("DELETE FROM usage_log")
+        rows = ", ".join(
+            f"('req_{number}', 'usr_1', 'key', '{row.endpoint}', 'POST', {row.status}, {row.response_ms}, {row.at_us},"
+            f" {row.images})"
+            for number, row in enumerate(logged)
+        )
+        raw.change(
+            "INSERT INTO usage_log (request_id, user_id, key_id, endpoint, method, status, response_ms, at_us, images)"
+            f" VALUES {rows}"
+        )
+    migrate(url)
+    sums = f"SELECT {ROLL_UP}, requests, images FROM usage_rollup WHERE width_s >= 0 ORDER BY {ROLL_UP}"
+    with RawSql(url) as raw:
+        migrated = raw.rows(sums)
+        raw.change("DELETE FROM usage_rollup")
+        database.change(lambda connection: rollup.add(connection, logged))
+        assert migrated == raw.rows(sums)
+
+
 @pytest.mark.parametrize("revision", ["0001", "0002"])
 @pytest.mark.parametrize(
     ("limits", "kept_s"), [("5/minute", 86400), ("60/minute,1000/day", 86400), ("5/second,9/90s,7/2592000s", 2592000)]

@@ -2,10 +2,11 @@
 
 import sys
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from auth.cli import export as formats
 from auth.cli.answer import Answer, Context
@@ -37,7 +38,7 @@ def export(
     wanted, written, told_s = Selection(from_us, to_us, user_id), 0, time.monotonic()
     is_shown = output is not None and sys.stderr.isatty()
     try:
-        with nullcontext(sys.stdout) if output is None else output.open("x", encoding="utf-8", newline="") as file:
+        with nullcontext(sys.stdout) if output is None else _new_file(output) as file:
             write = formats.writer(format, file)
             for page in usage_export.pages(context.database.ask, wanted):
                 write(page)
@@ -56,6 +57,18 @@ def export(
         raise Refused(f"The rows can't be written: {error.strerror}.") from None
     document = {"rows": written, "from": iso(from_us), "to": iso(to_us), "format": format}
     return Answer(document, f"{written:,} rows are written, up to {iso(to_us)}.", is_notice=output is None)
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[TextIO]:
+    """Open a new file to write; delete it if the block fails, since half an export is easily taken for a whole one."""
+    with path.open("x", encoding="utf-8", newline="") as file:
+        try:
+            yield file
+            file.flush()
+        except BaseException:
+            path.unlink()
+            raise
 
 
 def reconcile(context: Context) -> Answer:
