@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from prometheus_client import Gauge
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.draining import Draining
@@ -27,6 +28,8 @@ UNREAD_S = 60.0
 
 # RFC 6455, 7.4, and IANA's list of codes.
 GOING_AWAY, NOT_PERMITTED, RESTARTS = 1001, 1008, 1012
+
+open_streams = Gauge("classifier_open_streams", "WebSockets that are open.", multiprocess_mode="livesum")
 
 _TOO_MANY = "Too many streams are open; close one, or open this one again shortly."
 # Nothing that is sent with the same key would be answered otherwise.
@@ -126,6 +129,7 @@ class Stream:
         if not places.can_take(user, 1, total_for(MOST_STREAMS)):
             raise unavailable(_TOO_MANY, kind="overload")
         places.take(user, 1)
+        open_streams.inc()
         self._user = user
 
     async def _refuse(self, answer: Answer) -> None:
@@ -225,6 +229,7 @@ class Stream:
             self._ahead.cancel()
         if self._user is not None:
             self._streams.places.give_back(self._user, 1)
+            open_streams.dec()
             self._streams.message_bytes.give_back(self._user, self._bytes_taken)
             self._user = None
 

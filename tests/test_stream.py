@@ -172,8 +172,15 @@ async def test_a_key_revoked_while_it_streams_is_refused_within_a_second(server:
     assert closed.value.rcvd.code == NOT_PERMITTED
 
 
+def open_streams(server: Server, metrics_key: str) -> float:
+    """The number of open WebSockets that `/metrics` tells."""
+    with server.client(metrics_key) as client:
+        [number] = re.findall(r"^classifier_open_streams (\S+)$", client.get("/metrics").text, re.MULTILINE)
+    return float(number)
+
+
 async def test_a_hundred_streams_are_served_at_once(server: Server) -> None:
-    key = new_key(server, "hundred")
+    key, metrics_key = new_key(server, "hundred"), new_key(server, "metrics", "--scope", "metrics").key
     connections = await asyncio.gather(*(stream(server, key) for _ in range(STREAMS)))
     try:
         await asyncio.gather(*(connection.send(BAD) for connection in connections))
@@ -183,8 +190,12 @@ async def test_a_hundred_streams_are_served_at_once(server: Server) -> None:
         for connection in connections[::20]:
             await connection.send(IMAGE)
             assert (await answer_of(connection))["predictions"]
+        assert open_streams(server, metrics_key) == STREAMS
     finally:
         await asyncio.gather(*(connection.close() for connection in connections))
+    async with asyncio.timeout(60):
+        while open_streams(server, metrics_key):
+            await asyncio.sleep(0.1)
     assert len(usage_log(server, key)) == STREAMS + 5
 
 
