@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, sync_playwright
 
 from testing.servers import PROJECT, Server
 
@@ -244,6 +244,41 @@ def test_usage_is_shown_as_figures_charts_and_a_table(visit: Visit, server: Serv
     expect(figures).to_contain_text(re.compile(r"Images\s*3"))
     # The owner's view is for those alone to whom the server answers.
     expect(page.get_by_role("link", name="Owner")).to_be_hidden()
+
+
+def test_an_owner_sees_users_keys_plans_usage_and_changes(
+    visit: Visit, server: Server, new_user: Callable[..., dict[str, Any]]
+) -> None:
+    user = new_user("--limit", "1000/minute", "--name", "phone")
+    with server.client(user["key"]) as client:
+        body = {"image": base64.b64encode(PICTURE.read_bytes()).decode()}
+        assert client.post("/v1/classify", json=body).status_code == 200
+    with server.client(new_user("--scope", "admin")["key"]) as client:
+        email = client.get(f"/v2/admin/users/{user['user_id']}").json()["email"]
+        name = f"plan-{user['user_id'][4:12].lower()}"
+        client.post("/v2/admin/plans", json={"name": name, "limits": ["60/minute"]}).raise_for_status()
+    page = visit(new_user(*EVERYTHING, "--scope", "admin")["key"])
+    open_view(page, "Owner")
+    for title, cell in (("Users", email), ("Keys", user["key_id"]), ("Plans", name), ("Changes", user["key_id"])):
+        card = page.locator(".card").filter(has=page.get_by_role("heading", name=title, exact=True))
+        find_row(card, cell)
+    assert findings(page) == []
+    page.get_by_role("button", name=f"Show the usage of {email}").click()
+    expect(page.get_by_role("heading", name=f"Usage of {email}, 30 days")).to_be_visible()
+    expect(page.locator("#user-usage dl")).to_contain_text(re.compile(r"Images\s*1"))
+    expect(page.get_by_role("img", name="Requests in the last 30 days, by status")).to_be_visible()
+
+
+def find_row(card: Locator, text: str) -> None:
+    """Show more rows of a list until one has this text."""
+    row = card.get_by_role("row").filter(has_text=text).first
+    more = card.get_by_role("button", name="Show more")
+    expect(card.get_by_role("row").nth(1)).to_be_visible()
+    while not row.count() and more.is_visible():
+        rows = card.get_by_role("row").count()
+        more.click()
+        expect(card.get_by_role("row").nth(rows)).to_be_visible()
+    expect(row).to_be_visible()
 
 
 def test_a_key_is_rotated_and_revoked(visit: Visit, server: Server, key: str) -> None:
