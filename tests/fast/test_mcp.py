@@ -13,6 +13,7 @@ from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
+from auth.identity import SCOPES
 from testing.colour_model import CONFIDENCE, LABELS, NAME, image_of
 from testing.in_process import InProcessGateway, IssuedKey, authorization
 from testing.photographs import as_base64
@@ -163,14 +164,24 @@ async def test_an_agent_reads_usage_and_the_model(gateway: InProcessGateway, key
     assert whole.structured_content["models"][0]["labels"] == [*LABELS]
 
 
-async def test_a_tool_takes_the_scope_of_its_route(gateway: InProcessGateway) -> None:
-    reader = gateway.new_key(scopes=frozenset({"usage"}))
-    async with agent(gateway, reader) as client:
-        assert not (await client.call_tool("limits")).is_error
-        refused = await client.call_tool("classify_image", RED)
-    assert refused.is_error
-    assert "lacks the scope 'classify'" in text_of(refused)
-    assert gateway.hits() == 0
+# The scope that each tool takes, and what it is called with.
+TOOLS: dict[str, tuple[str | None, dict[str, Any]]] = {
+    "classify_image": ("classify", RED),
+    "usage": ("usage", {}),
+    "limits": ("usage", {}),
+    "models": (None, {}),
+}
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+async def test_a_tool_takes_the_scope_of_its_route(gateway: InProcessGateway, scope: str) -> None:
+    async with agent(gateway, gateway.new_key(scopes=frozenset({scope}))) as client:
+        assert {tool.name for tool in (await client.list_tools()).tools} == TOOLS.keys()
+        for name, (needed, arguments) in TOOLS.items():
+            answer = await client.call_tool(name, arguments)
+            assert answer.is_error == (needed not in (None, scope)), name
+            assert not answer.is_error or f"lacks the scope '{needed}'" in text_of(answer)
+    assert gateway.hits() == (scope == "classify")
 
 
 async def test_in_overload_an_agent_is_told_to_try_again(start: Start) -> None:
