@@ -83,7 +83,7 @@ async def test_a_body_that_comes_too_slowly_is_ended(gateway: InProcessGateway, 
     exchange = upload(gateway, key)
     exchange.send(b"x")
     await exchange.app_waits()
-    clock.advance(9)
+    clock.advance(8)
     exchange.send(b"x")
     await exchange.app_waits()
     assert not exchange.is_over
