@@ -18,6 +18,8 @@ export BENTOML_HOME ?= $(CURDIR)/var/bentoml
 export BENTOML_CONFIG ?= $(CURDIR)/configs/development.yaml
 export BENTOML_DO_NOT_TRACK := True
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Many containers set it. Here each process would then compile all modules once more: a start takes twice as long.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## list the commands
