@@ -70,6 +70,15 @@ WRONG = {
     "MAX_QUEUE": ["0", "long"],
     "DRAIN_SECONDS": ["0", "26", "soon", "nan"],
     "LOG_FORMAT": ["xml"],
+    "STRIPE_METER": [""],
+    "STRIPE_API": [
+        "",
+        "api.stripe.com",
+        "https://",
+        f"http://{SECRET}",
+        f"http://127.0.0.1@{SECRET}",
+        f"ftp://{SECRET}",
+    ],
 }
 RIGHT = {
     "DATABASE_URL": [
@@ -90,6 +99,8 @@ RIGHT = {
     ],
     "TRUSTED_PROXIES": ["", "10.0.0.0/8, ::1/128"],
     "THREADS": ["2"],
+    "STRIPE_KEY": ["", "sk_test_1"],
+    "STRIPE_API": ["https://api.stripe.com", "http://127.0.0.1:8000/", "http://[::1]:8000"],
 }
 
 

@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         migrate(chosen.url)
         database = Database(chosen.url)
         try:
-            answer: Answer = command(Context(database, parse_limits(settings.default_limit)), **parsed)
+            answer: Answer = command(Context(database, parse_limits(settings.default_limit), settings), **parsed)
         finally:
             database.close()
     except (StorageError, SettingsError) as error:

@@ -1,5 +1,6 @@
 """Reads the values of arguments. Each function raises `argparse.ArgumentTypeError`, which says what to write."""
 
+import re
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -32,6 +33,21 @@ def moment(text: str) -> int:
         return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
     except (ValueError, OverflowError):
         raise ArgumentTypeError("write a moment like 2026-11-01 or 2026-11-01T12:00:00Z") from None
+
+
+_CUSTOMER = re.compile(r"cus_[A-Za-z0-9]{1,200}")
+
+
+def customer(text: str) -> str:
+    """Return the id of a customer of Stripe."""
+    if not _CUSTOMER.fullmatch(text):
+        raise ArgumentTypeError("write the id of a customer of Stripe, such as cus_NciAYcXfLnqBoz")
+    return text
+
+
+def user_or_event(text: str) -> str:
+    """Return the identifier of an event, which has slashes, or else a user."""
+    return text if text.startswith("usr_") and "/" in text else user(text)
 
 
 def _argument(read: Callable[[str], T]) -> Callable[[str], T]:
