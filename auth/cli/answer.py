@@ -22,10 +22,12 @@ class Context:
     Attributes:
         database: the database, with this version's tables.
         default_limits: the limits of a new user if the command names none.
+        move_to_url: the database to move to if the command names none; None: none is set.
     """
 
     database: Database
     default_limits: tuple[Limit, ...]
+    move_to_url: str | None = None
 
 
 @dataclass(frozen=True)
