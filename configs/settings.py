@@ -51,6 +51,8 @@ class Settings(BaseSettings):
     runner: Literal["auto", "embedded", "service"] = "auto"
     data_dir: Path | None = None
     database_url: str = "sqlite:///var/classifier.db"
+    # Where `python -m auth move` moves to, so that the password need not be on its command line.
+    move_to_url: str | None = None
     redis_url: str | None = None
     default_limit: str = "5/minute"
     auth_failure_limit: str = "60/minute"
@@ -87,6 +89,11 @@ class Settings(BaseSettings):
     @classmethod
     def _database_is_known(cls, url: str, info: ValidationInfo) -> str:
         return urls.database(data_folder.absolute_database(url, info.data.get("data_dir")))
+
+    @field_validator("move_to_url")
+    @classmethod
+    def _new_database_is_known(cls, url: str | None) -> str | None:
+        return urls.postgresql(url) if url else None
 
     def data_folders(self) -> list[Path]:
         """Return the data folder, and after it the default one if another is set.

@@ -7,7 +7,7 @@ the command failed (the reason is on standard error), 2 for wrong arguments.
 import json
 import sys
 
-from auth.cli import commands, parser, table
+from auth.cli import commands, database_commands, parser, table
 from auth.cli.answer import Answer, Context
 from auth.cli.chosen_database import ChosenDatabase, chosen_database
 from configs.settings import SettingsError, load_settings
@@ -18,9 +18,9 @@ from storage.migrate import migrate
 from storage.policy import parse_limits
 
 # The commands that create the database if there is none. Any other command would work on an empty one by mistake.
-CREATE_DATABASE = (commands.create, commands.init, commands.report_migrated)
+CREATE_DATABASE = (commands.create, commands.init, database_commands.report_migrated)
 # The commands that prepare a database for the next server: a server that runs with another one does not matter.
-BEFORE_A_START = (commands.init, commands.report_migrated)
+BEFORE_A_START = (commands.init, database_commands.report_migrated)
 _FIND_DATABASE = "set CLASSIFIER_DATABASE_URL as for the server, or run this while the server runs."
 
 

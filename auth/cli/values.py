@@ -12,6 +12,7 @@ from auth.api_key import PREFIX, ApiKey
 from storage.policy import Limit, parse_seconds
 from storage.prices import parse_amount, parse_currency
 from storage.quotas import Quota
+from storage.urls import postgresql
 
 T = TypeVar("T")
 
@@ -74,6 +75,7 @@ plan = _argument(inputs.plan)
 # The price of one image, billionths, from the price of 1,000.
 price = _argument(parse_amount)
 currency = _argument(parse_currency)
+postgresql_url = _argument(postgresql)
 
 
 def wrong_together(parsed: dict[str, Any]) -> str | None:
