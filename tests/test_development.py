@@ -10,6 +10,7 @@ from pathlib import Path
 
 from testing.photographs import COFFEE, as_base64
 from testing.servers import PROJECT, Server
+from testing.waiting import wait_until
 
 BODY = {"image": as_base64(COFFEE.read_bytes())}
 SHIPPED = ("service.py", "bentofile.yaml", "requirements")
@@ -55,10 +56,7 @@ def test_the_development_server_answers_and_reloads(tmp_path: Path, model_store:
             assert "Reloading" not in server.log.read_text()
 
             os.utime(project / "api" / "schemas.py")
-            give_up = time.monotonic() + 20
-            while "Reloading" not in server.log.read_text() and time.monotonic() < give_up:
-                time.sleep(0.1)
-            assert "Reloading" in server.log.read_text()
+            wait_until(lambda: "Reloading" in server.log.read_text(), "the server reloads")
             time.sleep(1)
             server.wait_until_ready()
             assert client.post("/v1/classify", json=BODY).status_code == 200

@@ -9,7 +9,8 @@ from unittest import mock
 import pytest
 
 from configs.settings import SettingsError, load_settings
-from testing.servers import PROJECT, free_port
+from testing.ports import free_port
+from testing.servers import PROJECT
 
 SECRET = "sesame"
 WRONG = {
