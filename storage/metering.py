@@ -91,18 +91,18 @@ def uncounted(connection: Connection, user_id: str, customer: str, from_s: int, 
         select(usage_rollup.c.start_s, func.sum(usage_rollup.c.billable))
         .where(usage_rollup.c.user_id == user_id, *of_hours)
         .group_by(usage_rollup.c.start_s)
-        .order_by(usage_rollup.c.start_s)
     )
     of_outbox = (*_of_user(user_id), _table.period_s >= first_s, _table.period_s < until_s)
     # Read first and in one statement: if another process adds a message meanwhile, the number here is taken by then.
     written = select(_table.period_s, func.sum(_table.value), func.count()).where(*of_outbox).group_by(_table.period_s)
     told = {hour_s: (int(images), number) for hour_s, images, number in connection.execute(written)}
+    has = {hour_s: int(billable or 0) for hour_s, billable in connection.execute(sums)}
     counts = []
-    for hour_s, billable in connection.execute(sums):
+    for hour_s in sorted(told | has):
         images, number = told.get(hour_s, (0, 0))
-        difference = int(billable or 0) - images
+        difference = has.get(hour_s, 0) - images
         if difference < 0:
-            raise Refused(_too_much(user_id, hour_s, images, int(billable or 0)))
+            raise Refused(_too_much(user_id, hour_s, images, has.get(hour_s, 0)))
         if difference:
             counts.append(Count(user_id, customer, hour_s, difference, number + 1))
     return counts

@@ -57,7 +57,6 @@ class StripeServer:
         faults: how it fails the next requests, one each.
         delay_s: how long it waits before it answers.
         now_s: returns its time, Unix seconds.
-        on_count: called after it has counted an event, before it answers.
     """
 
     def __init__(self) -> None:
@@ -66,7 +65,6 @@ class StripeServer:
         self.faults: list[Fault] = []
         self.delay_s = 0.0
         self.now_s: Callable[[], float] = time.time
-        self.on_count: Callable[[], None] = lambda: None
         self._known: dict[str, float] = {}
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -106,8 +104,6 @@ class StripeServer:
             if fault.counts:
                 self._known[event.identifier] = self.now_s()
                 self.events.append(event)
-        if fault.counts:
-            self.on_count()
         return fault
 
     def _refuse(self, key: str, event: Event) -> Fault | None:

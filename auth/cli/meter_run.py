@@ -159,7 +159,8 @@ def send(
             report.sent += 1
             report.images += message.value
         else:
-            report.failures.append(f"user {message.user_id}, {hour(message.period_s)}: {answer.failure}")
+            then = "it is given up" if answer.is_final else "a later run sends it again"
+            report.failures.append(f"user {message.user_id}, {hour(message.period_s)}: {answer.failure}; {then}")
         tell(report)
         failed_in_a_row = failed_in_a_row + 1 if answer.is_general else 0
         if failed_in_a_row:

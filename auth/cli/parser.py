@@ -231,5 +231,5 @@ def _add_billing_commands(add: _Add) -> None:
     add(
         "reconcile",
         billing_commands.reconcile,
-        "Check that the usage log, its roll-up and the count for quotas agree; if not, name the first difference.",
+        "Check that the usage log, its roll-up, the count for quotas and what was sent agree, or name a difference.",
     )
