@@ -7,7 +7,7 @@ the command failed (the reason is on standard error), 2 for wrong arguments.
 import json
 import sys
 
-from auth.cli import commands, database_commands, parser, table
+from auth.cli import commands, database_commands, parser, restore_commands, table
 from auth.cli.answer import Answer, Context
 from auth.cli.chosen_database import ChosenDatabase, chosen_database
 from configs.settings import SettingsError, load_settings
@@ -21,6 +21,8 @@ from storage.policy import parse_limits
 CREATE_DATABASE = (commands.create, commands.init, database_commands.report_migrated)
 # The commands that prepare a database for the next server: a server that runs with another one does not matter.
 BEFORE_A_START = (commands.init, database_commands.report_migrated)
+# The command that opens the database itself, which may be lost or damaged.
+RESTORE = restore_commands.restore
 _FIND_DATABASE = "set CLASSIFIER_DATABASE_URL as for the server, or run this while the server runs."
 
 
@@ -42,9 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
         settings = load_settings()
         is_own = command in BEFORE_A_START
         chosen = ChosenDatabase(settings.database_url, False) if is_own else chosen_database(settings)
-        if command not in CREATE_DATABASE and urls.is_missing_file(chosen.url):
+        if command not in (*CREATE_DATABASE, RESTORE) and urls.is_missing_file(chosen.url):
             raise Refused(f"There is no database at {urls.shown(chosen.url)}; {_FIND_DATABASE}")
-        migrate(chosen.url)
+        if command is not RESTORE:
+            migrate(chosen.url)
         database = Database(chosen.url)
         try:
             answer: Answer = command(Context(database, parse_limits(settings.default_limit), settings), **parsed)
