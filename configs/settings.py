@@ -12,7 +12,7 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from configs import data_folder
+from configs import data_folder, webhooks
 from storage import urls
 from storage.policy import Limit
 
@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     max_queue: Annotated[int | None, Field(gt=0)] = None
     drain_seconds: Annotated[float, Field(gt=0, le=25)] = 20
     log_format: Literal["text", "json"] = "text"
+    # Before the URL, which needs it.
+    webhook_secret: SecretStr | None = None
+    webhook_url: str | None = None
     prepared_model: str = ""
     # The choice that the start measured, for its workers; only the start sets it.
     tuned: str = ""
@@ -105,6 +108,16 @@ class Settings(BaseSettings):
             except ValueError:
                 raise ValueError("name networks by their first address, such as 10.244.0.0/24,127.0.0.1/32") from None
         return text
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _webhook_secret_is_complete(cls, secret: SecretStr | None) -> SecretStr | None:
+        return webhooks.secret(secret)
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _webhook_is_signed(cls, url: str | None, info: ValidationInfo) -> str | None:
+        return webhooks.url(url, has_secret=info.data.get("webhook_secret") is not None)
 
     @field_validator("cors_origins")
     @classmethod

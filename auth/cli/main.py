@@ -10,6 +10,7 @@ import sys
 from auth.cli import commands, parser, table
 from auth.cli.answer import Answer, Context
 from auth.cli.chosen_database import ChosenDatabase, chosen_database
+from auth.webhook_delivery import Endpoint
 from configs.settings import SettingsError, load_settings
 from storage import urls
 from storage.database import Database
@@ -47,7 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
         migrate(chosen.url)
         database = Database(chosen.url)
         try:
-            answer: Answer = command(Context(database, parse_limits(settings.default_limit)), **parsed)
+            context = Context(database, parse_limits(settings.default_limit), Endpoint.of(settings))
+            answer: Answer = command(context, **parsed)
         finally:
             database.close()
     except (StorageError, SettingsError) as error:

@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from auth import inputs
-from auth.cli import billing_commands, commands, export, log_commands, plan_parser, user_commands, values
+from auth.cli import (
+    billing_commands,
+    commands,
+    export,
+    log_commands,
+    plan_parser,
+    user_commands,
+    values,
+    webhook_parser,
+)
 from auth.cli.answer import Answer
 from auth.cli.arguments import KEY, LIMIT, LIMIT_HELP, QUOTA, QUOTA_HELP, TIME, USER, add_values
 from auth.identity import SCOPES
@@ -61,6 +70,7 @@ def build() -> argparse.ArgumentParser:
     plan_parser.add_commands(_adder(plans, shared, "plan "))
     _add_log_commands(add)
     _add_billing_commands(add)
+    webhook_parser.add_command(add)
     _add_database_commands(add)
     return parser
 
