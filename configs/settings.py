@@ -13,7 +13,7 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from configs import data_folder
+from configs import data_folder, webhooks
 from storage import urls
 from storage.policy import Limit
 
@@ -67,6 +67,9 @@ class Settings(BaseSettings):
     stripe_key: SecretStr | None = None
     stripe_meter: Annotated[str, Field(min_length=1, max_length=100)] = "images"
     stripe_api: str = "https://api.stripe.com"
+    # Before the URL, which needs it.
+    webhook_secret: SecretStr | None = None
+    webhook_url: str | None = None
     prepared_model: str = ""
     # The choice that the start measured, for its workers; only the start sets it.
     tuned: str = ""
@@ -125,6 +128,16 @@ class Settings(BaseSettings):
         if (parts.scheme == "https" and parts.hostname) or (parts.scheme == "http" and parts.hostname in _LOOPBACK):
             return url.rstrip("/")
         raise ValueError("give an address that begins with https://, or with http://127.0.0.1 for tests")
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _webhook_secret_is_complete(cls, secret: SecretStr | None) -> SecretStr | None:
+        return webhooks.secret(secret)
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _webhook_is_signed(cls, url: str | None, info: ValidationInfo) -> str | None:
+        return webhooks.url(url, has_secret=info.data.get("webhook_secret") is not None)
 
     @field_validator("cors_origins")
     @classmethod

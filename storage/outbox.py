@@ -10,7 +10,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Connection, bindparam, func, select, update
+from sqlalchemy import BigInteger, Connection, Row, bindparam, func, select, update
 
 from storage.models import outbox, users
 from storage.sqlite import Transaction
@@ -116,6 +116,18 @@ def claim(connection: Connection, kind: str, now_us: int, lease_us: int, most: i
         if connection.execute(_claim, values).rowcount:
             claimed.append(Message(*fields))
     return claimed
+
+
+def undelivered(connection: Connection, kind: str) -> Sequence[Row[Any]]:
+    """Returns the rows of all messages of a kind that were not delivered, the oldest first, also those given up."""
+    not_delivered = outbox.select().where(_table.kind == kind, _table.delivered_us.is_(None))
+    return connection.execute(not_delivered.order_by(_table.id)).all()
+
+
+def retry(connection: Connection, kind: str, now_us: int) -> int:
+    """Makes all messages of a kind that were not delivered due now, as if they had not been tried; returns how many."""
+    not_delivered = update(outbox).where(_table.kind == kind, _table.delivered_us.is_(None))
+    return connection.execute(not_delivered.values(due_us=now_us, tries=0)).rowcount
 
 
 def settle(connection: Connection, message_id: int, delivered_us: int) -> None:

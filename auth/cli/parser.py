@@ -17,6 +17,7 @@ from auth.cli import (
     plan_parser,
     user_commands,
     values,
+    webhook_parser,
 )
 from auth.cli.answer import Answer
 from auth.cli.arguments import KEY, LIMIT, LIMIT_HELP, QUOTA, QUOTA_HELP, TIME, USER, add_values
@@ -84,6 +85,7 @@ def build() -> argparse.ArgumentParser:
     meters = _group(commands_of, "meter", "Tell others what was used, so that they bill it.")
     meter_parser.add_commands(_adder(meters, shared, "meter "))
     database_parser.add_commands(add)
+    webhook_parser.add_command(add)
     return parser
 
 
