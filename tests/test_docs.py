@@ -15,7 +15,7 @@ from testing.servers import PROJECT, Server
 from testing.terminal_pictures import CLIENT, add_classify
 
 DOCS = PROJECT / "docs"
-# The commands of these pages follow each other: test_plans.py and test_admin_page.py run them.
+# The commands of these pages follow each other: test_charging.py and test_admin_page.py run them.
 IN_ORDER = ("admin.md", "charging.md")
 # Blocks that are run elsewhere, by what they begin with.
 RUN_ELSEWHERE = {
