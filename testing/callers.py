@@ -118,4 +118,4 @@ async def _classify(session: aiohttp.ClientSession, url: str, key: Key) -> Event
             status, request_id = answer.status, answer.headers["X-Request-ID"]
     except (aiohttp.ClientError, TimeoutError, OSError):
         return Event(key.user, key.key_id, sent, time.monotonic(), None, None)
-    return Event(key.user, key.key_id, sent, time.monotonic(), status, request_id, int(status == 200))
+    return Event(key.user, key.key_id, sent, time.monotonic(), status, request_id)

@@ -29,6 +29,15 @@ def copy_of_the_project(folder: Path) -> Path:
     return copy
 
 
+def test_make_lets_python_store_what_it_compiles() -> None:
+    """Many containers forbid it. Each process of a server would then compile all modules once more."""
+    command = ["make", "--no-print-directory", "--eval", "show: ; @env", "show"]
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    shown = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=True).stdout
+    assert "BENTOML_HOME=" in shown
+    assert "PYTHONDONTWRITEBYTECODE" not in shown
+
+
 def test_the_development_server_answers_and_reloads(tmp_path: Path, model_store: Path) -> None:
     project = copy_of_the_project(tmp_path)
     # Beside the code, as it is by default: what the server writes must not reload it.

@@ -1,0 +1,120 @@
+"""An owner's endpoint on this machine: checks each signature with the library, and answers as a test says."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from standardwebhooks import Webhook
+
+SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+WAITS_S = 60
+
+
+@dataclass(frozen=True)
+class Received:
+    """A message whose signature is right.
+
+    Attributes:
+        identifier: its `webhook-id`.
+        message: the message.
+        body: as it was sent.
+    """
+
+    identifier: str
+    message: dict[str, Any]
+    body: bytes
+
+
+@dataclass
+class Receiver:
+    """What arrived, and how to answer.
+
+    Attributes:
+        port: where it listens.
+        answers: the status and headers of the next answers, in this order; then it is 204.
+        received: the messages, in the order of their arrival; also those that were not answered with 204.
+        forged: how many requests had no right signature.
+        others: the paths of requests elsewhere, such as where a redirect leads.
+        before_answer: is called with each message before it is answered.
+    """
+
+    port: int = 0
+    answers: list[tuple[int, dict[str, str]]] = field(default_factory=list)
+    received: list[Received] = field(default_factory=list)
+    forged: int = 0
+    others: list[str] = field(default_factory=list)
+    before_answer: Callable[[Received], None] | None = None
+    secret: str = SECRET
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/hook?token=sesame"
+
+    @property
+    def percents(self) -> list[int]:
+        """Which marks the messages tell of, each message once, the lowest first."""
+        by_identifier = {one.identifier: one for one in self.received}
+        return sorted(one.message["data"]["percent"] for one in by_identifier.values())
+
+    def wait_for(self, is_enough: Callable[["Receiver"], bool]) -> None:
+        """Return once enough has arrived.
+
+        Raises:
+            AssertionError: it has not arrived in a minute.
+        """
+        give_up = time.monotonic() + WAITS_S
+        while not is_enough(self):
+            assert time.monotonic() < give_up, self.received
+            time.sleep(0.05)
+
+
+@contextmanager
+def receiving(port: int = 0) -> Iterator[Receiver]:
+    """Receive messages within a block."""
+    receiver = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            if not self.path.startswith("/hook"):
+                receiver.others.append(self.path)
+                return self._answer(204, {})
+            try:
+                message = Webhook(receiver.secret).verify(body, dict(self.headers.items()))
+            except Exception:
+                receiver.forged += 1
+                return self._answer(400, {})
+            found = Received(self.headers["webhook-id"], message, body)
+            receiver.received.append(found)
+            if receiver.before_answer is not None:
+                receiver.before_answer(found)
+            self._answer(*(receiver.answers.pop(0) if receiver.answers else (204, {})))
+
+        def _answer(self, status: int, headers: dict[str, str]) -> None:
+            try:
+                self.send_response(status)
+                for name, value in ({"content-length": "0"} | headers).items():
+                    self.send_header(name, value)
+                self.end_headers()
+            except OSError:
+                # The sender has gone.
+                self.close_connection = True
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    server.daemon_threads = True
+    receiver.port = server.server_address[1]
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield receiver
+    finally:
+        server.shutdown()
+        server.server_close()
