@@ -123,6 +123,8 @@ class StripeServer:
 def _handler(stripe: StripeServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # An answer is one packet, for which a client does not wait.
+        wbufsize = 65536
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
