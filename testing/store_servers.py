@@ -55,6 +55,11 @@ class Postgres:
         """The folder of its data and its log."""
         return Path(self._folder)
 
+    @property
+    def programs(self) -> Path:
+        """The folder of its programs, such as `pg_dump`."""
+        return Path(self._server.bin_path)
+
     def checkpoint(self) -> None:
         """Write all changes to the files of the database."""
         engine = create_engine(_for_psycopg(self._admin), isolation_level="AUTOCOMMIT")
