@@ -72,6 +72,8 @@ _claim = (
     )
 )
 _of_id = update(outbox).where(_table.id == bindparam("of_id"))
+# A sender whose claim has ended may be the second one to tell what became of its message.
+_not_delivered = _of_id.where(_table.delivered_us.is_(None))
 
 
 @cache
@@ -118,14 +120,14 @@ def claim(connection: Connection, kind: str, now_us: int, lease_us: int, most: i
 
 def undelivered(connection: Connection, kind: str) -> Sequence[Row[Any]]:
     """Returns the rows of all messages of a kind that were not delivered, the oldest first, also those given up."""
-    not_delivered = outbox.select().where(_table.kind == kind, _table.delivered_us.is_(None))
-    return connection.execute(not_delivered.order_by(_table.id)).all()
+    of_kind = outbox.select().where(_table.kind == kind, _table.delivered_us.is_(None))
+    return connection.execute(of_kind.order_by(_table.id)).all()
 
 
 def retry(connection: Connection, kind: str, now_us: int) -> int:
     """Makes all messages of a kind that were not delivered due now, as if they had not been tried; returns how many."""
-    not_delivered = update(outbox).where(_table.kind == kind, _table.delivered_us.is_(None))
-    return connection.execute(not_delivered.values(due_us=now_us, tries=0)).rowcount
+    of_kind = update(outbox).where(_table.kind == kind, _table.delivered_us.is_(None))
+    return connection.execute(of_kind.values(due_us=now_us, tries=0)).rowcount
 
 
 def settle(connection: Connection, message_id: int, delivered_us: int) -> None:
@@ -135,9 +137,9 @@ def settle(connection: Connection, message_id: int, delivered_us: int) -> None:
 
 def postpone(connection: Connection, message_id: int, due_us: int, failure: str) -> None:
     """Notes why a message was not delivered, and when to send it again, Unix microseconds."""
-    connection.execute(_of_id.values(due_us=due_us, failure=failure), {"of_id": message_id})
+    connection.execute(_not_delivered.values(due_us=due_us, failure=failure), {"of_id": message_id})
 
 
 def give_up(connection: Connection, message_id: int, failure: str) -> None:
     """Notes why a message is never sent again, although it was not delivered."""
-    connection.execute(_of_id.values(due_us=None, failure=failure), {"of_id": message_id})
+    connection.execute(_not_delivered.values(due_us=None, failure=failure), {"of_id": message_id})
