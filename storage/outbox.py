@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Connection, Row, bindparam, func, select, update
 
-from storage.models import outbox
+from storage.models import outbox, users
 from storage.sqlite import Transaction
 
 _table = outbox.c
@@ -72,8 +72,8 @@ _claim = (
     )
 )
 _of_id = update(outbox).where(_table.id == bindparam("of_id"))
-# A sender whose claim has ended may be the second one to tell what became of its message.
-_not_delivered = _of_id.where(_table.delivered_us.is_(None))
+# Another sender may have delivered it after the lease of the one that failed.
+_if_not_delivered = _of_id.where(_table.delivered_us.is_(None))
 
 
 @cache
@@ -120,14 +120,14 @@ def claim(connection: Connection, kind: str, now_us: int, lease_us: int, most: i
 
 def undelivered(connection: Connection, kind: str) -> Sequence[Row[Any]]:
     """Returns the rows of all messages of a kind that were not delivered, the oldest first, also those given up."""
-    of_kind = outbox.select().where(_table.kind == kind, _table.delivered_us.is_(None))
-    return connection.execute(of_kind.order_by(_table.id)).all()
+    not_delivered = outbox.select().where(_table.kind == kind, _table.delivered_us.is_(None))
+    return connection.execute(not_delivered.order_by(_table.id)).all()
 
 
 def retry(connection: Connection, kind: str, now_us: int) -> int:
     """Makes all messages of a kind that were not delivered due now, as if they had not been tried; returns how many."""
-    of_kind = update(outbox).where(_table.kind == kind, _table.delivered_us.is_(None))
-    return connection.execute(of_kind.values(due_us=now_us, tries=0)).rowcount
+    not_delivered = update(outbox).where(_table.kind == kind, _table.delivered_us.is_(None))
+    return connection.execute(not_delivered.values(due_us=now_us, tries=0)).rowcount
 
 
 def settle(connection: Connection, message_id: int, delivered_us: int) -> None:
@@ -135,11 +135,32 @@ def settle(connection: Connection, message_id: int, delivered_us: int) -> None:
     connection.execute(_of_id.values(due_us=None, delivered_us=delivered_us, failure=None), {"of_id": message_id})
 
 
-def postpone(connection: Connection, message_id: int, due_us: int, failure: str) -> None:
-    """Notes why a message was not delivered, and when to send it again, Unix microseconds."""
-    connection.execute(_not_delivered.values(due_us=due_us, failure=failure), {"of_id": message_id})
+def postpone(connection: Connection, message_id: int, due_us: int, failure: str, *, is_untried: bool = False) -> None:
+    """Notes why a message was not delivered, and when to send it again, Unix microseconds.
+
+    Args:
+        connection: in a write transaction.
+        message_id: the number of the message.
+        due_us: when to send it again.
+        failure: why it was not delivered.
+        is_untried: whether its receiver has surely not got it, in this try or before: its first try is forgotten.
+    """
+    values: dict[str, Any] = {"due_us": due_us, "failure": failure} | ({"first_tried_us": None} if is_untried else {})
+    connection.execute(_if_not_delivered.values(values), {"of_id": message_id})
 
 
 def give_up(connection: Connection, message_id: int, failure: str) -> None:
     """Notes why a message is never sent again, although it was not delivered."""
-    connection.execute(_not_delivered.values(due_us=None, failure=failure), {"of_id": message_id})
+    connection.execute(_if_not_delivered.values(due_us=None, failure=failure), {"of_id": message_id})
+
+
+def count_due(connection: Connection, kind: str, now_us: int) -> int:
+    """Returns how many messages of a kind are due."""
+    return connection.scalar(select(func.count()).where(_table.kind == kind, _table.due_us <= now_us)) or 0
+
+
+def forget_erased(connection: Connection) -> None:
+    """Empties the messages about erased users, except those that are still to be sent."""
+    erased = select(users.c.id).where(users.c.email == users.c.id)
+    is_over = (_table.due_us.is_(None), _table.payload != "", _table.user_id.in_(erased))
+    connection.execute(update(outbox).where(*is_over).values(payload=""))

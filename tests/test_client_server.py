@@ -221,7 +221,7 @@ def test_login_keeps_a_key_that_only_its_owner_can_read(run: Run, busy: Server, 
     status, out, _ = run("usage")
     assert status == 0
     assert "Limit 100000/minute" in out
-    assert "█" in out
+    assert re.search(r"^\d{4}-\d\d-\d\d \d\d:\d\d  .*  █+$", out, re.MULTILINE)
     assert run("logout")[0] == 0
     assert not stored_key.path().exists()
 

@@ -9,7 +9,8 @@ from unittest import mock
 import pytest
 
 from configs.settings import SettingsError, load_settings
-from testing.servers import PROJECT, free_port
+from testing.ports import free_port
+from testing.servers import PROJECT
 
 SECRET = "sesame"
 WRONG = {
@@ -70,6 +71,15 @@ WRONG = {
     "MAX_QUEUE": ["0", "long"],
     "DRAIN_SECONDS": ["0", "26", "soon", "nan"],
     "LOG_FORMAT": ["xml"],
+    "STRIPE_METER": [""],
+    "STRIPE_API": [
+        "",
+        "api.stripe.com",
+        "https://",
+        f"http://{SECRET}",
+        f"http://127.0.0.1@{SECRET}",
+        f"ftp://{SECRET}",
+    ],
     # Without a secret.
     "WEBHOOK_URL": [f"https://shop.example/?token={SECRET}"],
     "WEBHOOK_SECRET": [SECRET, f"whsec_{SECRET}", "whsec_", f"whsec_{'A' * 28}", f"whsec_{'A' * 90}"],
@@ -94,6 +104,8 @@ RIGHT = {
     ],
     "TRUSTED_PROXIES": ["", "10.0.0.0/8, ::1/128"],
     "THREADS": ["2"],
+    "STRIPE_KEY": ["", "sk_test_1"],
+    "STRIPE_API": ["https://api.stripe.com", "http://127.0.0.1:8000/", "http://[::1]:8000"],
     "WEBHOOK_URL": [""],
     "WEBHOOK_SECRET": ["", WEBHOOK_SECRET, f"{WEBHOOK_SECRET} whsec_{'B' * 86}=="],
 }

@@ -81,6 +81,8 @@ def user(of: User) -> Document:
         "plan": of.plan,
         "created_at": iso(of.created_us),
         "disabled_at": iso(of.disabled_us),
+        "stripe_customer": of.stripe_customer,
+        "stripe_from": None if of.stripe_from_s is None else iso(of.stripe_from_s * 1_000_000),
     }
 
 

@@ -1,5 +1,6 @@
 """Reads the values of arguments. Each function raises `argparse.ArgumentTypeError`, which says what to write."""
 
+import re
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from auth.api_key import PREFIX, ApiKey
 from storage.policy import Limit, parse_seconds
 from storage.prices import parse_amount, parse_currency
 from storage.quotas import Quota
+from storage.urls import postgresql
 
 T = TypeVar("T")
 
@@ -32,6 +34,21 @@ def moment(text: str) -> int:
         return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
     except (ValueError, OverflowError):
         raise ArgumentTypeError("write a moment like 2026-11-01 or 2026-11-01T12:00:00Z") from None
+
+
+_CUSTOMER = re.compile(r"cus_[A-Za-z0-9]{1,200}")
+
+
+def customer(text: str) -> str:
+    """Return the id of a customer of Stripe."""
+    if not _CUSTOMER.fullmatch(text):
+        raise ArgumentTypeError("write the id of a customer of Stripe, such as cus_NciAYcXfLnqBoz")
+    return text
+
+
+def user_or_event(text: str) -> str:
+    """Return the identifier of an event, which has slashes, or else a user."""
+    return text if text.startswith("usr_") and "/" in text else user(text)
 
 
 def _argument(read: Callable[[str], T]) -> Callable[[str], T]:
@@ -58,6 +75,7 @@ plan = _argument(inputs.plan)
 # The price of one image, billionths, from the price of 1,000.
 price = _argument(parse_amount)
 currency = _argument(parse_currency)
+postgresql_url = _argument(postgresql)
 
 
 def wrong_together(parsed: dict[str, Any]) -> str | None:

@@ -20,7 +20,7 @@ _NOT_SET = "CLASSIFIER_WEBHOOK_URL is not set; set it, and CLASSIFIER_WEBHOOK_SE
 def webhooks(context: Context, *, retry: bool, action: str | None) -> Answer:
     """List what is not delivered, have it sent again, or send a test message."""
     if action == TEST:
-        return _test(context.endpoint)
+        return _test(Endpoint.of(context.settings))
     if retry:
         clock_us = None if context.database.has_server else unix_us
         number = context.database.change(partial(quota_messages.retry, clock_us=clock_us))
