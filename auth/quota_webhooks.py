@@ -39,7 +39,8 @@ async def keep_sending(store: Store, endpoint: Endpoint) -> None:
     while True:
         await asyncio.sleep(LOOKED_EVERY_S)
         try:
-            await send_due(store, endpoint)
+            while await send_due(store, endpoint):
+                pass
         except StorageUnavailable:
             # The store has told the log. The messages stay in the outbox.
             continue
@@ -47,8 +48,11 @@ async def keep_sending(store: Store, endpoint: Endpoint) -> None:
             logger.error("Webhooks: unexpected %s; they are tried again.", type(error).__name__)  # noqa: TRY400
 
 
-async def send_due(store: Store, endpoint: Endpoint) -> None:
-    """Decide about the messages that wait for that, and send those that are due.
+async def send_due(store: Store, endpoint: Endpoint) -> bool:
+    """Decide about messages that wait for that, and send some that are due.
+
+    Returns:
+        Whether there may be more.
 
     Raises:
         StorageUnavailable: the database does not answer.
@@ -60,12 +64,13 @@ async def send_due(store: Store, endpoint: Endpoint) -> None:
     for message_id in queue.undecided:
         decide = partial(quota_messages.decide, message_id=message_id, at_us=store.now_us(), clock_us=clock_us)
         has_news |= await store.change(decide, changes_keys=False)
-    if not (has_news or queue.is_due):
-        return
-    claimed = await store.change(partial(quota_messages.claim, clock_us=clock_us), changes_keys=False)
+    claimed: list[Message] = []
+    if has_news or queue.is_due:
+        claimed = await store.change(partial(quota_messages.claim, clock_us=clock_us), changes_keys=False)
     if claimed:
         async with connected(endpoint) as receiver:
             await asyncio.gather(*(_send(store, receiver, message) for message in claimed))
+    return quota_messages.AT_ONCE in (len(queue.undecided), len(claimed))
 
 
 async def _send(store: Store, receiver: Receiver, message: Message) -> None:

@@ -149,7 +149,7 @@ class _UserLog:
         self._added += request.cost
         if self._quotas is None or request.quota is None:
             return before.after(request.cost)
-        self._quotas.reserve(request.quota)
+        self._quotas.reserve(request.quota, quotas)
         return before.after(request.cost, request.quota.images)
 
     def write_reservations(self) -> None:

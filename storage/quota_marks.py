@@ -14,12 +14,18 @@ from storage.quotas import Period, Quota
 # Waits until it is known whether the mark is reached.
 NEARING = "quota.nearing"
 REACHED = "quota.reached"
+# The lowest first.
 PERCENTS = (80, 100)
 
 
 def images_at(quota: Quota, percent: int) -> int:
     """Returns how many answered images are the first to be so many percent of the quota."""
     return -(-quota.images * percent // 100)
+
+
+def is_near(quota: Quota, remaining: int) -> bool:
+    """Returns whether a quota of which so many images are left has come to its first mark."""
+    return (quota.images - remaining) * 100 >= quota.images * PERCENTS[0]
 
 
 def identifier(user_id: str, quota: Quota, percent: int, period: Period) -> str:

@@ -99,26 +99,35 @@ class UserQuotas:
     def standings(self, request: QuotaRequest) -> tuple[QuotaStanding, ...]:
         """Returns the standing with each quota, before the request is counted."""
         return tuple(
-            QuotaStanding.at(quota, request.at_us, sum(self._used_in(quota, request.at_us)), request.images)
+            QuotaStanding.at(quota, request.at_us, self._used_in(quota, request.at_us), request.images)
             for quota in request.quotas
         )
 
-    def reserve(self, request: QuotaRequest) -> None:
-        """Reserves the images of a request that was admitted."""
+    def reserve(self, request: QuotaRequest, standings: Sequence[QuotaStanding]) -> None:
+        """Reserves the images of a request that was admitted.
+
+        Args:
+            request: the request.
+            standings: what `standings` has returned for it.
+        """
         if not request.images:
             return
         self._new.append(
             {
                 "request_id": request.request_id,
-                "user_id": self._user_id,
+                "user_id": request.user_id,
                 "images": request.images,
                 "at_us": request.at_us,
             }
         )
         if request.tells_owner:
-            for quota in request.quotas:
-                used = self._used_in(quota, request.at_us)
-                self._messages += quota_marks.in_reach(self._user_id, quota, used.answered, sum(used), request.at_us)
+            for standing in standings:
+                if quota_marks.is_near(standing.quota, standing.remaining - request.images):
+                    self._add_messages(standing.quota, request.at_us)
+
+    def _add_messages(self, quota: Quota, at_us: int) -> None:
+        answered = self._used[quota.period_at(at_us)].answered
+        self._messages += quota_marks.in_reach(self._user_id, quota, answered, self._used_in(quota, at_us), at_us)
 
     def write(self) -> None:
         """Writes the new reservations, and what the owner may have to be told."""
@@ -126,14 +135,14 @@ class UserQuotas:
             self._connection.execute(_insert, self._new)
             outbox.add(self._connection, self._messages)
 
-    def _used_in(self, quota: Quota, at_us: int) -> Used:
+    def _used_in(self, quota: Quota, at_us: int) -> int:
         period = quota.period_at(at_us)
         if period not in self._used:
             self._used[period] = used_in(self._connection, self._user_id, period, at_us)
         answered, reserved = self._used[period]
         start_us, end_us = period.start_s * MICROSECONDS, period.end_s * MICROSECONDS
         new = sum(new["images"] for new in self._new if start_us <= new["at_us"] < end_us)
-        return Used(answered, reserved + new)
+        return answered + reserved + new
 
 
 def used_in(connection: Transaction, user_id: str, period: Period, now_us: int) -> Used:
@@ -181,7 +190,7 @@ def take(connection: Transaction, requests: Sequence[QuotaRequest]) -> Sequence[
         quotas = by_user[request.user_id]
         standings = quotas.standings(request)
         if all(standing.wait_s == 0 for standing in standings):
-            quotas.reserve(request)
+            quotas.reserve(request, standings)
             standings = tuple(standing.after(request.images) for standing in standings)
         results.append(standings)
     for _, quotas in sorted(by_user.items()):

@@ -18,7 +18,8 @@ import pytest
 
 from auth.quota_webhooks import send_due
 from auth.webhook_delivery import Endpoint
-from storage import quota_messages
+from storage import limits, quota_messages
+from storage.limits import HitRequest
 from storage.models import outbox
 from storage.outbox import Message
 from storage.quota_marks import REACHED, images_at
@@ -141,6 +142,32 @@ def test_a_mark_is_told_if_and_only_if_it_is_reached(replicas: Replicas, seed: i
         await replicas.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("replicas", ["sqlite", "postgresql"], indirect=True)
+def test_a_message_is_not_deleted_beside_an_admission_that_relies_on_it(replicas: Replicas) -> None:
+    def ask(name: str) -> QuotaRequest:
+        return QuotaRequest(replicas.user, QUOTAS[:1], name, 16, replicas.at_us, tells_owner=True)
+
+    def admit(connection: Any) -> threading.Thread:
+        limits.hit(connection, [HitRequest(replicas.user, LIMITS, 16, lambda: replicas.at_us, quota=ask("req_2"))])
+        deciding = threading.Thread(target=asyncio.run, args=(requests.decide(replicas.stores[1]),))
+        deciding.start()
+        # Long enough to decide, if it did not wait for the end of this transaction.
+        time.sleep(1)
+        return deciding
+
+    async def fail() -> None:
+        await replicas.stores[0].hit(replicas.user, LIMITS, 16, quota=ask("req_1"))
+        row = UsageRow("req_1", replicas.user, "key", "/v2/classify", "POST", 400, 5.0, replicas.at_us, 16)
+        await replicas.stores[0].record(row._replace(takes_quota=True))
+
+    requests = Requests(replicas)
+    asyncio.run(fail())
+    assert len(requests.messages()) == 1
+    replicas.database.change(admit).join()
+    assert len(requests.messages()) == 1
+    asyncio.run(replicas.close())
 
 
 @pytest.mark.parametrize("replicas", ["sqlite", "postgresql"], indirect=True)

@@ -24,7 +24,7 @@ def webhooks(context: Context, *, retry: bool, action: str | None) -> Answer:
     if retry:
         clock_us = None if context.database.has_server else unix_us
         number = context.database.change(partial(quota_messages.retry, clock_us=clock_us))
-        return Answer({"retried": number}, f"{number} messages are sent now, by the servers that run.")
+        return Answer({"retried": number}, f"The servers that run send now: messages, {number}.")
     described = [_describe(row) for row in context.database.ask(quota_messages.undelivered)]
     if not described:
         return Answer({"messages": []}, "All messages are delivered.")

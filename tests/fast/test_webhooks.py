@@ -3,17 +3,18 @@
 import asyncio
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import partial
 
 import pytest
 
-from auth.quota_webhooks import RETRIED_AFTER_S, send_due
+from auth.quota_webhooks import RETRIED_AFTER_S, keep_sending, send_due
 from auth.webhook_delivery import Endpoint
 from storage import plan_changes, users
 from storage.plans import Plan
+from storage.quota_messages import AT_ONCE
 from storage.quotas import Quota
 from storage.reservations import KEPT_S, QuotaRequest
 from testing.clock import Clock
@@ -301,6 +302,29 @@ async def test_each_secret_signs_while_a_receiver_changes_from_one_to_the_other(
     receiver.secret = "whsec_" + "cmVjZWl2ZXJzIG5ldyBzZWNyZXQsIGxvbmcgZW5vdWdo"
     await send_due(telling.store, Endpoint(receiver.url, (SECRET, receiver.secret)))
     assert (receiver.percents, receiver.forged) == ([80], 0)
+
+
+async def test_the_worker_goes_on_after_an_outage_and_sends_more_than_it_claims_at_once(
+    telling: InProcessGateway, receiver: Receiver, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def wait_for(is_so: Callable[[], bool]) -> None:
+        async with asyncio.timeout(60):
+            while not is_so():
+                await asyncio.sleep(0.02)
+
+    sending = asyncio.create_task(keep_sending(telling.store, Endpoint(receiver.url, (SECRET,))))
+    with telling.without_table("outbox"):
+        await asyncio.sleep(0)
+        clock.advance(seconds=2)
+        await wait_for(lambda: "The database is away" in caplog.text)
+    users = 2 * AT_ONCE + 1
+    for number in range(users):
+        key = with_quota(telling, "5/month", email=f"user{number}@example.org")
+        await telling.request("POST", BATCH, key, json={"images": [IMAGE] * 4})
+    await wait_for(lambda: all(row["delivered_us"] for row in telling.outbox()))
+    assert len({one.message["data"]["user_id"] for one in receiver.received}) == users
+    assert len(receiver.received) == len(telling.outbox()) == users
+    sending.cancel()
 
 
 async def test_a_message_names_no_person(telling: InProcessGateway) -> None:
