@@ -10,7 +10,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Connection, Row, bindparam, func, select, update
+from sqlalchemy import BigInteger, ColumnElement, Connection, Row, bindparam, func, select, update
 
 from storage.models import outbox, users
 from storage.sqlite import Transaction
@@ -76,6 +76,11 @@ _of_id = update(outbox).where(_table.id == bindparam("of_id"))
 _if_not_delivered = _of_id.where(_table.delivered_us.is_(None))
 
 
+def _to_be_sent(kind: str) -> tuple[ColumnElement[bool], ...]:
+    """Returns the conditions of the messages that were not delivered, without those that `forget_erased` emptied."""
+    return _table.kind == kind, _table.delivered_us.is_(None), _table.payload != ""
+
+
 @cache
 def _insert(dialect: str) -> Any:
     """Return the statement that adds a message. Only the dialect of this database is loaded."""
@@ -121,14 +126,12 @@ def claim(connection: Connection, kind: str, now_us: int, lease_us: int, most: i
 
 def undelivered(connection: Connection, kind: str) -> Sequence[Row[Any]]:
     """Returns the rows of all messages of a kind that were not delivered, the oldest first, also those given up."""
-    not_delivered = outbox.select().where(_table.kind == kind, _table.delivered_us.is_(None))
-    return connection.execute(not_delivered.order_by(_table.id)).all()
+    return connection.execute(outbox.select().where(*_to_be_sent(kind)).order_by(_table.id)).all()
 
 
 def retry(connection: Connection, kind: str, now_us: int) -> int:
     """Makes all messages of a kind that were not delivered due now, as if they had not been tried; returns how many."""
-    not_delivered = update(outbox).where(_table.kind == kind, _table.delivered_us.is_(None))
-    return connection.execute(not_delivered.values(due_us=now_us, tries=0)).rowcount
+    return connection.execute(update(outbox).where(*_to_be_sent(kind)).values(due_us=now_us, tries=0)).rowcount
 
 
 def settle(connection: Connection, message_id: int, delivered_us: int) -> None:

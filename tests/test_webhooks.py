@@ -3,8 +3,10 @@
 import asyncio
 import itertools
 import json
+import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,6 +15,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -31,6 +34,7 @@ from testing.callers import BODY, Key, run_callers
 from testing.ports import free_port
 from testing.servers import PROJECT, Server, inherited
 from testing.waiting import wait_until
+from tests.proxies import copied_with_certificate
 from tests.raw_sql import RawSql
 from tests.test_auth_cli import told
 from tests.test_quotas import LIMITS, QUOTA, Replicas, replicas
@@ -293,7 +297,7 @@ def test_an_operator_sees_what_failed_and_sends_it_again(tmp_path: Path, receive
         await store.record(row._replace(takes_quota=True))
         await send_due(store, Endpoint(receiver.url, (SECRET,)))
 
-    receiver.answers = [(410, {})]
+    receiver.answers = [(410, {}), (410, {})]
     asyncio.run(fail())
     [failed] = told(server, "webhooks")["messages"]
     assert failed | {"user_id": made["user_id"], "quota": "5/month", "percent": 80, "state": "failed"} == failed
@@ -302,9 +306,43 @@ def test_an_operator_sees_what_failed_and_sends_it_again(tmp_path: Path, receive
     assert told(server, "webhooks", "--retry") == {"retried": 1}
     assert told(server, "webhooks")["messages"][0]["state"] == "waiting"
     asyncio.run(send_due(store, Endpoint(receiver.url, (SECRET,))))
+    assert told(server, "webhooks", "--retry") == {"retried": 1}
+    asyncio.run(send_due(store, Endpoint(receiver.url, (SECRET,))))
     assert told(server, "webhooks") == {"messages": []}
-    assert [one.identifier for one in receiver.received] == [failed["id"]] * 2
+    assert [one.identifier for one in receiver.received] == [failed["id"]] * 3
     asyncio.run(store.close())
+
+
+def test_what_failed_of_an_erased_user_is_forgotten(tmp_path: Path, receiver: Receiver) -> None:
+    server = server_of(tmp_path, tmp_path, receiver)
+    made = server.create_key("a@example.org", "--quota", "5/month")
+    told(server, "erase", "a@example.org", "--yes")
+    with RawSql(server.environment["CLASSIFIER_DATABASE_URL"]) as raw:
+        values = f"'quota.reached', 'quota_1', '{made['user_id']}', 0, 4, '{{}}', 0, 10, NULL"
+        raw.change(
+            f"INSERT INTO outbox (kind, identifier, user_id, period_s, value, payload, created_us, tries, due_us) "
+            f"VALUES ({values})"
+        )
+    told(server, "create", "--email", "b@example.org")
+    told(server, "erase", "b@example.org", "--yes")
+    assert told(server, "webhooks") == {"messages": []}
+    assert told(server, "webhooks", "--retry") == {"retried": 0}
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here")
+def test_a_receiver_whose_certificate_is_not_trusted_gets_nothing(tmp_path: Path, receiver: Receiver) -> None:
+    folder = copied_with_certificate(tmp_path / "nginx") / "tls"
+    with receiving(certificate=folder) as secure:
+        server = server_of(tmp_path, tmp_path, secure)
+        server.create_key("a@example.org")
+        refused = server.auth("webhooks", "test")
+        assert refused.stderr == (
+            "ERROR: The test message was not delivered: the receiver's certificate is not trusted.\n"
+        )
+        assert secure.received == []
+        with mock.patch.dict(os.environ, {"SSL_CERT_FILE": str(folder / "certificate.pem")}):
+            assert told(server, "webhooks", "test")["delivered"] is True
+        assert [one.message["type"] for one in secure.received] == ["test"]
 
 
 def test_an_operator_sends_a_test_message(tmp_path: Path, receiver: Receiver) -> None:

@@ -1,10 +1,12 @@
 """An owner's endpoint on this machine: checks each signature with the library, and answers as a test says."""
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 from standardwebhooks import Webhook
@@ -40,6 +42,8 @@ class Receiver:
         forged: how many requests had no right signature.
         others: the paths of requests elsewhere, such as where a redirect leads.
         before_answer: is called with each message before it is answered.
+        secret: what the messages are signed with.
+        is_secure: whether it speaks TLS.
     """
 
     port: int = 0
@@ -49,10 +53,12 @@ class Receiver:
     others: list[str] = field(default_factory=list)
     before_answer: Callable[[Received], None] | None = None
     secret: str = SECRET
+    is_secure: bool = False
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/hook?token=sesame"
+        origin = f"https://localhost:{self.port}" if self.is_secure else f"http://127.0.0.1:{self.port}"
+        return f"{origin}/hook?token=sesame"
 
     @property
     def percents(self) -> list[int]:
@@ -70,9 +76,9 @@ class Receiver:
 
 
 @contextmanager
-def receiving(port: int = 0) -> Iterator[Receiver]:
-    """Receive messages within a block."""
-    receiver = Receiver()
+def receiving(port: int = 0, certificate: Path | None = None) -> Iterator[Receiver]:
+    """Receive messages within a block; over TLS if a folder with `certificate.pem` and `key.pem` is given."""
+    receiver = Receiver(is_secure=certificate is not None)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -108,6 +114,11 @@ def receiving(port: int = 0) -> Iterator[Receiver]:
 
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.daemon_threads = True
+    if certificate is not None:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(certificate / "certificate.pem", certificate / "key.pem")
+        # The handshake is made by the thread of the connection, at its first read.
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     receiver.port = server.server_address[1]
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     try:
