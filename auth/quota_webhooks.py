@@ -14,9 +14,9 @@ from prometheus_client import Counter, Gauge
 
 from auth.webhook_delivery import Delivery, Endpoint, Receiver, connected
 from storage import quota_messages
+from storage.clock import MICROSECONDS
 from storage.errors import StorageUnavailable
 from storage.outbox import Message
-from storage.quotas import MICROSECONDS
 from storage.store import Store
 
 LOOKED_EVERY_S = 1.0

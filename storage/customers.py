@@ -7,13 +7,11 @@ from sqlalchemy import Connection, select, update
 from storage import audit
 from storage import users as all_users
 from storage.audit import Entry
-from storage.clock import iso
+from storage.clock import MICROSECONDS, iso
 from storage.errors import Refused
 from storage.metering import HOUR_S, OLDEST_S
 from storage.models import users
 from storage.users import User
-
-MICROSECONDS = 1_000_000
 
 
 class Customer(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, func, select, update
 
 from storage import outbox, rollup
-from storage.clock import iso
+from storage.clock import MICROSECONDS, iso
 from storage.errors import Refused
 from storage.models import outbox as outbox_table
 from storage.models import usage_rollup
@@ -20,7 +20,6 @@ from storage.rollup import Span
 
 KIND = "stripe.meter"
 HOUR_S = 3600
-MICROSECONDS = 1_000_000
 # Stripe takes events of the past 35 days. An hour less, so that a message which is written now can still be sent.
 OLDEST_S = 35 * 86400 - HOUR_S
 

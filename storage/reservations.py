@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import bindparam, delete, func, insert, select, text, update
 
 from storage import outbox, quota_marks
+from storage.clock import MICROSECONDS
 from storage.models import quota_reservations, usage_rollup
 from storage.outbox import NewMessage
-from storage.quotas import MICROSECONDS, Period, Quota, QuotaStanding
+from storage.quotas import Period, Quota, QuotaStanding
 from storage.rollup import BILLABLE_BY_DAY
 from storage.sqlite import Transaction
 

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, func, select
 
+from storage.clock import MICROSECONDS
 from storage.customers import Customer
 from storage.metering import HOUR_S, KIND, logged
 from storage.models import outbox
 from storage.quotas import Quota
 from storage.rollup import DAY_S
 
-MICROSECONDS = 1_000_000
 _MONTH = Quota(1, "month")
 
 

@@ -13,7 +13,7 @@ from api.key_routes import utc
 from api.requests import JSON, content_type, read_json
 from auth import inputs
 from storage import customers, listings, plan_changes, plans, user_changes, users
-from storage.clock import unix_us
+from storage.clock import MICROSECONDS, unix_us
 from storage.errors import Refused
 from storage.listings import Page
 from storage.policy import Limit
@@ -21,7 +21,6 @@ from storage.store import Store
 from web.problem import Problem
 
 PATH = "/v2/admin/users"
-MICROSECONDS = 1_000_000
 
 
 def routes(store: Store, default_limits: tuple[Limit, ...]) -> list[JsonRoute]:

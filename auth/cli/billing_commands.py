@@ -12,12 +12,11 @@ from auth.cli import export as formats
 from auth.cli.answer import Answer, Context
 from auth.cli.sent_check import SentCheck
 from storage import reconciliation, usage_export, users
-from storage.clock import iso, unix_us
+from storage.clock import MICROSECONDS, iso, unix_us
 from storage.errors import Refused
 from storage.reconciliation import Difference
 from storage.usage_export import Selection
 
-MICROSECONDS = 1_000_000
 TOLD_EVERY_S = 1.0
 
 

@@ -12,11 +12,10 @@ from auth.cli.answer import Answer, Context, record
 from auth.cli.meter_run import Report
 from auth.cli.table import Table
 from storage import customers, metering, outbox, users
-from storage.clock import iso, unix_us
+from storage.clock import MICROSECONDS, iso, unix_us
 from storage.errors import Refused
 from storage.metering import KIND, hour
 
-MICROSECONDS = 1_000_000
 TOLD_EVERY_S = 1.0
 
 

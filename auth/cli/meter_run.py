@@ -11,14 +11,13 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from storage import customers, metering, outbox
-from storage.clock import iso, unix_us
+from storage.clock import MICROSECONDS, iso, unix_us
 from storage.customers import Customer
 from storage.database import Database
 from storage.errors import Refused
 from storage.metering import KIND, OLDEST_S, Count, hour
 from storage.outbox import Message
 
-MICROSECONDS = 1_000_000
 # Longer than a message takes that is answered at all.
 LEASE_S = 120
 # Stripe knows an identifier for at least 24 hours.

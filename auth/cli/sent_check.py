@@ -4,13 +4,11 @@ from functools import partial
 from typing import Any
 
 from storage import customers, metering, sent_reconciliation
-from storage.clock import iso, unix_us
+from storage.clock import MICROSECONDS, iso, unix_us
 from storage.database import Database
 from storage.errors import Refused
 from storage.metering import GivenUp, hour
 from storage.sent_reconciliation import Month
-
-MICROSECONDS = 1_000_000
 
 
 class SentCheck:
