@@ -187,6 +187,7 @@ def test_under_load_nothing_is_lost_and_nothing_is_twice(operator: Server, old: 
 
     requesting = threading.Thread(target=lambda: asyncio.run(request()))
     requesting.start()
+    began = time.monotonic()
     try:
         said = refused(operator, new)
     finally:
@@ -194,7 +195,10 @@ def test_under_load_nothing_is_lost_and_nothing_is_twice(operator: Server, old: 
         requesting.join()
     assert "Stop all servers, and run this again" in said
     assert logged[0] > 10
+    ended = time.monotonic()
     move(operator, new)
+    last_s = time.monotonic() - ended
+    print(f"{ROWS:,} rows, and {logged[0]:,} under way: {ended - began:.0f} s, and {last_s:.0f} s without a server")
     assert contents(new) == contents(old)
     with RawSql(new) as raw:
         assert raw.rows("SELECT count(*) FROM usage_log WHERE request_id LIKE 'req_live_%'") == [(logged[0],)]
