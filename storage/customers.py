@@ -44,6 +44,16 @@ def find(connection: Connection, user_id: str) -> Customer | None:
     return None if row is None or row.stripe_customer is None or row.stripe_from_s is None else Customer(*row)
 
 
+def wrong_hour(from_s: int, now_s: int) -> str | None:
+    """Returns why an hour can't be the first one that is sent; None if it can. Both are Unix seconds."""
+    if from_s % HOUR_S:
+        return "write the start of an hour, such as 2026-11-01T00:00Z"
+    if from_s < now_s - OLDEST_S:
+        oldest = iso((now_s - OLDEST_S + HOUR_S) // HOUR_S * HOUR_S * MICROSECONDS)
+        return f"Stripe takes nothing older than 35 days; write {oldest} or later"
+    return None
+
+
 def assign(
     connection: Connection, name: str, customer: str | None, from_s: int | None, now_us: int, actor: str
 ) -> User:
@@ -67,12 +77,8 @@ def assign(
     elif from_s is None:
         # Not this hour: what was used before the customer is named is not billed unless asked.
         from_s = user.stripe_from_s if user.stripe_from_s is not None else (now_s // HOUR_S + 1) * HOUR_S
-    elif from_s % HOUR_S:
-        raise Refused("--from must be the start of an hour, such as 2026-11-01T00:00Z.")
-    elif from_s < now_s - OLDEST_S:
-        raise Refused(
-            f"Stripe takes nothing older than 35 days; give a --from after {iso(now_us - OLDEST_S * MICROSECONDS)}."
-        )
+    elif (wrong := wrong_hour(from_s, now_s)) is not None:
+        raise Refused(f"The time of the first images to send is wrong: {wrong}.")
     changed = {"stripe_customer": customer, "stripe_from_s": from_s}
     connection.execute(update(users).where(users.c.id == user.user_id).values(changed))
     detail = {

@@ -82,7 +82,7 @@ def move(source: str, target: str, progress: Progress) -> Moved:
 
 def _of_target(error: StorageUnavailable) -> StorageUnavailable:
     """Returns the error of the new database, which no setting of the server names."""
-    said = str(error).replace("The database", "The new database", 1).replace(faults.SETTING, "--to")
+    said = str(error).replace("The database", "The new database", 1).replace(faults.SETTING, "the URL to move to")
     return StorageUnavailable(said, error.caller)
 
 
@@ -98,15 +98,20 @@ def _migrate(target: str) -> None:
 
 
 def _move(source: str, target: Engine, progress: Progress) -> Moved:
-    engine, watch = sqlite_engine(source, WAITING), SqliteWatch(source)
+    engine = sqlite_engine(source, WAITING)
+    with engine.connect():
+        # Chooses the mode of the write-ahead log, which counts as a change if the last program left it.
+        watch = SqliteWatch(source)
     try:
         for _ in range(MOST_SNAPSHOTS):
             with engine.begin() as old:
                 at_us, tables = unix_us(), _make_equal(old, target, progress)
-            if not watch.has_changed():
+            has_changed = watch.has_changed()
+            if not has_changed:
                 break
         engine.dispose()
-        return Moved(at_us, tables, not (watch.has_changed() or watch.is_open_elsewhere()))
+        is_in_use = has_changed or watch.is_open_elsewhere() or watch.has_changed()
+        return Moved(at_us, tables, not is_in_use)
     finally:
         watch.close()
         engine.dispose()

@@ -2,7 +2,8 @@
 
 A quota has used what the roll-up says was answered, and what is reserved. The transaction that adds a request's usage
 row deletes its reservation. So nothing need be given back: what was not answered is in neither. Both are counted by the
-time at which the request arrived, as the usage log tells it.
+time at which the request arrived, as the usage log tells it. If an image has a usage row of its own, that row takes one
+image from the reservation.
 
 The reservation of a request that died is deleted by the next request of its user, once it is `KEPT_S` old. If that
 request is alive after all, its usage row finds no reservation, and it is not answered.
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, delete, func, insert, select, text
+from sqlalchemy import bindparam, delete, func, insert, select, text, update
 
 from storage import outbox, quota_marks
 from storage.models import quota_reservations, usage_rollup
@@ -27,7 +28,9 @@ KEPT_S = 300
 
 _of_user = quota_reservations.c.user_id == bindparam("user")
 _delete_dead = delete(quota_reservations).where(_of_user, quota_reservations.c.at_us < bindparam("dead_before"))
-_delete_one = delete(quota_reservations).where(quota_reservations.c.request_id == bindparam("request"))
+_of_request = quota_reservations.c.request_id == bindparam("request")
+_delete_one = delete(quota_reservations).where(_of_request)
+_take_image = update(quota_reservations).where(_of_request).values(images=quota_reservations.c.images - 1)
 _insert = insert(quota_reservations)
 _answered = select(func.coalesce(func.sum(usage_rollup.c.billable), 0)).where(
     usage_rollup.c.user_id == bindparam("user"),
@@ -209,3 +212,12 @@ def settle(connection: Transaction, request_id: str) -> bool:
         Whether there was one. If not, it was given back, and the request must not be answered.
     """
     return bool(connection.execute(_delete_one, {"request": request_id}).rowcount)
+
+
+def settle_image(connection: Transaction, request_id: str) -> bool:
+    """Takes one image from the reservation of a request, in the transaction that adds the usage row of that image.
+
+    Returns:
+        Whether there was a reservation. If not, it was given back, and the image must not be answered.
+    """
+    return bool(connection.execute(_take_image, {"request": request_id}).rowcount)

@@ -78,8 +78,11 @@ def write(path: Path, known: Revocations) -> None:
     """Writes a list to a file, which only its owner can read. A file of that name is replaced once the list is whole.
 
     Raises:
-        Refused: the file can't be written.
+        Refused: the file can't be written, or names keys that have ended of which `known` knows nothing: it is from
+            another database, such as one that was lost.
     """
+    if path.exists() and not {key.key_id for key in load(path).keys} <= {key.key_id for key in known.keys}:
+        raise Refused(f"The file {path} names keys that this database does not know to have ended; name another file.")
     writing = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with os.fdopen(os.open(writing, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:

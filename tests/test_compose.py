@@ -8,9 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from configs.settings import Settings
+from storage.migrate import migrate
 from testing.servers import PROJECT, Server
+from testing.store_servers import Postgres
 from tests.deployment import COMPOSE, DEPLOY, REPLICAS, SERVICES, assert_settings, pods, read
 
 PASSWORDS = {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "GRAFANA_PASSWORD"}
@@ -127,30 +130,33 @@ def test_a_job_runs_at_its_time_also_after_it_has_failed(tmp_path: Path) -> None
     assert periods == sorted(set(periods))
 
 
-def test_a_backup_is_whole_and_old_ones_are_deleted(tmp_path: Path) -> None:
-    """The script itself, with a program in the place of pg_dump and another folder in that of the volume."""
+def test_a_backup_is_whole_and_old_ones_are_deleted(tmp_path: Path, postgres: Postgres) -> None:
+    """The script itself, with another folder in the place of the volume."""
+    url = postgres.new_database()
+    migrate(url)
     (tmp_path / "backup").mkdir()
     old, new = (tmp_path / "backup" / f"classifier-{name}.dump" for name in ("2026-01-01", "2026-01-02"))
     for file, days in ((old, 20), (new, 2)):
         file.write_text("a dump")
         at_s = time.time() - days * 86400
         os.utime(file, (at_s, at_s))
-    (tmp_path / "pg_dump").write_text(
-        '#!/bin/sh\nfor last; do :; done\nprintf whole > "${last#--file=}"\nexit $FAILS\n'
-    )
-    (tmp_path / "pg_dump").chmod(0o755)
     script = (DEPLOY / "jobs" / "backup.sh").read_text().replace("/backup", f"{tmp_path}/backup")
+    path = {"PATH": f"{postgres.programs}:{os.environ['PATH']}"}
 
-    def back_up(fails: int) -> subprocess.CompletedProcess[str]:
-        environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "FAILS": str(fails)}
-        return subprocess.run(["sh", "-c", script], env=environment, capture_output=True, text=True, check=False)
+    def back_up(database: str) -> subprocess.CompletedProcess[str]:
+        server = {"PGHOST": str(postgres.folder), "PGUSER": "postgres", "PGDATABASE": database}
+        return subprocess.run(["sh", "-c", script], env=path | server, capture_output=True, text=True, check=False)
 
-    assert back_up(1).returncode == 1
+    assert back_up("no_such_database").returncode == 1
     assert sorted(tmp_path.glob("backup/*.dump")) == [old, new]
-    done = back_up(0)
-    assert (done.returncode, "5 bytes" in done.stdout) == (0, True), done.stderr
+    done = back_up(str(make_url(url).database))
+    assert (done.returncode, "bytes" in done.stdout) == (0, True), done.stderr
     [made] = set(tmp_path.glob("backup/*")) - {new}
-    assert (made.read_text(), made.stat().st_mode & 0o777) == ("whole", 0o600)
+    assert made.stat().st_mode & 0o777 == 0o600
+    listed = subprocess.run(
+        [postgres.programs / "pg_restore", "--list", made], capture_output=True, text=True, check=True
+    )
+    assert "TABLE DATA public usage_log" in listed.stdout
 
 
 @pytest.fixture

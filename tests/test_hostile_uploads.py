@@ -71,6 +71,8 @@ def test_a_slow_sender_is_told_504_and_cut_off(narrow: Server, key: str, path: s
         received = read_all(opened)
     assert time.monotonic() - began > TIME_LIMIT_S - 0.2
     assert received.startswith(b"HTTP/1.1 504")
+    # Not the one of a body that comes too slowly, which is due a little later.
+    assert f"time limit of {TIME_LIMIT_S:g} s".encode() in received
     assert b"application/problem+json" in received
     assert b"RateLimit:" in received.replace(b"ratelimit:", b"RateLimit:")
 

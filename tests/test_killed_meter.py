@@ -18,7 +18,7 @@ from tests.test_meter import clock, hour_ago, log, new_customer, operator, strip
 
 __all__ = ["clock", "operator", "stripe"]
 
-KILLS = 20
+KILLS = 24
 STEPS = {step for *_, before, after in PLACES for step in (before, after)}
 
 
@@ -57,9 +57,9 @@ def killed_between_all_steps(operator: Server, stripe: StripeServer, clock: Cloc
         for kill in range(KILLS):
             for number, name in enumerate(keys):
                 # One hour that grows while it is sent, and one that is new.
-                log(operator, keys[name], (hour_ago(30), kill + 1), (hour_ago(29 - kill), 10 + number))
+                log(operator, keys[name], (hour_ago(40), kill + 1), (hour_ago(39 - kill), 10 + number))
                 logged[name] += kill + 1 + 10 + number
-            if kill % 5 == 4:
+            if kill % 8 == 0:
                 stripe.faults = [LOST]
             ended = meter.run(kill, **which)
             assert (ended.status, len(ended.steps)) == (-9, kill)

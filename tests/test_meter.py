@@ -1,19 +1,26 @@
 """`python -m auth meter stripe`: each billable image reaches Stripe once, whatever fails in between."""
 
 import asyncio
+import io
 import itertools
 import json
+import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from sqlalchemy import text
 
 from auth.cli import meter_run
+from auth.cli.main import main
 from auth.cli.meter_run import Report
 from auth.cli.stripe_sender import StripeSender
 from storage.clock import iso, unix_us
@@ -223,6 +230,81 @@ def test_an_event_without_a_good_answer_is_sent_again_and_counted_once(
     assert (report.sent, report.images, report.failures) == (1, 5, [])
     assert stripe.images == 5
     assert len(set(stripe.asked)) == 1
+
+
+@pytest.mark.parametrize("operator", ["sqlite"], indirect=True)
+def test_an_event_that_stripe_has_already_is_delivered(
+    operator: Server, database: Database, stripe: StripeServer, clock: Clock
+) -> None:
+    log(operator, new_customer(operator, "ada"), (hour_ago(3), 5))
+    stripe.faults = [stripe_server.REPEATED]
+    assert run(database, stripe, clock).images == stripe.images == 5
+    clock.advance(HOUR_S)
+    assert run(database, stripe, clock) == Report()
+    assert len(stripe.asked) == 1
+
+
+@pytest.mark.parametrize("operator", ["sqlite"], indirect=True)
+def test_an_event_whose_answer_is_too_late_is_sent_again_and_counted_once(
+    operator: Server, database: Database, stripe: StripeServer, clock: Clock
+) -> None:
+    log(operator, new_customer(operator, "ada"), (hour_ago(3), 5))
+    stripe.delay_s = 2
+    meter_run.write(database, clock.now_us)
+    sender = StripeSender(KEY, "images", stripe.url, timeout_s=(30, 0.2))
+    report = meter_run.send(database, sender, lambda: clock.now_us, lambda _seconds: None)
+    sender.close()
+    assert ["did not answer" in failure for failure in report.failures] == [True]
+    stripe.delay_s = 0
+    clock.advance(HOUR_S)
+    # The first request may still be under way: the second one is then the one that counts, and the first repeats it.
+    assert run(database, stripe, clock).images == 5
+    deadline_s = time.monotonic() + 60
+    while len(stripe.asked) < 2 and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    assert (len(stripe.asked), stripe.images) == (2, 5)
+
+
+@pytest.mark.parametrize("operator", ["sqlite"], indirect=True)
+def test_a_clock_that_is_ahead_does_no_harm(
+    operator: Server, database: Database, stripe: StripeServer, clock: Clock
+) -> None:
+    """Stripe refuses an event that lies more than five minutes in the future."""
+    stripe.now_s = lambda: clock.now_us / SECOND_US - 3000
+    log(operator, new_customer(operator, "ada"), (hour_ago(1), 5))
+    assert run(database, stripe, clock).images == 5
+
+
+@pytest.mark.parametrize("operator", ["sqlite"], indirect=True)
+def test_the_time_to_wait_may_be_a_date(
+    operator: Server, database: Database, stripe: StripeServer, clock: Clock
+) -> None:
+    log(operator, new_customer(operator, "ada"), (hour_ago(3), 5), (hour_ago(2), 5))
+    stripe.faults = [Fault(503, retry_after=formatdate(time.time() + 7200, usegmt=True))]
+    assert len(run(database, stripe, clock).failures) == 1
+    clock.advance(HOUR_S)
+    assert run(database, stripe, clock).images == 5
+    clock.advance(HOUR_S)
+    assert run(database, stripe, clock).images == 5
+
+
+@pytest.mark.parametrize("operator", ["sqlite"], indirect=True)
+def test_a_terminal_is_told_how_far_it_is(
+    operator: Server, stripe: StripeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    log(operator, new_customer(operator, "ada"), *[(hour_ago(hours), 1) for hours in range(2, 6)])
+    stripe.delay_s = 0.4
+    screen = Screen()
+    settings = {name: value for name, value in operator.environment.items() if name.startswith("CLASSIFIER_")}
+    with mock.patch.dict("os.environ", settings), redirect_stderr(screen), redirect_stdout(io.StringIO()):
+        assert main(["meter", "stripe"]) == 0
+    assert re.match(r"[1-4] of 4 events \.\.\.\n", screen.getvalue())
+    log(operator, json.loads(operator.auth("list", "--json").stdout)["keys"][0], (hour_ago(7), 1))
+    assert "..." not in operator.auth("meter", "stripe").stderr
 
 
 @pytest.mark.parametrize("operator", ["sqlite"], indirect=True)

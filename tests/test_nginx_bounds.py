@@ -154,7 +154,7 @@ def test_headers_are_bounded_in_size_and_time(start: Start) -> None:
 
         wait_until(has_ended_though_it_sends, "the slow connection is closed", looks_every_s=0.5)
         wait_until(lambda: has_ended(silent), "the silent connection is closed")
-    assert time.monotonic() - began > 9
+    assert 9 < time.monotonic() - began < 45
     assert [replica.heads for replica in replicas] == [[], []]
 
 

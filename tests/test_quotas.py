@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import random
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -49,21 +50,34 @@ class Replicas:
     def database(self) -> Database:
         return self.stores[0].database
 
-    async def request(self, images: int, answered: int | None) -> Attempt:
-        """Send a request, of which so many images are answered; None: it dies before its row is written."""
+    async def request(self, images: int, answered: int | None, in_lines: bool = False) -> Attempt:
+        """Send a request, of which so many images are answered; None: it dies before its row is written.
+
+        In lines, each image has a row of its own, and a request that dies has answered its first image.
+        """
         number = next(self._numbers)
         store, request_id, at_us = self.stores[number % 2], f"req_{number}", self.at_us
         asked = QuotaRequest(self.user, QUOTAS, request_id, images, at_us)
-        is_admitted = (await store.hit(self.user, LIMITS, images, quota=asked)).admitted
-        if is_admitted and answered is None:
-            return Attempt(self.user, "key", 0, 0, None, None, images)
-        status = 429 if not is_admitted else 200 if answered else 400
-        billable = (answered or 0) if is_admitted else 0
-        row = UsageRow(
-            request_id, self.user, "key", "/v2/classify/batch", "POST", status, 5.0, at_us, images, billable
-        )._replace(takes_quota=True)
-        status = 503 if await store.record(row) else status
-        return Attempt(self.user, "key", 0, 0, status, request_id, images, billable if status == 200 else 0)
+        row = UsageRow(request_id, self.user, "key", "/v2/classify/batch", "POST", 429, 5.0, at_us, 0, takes_quota=True)
+        attempt = Attempt(self.user, "key", 0, 0, 429, request_id, images)
+        if not (await store.hit(self.user, LIMITS, images, quota=asked)).admitted:
+            await store.record(row)
+        elif in_lines:
+            are_answered = [True] if answered is None else [number < answered for number in range(images)]
+            for number, is_answered in enumerate(are_answered):
+                image = row._replace(request_id=f"{request_id}.{number}", part_of=request_id, images=1)
+                status = 200 if is_answered else 400
+                assert await store.record(image._replace(status=status, billable=int(is_answered))) is None
+            if answered is not None:
+                await store.record(row._replace(status=200))
+            attempt = replace(attempt, status=200, answered=sum(are_answered), is_whole=answered is not None)
+        elif answered is None:
+            attempt = replace(attempt, status=None, request_id=None)
+        else:
+            status = 200 if answered else 400
+            withheld = await store.record(row._replace(status=status, images=images, billable=answered))
+            attempt = replace(attempt, status=503 if withheld else status, answered=0 if withheld else answered)
+        return attempt
 
     async def remaining(self) -> int:
         asked = QuotaRequest(self.user, QUOTAS, "", 0, self.at_us)
@@ -100,9 +114,12 @@ def test_never_more_than_the_quota_and_none_fewer_once_reservations_settle(repli
         wanted = [chance.choice([1, 1, 2, 3]) for _ in range(60)]
         # A request is answered whole, in part, not at all, or dies.
         fates = [chance.choice([images, images, chance.randint(0, images), 0, None]) for images in wanted]
-        events = await asyncio.gather(*(replicas.request(*one) for one in zip(wanted, fates, strict=True)))
+        in_lines = [chance.random() < 0.4 for _ in wanted]
+        asked = zip(wanted, fates, in_lines, strict=True)
+        events = await asyncio.gather(*(replicas.request(*one) for one in asked))
         assert {event.status for event in events} <= {200, 400, 429, None}
-        assert check_billing(events, replicas.rows(), QUOTA) == []
+        at_rest = Left(await replicas.remaining(), is_settled=False)
+        assert check_billing(events, replicas.rows(), QUOTA, {replicas.user: at_rest}) == []
         replicas.at_us += KEPT_S * 1_000_000 + 1
         assert check_billing(events, replicas.rows(), QUOTA, {replicas.user: Left(await replicas.remaining())}) == []
         events += await asyncio.gather(*(replicas.request(1, 1) for _ in range(QUOTA + 5)))

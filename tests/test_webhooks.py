@@ -33,6 +33,7 @@ from storage.usage import UsageRow
 from testing.callers import BODY, Key, run_callers
 from testing.ports import free_port
 from testing.servers import PROJECT, Server, inherited
+from testing.waiting import wait_until
 from tests.proxies import copied_with_certificate
 from tests.raw_sql import RawSql
 from tests.test_auth_cli import told
@@ -215,9 +216,9 @@ def test_the_owner_is_told_once_by_two_workers_although_the_receiver_was_down(
         # Each was sent twice, since the first time was refused, with the same identifier and the same body.
         assert len({(one.identifier, one.body) for one in receiver.received}) == 2
         assert receiver.percents == [80, 100]
+        wait_until(lambda: server.auth("webhooks").stdout == "All messages are delivered.\n", "all is delivered")
         time.sleep(2)
         assert (len(receiver.received), receiver.forged) == (4, 0)
-        assert server.auth("webhooks").stdout == "All messages are delivered.\n"
     finally:
         server.end()
     log = server.log.read_text()

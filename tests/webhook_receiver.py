@@ -2,7 +2,6 @@
 
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,8 +11,9 @@ from typing import Any
 
 from standardwebhooks import Webhook
 
+from testing.waiting import wait_until
+
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-WAITS_S = 60
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,7 @@ class Receiver:
         Raises:
             AssertionError: it has not arrived in a minute.
         """
-        give_up = time.monotonic() + WAITS_S
-        while not is_enough(self):
-            assert time.monotonic() < give_up, self.received
-            time.sleep(0.05)
+        wait_until(lambda: is_enough(self), lambda: f"more messages than {self.received}")
 
 
 @contextmanager

@@ -11,8 +11,7 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from auth.cli.meter_run import Answer, NoAccess
 from storage.outbox import Message
 
-# Seconds to connect, and to wait for an answer.
-TIMEOUT_S = (10, 30)
+TIMEOUT_S = (10.0, 30.0)
 _LONGEST_FAILURE = 200
 # How Stripe says that it has an event of this identifier: it answers 400 and counts nothing.
 _DUPLICATE_CODE, _DUPLICATE = "duplicate_meter_event", "already exists with identifier"
@@ -27,13 +26,14 @@ class StripeSender:
         key: the secret or restricted key.
         event_name: the event name of the meter.
         api: the address of the API.
+        timeout_s: the seconds to connect, and to wait for an answer.
     """
 
-    def __init__(self, key: str, event_name: str, api: str) -> None:
+    def __init__(self, key: str, event_name: str, api: str, timeout_s: tuple[float, float] = TIMEOUT_S) -> None:
         stripe.enable_telemetry = False
         self._key = key
         self._event_name = event_name
-        self._http = stripe.RequestsClient(timeout=TIMEOUT_S)
+        self._http = stripe.RequestsClient(timeout=timeout_s)
         # No retries here: a message is sent again by the outbox, which knows for how long that is safe.
         self._client = stripe.StripeClient(
             key, base_addresses={"api": api}, max_network_retries=0, http_client=self._http

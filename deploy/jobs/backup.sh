@@ -3,6 +3,7 @@
 set -eu
 umask 077
 new=/backup/classifier-$(date -u +%Y-%m-%d).dump
+rm -f /backup/classifier-*.part
 # A dump that can't be finished is not taken for a whole one.
 pg_dump --format=custom --file="$new.part"
 mv "$new.part" "$new"

@@ -45,7 +45,7 @@ async def telling(start: Start, receiver: Receiver) -> InProcessGateway:
     return await start(webhook_url=receiver.url, webhook_secret=SECRET)
 
 
-async def deliver(gateway: InProcessGateway, receiver: Receiver, timeout_s: float = 20) -> None:
+async def deliver(gateway: InProcessGateway, receiver: Receiver, timeout_s: float = 60) -> None:
     await send_due(gateway.store, Endpoint(receiver.url, (SECRET,), timeout_s))
 
 
@@ -290,7 +290,7 @@ async def test_a_receiver_that_answers_byte_by_byte_is_left(telling: InProcessGa
         endpoint = Endpoint(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", (SECRET,), 0.5)
         await send_due(telling.store, endpoint)
         assert telling.outbox()[0]["failure"] == "the receiver did not answer within 0.5 s"
-        await asyncio.wait_for(over.wait(), 20)
+        await asyncio.wait_for(over.wait(), 60)
     finally:
         server.close()
 
