@@ -10,7 +10,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from storage.errors import StorageUnavailable
 
-_SETTING = "CLASSIFIER_DATABASE_URL"
+SETTING = "CLASSIFIER_DATABASE_URL"
 _RETRY = "send the request again shortly"
 
 
@@ -36,11 +36,11 @@ class Fault:
 _NOT_WRITABLE = f"The database accepts no changes at the moment; {_RETRY}."
 _BUSY = f"The database is busy; {_RETRY}."
 
-UNREACHABLE = Fault(f"The database can't be reached; check that it runs, and {_SETTING}.")
-UNKNOWN_HOST = Fault(f"The database's host is not known; check {_SETTING}.")
-LOGIN = Fault(f"The database refuses the user or the password; check {_SETTING}.")
-NO_DATABASE = Fault(f"The database server has no such database; create it, or check {_SETTING}.")
-CONNECTION = Fault(f"The database refuses how it is connected to, such as TLS or an option; check {_SETTING}.")
+UNREACHABLE = Fault(f"The database can't be reached; check that it runs, and {SETTING}.")
+UNKNOWN_HOST = Fault(f"The database's host is not known; check {SETTING}.")
+LOGIN = Fault(f"The database refuses the user or the password; check {SETTING}.")
+NO_DATABASE = Fault(f"The database server has no such database; create it, or check {SETTING}.")
+CONNECTION = Fault(f"The database refuses how it is connected to, such as TLS or an option; check {SETTING}.")
 TOO_MANY = Fault(
     "The database has no connection left; allow more of them, or run fewer workers.", _BUSY, only_changes_fail=True
 )
@@ -52,18 +52,18 @@ LOCKED = Fault(
     only_changes_fail=True,
 )
 PERMISSION = Fault(
-    f"The database's user, or this process, may not write there; check the permissions and {_SETTING}.",
+    f"The database's user, or this process, may not write there; check the permissions and {SETTING}.",
     _NOT_WRITABLE,
     only_changes_fail=True,
 )
 READ_ONLY = Fault(
-    f"The database can only be read: it is a replica, or a file without write permission; check {_SETTING}.",
+    f"The database can only be read: it is a replica, or a file without write permission; check {SETTING}.",
     _NOT_WRITABLE,
     only_changes_fail=True,
 )
 FULL = Fault("The database's disk is full; free some space.", _NOT_WRITABLE, only_changes_fail=True)
-NOT_A_DATABASE = Fault(f"The file that {_SETTING} names is no SQLite database, or is damaged; restore a backup.")
-NO_FILE = Fault(f"The database's file can't be opened or created; check the path in {_SETTING} and its permissions.")
+NOT_A_DATABASE = Fault(f"The file that {SETTING} names is no SQLite database, or is damaged; restore a backup.")
+NO_FILE = Fault(f"The database's file can't be opened or created; check the path in {SETTING} and its permissions.")
 NO_TABLES = Fault(
     "The database lacks tables of this version; run 'python -m auth migrate'.", _NOT_WRITABLE, only_changes_fail=True
 )

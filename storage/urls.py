@@ -34,6 +34,18 @@ def database(url: str) -> str:
     return url
 
 
+def postgresql(url: str) -> str:
+    """Does the same as `database`, for a database that must be PostgreSQL.
+
+    Raises:
+        ValueError: the URL can't be used, or names another database.
+    """
+    url = database(url)
+    if not url.startswith(_POSTGRESQL):
+        raise ValueError("give the URL of a PostgreSQL database, like postgresql://user@host/database")
+    return url
+
+
 def shown(url: str) -> str:
     """Returns a checked URL of a database as people may read it, without user, password and options."""
     parsed = make_url(url)

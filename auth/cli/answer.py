@@ -7,6 +7,7 @@ from typing import Any
 
 from auth.cli.actor import actor
 from auth.cli.table import Table
+from configs.settings import Settings
 from storage import audit
 from storage.audit import Entry
 from storage.clock import unix_us
@@ -22,10 +23,12 @@ class Context:
     Attributes:
         database: the database, with this version's tables.
         default_limits: the limits of a new user if the command names none.
+        settings: all settings.
     """
 
     database: Database
     default_limits: tuple[Limit, ...]
+    settings: Settings
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """The commands about keys and the database. The transaction of a change also writes it to the audit log."""
 
 import time
-from pathlib import Path
 from typing import Any
 
 from auth.api_key import ApiKey
@@ -10,15 +9,13 @@ from auth.cli.actor import actor
 from auth.cli.answer import Answer, Context
 from auth.identity import DEFAULT_SCOPES
 from storage import key_changes, keys, users
-from storage.backup import backup as write_backup
-from storage.clock import unix_us
+from storage.clock import MICROSECONDS, unix_us
 from storage.keys import KEY_MEMORY_S, KeyRecord, NewKey
 from storage.policy import Limit
 from storage.quotas import Quota
 
 FIRST_USER = "first-user@localhost"
 FIRST_LIMIT = (Limit(60, 60),)
-MICROSECONDS = 1_000_000
 
 
 def create(
@@ -70,17 +67,6 @@ def init(context: Context) -> Answer:
     if made is None:
         return Answer({}, "The database is ready; its users and keys are kept.")
     return _reveal(key, made)
-
-
-def report_migrated(_context: Context) -> Answer:
-    """Do nothing: `main` migrates the database before each command."""
-    return Answer({"migrated": True}, "The database has this version's tables.")
-
-
-def backup(context: Context, *, file: Path) -> Answer:
-    """Copy an SQLite database to a new file."""
-    size = write_backup(context.database.url, file)
-    return Answer({"file": str(file), "bytes": size}, f"{file} holds the whole database, {size:,} bytes.")
 
 
 def list_keys(context: Context, *, user: str | None) -> Answer:

@@ -7,7 +7,7 @@ the command failed (the reason is on standard error), 2 for wrong arguments.
 import json
 import sys
 
-from auth.cli import commands, parser, table
+from auth.cli import commands, database_commands, parser, restore_commands, table
 from auth.cli.answer import Answer, Context
 from auth.cli.chosen_database import ChosenDatabase, chosen_database
 from configs.settings import SettingsError, load_settings
@@ -18,9 +18,11 @@ from storage.migrate import migrate
 from storage.policy import parse_limits
 
 # The commands that create the database if there is none. Any other command would work on an empty one by mistake.
-CREATE_DATABASE = (commands.create, commands.init, commands.report_migrated)
+CREATE_DATABASE = (commands.create, commands.init, database_commands.report_migrated)
 # The commands that prepare a database for the next server: a server that runs with another one does not matter.
-BEFORE_A_START = (commands.init, commands.report_migrated)
+BEFORE_A_START = (commands.init, database_commands.report_migrated)
+# The command that opens the database itself, which may be lost or damaged.
+RESTORE = restore_commands.restore
 _FIND_DATABASE = "set CLASSIFIER_DATABASE_URL as for the server, or run this while the server runs."
 
 
@@ -42,12 +44,13 @@ def main(arguments: list[str] | None = None) -> int:
         settings = load_settings()
         is_own = command in BEFORE_A_START
         chosen = ChosenDatabase(settings.database_url, False) if is_own else chosen_database(settings)
-        if command not in CREATE_DATABASE and urls.is_missing_file(chosen.url):
+        if command not in (*CREATE_DATABASE, RESTORE) and urls.is_missing_file(chosen.url):
             raise Refused(f"There is no database at {urls.shown(chosen.url)}; {_FIND_DATABASE}")
-        migrate(chosen.url)
+        if command is not RESTORE:
+            migrate(chosen.url)
         database = Database(chosen.url)
         try:
-            answer: Answer = command(Context(database, parse_limits(settings.default_limit)), **parsed)
+            answer: Answer = command(Context(database, parse_limits(settings.default_limit), settings), **parsed)
         finally:
             database.close()
     except (StorageError, SettingsError) as error:

@@ -1,12 +1,24 @@
 """The commands of `python -m auth`, their arguments and their help."""
 
 import argparse
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from auth import inputs
-from auth.cli import billing_commands, commands, export, log_commands, plan_parser, user_commands, values
+from auth.cli import (
+    billing_commands,
+    commands,
+    database_parser,
+    export,
+    log_commands,
+    meter_parser,
+    plan_parser,
+    user_commands,
+    values,
+    webhook_parser,
+)
 from auth.cli.answer import Answer
 from auth.cli.arguments import KEY, LIMIT, LIMIT_HELP, QUOTA, QUOTA_HELP, TIME, USER, add_values
 from auth.identity import SCOPES
@@ -18,6 +30,14 @@ USER is a user's e-mail address, in upper or lower case, or its id. KEY_ID is th
 _PROGRAM = "python -m auth"
 # Adds a command: its name, the function that runs it, what it does, and examples of its arguments.
 _Add = Callable[..., argparse.ArgumentParser]
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors show no password of a URL."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message, and end with status 2."""
+        super().error(re.sub(r"://\S*@", "://...@", message))
 
 
 def parse(arguments: list[str] | None) -> dict[str, Any]:
@@ -45,7 +65,7 @@ def parse(arguments: list[str] | None) -> dict[str, Any]:
 
 def build() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=_PROGRAM,
         description=_DESCRIPTION,
         epilog=_examples(["create --email ada@example.org", "list --user ada@example.org", "disable ada@example.org"]),
@@ -61,7 +81,11 @@ def build() -> argparse.ArgumentParser:
     plan_parser.add_commands(_adder(plans, shared, "plan "))
     _add_log_commands(add)
     _add_billing_commands(add)
-    _add_database_commands(add)
+    meter_parser.add_customer(add)
+    meters = _group(commands_of, "meter", "Tell others what was used, so that they bill it.")
+    meter_parser.add_commands(_adder(meters, shared, "meter "))
+    database_parser.add_commands(add)
+    webhook_parser.add_command(add)
     return parser
 
 
@@ -209,12 +233,5 @@ def _add_billing_commands(add: _Add) -> None:
     add(
         "reconcile",
         billing_commands.reconcile,
-        "Check that the usage log, its roll-up and the count for quotas agree; if not, name the first difference.",
+        "Check that the usage log, its roll-up, the count for quotas and what was sent agree, or name a difference.",
     )
-
-
-def _add_database_commands(add: _Add) -> None:
-    backup = add("backup", commands.backup, "Copy an SQLite database to a new file, also while the service runs.")
-    backup.add_argument("file", type=Path, metavar="FILE", help="the new file; it must not exist yet")
-    add("migrate", commands.report_migrated, "Migrate the database to this version's tables, once for all replicas.")
-    add("init", commands.init, "Create the tables, and a first user with a key if there is no user yet.")

@@ -11,6 +11,7 @@ from auth.api_key import PREFIX, ApiKey
 from storage.policy import Limit, parse_seconds
 from storage.prices import parse_amount, parse_currency
 from storage.quotas import Quota
+from storage.urls import postgresql
 
 T = TypeVar("T")
 
@@ -34,6 +35,11 @@ def moment(text: str) -> int:
         raise ArgumentTypeError("write a moment like 2026-11-01 or 2026-11-01T12:00:00Z") from None
 
 
+def user_or_event(text: str) -> str:
+    """Return the identifier of an event, which has slashes, or else a user."""
+    return text if text.startswith("usr_") and "/" in text else user(text)
+
+
 def _argument(read: Callable[[str], T]) -> Callable[[str], T]:
     """Return the function with its `ValueError`, whose text argparse hides, as an `ArgumentTypeError`."""
 
@@ -55,9 +61,11 @@ limit = _argument(Limit.parse)
 seconds = _argument(parse_seconds)
 quota = _argument(Quota.parse)
 plan = _argument(inputs.plan)
+customer = _argument(inputs.customer)
 # The price of one image, billionths, from the price of 1,000.
 price = _argument(parse_amount)
 currency = _argument(parse_currency)
+postgresql_url = _argument(postgresql)
 
 
 def wrong_together(parsed: dict[str, Any]) -> str | None:

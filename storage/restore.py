@@ -1,0 +1,174 @@
+"""Puts a backup of an SQLite database in its place, without making valid again what was revoked since."""
+
+import os
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import Connection, func, inspect, make_url, select
+
+from storage import audit, revocations
+from storage.audit import Entry
+from storage.backup import backup
+from storage.clock import unix_us
+from storage.database import Database
+from storage.errors import Refused, StorageError, StorageUnavailable
+from storage.migrate import migrate
+from storage.models import audit_log, usage_log
+from storage.revocations import Ended, Revocations
+from storage.sqlite_watch import SqliteWatch
+
+_IN_USE = "A server has the database open; stop all servers first."
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A copy of a backup beside the database, with this version's tables, until `put_in_place`.
+
+    Attributes:
+        path: the copy.
+        newest_us: when the newest thing happened that the backup tells of, Unix microseconds; None: it tells of none.
+    """
+
+    path: Path
+    newest_us: int | None
+
+    @property
+    def url(self) -> str:
+        """The URL of the copy."""
+        return f"sqlite:///{self.path}"
+
+
+def copied(url: str, file: Path) -> Backup:
+    """Copies a backup to a new file beside the database, and migrates the copy.
+
+    Args:
+        url: the URL of the SQLite database that it is going to replace.
+        file: the backup.
+
+    Raises:
+        Refused: the database is PostgreSQL, a server has it open, or the file is no backup that can be restored.
+    """
+    if make_url(url).get_backend_name() != "sqlite":
+        raise Refused(
+            "A PostgreSQL database is restored by its own tools, such as pg_restore; afterwards, 'python -m auth "
+            "revoke-again FILE' ends what was revoked since."
+        )
+    if not file.is_file():
+        raise Refused(f"There is no file {file}.")
+    path = _path(url)
+    _refuse_if_open(url)
+    copy = path.with_name(f"{path.name}.restoring")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        copy.unlink(missing_ok=True)
+    except OSError as error:
+        raise Refused(f"The backup can't be copied beside the database: {error.strerror}.") from None
+    try:
+        backup(f"sqlite:///{file}", copy)
+        with closing(Database(f"sqlite:///{copy}")) as database:
+            tables = database.ask(lambda connection: inspect(connection).get_table_names())
+    except StorageUnavailable:
+        raise Refused(f"The file {file} is no SQLite database, or is damaged; restore another backup.") from None
+    if "alembic_version" not in tables:
+        copy.unlink()
+        raise Refused(f"The file {file} is no backup of this service.")
+    migrate(f"sqlite:///{copy}")
+    with closing(Database(f"sqlite:///{copy}")) as database:
+        return Backup(copy, database.ask(_newest_us))
+
+
+def known_since(url: str, copy: Backup) -> Revocations | None:
+    """Returns what has ended in the current database; None if it can't be read, or is not what became of the backup."""
+    path = _path(url)
+    if not path.exists():
+        return None
+    with closing(Database(copy.url)) as database:
+        last = database.ask(_last_change)
+    with closing(Database(url)) as database:
+        try:
+            return database.ask(lambda connection: _read_if_later(connection, last))
+        except StorageError:
+            return None
+
+
+def _read_if_later(connection: Connection, last: tuple[int, int] | None) -> Revocations | None:
+    """Returns what has ended if the audit log, to which rows are only added, has the last row of the backup's."""
+    if last is not None:
+        of_id = select(audit_log.c.at_us).where(audit_log.c.id == last[0])
+        if connection.scalar(of_id) != last[1]:
+            return None
+    return revocations.read(connection)
+
+
+def _last_change(connection: Connection) -> tuple[int, int] | None:
+    newest = select(audit_log.c.id, audit_log.c.at_us).order_by(audit_log.c.id.desc()).limit(1)
+    row = connection.execute(newest).first()
+    return None if row is None else (row.id, row.at_us)
+
+
+def put_in_place(url: str, copy: Backup, lists: list[Revocations], revokes_all: bool, actor: str) -> tuple[Ended, Path]:
+    """Ends in the copy what the lists name, and puts it where the database was, which is kept under another name.
+
+    Args:
+        url: the URL of the database.
+        copy: the copy of the backup.
+        lists: what has ended.
+        revokes_all: whether to revoke every key.
+        actor: who restores, for the audit log.
+
+    Returns:
+        What was ended, and the path under which the database is kept that was there before, if there was one.
+
+    Raises:
+        Refused: a server has the database open, or files can't be renamed.
+    """
+
+    def end(connection: Connection) -> Ended:
+        ended = [revocations.revoke_again(connection, known, actor) for known in lists]
+        if revokes_all:
+            ended.append(revocations.revoke_all(connection, actor))
+        total = Ended(sum(one.keys for one in ended), sum(one.users for one in ended))
+        detail = {"keys": total.keys, "users": total.users, "revoked_all_keys": revokes_all}
+        audit.record(connection, Entry(unix_us(), actor, "restore", None, None, detail))
+        return total
+
+    with closing(Database(copy.url)) as database:
+        total = database.change(end)
+    # Merges the write-ahead log into the file, which is then the whole database.
+    _refuse_if_open(copy.url)
+    _refuse_if_open(url)
+    path = _path(url)
+    kept = path.with_name(f"{path.name}.before-restore-{datetime.now(UTC):%Y%m%dT%H%M%S}")
+    try:
+        for ending in ("", "-wal", "-shm"):
+            file = path.with_name(path.name + ending)
+            if file.exists():
+                os.rename(file, kept.with_name(kept.name + ending))
+        os.replace(copy.path, path)
+    except OSError as error:
+        raise Refused(f"The database can't be replaced: {error.strerror}.") from None
+    return total, kept
+
+
+def _refuse_if_open(url: str) -> None:
+    """Returns if no other program has the database open, or if it can't be read at all."""
+    if not _path(url).exists():
+        return
+    try:
+        with closing(SqliteWatch(url)) as watch:
+            is_open = watch.is_open_elsewhere()
+    except StorageUnavailable:
+        return
+    if is_open:
+        raise Refused(_IN_USE)
+
+
+def _newest_us(connection: Connection) -> int | None:
+    times = [connection.scalar(select(func.max(table.c.at_us))) for table in (audit_log, usage_log)]
+    return max((at_us for at_us in times if at_us is not None), default=None)
+
+
+def _path(url: str) -> Path:
+    return Path(make_url(url).database or "").resolve()
