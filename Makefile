@@ -18,6 +18,8 @@ export BENTOML_HOME ?= $(CURDIR)/var/bentoml
 export BENTOML_CONFIG ?= $(CURDIR)/configs/development.yaml
 export BENTOML_DO_NOT_TRACK := True
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Many containers set it. Here each process would then compile all modules once more: a start takes twice as long.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## list the commands
@@ -135,7 +137,8 @@ test-clients: install-tests ## classify with clients made from /openapi.json, an
 torture: install-tests ## the long runs: concurrent callers, kills, outages, fuzzing and overload in full size
 	TORTURE=1 $(BIN)/pytest -s tests/test_history.py tests/test_outages.py tests/test_fuzzing.py tests/test_openapi.py \
 	  tests/test_overload.py tests/test_quantize.py tests/test_hostile_images.py tests/test_unread_bodies.py \
-	  tests/test_stream.py tests/test_client_server.py tests/test_move.py
+	  tests/test_stream.py tests/test_client_server.py tests/test_billing.py tests/test_move.py \
+	  tests/fast/test_documented_answers.py
 
 .PHONY: bench
 bench: install-tests ## the benchmarks, measured side by side: about 25 minutes (make bench-extras adds LitServe and MLServer)

@@ -173,6 +173,7 @@ def _gateway_service(plan: _Plan, runner_service: bentoml.Service[Any] | None) -
         async def warm_up(self) -> None:
             """Have the runner answer an image as soon as it is up, not when the first caller asks."""
             from auth.kept_answers import keep_forgetting
+            from auth.webhook_delivery import Endpoint
             from inference import gauges
             from runtime.processes import freeze_gc, on_sigterm
 
@@ -182,6 +183,11 @@ def _gateway_service(plan: _Plan, runner_service: bentoml.Service[Any] | None) -
                 asyncio.create_task(gauges.keep_reporting(parts.store, self.classifier)),
                 asyncio.create_task(keep_forgetting(parts.store)),
             ]
+            endpoint = Endpoint.of(plan.settings)
+            if endpoint is not None:
+                from auth.quota_webhooks import keep_sending
+
+                self._tasks.append(asyncio.create_task(keep_sending(parts.store, endpoint)))
             on_sigterm(parts.draining.begin)
             freeze_gc()
 

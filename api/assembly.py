@@ -74,7 +74,9 @@ class Assembled:
 
 def assemble(settings: Settings) -> Assembled:
     """Put the parts together."""
-    store, draining = Store(settings.database_url, settings.redis_url), Draining(settings.drain_seconds)
+    tells_owner = settings.webhook_url is not None
+    store = Store(settings.database_url, settings.redis_url, tells_owner=tells_owner)
+    draining = Draining(settings.drain_seconds)
     origins = [*filter(None, settings.cors_origins.split(","))]
     others = json_routes.build(store, _classifier, parse_limits(settings.default_limit))
     return Assembled(

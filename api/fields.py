@@ -76,6 +76,7 @@ Quotas = Annotated[
     AfterValidator(_checked_quotas),
 ]
 PlanName = Annotated[str, Field(max_length=64), AfterValidator(inputs.plan)]
+StripeCustomer = Annotated[str, Field(max_length=204), AfterValidator(inputs.customer)]
 Amount = Annotated[str, Field(max_length=20), AfterValidator(_checked_amount)]
 Currency = Annotated[str, Field(max_length=3), AfterValidator(parse_currency)]
 # A time or a date, in UTC if it names no zone.

@@ -12,6 +12,7 @@ from api.key_schemas import Key, Keys, NewKey, Rotation
 from api.requests import JSON, content_type, parse_json, read_body
 from auth import identity
 from auth.api_key import ApiKey
+from storage.clock import MICROSECONDS
 from storage.keys import KeyRecord, find, of_user
 from storage.store import Store
 from web.problem import Problem
@@ -119,4 +120,4 @@ def described(key: KeyRecord, now_us: int) -> dict[str, Any]:
 
 def utc(unix_us: int | None) -> datetime | None:
     """Return a time, Unix microseconds, to the second; None for None."""
-    return None if unix_us is None else datetime.fromtimestamp(unix_us // 1_000_000, UTC)
+    return None if unix_us is None else datetime.fromtimestamp(unix_us // MICROSECONDS, UTC)

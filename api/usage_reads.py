@@ -22,6 +22,7 @@ from api.read_schemas import (
 )
 from auth import identity
 from auth.rate_limit import policy_names, quota_names
+from storage.clock import MICROSECONDS
 from storage.prices import write_amount
 from storage.reservations import QuotaRequest
 from storage.rollup import WIDTHS_S, Span, Tally
@@ -109,7 +110,7 @@ async def counted(store: Store, user_id: str, currency: str | None, query: Usage
     Raises:
         Problem: 422, the query has its end before its start.
     """
-    to_s = _unix_s(query.until) if query.until else int(store.now_us() // 1_000_000) + 1
+    to_s = _unix_s(query.until) if query.until else int(store.now_us() // MICROSECONDS) + 1
     from_s = _unix_s(query.since) if query.since else to_s - DEFAULT_SPAN_S[query.bucket]
     if from_s >= to_s:
         raise Problem(422, "The field 'from' must be before 'to'.", field="from")

@@ -15,6 +15,7 @@ from storage.users import in_lower_case
 LONGEST_EMAIL = 320
 LONGEST_NAME = 100
 _PLAN = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
+_CUSTOMER = re.compile(r"cus_[A-Za-z0-9]{1,200}")
 
 
 def email(text: str) -> str:
@@ -45,6 +46,13 @@ def plan(text: str) -> str:
     """Return the name of a plan."""
     if not _PLAN.fullmatch(text) or text.startswith(PREFIX):
         raise ValueError("give a plan's name: at most 64 letters, digits, '-', '_' and '.', such as pro")
+    return text
+
+
+def customer(text: str) -> str:
+    """Return the id of a customer of Stripe."""
+    if not _CUSTOMER.fullmatch(text):
+        raise ValueError("write the id of a customer of Stripe, such as cus_NciAYcXfLnqBoz")
     return text
 
 

@@ -163,8 +163,9 @@ class _LimitCheck:
     def _quota_request(self, images: int) -> QuotaRequest | None:
         if not self.caller.quotas:
             return None
-        request = self._request
-        return QuotaRequest(self.caller.user_id, self.caller.quotas, request.usage_id, images, request.arrived_us)
+        request, caller = self._request, self.caller
+        asked = (caller.user_id, caller.quotas, request.usage_id, images, request.arrived_us)
+        return QuotaRequest(*asked, self._store.tells_owner)
 
     async def _decision(self, answer: Awaitable[Decision]) -> Decision:
         try:

@@ -104,23 +104,23 @@ class _ImageLog:
         """Commit the row of one image, which holds the hit that the image cost.
 
         Raises:
-            Problem: 503, the database does not answer.
+            Problem: 503, the database does not answer, or what the request had reserved of a quota was given back.
         """
         request = context.of(self._scope)
         row = _row(self._scope, (time.perf_counter() - self._started) * 1000, status)
         billable = 1 if status < STATUS_OF_ERRORS else 0
         cost_nanos = identity.caller(self._scope).cost_nanos(billable, request.arrived_us)
-        row = row._replace(
-            request_id=f"{request.usage_id}.{number}", images=1, billable=billable, cost_nanos=cost_nanos
-        )
+        row = row._replace(request_id=f"{request.usage_id}.{number}", part_of=request.usage_id, images=1)
+        row = row._replace(billable=billable, cost_nanos=cost_nanos)
         # At once: a row may be committed although its request is cancelled meanwhile.
         request.images -= 1
         try:
-            # The request's own row ends its reservation of the user's quotas.
-            await self._store.record(row._replace(takes_quota=False))
+            withheld = await self._store.record(row)
         except StorageUnavailable as error:
             request.images += 1
             raise storage_unavailable(error.caller) from None
+        if withheld is not None:
+            raise _WITHHELD[withheld]()
 
 
 class _HeldAnswer:

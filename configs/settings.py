@@ -7,12 +7,13 @@ from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from configs import data_folder
+from configs import data_folder, webhooks
 from storage import urls
 from storage.policy import Limit
 
@@ -20,6 +21,7 @@ PREFIX = "CLASSIFIER_"
 MAX_PORT = 65535
 # Host names in other alphabets are written as browsers send them: in Punycode ("xn--...", RFC 3492).
 _ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>[a-z0-9_.-]+|\[[0-9a-f:.]+\])(:(?P<port>[0-9]{1,5}))?")
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # Kubernetes sets such variables in every container of a namespace with a Service whose name starts with "classifier".
 _KUBERNETES_NAME = re.compile(rf"{PREFIX}(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_.+)?)")
@@ -62,6 +64,12 @@ class Settings(BaseSettings):
     max_queue: Annotated[int | None, Field(gt=0)] = None
     drain_seconds: Annotated[float, Field(gt=0, le=25)] = 20
     log_format: Literal["text", "json"] = "text"
+    stripe_key: SecretStr | None = None
+    stripe_meter: Annotated[str, Field(min_length=1, max_length=100)] = "images"
+    stripe_api: str = "https://api.stripe.com"
+    # Before the URL, which needs it.
+    webhook_secret: SecretStr | None = None
+    webhook_url: str | None = None
     prepared_model: str = ""
     # The choice that the start measured, for its workers; only the start sets it.
     tuned: str = ""
@@ -112,6 +120,24 @@ class Settings(BaseSettings):
             except ValueError:
                 raise ValueError("name networks by their first address, such as 10.244.0.0/24,127.0.0.1/32") from None
         return text
+
+    @field_validator("stripe_api")
+    @classmethod
+    def _stripe_is_reached_safely(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if (parts.scheme == "https" and parts.hostname) or (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+            return url.rstrip("/")
+        raise ValueError("give an address that begins with https://, or with http://127.0.0.1 for tests")
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _webhook_secret_is_complete(cls, secret: SecretStr | None) -> SecretStr | None:
+        return webhooks.secret(secret)
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _webhook_is_signed(cls, url: str | None, info: ValidationInfo) -> str | None:
+        return webhooks.url(url, has_secret=info.data.get("webhook_secret") is not None)
 
     @field_validator("cors_origins")
     @classmethod

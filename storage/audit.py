@@ -13,7 +13,7 @@ from storage.append_only import audit_log_changeable
 from storage.models import audit_log
 
 # What a detail may hold of a person.
-PERSONAL = ("email", "old_email", "name")
+PERSONAL = ("email", "old_email", "name", "stripe_customer", "old_stripe_customer")
 ERASED = "erased"
 
 

@@ -7,6 +7,9 @@ from sqlalchemy import text
 
 from storage.sqlite import Transaction
 
+# Microseconds in a second.
+MICROSECONDS = 1_000_000
+
 _select_server_time = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)")
 
 
@@ -26,4 +29,4 @@ def iso(unix_us: int | None) -> str | None:
     """Returns a time, Unix microseconds, in ISO 8601 with whole seconds; None for None."""
     if unix_us is None:
         return None
-    return datetime.fromtimestamp(unix_us / 1_000_000, UTC).isoformat(timespec="seconds")
+    return datetime.fromtimestamp(unix_us / MICROSECONDS, UTC).isoformat(timespec="seconds")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Connection, bindparam, delete, func, null, select, tuple_, update
 
-from storage.clock import server_now_us
+from storage.clock import MICROSECONDS, server_now_us
 from storage.models import idempotency_keys
 from storage.sqlite import Transaction
 
@@ -27,7 +27,6 @@ MOST_PER_USER = 100_000
 DELETED_AT_ONCE = 500
 # A request whose lease ended so recently, seconds, may still be under way: its row is needed to refuse its answer.
 _GRACE_S = 3600
-_MICROSECONDS = 1_000_000
 
 
 class Claim(NamedTuple):
@@ -131,7 +130,7 @@ def _claim(connection: Transaction, wanted: Claim, now_us: int) -> Outcome | Kep
     found = _in_force(connection, wanted, now_us)
     if found is not None:
         return found
-    values = wanted._asdict() | {"expires_us": now_us + LEASE_S * _MICROSECONDS, "now": now_us}
+    values = wanted._asdict() | {"expires_us": now_us + LEASE_S * MICROSECONDS, "now": now_us}
     del values["clock_us"]
     if connection.execute(_take(connection.dialect.name), values).fetchone() is not None:
         return Outcome.HELD
@@ -148,7 +147,7 @@ def _in_force(connection: Transaction, wanted: Claim, now_us: int) -> Outcome | 
 
 def renew(connection: Transaction, claims: Sequence[Claim]) -> Sequence[None]:
     """Begins the lease of each claim anew, if it still holds its key."""
-    expires_us = _now_us(connection, claims[0].clock_us) + LEASE_S * _MICROSECONDS
+    expires_us = _now_us(connection, claims[0].clock_us) + LEASE_S * MICROSECONDS
     for held in sorted(claims, key=lambda claim: claim[:3]):
         connection.execute(_renew, _held(held) | {"expires_us": expires_us})
     return [None] * len(claims)
@@ -168,7 +167,7 @@ def settle(connection: Transaction, settlements: Sequence[Settlement]) -> Sequen
             connection.execute(_release, _held(held))
             given[index] = True
         else:
-            values = answer._asdict() | {"expires_us": _now_us(connection, held.clock_us) + KEPT_S * _MICROSECONDS}
+            values = answer._asdict() | {"expires_us": _now_us(connection, held.clock_us) + KEPT_S * MICROSECONDS}
             given[index] = connection.execute(_keep, _held(held) | values).rowcount == 1
     return [given[index] for index in range(len(settlements))]
 
@@ -182,7 +181,7 @@ def forget_expired(connection: Connection, clock_us: Callable[[], int] | None) -
     """
     now_us = _now_us(connection, clock_us)
     was_answered = (_table.expires_us <= now_us) & _table.status.is_not(None)
-    was_left = _table.expires_us <= now_us - _GRACE_S * _MICROSECONDS
+    was_left = _table.expires_us <= now_us - _GRACE_S * MICROSECONDS
     return _delete(connection, was_answered | was_left)
 
 

@@ -6,12 +6,10 @@ from sqlalchemy import Connection
 
 from storage import audit, keys
 from storage.audit import Entry
-from storage.clock import iso, unix_us
+from storage.clock import MICROSECONDS, iso, unix_us
 from storage.keys import KeyRecord, NewKey
 from storage.policy import write_limits
 from storage.quotas import write_quotas
-
-MICROSECONDS = 1_000_000
 
 
 def create(connection: Connection, new: NewKey, actor: str) -> KeyRecord:

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, bindparam, delete, insert, select, update
 
-from storage.clock import server_now_us
+from storage.clock import MICROSECONDS, server_now_us
 from storage.models import hits
 from storage.policy import UNITS, Decision, Limit, Standing
 from storage.quotas import QuotaStanding
@@ -21,7 +21,6 @@ from storage.reservations import QuotaRequest, UserQuotas, lock_user
 from storage.reservations import test as test_quotas
 from storage.sqlite import Transaction
 
-MICROSECONDS = 1_000_000
 # A user's expired hits are deleted once in so many of its hits, in small pieces, so that no request waits for long.
 # More are deleted than were added, so that they become fewer. `limits_redis.lua` has the same numbers.
 _DELETE_EVERY = 16
@@ -149,7 +148,7 @@ class _UserLog:
         self._added += request.cost
         if self._quotas is None or request.quota is None:
             return before.after(request.cost)
-        self._quotas.reserve(request.quota)
+        self._quotas.reserve(request.quota, quotas)
         return before.after(request.cost, request.quota.images)
 
     def write_reservations(self) -> None:

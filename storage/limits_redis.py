@@ -11,7 +11,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from storage import redis_faults
-from storage.limits import MICROSECONDS, HitRequest
+from storage.clock import MICROSECONDS
+from storage.limits import HitRequest
 from storage.policy import Decision, Standing
 
 TIMEOUT_S = 2.0

@@ -36,6 +36,8 @@ users = Table(
     Column("currency", String(3)),
     # The customer that Stripe knows the user by; NULL: the user's images are not sent to Stripe.
     Column("stripe_customer", String(255)),
+    # From which hour on they are sent, Unix seconds.
+    Column("stripe_from_s", BigInteger),
 )
 
 api_keys = Table(

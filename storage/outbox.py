@@ -10,9 +10,9 @@ from functools import cache
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Connection, bindparam, func, select, update
+from sqlalchemy import BigInteger, ColumnElement, Connection, Row, bindparam, func, select, update
 
-from storage.models import outbox
+from storage.models import outbox, users
 from storage.sqlite import Transaction
 
 _table = outbox.c
@@ -72,6 +72,13 @@ _claim = (
     )
 )
 _of_id = update(outbox).where(_table.id == bindparam("of_id"))
+# Another sender may have delivered it after the lease of the one that failed.
+_if_not_delivered = _of_id.where(_table.delivered_us.is_(None))
+
+
+def _to_be_sent(kind: str) -> tuple[ColumnElement[bool], ...]:
+    """Returns the conditions of the messages that were not delivered, without those that `forget_erased` emptied."""
+    return _table.kind == kind, _table.delivered_us.is_(None), _table.payload != ""
 
 
 @cache
@@ -102,13 +109,14 @@ def claim(connection: Connection, kind: str, now_us: int, lease_us: int, most: i
         most: the most messages to take.
 
     Returns:
-        The messages, in the order in which they were added.
+        The messages, those first that are due for the longest time.
     """
     columns = [_table[name] for name in Message._fields]
     is_due = (_table.kind == kind, _table.due_us <= now_us)
-    found = connection.execute(select(*columns, _table.due_us).where(*is_due).order_by(_table.id).limit(most)).all()
+    # By `due_us` first: that is the order of the index, so that a long queue need not be sorted for each claim.
+    of_queue = select(*columns, _table.due_us).where(*is_due).order_by(_table.due_us, _table.id).limit(most)
     claimed = []
-    for *fields, due_us in found:
+    for *fields, due_us in connection.execute(of_queue).all():
         values = {"of_id": fields[0], "seen_us": due_us, "until_us": now_us + lease_us, "now_us": now_us}
         # Another process may have claimed it since it was read.
         if connection.execute(_claim, values).rowcount:
@@ -116,16 +124,47 @@ def claim(connection: Connection, kind: str, now_us: int, lease_us: int, most: i
     return claimed
 
 
+def undelivered(connection: Connection, kind: str) -> Sequence[Row[Any]]:
+    """Returns the rows of all messages of a kind that were not delivered, the oldest first, also those given up."""
+    return connection.execute(outbox.select().where(*_to_be_sent(kind)).order_by(_table.id)).all()
+
+
+def retry(connection: Connection, kind: str, now_us: int) -> int:
+    """Makes all messages of a kind that were not delivered due now, as if they had not been tried; returns how many."""
+    return connection.execute(update(outbox).where(*_to_be_sent(kind)).values(due_us=now_us, tries=0)).rowcount
+
+
 def settle(connection: Connection, message_id: int, delivered_us: int) -> None:
     """Notes that a message was delivered, at a time in Unix microseconds."""
     connection.execute(_of_id.values(due_us=None, delivered_us=delivered_us, failure=None), {"of_id": message_id})
 
 
-def postpone(connection: Connection, message_id: int, due_us: int, failure: str) -> None:
-    """Notes why a message was not delivered, and when to send it again, Unix microseconds."""
-    connection.execute(_of_id.values(due_us=due_us, failure=failure), {"of_id": message_id})
+def postpone(connection: Connection, message_id: int, due_us: int, failure: str, *, is_untried: bool = False) -> None:
+    """Notes why a message was not delivered, and when to send it again, Unix microseconds.
+
+    Args:
+        connection: in a write transaction.
+        message_id: the number of the message.
+        due_us: when to send it again.
+        failure: why it was not delivered.
+        is_untried: whether its receiver has surely not got it, in this try or before: its first try is forgotten.
+    """
+    values: dict[str, Any] = {"due_us": due_us, "failure": failure} | ({"first_tried_us": None} if is_untried else {})
+    connection.execute(_if_not_delivered.values(values), {"of_id": message_id})
 
 
 def give_up(connection: Connection, message_id: int, failure: str) -> None:
     """Notes why a message is never sent again, although it was not delivered."""
-    connection.execute(_of_id.values(due_us=None, failure=failure), {"of_id": message_id})
+    connection.execute(_if_not_delivered.values(due_us=None, failure=failure), {"of_id": message_id})
+
+
+def count_due(connection: Connection, kind: str, now_us: int) -> int:
+    """Returns how many messages of a kind are due."""
+    return connection.scalar(select(func.count()).where(_table.kind == kind, _table.due_us <= now_us)) or 0
+
+
+def forget_erased(connection: Connection) -> None:
+    """Empties the messages about erased users, except those that are still to be sent."""
+    erased = select(users.c.id).where(users.c.email == users.c.id)
+    is_over = (_table.due_us.is_(None), _table.payload != "", _table.user_id.in_(erased))
+    connection.execute(update(outbox).where(*is_over).values(payload=""))

@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from storage import audit, plans
 from storage.audit import Entry
-from storage.clock import iso, unix_us
+from storage.clock import MICROSECONDS, iso, unix_us
 from storage.keys import KEY_MEMORY_S
 from storage.plans import Plan
 from storage.policy import Limit, write_limits
@@ -15,7 +15,7 @@ from storage.quotas import Quota, write_quotas
 from storage.users import User
 
 # A price without a date begins so much later, microseconds: until then, workers may use the prices they have read.
-BEGINS_AFTER_US = int(2 * KEY_MEMORY_S * 1_000_000)
+BEGINS_AFTER_US = int(2 * KEY_MEMORY_S * MICROSECONDS)
 
 
 def create(connection: Connection, plan: Plan, actor: str) -> Plan:

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
+from storage.clock import MICROSECONDS
 from storage.quotas import QuotaStanding
 
 # The window of each unit, seconds.
@@ -134,7 +135,7 @@ class Standing:
 
         def seconds_until_outside(at_us: int) -> float:
             # One microsecond more, since a hit that is exactly as old as the window is still in it.
-            return (at_us + limit.window_s * 1_000_000 - now_us + 1) / 1_000_000
+            return (at_us + limit.window_s * MICROSECONDS - now_us + 1) / MICROSECONDS
 
         if blocking_us is not None:
             wait_s = seconds_until_outside(blocking_us)

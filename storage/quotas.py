@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
-MICROSECONDS = 1_000_000
+from storage.clock import MICROSECONDS
+
 PERIODS = ("month", "day")
 _PATTERN = re.compile(r"([1-9]\d{0,11})/(month|day)")
 HOW_TO_WRITE = "write a quota like 10000/month or 500/day"

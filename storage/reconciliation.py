@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, func, literal, select, union_all
 
-from storage.clock import iso
+from storage.clock import MICROSECONDS, iso
 from storage.models import audit_log, usage_log, usage_rollup
 from storage.models import users as users_table
 from storage.rollup import ALL_TIME, BILLABLE_BY_DAY, DAY_S
 
-_MICROSECONDS = 1_000_000
 # The days that one statement compares, so that it ends within PostgreSQL's timeout.
 _DAYS_AT_ONCE = 31
 
@@ -56,7 +55,7 @@ def first_whole_day_s(connection: Connection) -> int:
     if not was_pruned:
         return 0
     oldest_us = connection.scalar(select(usage_log.c.at_us).order_by(usage_log.c.id).limit(1))
-    return 2**62 if oldest_us is None else (oldest_us // _MICROSECONDS // DAY_S + 1) * DAY_S
+    return 2**62 if oldest_us is None else (oldest_us // MICROSECONDS // DAY_S + 1) * DAY_S
 
 
 def spans(connection: Connection, user_id: str, from_s: int) -> list[tuple[int, int]]:
@@ -67,7 +66,7 @@ def spans(connection: Connection, user_id: str, from_s: int) -> list[tuple[int, 
     in_rollup = connection.execute(
         select(func.min(usage_rollup.c.start_s), func.max(usage_rollup.c.start_s)).where(*of_days)
     ).one()
-    known = [us // _MICROSECONDS for us in in_log if us is not None] + [s for s in in_rollup if s is not None]
+    known = [us // MICROSECONDS for us in in_log if us is not None] + [s for s in in_rollup if s is not None]
     if not known or max(known) < from_s:
         return []
     first_s, width_s = max(from_s, min(known) // DAY_S * DAY_S), _DAYS_AT_ONCE * DAY_S
@@ -116,19 +115,19 @@ def _compare(
         counted = [int(value) for value in row[1:]]
         for name, in_one, in_other in zip(sums, counted[::2], counted[1::2], strict=True):
             if in_one != in_other:
-                day = (iso(row.day_s * _MICROSECONDS) or "")[:10]
+                day = (iso(row.day_s * MICROSECONDS) or "")[:10]
                 yield Difference(user_id, day, name, one[0], in_one, other[0], in_other)
 
 
 def _of_log(user_id: str, from_s: int, to_s: int) -> Select[Any]:
     log = usage_log.c
-    day_s = (log.at_us // (_MICROSECONDS * DAY_S) * DAY_S).label("day_s")
+    day_s = (log.at_us // (MICROSECONDS * DAY_S) * DAY_S).label("day_s")
     return select(
         day_s,
         literal(1).label("requests"),
         log.images.label("images"),
         func.coalesce(log.billable, 0).label("billable"),
-    ).where(log.user_id == user_id, log.at_us >= from_s * _MICROSECONDS, log.at_us < to_s * _MICROSECONDS)
+    ).where(log.user_id == user_id, log.at_us >= from_s * MICROSECONDS, log.at_us < to_s * MICROSECONDS)
 
 
 def _of_days(user_id: str, from_s: int, to_s: int, width_s: int = DAY_S, as_day: int | None = None) -> Select[Any]:

@@ -2,7 +2,8 @@
 
 A quota has used what the roll-up says was answered, and what is reserved. The transaction that adds a request's usage
 row deletes its reservation. So nothing need be given back: what was not answered is in neither. Both are counted by the
-time at which the request arrived, as the usage log tells it.
+time at which the request arrived, as the usage log tells it. If an image has a usage row of its own, that row takes one
+image from the reservation.
 
 The reservation of a request that died is deleted by the next request of its user, once it is `KEPT_S` old. If that
 request is alive after all, its usage row finds no reservation, and it is not answered.
@@ -10,12 +11,15 @@ request is alive after all, its usage row finds no reservation, and it is not an
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, delete, func, insert, select, text
+from sqlalchemy import bindparam, delete, func, insert, select, text, update
 
+from storage import outbox, quota_marks
+from storage.clock import MICROSECONDS
 from storage.models import quota_reservations, usage_rollup
-from storage.quotas import MICROSECONDS, Period, Quota, QuotaStanding
+from storage.outbox import NewMessage
+from storage.quotas import Period, Quota, QuotaStanding
 from storage.rollup import BILLABLE_BY_DAY
 from storage.sqlite import Transaction
 
@@ -25,7 +29,9 @@ KEPT_S = 300
 
 _of_user = quota_reservations.c.user_id == bindparam("user")
 _delete_dead = delete(quota_reservations).where(_of_user, quota_reservations.c.at_us < bindparam("dead_before"))
-_delete_one = delete(quota_reservations).where(quota_reservations.c.request_id == bindparam("request"))
+_of_request = quota_reservations.c.request_id == bindparam("request")
+_delete_one = delete(quota_reservations).where(_of_request)
+_take_image = update(quota_reservations).where(_of_request).values(images=quota_reservations.c.images - 1)
 _insert = insert(quota_reservations)
 _answered = select(func.coalesce(func.sum(usage_rollup.c.billable), 0)).where(
     usage_rollup.c.user_id == bindparam("user"),
@@ -39,7 +45,7 @@ _reserved = select(func.coalesce(func.sum(quota_reservations.c.images), 0)).wher
     quota_reservations.c.at_us < bindparam("end_us"),
 )
 # One statement, so that PostgreSQL counts a reservation that another transaction replaces once, and not twice or never.
-_select_used = select(_answered.scalar_subquery() + _reserved.scalar_subquery())
+_select_used = select(_answered.scalar_subquery(), _reserved.scalar_subquery())
 
 # PostgreSQL: see `storage/limits.py`.
 lock_user = text("SELECT id FROM users WHERE id = :user FOR NO KEY UPDATE")
@@ -55,6 +61,7 @@ class QuotaRequest:
         request_id: the id of the request's usage row.
         images: the number of images.
         at_us: when the request arrived, as its usage row will tell, Unix microseconds.
+        tells_owner: whether the owner of the service is told when the user reaches a mark of a quota.
     """
 
     user_id: str
@@ -62,6 +69,14 @@ class QuotaRequest:
     request_id: str
     images: int
     at_us: int
+    tells_owner: bool = False
+
+
+class Used(NamedTuple):
+    """What a user has used of a quota in a period: images that were answered, and that are reserved."""
+
+    answered: int
+    reserved: int
 
 
 class UserQuotas:
@@ -73,8 +88,9 @@ class UserQuotas:
     def __init__(self, connection: Transaction, user_id: str) -> None:
         self._connection = connection
         self._user_id = user_id
-        self._used: dict[Period, int] = {}
+        self._used: dict[Period, Used] = {}
         self._new: list[dict[str, Any]] = []
+        self._messages: list[NewMessage] = []
 
     def delete_dead(self, at_us: int) -> None:
         """Deletes the reservations of requests that died. Comes before `standings`: their rows may be written just now.
@@ -91,40 +107,68 @@ class UserQuotas:
             for quota in request.quotas
         )
 
-    def reserve(self, request: QuotaRequest) -> None:
-        """Reserves the images of a request that was admitted."""
+    def reserve(self, request: QuotaRequest, standings: Sequence[QuotaStanding]) -> None:
+        """Reserves the images of a request that was admitted.
+
+        Args:
+            request: the request.
+            standings: what `standings` has returned for it.
+        """
         if not request.images:
             return
         self._new.append(
             {
                 "request_id": request.request_id,
-                "user_id": self._user_id,
+                "user_id": request.user_id,
                 "images": request.images,
                 "at_us": request.at_us,
             }
         )
+        if request.tells_owner:
+            for standing in standings:
+                if quota_marks.is_near(standing.quota, standing.remaining - request.images):
+                    self._add_messages(standing.quota, request.at_us)
+
+    def _add_messages(self, quota: Quota, at_us: int) -> None:
+        answered = self._used[quota.period_at(at_us)].answered
+        self._messages += quota_marks.in_reach(self._user_id, quota, answered, self._used_in(quota, at_us), at_us)
 
     def write(self) -> None:
-        """Writes the new reservations."""
+        """Writes the new reservations, and what the owner may have to be told."""
         if self._new:
             self._connection.execute(_insert, self._new)
+            outbox.add(self._connection, self._messages)
 
     def _used_in(self, quota: Quota, at_us: int) -> int:
         period = quota.period_at(at_us)
-        start_us, end_us = period.start_s * MICROSECONDS, period.end_s * MICROSECONDS
         if period not in self._used:
-            values = {
-                "user": self._user_id,
-                "start_s": period.start_s,
-                "end_s": period.end_s,
-                "start_us": max(start_us, _dead_before(at_us)),
-                "end_us": end_us,
-            }
-            row = self._connection.execute(_select_used, values).fetchone()
-            assert row is not None
-            # PostgreSQL returns sums of integers as Decimal.
-            self._used[period] = int(row[0])
-        return self._used[period] + sum(new["images"] for new in self._new if start_us <= new["at_us"] < end_us)
+            self._used[period] = used_in(self._connection, self._user_id, period, at_us)
+        answered, reserved = self._used[period]
+        start_us, end_us = period.start_s * MICROSECONDS, period.end_s * MICROSECONDS
+        new = sum(new["images"] for new in self._new if start_us <= new["at_us"] < end_us)
+        return answered + reserved + new
+
+
+def used_in(connection: Transaction, user_id: str, period: Period, now_us: int) -> Used:
+    """Returns what the user has used in a period. The reservations of requests that died do not count.
+
+    Args:
+        connection: in a transaction.
+        user_id: the user.
+        period: the month or day.
+        now_us: the time, Unix microseconds.
+    """
+    values = {
+        "user": user_id,
+        "start_s": period.start_s,
+        "end_s": period.end_s,
+        "start_us": max(period.start_s * MICROSECONDS, _dead_before(now_us)),
+        "end_us": period.end_s * MICROSECONDS,
+    }
+    row = connection.execute(_select_used, values).fetchone()
+    assert row is not None
+    # PostgreSQL returns sums of integers as Decimal.
+    return Used(int(row[0]), int(row[1]))
 
 
 def test(connection: Transaction, request: QuotaRequest) -> tuple[QuotaStanding, ...]:
@@ -150,7 +194,7 @@ def take(connection: Transaction, requests: Sequence[QuotaRequest]) -> Sequence[
         quotas = by_user[request.user_id]
         standings = quotas.standings(request)
         if all(standing.wait_s == 0 for standing in standings):
-            quotas.reserve(request)
+            quotas.reserve(request, standings)
             standings = tuple(standing.after(request.images) for standing in standings)
         results.append(standings)
     for _, quotas in sorted(by_user.items()):
@@ -169,3 +213,12 @@ def settle(connection: Transaction, request_id: str) -> bool:
         Whether there was one. If not, it was given back, and the request must not be answered.
     """
     return bool(connection.execute(_delete_one, {"request": request_id}).rowcount)
+
+
+def settle_image(connection: Transaction, request_id: str) -> bool:
+    """Takes one image from the reservation of a request, in the transaction that adds the usage row of that image.
+
+    Returns:
+        Whether there was a reservation. If not, it was given back, and the image must not be answered.
+    """
+    return bool(connection.execute(_take_image, {"request": request_id}).rowcount)

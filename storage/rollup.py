@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, and_, delete, func, literal_column, or_, select
 
+from storage.clock import MICROSECONDS
 from storage.models import usage_rollup
 from storage.sqlite import Transaction
 
@@ -119,7 +120,7 @@ def add(connection: Transaction, rows: Iterable[RollupInput]) -> None:
     """Adds rows that this transaction writes to the usage log."""
     sums: dict[tuple[str | int, ...], list[float]] = defaultdict(lambda: [0, 0, 0.0, 0, 0])
     for row in rows:
-        at_s, admitted, bin_ = row.at_us // 1_000_000, int(row.images > 0), bin_of(row.response_ms)
+        at_s, admitted, bin_ = row.at_us // MICROSECONDS, int(row.images > 0), bin_of(row.response_ms)
         for width_s in (ALL_TIME, *WIDTHS_S.values()):
             start_s = at_s // width_s * width_s if width_s else 0
             _add(sums[(row.user_id, width_s, start_s, row.endpoint, row.status, admitted, bin_)], row)

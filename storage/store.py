@@ -46,17 +46,28 @@ class Store:
         url: the URL of the database.
         redis_url: the URL of the Redis that counts hits; None: the database counts them.
         clock_us: returns the Unix time in microseconds.
+        tells_owner: whether the owner of the service is told when a user reaches a mark of a quota.
+
+    Attributes:
+        database_clock: returns the Unix time in microseconds; None: use the clock of the database's server.
     """
 
-    def __init__(self, url: str, redis_url: str | None = None, clock_us: Callable[[], int] = unix_us) -> None:
+    def __init__(
+        self,
+        url: str,
+        redis_url: str | None = None,
+        clock_us: Callable[[], int] = unix_us,
+        tells_owner: bool = False,
+    ) -> None:
         self.database = Database(url)
         self.now_us = clock_us
+        self.tells_owner = tells_owner
         self._redis = _redis_limits(redis_url) if redis_url else None
         self._of_database = Availability("database", "The database")
         self._of_redis = Availability("redis", "Redis")
         # Replicas' clocks differ. Replicas that share a server go by the server's clock.
-        self._database_clock = None if self.database.has_server else clock_us
-        self._limit_clock = None if redis_url else self._database_clock
+        self.database_clock = None if self.database.has_server else clock_us
+        self._limit_clock = None if redis_url else self.database_clock
         self._keys: ExpiringCache[KeyRecord] = ExpiringCache(KEY_MEMORY_S)
         self._key_reads: SharedReads[KeyRecord | None] = SharedReads(KEY_MEMORY_S)
         self._decisions: ExpiringCache[Decision] = ExpiringCache(DECISION_CACHE_S)
@@ -163,7 +174,7 @@ class Store:
 
     async def claim(self, user_id: str, endpoint: str, key: str, request_id: str) -> tuple[Claim, Outcome | KeptAnswer]:
         """Takes an idempotency key for a request; see `idempotency.claim`. Returns the claim, and what became of it."""
-        claim = Claim(user_id, endpoint, key, request_id, self._database_clock)
+        claim = Claim(user_id, endpoint, key, request_id, self.database_clock)
         write = self.database.write(idempotency.claim, claim)
         return claim, await self._of_database.watch(write, is_change=True)
 
@@ -178,7 +189,7 @@ class Store:
             The number of deleted ones; 0 if none is left to delete.
         """
         watch, database = self._of_database.watch, self.database
-        forget = partial(idempotency.forget_expired, clock_us=self._database_clock)
+        forget = partial(idempotency.forget_expired, clock_us=self.database_clock)
         forgotten = await watch(database.change_apart(forget), is_change=True)
         if forgotten:
             return forgotten

@@ -45,6 +45,7 @@ class UsageRow(NamedTuple):
         plan: the user's plan when the request arrived; empty if it had none.
         cost_nanos: what the billable images cost, billionths of the currency's unit. Like what follows, no column.
         takes_quota: whether the request may have reserved images of a quota.
+        part_of: the id of the request, if the row is that of one image of it; otherwise empty.
         notes_use: whether to note the key's use with the row.
         settlement: what becomes of the request's idempotency key with the row.
     """
@@ -64,6 +65,7 @@ class UsageRow(NamedTuple):
     plan: str = ""
     cost_nanos: int = 0
     takes_quota: bool = False
+    part_of: str = ""
     notes_use: bool = False
     settlement: Settlement | None = None
 
@@ -97,12 +99,17 @@ def record(connection: Transaction, rows: Sequence[UsageRow]) -> Sequence[Withhe
 
 
 def _settle_quotas(connection: Transaction, rows: Sequence[UsageRow]) -> list[Withheld | None]:
-    """Deletes the reservations of the requests; see `record` for what it returns."""
+    """Deletes the reservations of the requests, or lowers them; see `record` for what it returns."""
     withheld: list[Withheld | None] = [None] * len(rows)
     reserved = [(row.user_id, row.request_id, index) for index, row in enumerate(rows) if row.takes_quota]
-    # All replicas delete in the same order, which prevents a deadlock.
+    # All replicas do this in the same order, which prevents a deadlock.
     for _, request_id, index in sorted(reserved):
-        if not reservations.settle(connection, request_id) and rows[index].billable:
+        row = rows[index]
+        if row.part_of:
+            was_reserved = reservations.settle_image(connection, row.part_of)
+        else:
+            was_reserved = reservations.settle(connection, request_id)
+        if row.billable and not was_reserved:
             withheld[index] = Withheld.GIVEN_BACK
     return withheld
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, or_, select, update
 
-from storage import audit, idempotency
+from storage import audit, idempotency, outbox
 from storage.errors import Refused
 from storage.models import api_keys, plans, users
 from storage.policy import Limit, kept_s, parse_limits, write_limits
@@ -30,6 +30,8 @@ class User:
         hits_kept_s: how long hits are kept, seconds.
         plan: the name of the plan; None: it has none.
         currency: the currency of all that the user pays; None: no plan had a price yet.
+        stripe_customer: the customer that Stripe knows the user by; None: nothing is sent to Stripe.
+        stripe_from_s: the start of the first hour that is sent, Unix seconds.
     """
 
     user_id: str
@@ -41,6 +43,8 @@ class User:
     quotas: tuple[Quota, ...] = ()
     plan: str | None = None
     currency: str | None = None
+    stripe_customer: str | None = None
+    stripe_from_s: int | None = None
 
     @property
     def is_erased(self) -> bool:
@@ -71,7 +75,7 @@ def quotas_of(row: Row[*tuple[Any, ...]]) -> tuple[Quota, ...]:
 def from_row(row: Row[*tuple[Any, ...]]) -> User:
     """Returns the user of a row of `select_users`."""
     known = (row.id, row.email, limits_of(row), row.created_us, row.disabled_us, row.hits_kept_s)
-    return User(*known, quotas_of(row), row.plan, row.currency)
+    return User(*known, quotas_of(row), row.plan, row.currency, row.stripe_customer, row.stripe_from_s)
 
 
 def in_lower_case(email: str) -> str:
@@ -233,7 +237,7 @@ def enable(connection: Connection, name: str) -> User:
 
 
 def erase(connection: Connection, name: str, now_us: int) -> tuple[User, int]:
-    """Removes the address, the keys' hashes and names, what the audit log tells of them, and the kept answers.
+    """Removes the address, Stripe's customer, the keys' hashes and names, what is kept of them, and the kept answers.
 
     Usage rows stay. The keys' rows stay without their secrets, since usage rows refer to them.
 
@@ -244,12 +248,13 @@ def erase(connection: Connection, name: str, now_us: int) -> tuple[User, int]:
         Refused: there is no such user, or the user is erased already.
     """
     user = require_for_change(connection, name)
-    changed = _change(connection, user, {"email": user.user_id})
+    changed = _change(connection, user, {"email": user.user_id, "stripe_customer": None, "stripe_from_s": None})
     of_user = api_keys.c.user_id == user.user_id
     connection.execute(update(api_keys).where(of_user, api_keys.c.revoked_us.is_(None)).values(revoked_us=now_us))
     erased = connection.execute(update(api_keys).where(of_user).values(secret_sha256="", name=None))
     audit.erase_names(connection, user.user_id)
     idempotency.forget_user(connection, user.user_id)
+    outbox.forget_erased(connection)
     return changed, int(erased.rowcount)
 
 

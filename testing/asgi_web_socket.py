@@ -9,6 +9,7 @@ import httpx
 from starlette.types import ASGIApp, Message
 
 from testing.clock import GIVE_UP_AFTER_S
+from testing.waiting import eventually
 
 
 class WebSocket:
@@ -20,7 +21,6 @@ class WebSocket:
         headers: the headers of the handshake.
         protocols: the subprotocols that are offered.
         address: the client's address.
-        reads: whether the client reads what is sent; otherwise the app waits in its second `send`.
 
     Attributes:
         holds: what the app gave the server to ask how many bytes it may hold.
@@ -59,6 +59,7 @@ class WebSocket:
         self._may_send.set()
         self._incoming.put_nowait({"type": "websocket.connect"})
         self.holds: Any = None
+        self._is_sending = False
         self._task = asyncio.ensure_future(app(scope, self._incoming.get, self._take))
 
     async def accepted(self) -> Message:
@@ -112,6 +113,10 @@ class WebSocket:
         """How many messages the app has not received yet."""
         return self._incoming.qsize()
 
+    async def app_waits_to_send(self) -> None:
+        """Return once the app waits until the client reads."""
+        await eventually(lambda: self._is_sending, "the app waits until the client reads")
+
     def leave(self) -> None:
         """Disconnect."""
         self._incoming.put_nowait({"type": "websocket.disconnect", "code": 1006})
@@ -127,5 +132,9 @@ class WebSocket:
             return await self._outgoing.get()
 
     async def _take(self, message: Message) -> None:
-        await self._may_send.wait()
+        self._is_sending = True
+        try:
+            await self._may_send.wait()
+        finally:
+            self._is_sending = False
         self._outgoing.put_nowait(message)

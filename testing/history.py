@@ -22,7 +22,6 @@ class Event:
         received: when the answer was complete, or the caller gave up, monotonic seconds.
         status: the status of the answer; None without an answer.
         request_id: the id in the answer; None without an answer.
-        answered: the number of images that the answer has predictions for.
     """
 
     user: str
@@ -31,7 +30,6 @@ class Event:
     received: float
     status: int | None
     request_id: str | None
-    answered: int = 0
 
 
 @dataclass(frozen=True)
@@ -43,39 +41,7 @@ class LoggedRow:
     status: int
     images: int
     billable: int = 0
-
-
-def check_billing(
-    events: Iterable[Event], usage_log: Iterable[LoggedRow], quota: int, remaining: dict[str, int] | None = None
-) -> list[str]:
-    """Find every broken promise about what is billed, for users with a quota in the month of the events.
-
-    Args:
-        events: what callers sent and received.
-        usage_log: the rows of the usage log.
-        quota: the quota of each user, images.
-        remaining: what was left to each user after every reservation was settled; None: that is unknown.
-
-    Returns:
-        One sentence for each broken promise; empty if there is none.
-    """
-    usage_log = list(usage_log)
-    by_id, billed, broken = {row.request_id: row for row in usage_log}, Counter[str](), []
-    for row in usage_log:
-        billed[row.user] += row.billable
-        if row.billable and row.status >= 400:
-            broken.append(f"{row.user}: a row of status {row.status} bills {row.billable} images ({row.request_id})")
-    for event in events:
-        found = by_id.get(event.request_id or "")
-        if event.answered and (found is None or found.billable != event.answered):
-            broken.append(f"{event.user}: {event.answered} images were answered, and the row says {found}")
-    for user, images in billed.items():
-        if images > quota:
-            broken.append(f"{user}: {images} images are billed; the quota is {quota}")
-    for user, left in (remaining or {}).items():
-        if billed[user] + left != quota:
-            broken.append(f"{user}: {billed[user]} images are billed and {left} are left; the quota is {quota}")
-    return broken
+    key_id: str = ""
 
 
 def check(

@@ -88,7 +88,8 @@ class InProcessGateway:
         made = _settings(**settings)
         self.database = database
         self.clock = clock
-        self.store = Store(settings.get("database_url", f"sqlite:///{database}"), clock_us=lambda: clock.now_us)
+        url, tells_owner = settings.get("database_url", f"sqlite:///{database}"), made.webhook_url is not None
+        self.store = Store(url, clock_us=lambda: clock.now_us, tells_owner=tells_owner)
         self.runner = colour_model.ColourRunner()
         self.classifier = Classifier(self.runner, colour_model.PREPARED, made)
         self.draining = Draining(made.drain_seconds)
@@ -178,6 +179,10 @@ class InProcessGateway:
     def idempotency_keys(self) -> list[dict[str, Any]]:
         """Return the rows of the idempotency keys."""
         return self._query("SELECT * FROM idempotency_keys")
+
+    def outbox(self) -> list[dict[str, Any]]:
+        """Return the messages in the outbox, the oldest first."""
+        return self._query("SELECT * FROM outbox ORDER BY id")
 
     def hits(self) -> int:
         """Return how many hits are counted, of all users together."""

@@ -10,16 +10,16 @@ kernel here may lack the means.
 import asyncio
 import contextlib
 import random
-import socket
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 
-from testing.servers import PROJECT, free_port
+from testing.ports import free_port, is_listening
+from testing.servers import PROJECT
+from testing.waiting import wait_until
 
 RETRANSMIT_AFTER_S = 0.2
-LISTENS_WITHIN_S = 10
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,11 @@ class Link:
         figures = (network.delay_ms, network.jitter_ms, network.loss)
         command = [sys.executable, "-m", "testing.links", str(self.port), target, *map(str, figures)]
         self._process = subprocess.Popen(command, cwd=PROJECT)
-        give_up = time.monotonic() + LISTENS_WITHIN_S
-        while time.monotonic() < give_up:
-            with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", self.port)):
-                return
-            time.sleep(0.05)
-        self.close()
-        raise AssertionError("the relay does not listen")
+        try:
+            wait_until(lambda: is_listening(self.port), "the relay listens")
+        except AssertionError:
+            self.close()
+            raise
 
     def close(self) -> None:
         self._process.kill()

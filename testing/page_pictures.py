@@ -1,4 +1,4 @@
-"""Takes the pictures of the page at `/` that the documentation shows: `make pictures`.
+"""Takes the pictures of the page at `/` and of the command `classify` for the documentation: `make pictures`.
 
 It starts a server with a user whose last hour is made up, opens the page in Chromium, and writes into `docs/`.
 """
@@ -21,7 +21,8 @@ from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 from storage import usage
 from storage.database import Database
 from storage.usage import UsageRow
-from testing.servers import PROJECT, Server, running
+from testing.servers import PROJECT, Server, inherited, running
+from testing.terminal_pictures import add_classify, draw
 
 PICTURE = PROJECT / "examples" / "espresso.jpg"
 LIMITS = ("--limit", "60/minute", "--limit", "5000/day")
@@ -44,6 +45,7 @@ def main() -> None:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
             take(browser, server, user["key"])
             browser.close()
+        take_terminal(server, user["key"], Path(folder))
 
 
 def take(browser: Browser, server: Server, key: str) -> None:
@@ -54,6 +56,15 @@ def take(browser: Browser, server: Server, key: str) -> None:
     wide.locator("#usage-charts svg").first.wait_for()
     save(wide, "page-usage.png")
     save(open_page(browser, server, key, "dark", {"width": 360, "height": 740}), "page-phone.png")
+
+
+def take_terminal(server: Server, key: str, folder: Path) -> None:
+    """Draw what the command `classify` prints."""
+    add_classify(folder)
+    environment = {**inherited(), "PATH": f"{folder}:{os.environ['PATH']}", "HOME": str(folder)}
+    environment |= {"IMAGE_API_URL": server.url, "IMAGE_API_KEY": key}
+    commands = (("classify", "examples/espresso.jpg"), ("classify", "usage", "--bucket", "hour"))
+    draw(PROJECT / "docs" / "classify.svg", commands, environment, PROJECT)
 
 
 def open_page(browser: Browser, server: Server, key: str, scheme: Any, size: ViewportSize) -> Page:

@@ -36,7 +36,7 @@ class Replicas:
 
     def usage_log(self) -> list[LoggedRow]:
         """Return all rows of the usage log."""
-        rows = self._select("SELECT request_id, user_id, status, images, billable FROM usage_log")
+        rows = self._select("SELECT request_id, user_id, status, images, billable, key_id FROM usage_log")
         return [LoggedRow(*row) for row in rows]
 
     def hits(self) -> dict[str, int]:

@@ -93,7 +93,7 @@ def measure_idle(root: int, port: int, probes: int = 100) -> IdleUsage:
         port: where it listens.
         probes: the number of requests to `/livez`.
     """
-    before, connection = cpu_s(root), http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    before, connection = cpu_s(root), http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     for _ in range(probes):
         connection.request("GET", "/livez")
         connection.getresponse().read()
@@ -154,7 +154,7 @@ class Meter:
             os.kill(largest, signal.SIGKILL)
 
     def _probe(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
         while not self._over.wait(PROBE_EVERY_S):
             began = time.perf_counter()
             with contextlib.suppress(OSError, http.client.HTTPException):

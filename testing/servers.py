@@ -4,13 +4,10 @@ import contextlib
 import io
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -22,10 +19,12 @@ import psutil
 
 from auth.cli.main import main
 from storage.migrate import migrate
+from testing.ports import free_port
+from testing.waiting import PATIENCE_S, wait_until
 
 PROJECT = Path(__file__).parent.parent
-READY_WITHIN_S = 90
-ENDS_WITHIN_S = 30
+READY_WITHIN_S = 180
+ENDS_WITHIN_S = 120
 DATABASE = "classifier.db"
 
 # Settings of the developer must not reach a test.
@@ -35,19 +34,6 @@ _INHERITED = {name: value for name, value in os.environ.items() if not name.star
 def inherited() -> dict[str, str]:
     """Return the environment of a process that a test starts, without settings of this project or BentoML."""
     return dict(_INHERITED)
-
-
-# Below the ports of outgoing connections: one of those could take the port between the check and the start.
-_PORTS = range(15_000, 32_000)
-
-
-def free_port() -> int:
-    """Return a port of this machine on which nothing listens."""
-    while True:
-        port = random.choice(_PORTS)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 class Server:
@@ -124,13 +110,14 @@ class Server:
             AssertionError: the server ended, or was not ready in time; the message has the end of its log.
         """
         assert self._process is not None
-        give_up = time.monotonic() + READY_WITHIN_S
-        while time.monotonic() < give_up and self._process.poll() is None:
-            with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200:
-                    return
-            time.sleep(0.1)
-        raise AssertionError(f"the server did not become ready:\n{self.log.read_text()[-4000:]}")
+        wait_until(self._has_started_or_ended, lambda: f"the server is ready\n{self._end_of_log()}", READY_WITHIN_S)
+        assert self._process.poll() is None, f"the server ended instead\n{self._end_of_log()}"
+
+    def _has_started_or_ended(self) -> bool:
+        return self.process.poll() is not None or is_ready(self.url)
+
+    def _end_of_log(self) -> str:
+        return self.log.read_text()[-4000:]
 
     def stop(self) -> int:
         """Stop the server with SIGTERM, as an operator would, and return its exit status."""
@@ -217,7 +204,14 @@ class Server:
     def client(self, key: str | None = None) -> httpx.Client:
         """Return an HTTP client of the server that sends the key, if one is given."""
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=30)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=PATIENCE_S)
+
+
+def is_ready(url: str) -> bool:
+    """Return whether `/readyz` of the server answers 200."""
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(f"{url}/readyz", timeout=PATIENCE_S).status_code == 200
+    return False
 
 
 @cache

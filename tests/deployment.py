@@ -38,7 +38,9 @@ def of_kind(kind: str) -> dict[str, Any]:
 
 
 def pods() -> dict[str, dict[str, Any]]:
-    return {m["metadata"]["name"]: m["spec"]["template"] for m in manifests() if m["kind"] in ("Deployment", "Job")}
+    jobs = {m["metadata"]["name"]: m["spec"]["jobTemplate"] for m in manifests() if m["kind"] == "CronJob"}
+    others = {m["metadata"]["name"]: m for m in manifests() if m["kind"] in ("Deployment", "Job")}
+    return {name: m["spec"]["template"] for name, m in (others | jobs).items()}
 
 
 def assert_settings(values: dict[str, str], names: Any) -> None:

@@ -46,14 +46,18 @@ def _completed(
     row = dict(pair)
     others = [axis for axis in axes if axis not in row]
     for axis in chance.sample(others, len(others)):
-        options = [row | {axis: value} for value in axes[axis] if is_allowed(row | {axis: value})]
+        options = [value for value in axes[axis] if is_allowed(row | {axis: value})]
         chance.shuffle(options)
-        row = max(options, key=lambda option: len(_pairs(option) & missing.keys()))
+        # Only the pairs with the new axis differ between the options.
+        known = [(other, str(value)) for other, value in row.items()]
+        best = max(options, key=lambda value: sum(frozenset((one, (axis, str(value)))) in missing for one in known))
+        row[axis] = best
     return row
 
 
 def _pairs(row: Row) -> set[frozenset[tuple[str, str]]]:
-    return {_key(dict(two)) for two in itertools.combinations(row.items(), 2)}
+    named = [(axis, str(value)) for axis, value in row.items()]
+    return {frozenset(two) for two in itertools.combinations(named, 2)}
 
 
 def _key(pair: Row) -> frozenset[tuple[str, str]]:

@@ -8,18 +8,18 @@ import shutil
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from testing.servers import PROJECT, free_port
+from testing.ports import free_port, is_listening
+from testing.servers import PROJECT
+from testing.waiting import wait_until
 
 SHIPPED = PROJECT / "deploy" / "nginx"
 NGINX = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
-LISTENS_WITHIN_S = 10
 
 
 def launch(conf: Path, port: int, **options: Any) -> "subprocess.Popen[bytes]":
@@ -27,13 +27,12 @@ def launch(conf: Path, port: int, **options: Any) -> "subprocess.Popen[bytes]":
     assert NGINX is not None
     command = [NGINX, "-e", "stderr", "-p", str(conf.parent), "-c", str(conf)]
     process = subprocess.Popen(command, **options)
-    give_up = time.monotonic() + LISTENS_WITHIN_S
-    while time.monotonic() < give_up:
-        with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
-            return process
-        time.sleep(0.02)
-    process.kill()
-    raise AssertionError("nginx does not listen")
+    try:
+        wait_until(lambda: is_listening(port), "nginx listens")
+    except AssertionError:
+        process.kill()
+        raise
+    return process
 
 
 def copied_with_certificate(folder: Path) -> Path:

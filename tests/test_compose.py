@@ -4,24 +4,34 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from configs.settings import Settings
+from storage.migrate import migrate
 from testing.servers import PROJECT, Server
+from testing.store_servers import Postgres
 from tests.deployment import COMPOSE, DEPLOY, REPLICAS, SERVICES, assert_settings, pods, read
 
 PASSWORDS = {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "GRAFANA_PASSWORD"}
+OPTIONAL = {"CLASSIFIER_STRIPE_KEY"}
+JOBS = ("backup", "prune", "reconcile", "meter")
+EVERY = DEPLOY / "jobs" / "every.sh"
 
 
 def test_compose_confines_the_service_and_publishes_nginx_alone() -> None:
     assert all(service["image"] for service in SERVICES.values())
-    for name in (*REPLICAS, "migrate", "nginx"):
+    for name in (*REPLICAS, *JOBS, "migrate", "nginx"):
         service = SERVICES[name]
         assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
         assert service["security_opt"] == ["no-new-privileges:true"]
-        assert not service["user"].startswith("0")
+        assert name == "backup" or not service["user"].startswith("0")
+    inside = {name for name, network in COMPOSE["networks"].items() if network.get("internal")}
+    outside = {name for name, service in SERVICES.items() if not inside.issuperset(service["networks"])}
+    assert outside == {"nginx", "grafana", "meter"}
     for name in REPLICAS:
         assert SERVICES[name]["deploy"]["resources"]["limits"] == {"cpus": "2", "memory": "1g"}
         assert "/readyz" in SERVICES[name]["healthcheck"]["test"][-1]
@@ -36,7 +46,7 @@ def test_compose_holds_no_secret_and_asks_for_those_of_the_example() -> None:
     example = dict(line.split("=", 1) for line in (DEPLOY / "example.env").read_text().splitlines() if "=" in line[1:])
     example = {name: value for name, value in example.items() if not name.startswith("#")}
     assert set(re.findall(r"\$\{(\w+)", text)) == example.keys()
-    assert {name for name, value in example.items() if not value} == PASSWORDS
+    assert {name for name, value in example.items() if not value} == PASSWORDS | OPTIONAL
     for name in PASSWORDS:
         assert set(re.findall(rf"\$\{{{name}([^}}]*)\}}", text)) == {":?set it in deploy/.env"}
     for password in re.findall(r"(?:://\w*:|PASSWORD: |AUTH: )(\S+)", text):
@@ -75,6 +85,78 @@ def test_the_migration_is_a_command_that_there_is(server: Server) -> None:
     assert command == container["command"]
     assert command[:3] == ["python", "-m", "auth"]
     assert server.auth(*command[3:]).returncode == 0
+
+
+def test_what_runs_by_itself_is_a_command_that_there_is_at_its_time(tmp_path: Path) -> None:
+    operator = Server(tmp_path / "it", tmp_path, CLASSIFIER_STRIPE_KEY="sk_test_1")
+    assert operator.auth("migrate").returncode == 0
+    times = {}
+    for name in JOBS:
+        assert SERVICES[name]["init"] is True
+        shell, program, period, after, *command = SERVICES[name]["entrypoint"]
+        assert (shell, program) == ("sh", "/etc/classifier/every.sh")
+        times[name] = (int(period), int(after))
+        if name == "backup":
+            assert command == ["sh", "/etc/classifier/backup.sh"]
+        else:
+            assert command[:3] == ["python", "-m", "auth"]
+            done = operator.auth(*command[3:])
+            assert done.returncode == 0, done.stderr
+    day_s, hour_s = 86400, 3600
+    assert times == {
+        "backup": (day_s, 3 * hour_s),
+        "prune": (day_s, 3.5 * hour_s),
+        "reconcile": (day_s, 4 * hour_s),
+        "meter": (hour_s, 600),
+    }
+    assert SERVICES["meter"]["profiles"] == ["stripe"]
+    assert SERVICES["meter"]["environment"].items() > SERVICES["migrate"]["environment"].items()
+
+
+def test_a_job_runs_at_its_time_also_after_it_has_failed(tmp_path: Path) -> None:
+    """Every two seconds, one second after their start."""
+    command = 'date +%s; test "$(date +%s)" = 0'
+    with subprocess.Popen(
+        ["sh", EVERY, "2", "1", "sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as job:
+        assert job.stdout is not None
+        assert job.stderr is not None
+        times = [int(job.stdout.readline()) for _ in range(3)]
+        said = [job.stderr.readline() for _ in range(2)]
+        job.terminate()
+    assert all(line.startswith("ERROR: this ended with 1: sh -c date") for line in said)
+    # Each in another period. (A machine that is busy may begin a command late.)
+    periods = [(at_s - 1) // 2 for at_s in times]
+    assert periods == sorted(set(periods))
+
+
+def test_a_backup_is_whole_and_old_ones_are_deleted(tmp_path: Path, postgres: Postgres) -> None:
+    """The script itself, with another folder in the place of the volume."""
+    url = postgres.new_database()
+    migrate(url)
+    (tmp_path / "backup").mkdir()
+    old, new = (tmp_path / "backup" / f"classifier-{name}.dump" for name in ("2026-01-01", "2026-01-02"))
+    for file, days in ((old, 20), (new, 2)):
+        file.write_text("a dump")
+        at_s = time.time() - days * 86400
+        os.utime(file, (at_s, at_s))
+    script = (DEPLOY / "jobs" / "backup.sh").read_text().replace("/backup", f"{tmp_path}/backup")
+    path = {"PATH": f"{postgres.programs}:{os.environ['PATH']}"}
+
+    def back_up(database: str) -> subprocess.CompletedProcess[str]:
+        server = {"PGHOST": str(postgres.folder), "PGUSER": "postgres", "PGDATABASE": database}
+        return subprocess.run(["sh", "-c", script], env=path | server, capture_output=True, text=True, check=False)
+
+    assert back_up("no_such_database").returncode == 1
+    assert sorted(tmp_path.glob("backup/*.dump")) == [old, new]
+    done = back_up(str(make_url(url).database))
+    assert (done.returncode, "bytes" in done.stdout) == (0, True), done.stderr
+    [made] = set(tmp_path.glob("backup/*")) - {new}
+    assert made.stat().st_mode & 0o777 == 0o600
+    listed = subprocess.run(
+        [postgres.programs / "pg_restore", "--list", made], capture_output=True, text=True, check=True
+    )
+    assert "TABLE DATA public usage_log" in listed.stdout
 
 
 @pytest.fixture

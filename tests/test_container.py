@@ -3,6 +3,7 @@
 `make test-container` runs it: it takes root, podman, buildah, runc and nginx, and some minutes.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -23,6 +24,7 @@ from testing.photographs import COFFEE, as_base64
 from testing.replicas import Replicas
 from testing.servers import Server
 from testing.store_servers import Postgres, RedisServer
+from testing.waiting import PATIENCE_S, wait_until
 from tests import containers
 from tests.containers import IMAGE, RUN, Container, done
 from tests.corpus.file import CorpusFile
@@ -32,7 +34,7 @@ from tests.proxies import Nginx
 pytestmark = pytest.mark.skipif(containers.why_not() is not None, reason=str(containers.why_not()))
 
 MOST_BYTES = 750_000_000
-RESPAWNED_WITHIN_S = 15.0
+RESPAWNED_WITHIN_S = 45.0
 STAND_IN = {"CLASSIFIER_OFFLINE_MODEL": "only"}
 UNLIMITED = ("--limit", "1000000/day")
 # What has no place in an image that serves: compilers, what installs packages for us, tests, secrets.
@@ -96,7 +98,7 @@ def test_alone_without_a_network_or_a_writable_root_it_classifies(tmp_path: Path
     looking = ["podman", "--runtime", "runc", "exec", container.id, "python", "-c", ready]
     try:
         while subprocess.run(looking, capture_output=True, check=False).returncode != 0:
-            assert time.monotonic() < began + 60, container.log()
+            assert time.monotonic() < began + 180, container.log()
         print(f"\nready {time.monotonic() - began:.1f} s after podman run, as seen by a look a process each")
         key = container.new_key()["key"]
         with COFFEE.open("rb") as photo:
@@ -140,7 +142,9 @@ def test_32_hostile_images_at_once_do_not_end_a_container_of_1_gib(tmp_path: Pat
         def send(file: CorpusFile) -> int:
             headers = {"Authorization": f"Bearer {hostile}", "Content-Type": "application/octet-stream"}
             body = file.make()
-            return httpx.post(f"{container.url}/v2/classify", content=body, headers=headers, timeout=60).status_code
+            return httpx.post(
+                f"{container.url}/v2/classify", content=body, headers=headers, timeout=PATIENCE_S
+            ).status_code
 
         with ThreadPoolExecutor(32) as pool:
             statuses = Counter(pool.map(send, HOSTILE))
@@ -149,7 +153,7 @@ def test_32_hostile_images_at_once_do_not_end_a_container_of_1_gib(tmp_path: Pat
         state = container.state()
         assert (state["Running"], state["OOMKilled"]) == (True, False)
         assert container.servers() == servers, "no process of the server was killed"
-        assert wait_for_an_answer(container, container.new_key(*UNLIMITED)["key"]) < 5
+        assert wait_for_an_answer(container, container.new_key(*UNLIMITED)["key"]) < 30
     finally:
         container.remove()
 
@@ -157,16 +161,15 @@ def test_32_hostile_images_at_once_do_not_end_a_container_of_1_gib(tmp_path: Pat
 def wait_for_an_answer(container: Container, key: str) -> float:
     """Seconds until it classifies again."""
     began = time.monotonic()
-    while time.monotonic() < began + 60:
-        try:
-            headers = {"Authorization": f"Bearer {key}"}
-            answer = httpx.post(f"{container.url}/v1/classify", json=BODY, headers=headers, timeout=5)
-            if answer.status_code == 200:
-                return time.monotonic() - began
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    raise AssertionError(container.log()[-3000:])
+    headers = {"Authorization": f"Bearer {key}"}
+
+    def is_answered() -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.post(f"{container.url}/v1/classify", json=BODY, headers=headers).status_code == 200
+        return False
+
+    wait_until(is_answered, lambda: f"an answer\n{container.log()[-3000:]}", looks_every_s=0.1)
+    return time.monotonic() - began
 
 
 class Behind(Replicas):
@@ -207,13 +210,13 @@ def behind(tmp_path: Path, postgres: Postgres, redis: RedisServer) -> Iterator[B
 
 
 def test_limits_are_exact_over_two_replicas_behind_nginx(behind: Behind) -> None:
-    key = behind.new_key("limited@example.org", "--limit", "20/minute")
+    key = behind.new_key("limited@example.org", "--limit", "20/day")
     events = run_callers([behind.nginx.url], [key], 16, 3.0)
     assert sum(event.status == 200 for event in events) == 20
     assert {event.status for event in events} == {200, 429}
-    assert check(events, [(20, 60.0)], behind.usage_log(), behind.hits()) == []
+    assert check(events, [(20, 86_400.0)], behind.usage_log(), behind.hits()) == []
     answer = httpx.post(f"{behind.nginx.url}/v1/classify", headers={"Authorization": f"Bearer {key.key}"}, json=BODY)
-    assert answer.headers["ratelimit-policy"] == '"default";q=20;w=60'
+    assert answer.headers["ratelimit-policy"] == '"default";q=20;w=86400'
     assert httpx.get(f"{behind.nginx.url}/metrics").json()["status"] == 404
 
 

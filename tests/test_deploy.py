@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +14,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from testing.photographs import COFFEE
-from testing.servers import PROJECT, Server, free_port
+from testing.ports import free_port
+from testing.servers import PROJECT, Server
+from testing.waiting import wait_until
 from tests.answers import assert_problem
 from tests.deployment import DEPLOY, KUBERNETES, of_kind, read
 from tests.proxies import NGINX, copied_with_certificate, launch
@@ -51,7 +52,7 @@ def labels_of(tree: promql_parser.Expr, known: dict[str, set[str]]) -> set[str]:
 def told(server: Server) -> dict[str, set[str]]:
     """The labels of every metric of a server that has seen requests of several kinds."""
     image = {"content": COFFEE.read_bytes(), "headers": {"Content-Type": "image/png"}}
-    with server.client(server.create_key("deploy@example.org", "--limit", "2/minute")["key"]) as client:
+    with server.client(server.create_key("deploy@example.org", "--limit", "2/day")["key"]) as client:
         seen = [client.post("/v2/classify", **image).status_code for _ in range(3)]  # type: ignore[arg-type]
         seen += [client.get(path).status_code for path in ("/readyz", "/v2/usage", "/made/up", "/metrics")]
     with server.client() as stranger:
@@ -59,13 +60,15 @@ def told(server: Server) -> dict[str, set[str]]:
     assert seen == [200, 200, 429, 200, 200, 404, 403, 401]
     labels: dict[str, set[str]] = {}
     with server.client(server.create_key("deploy-metrics@example.org", "--scope", "metrics")["key"]) as client:
-        give_up = time.monotonic() + 10
-        # What is true of a worker just now is told every second.
-        while "classifier_model_info" not in labels and time.monotonic() < give_up:
+
+        def tells_its_model() -> bool:
             for family in text_string_to_metric_families(client.get("/metrics").text):
                 for sample in family.samples:
                     labels.setdefault(sample.name, set()).update(sample.labels)
-            time.sleep(0.2)
+            return "classifier_model_info" in labels
+
+        # What is true of a worker just now is told every second.
+        wait_until(tells_its_model, "the metrics tell the model", looks_every_s=0.2)
     return labels
 
 

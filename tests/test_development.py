@@ -10,6 +10,7 @@ from pathlib import Path
 
 from testing.photographs import COFFEE, as_base64
 from testing.servers import PROJECT, Server
+from testing.waiting import wait_until
 
 BODY = {"image": as_base64(COFFEE.read_bytes())}
 SHIPPED = ("service.py", "bentofile.yaml", "requirements")
@@ -26,6 +27,15 @@ def copy_of_the_project(folder: Path) -> Path:
         else:
             shutil.copy(origin, copy / name)
     return copy
+
+
+def test_make_lets_python_store_what_it_compiles() -> None:
+    """Many containers forbid it. Each process of a server would then compile all modules once more."""
+    command = ["make", "--no-print-directory", "--eval", "show: ; @env", "show"]
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    shown = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=True).stdout
+    assert "BENTOML_HOME=" in shown
+    assert "PYTHONDONTWRITEBYTECODE" not in shown
 
 
 def test_the_development_server_answers_and_reloads(tmp_path: Path, model_store: Path) -> None:
@@ -46,10 +56,7 @@ def test_the_development_server_answers_and_reloads(tmp_path: Path, model_store:
             assert "Reloading" not in server.log.read_text()
 
             os.utime(project / "api" / "schemas.py")
-            give_up = time.monotonic() + 20
-            while "Reloading" not in server.log.read_text() and time.monotonic() < give_up:
-                time.sleep(0.1)
-            assert "Reloading" in server.log.read_text()
+            wait_until(lambda: "Reloading" in server.log.read_text(), "the server reloads")
             time.sleep(1)
             server.wait_until_ready()
             assert client.post("/v1/classify", json=BODY).status_code == 200

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +12,16 @@ import pytest
 
 from model.prepared import STAND_IN_NAME
 from testing.servers import PROJECT, Server
+from testing.terminal_pictures import CLIENT, add_classify
 
 DOCS = PROJECT / "docs"
-# The commands of these pages follow each other: test_plans.py and test_admin_page.py run them.
+# The commands of these pages follow each other: test_charging.py and test_admin_page.py run them.
 IN_ORDER = ("admin.md", "charging.md")
 # Blocks that are run elsewhere, by what they begin with.
 RUN_ELSEWHERE = {
     'git clone "$REPOSITORY"': "by CI, which clones the project, and by test_make_serve.py",
+    "pip install ./client": "by test_client_package.py, which builds the wheel",
+    "const stream = new WebSocket(": "for a browser: test_page_in_a_browser.py streams a camera in this way",
     "make serve HOST=0.0.0.0": "by test_make_serve.py, with an address of IPv6",
 }
 
@@ -40,7 +44,9 @@ def run(server: Server, new_user: Callable[..., dict[str, Any]], tmp_path: Path)
     key, friend = user["key"], f"ada-{user['key_id'].lower()}@example.org"
     for name in ("examples", ".venv"):
         (tmp_path / name).symlink_to(PROJECT / name)
-    environment = {**server.environment, "KEY": key, "PYTHONPATH": str(PROJECT)}
+    add_classify(tmp_path)
+    environment = {**server.environment, "KEY": key, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    environment |= {"PYTHONPATH": f"{PROJECT}:{CLIENT}"}
 
     def run_block(interpreter: list[str], text: str) -> str:
         text = re.sub(r"(localhost|127\.0\.0\.1):3000", f"127.0.0.1:{server.port}", text)
@@ -61,8 +67,8 @@ def test_every_command_works(run: Callable[[list[str], str], str], block: str) -
     printed = run(["sh", "-eu", "-c"], block)
     assert printed or block.startswith("export "), "it says nothing"
     assert '"type": "about:blank"' not in printed, printed
-    if "/classify" in block:
-        assert re.search(r'"label": ?"espresso"', printed)
+    if "/classify" in block or "classify examples/" in block:
+        assert re.search(r'"label": ?"espresso"|^espresso ', printed, re.MULTILINE)
 
 
 @pytest.mark.parametrize("block", blocks("python"))
@@ -71,9 +77,15 @@ def test_every_program_works(run: Callable[[list[str], str], str], block: str) -
     assert "espresso" in run([str(PROJECT / ".venv" / "bin" / "python"), "-c"], served)
 
 
+@pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed")
+@pytest.mark.parametrize("block", blocks("js"))
+def test_every_program_for_node_works(run: Callable[[list[str], str], str], block: str) -> None:
+    assert run(["node", "--input-type=module", "-e"], block) == "espresso\n"
+
+
 def test_what_is_run_elsewhere_is_still_there() -> None:
     pages = "".join(page.read_text("utf-8") for page in DOCS.glob("*.md"))
-    assert [beginning for beginning in RUN_ELSEWHERE if f"```sh\n{beginning}" not in pages] == []
+    assert [one for one in RUN_ELSEWHERE if not re.search(rf"```(sh|js)\n{re.escape(one)}", pages)] == []
 
 
 def test_the_site_builds_and_asks_no_other_host(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from auth.api_key import ApiKey
 from testing.callers import BODY
 from testing.photographs import COFFEE, as_base64, encoded
 from testing.servers import Server
+from testing.waiting import wait_until
 from tests.answers import assert_problem
 
 PHOTO = COFFEE.read_bytes()
 SMALL = encoded(Image.new("RGB", (64, 64)), "PNG")
 MAX_BODY = 1_000_000
-TIME_LIMIT_S = 2.0
+# Below the ten seconds after which a slow body is refused (`api/body_limits.py`).
+TIME_LIMIT_S = 8.0
 QUEUE = 4
 
 CLASSIFY = ("/v1/classify", "/v2/classify", "/v2/classify/batch")
@@ -226,7 +229,7 @@ def test_503_and_504_where_the_runner_hangs(narrow: Server, callers: Callable[..
                 answer = ask(path)
                 check(answer, Row(503, lambda _: {}, "overloaded"))
                 assert int(answer.headers["retry-after"]) >= 1
-                assert answer.elapsed.total_seconds() < 0.5
+                assert answer.elapsed.total_seconds() < TIME_LIMIT_S / 4
             for late in waiting:
                 check(late.result(), Row(504, lambda _: {}, f"time limit of {TIME_LIMIT_S:g} s"))
     finally:
@@ -235,8 +238,8 @@ def test_503_and_504_where_the_runner_hangs(narrow: Server, callers: Callable[..
     assert [answer.status_code for answer in answers] == [200, 200, 200]
     # Four were admitted and timed out; the 503s took no place.
     assert answers[-1].headers["ratelimit"].startswith(f'"default";r={10000 - 4 - 3};')
-    statuses = client.get("/v2/usage").json()["data"][-1]["status"]
-    assert statuses == {"2xx": 3, "3xx": 0, "4xx": 0, "5xx": 7}
+    buckets = client.get("/v2/usage").json()["data"]
+    assert [sum(bucket["status"][kind] for bucket in buckets) for kind in ("2xx", "4xx", "5xx")] == [3, 0, 7]
 
 
 def test_a_killed_runner_is_an_error_at_most_and_back_by_itself(
@@ -266,37 +269,34 @@ def test_503_at_most_while_the_model_is_being_loaded(tmp_path: Path, model_store
     server = Server(tmp_path / "it", model_store, CLASSIFIER_RUNNER="service")
     key = server.create_key("early@example.org", "--limit", "1000000/day")["key"]
     seen: dict[str, set[int]] = {path: set() for path in CLASSIFY}
-    give_up = time.monotonic() + 60
 
-    def ask(client: httpx.Client, path: str) -> None:
+    def ask(client: httpx.Client, path: str) -> set[int]:
+        """Send an image; return all statuses that the path has answered so far."""
         try:
             answer = client.post(path, **wrap(path, as_base64(SMALL)))
         except httpx.TransportError:
-            return
+            return seen[path]
         seen[path].add(answer.status_code)
         if answer.status_code != 200:
             assert_problem(answer, 503)
             assert answer.headers["retry-after"]
+        return seen[path]
 
     server.launch()
     try:
-        while not (runners := server.workers("ResNetRunner")) and time.monotonic() < give_up:
-            time.sleep(0.01)
-        [runner] = runners
+        [runner] = wait_until(lambda: server.workers("ResNetRunner"), "the runner is started", looks_every_s=0.01)
         runner.suspend()
         try:
             with server.client(key) as client:
                 # (v1 names no engine in its answer, so it would wait for the runner.)
                 for path in ("/v2/classify", "/v2/classify/batch"):
-                    while not seen[path] and time.monotonic() < give_up:
-                        ask(client, path)
+                    wait_until(partial(ask, client, path), f"{path} is answered")
         finally:
             runner.resume()
         assert seen == {"/v1/classify": set(), "/v2/classify": {503}, "/v2/classify/batch": {503}}
         with server.client(key) as client:
-            while any(200 not in statuses for statuses in seen.values()) and time.monotonic() < give_up:
-                for path in CLASSIFY:
-                    ask(client, path)
+            for path in CLASSIFY:
+                wait_until(lambda path=path: 200 in ask(client, path), f"{path} classifies")  # type: ignore[misc]
         assert all({200} <= statuses <= {200, 503} for statuses in seen.values()), seen
     finally:
         server.end()

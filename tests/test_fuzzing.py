@@ -28,7 +28,7 @@ REQUESTS = 10_000 if IN_FULL else 500
 SENDERS = 4
 # Of each sender: damaged files are answered sooner than sound ones, and are not to come more often for it.
 PAUSE_S = 0.03
-ANSWERED_WITHIN_S = 15.0
+ANSWERED_WITHIN_S = 55.0
 MEMORY_MB = 50
 
 

@@ -1,8 +1,8 @@
 """Idempotency keys in both databases, with several workers, and with a worker that is killed in between."""
 
 import asyncio
+import contextlib
 import socket
-import time
 from collections.abc import Awaitable, Iterator
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from storage.usage import UsageRow, Withheld
 from testing.photographs import COFFEE
 from testing.replicas import Replicas
 from testing.servers import Server, running
+from testing.waiting import wait_until
 from tests.raw_sql import RawSql
 
 T = TypeVar("T")
@@ -178,16 +179,16 @@ def test_erasing_a_user_forgets_the_answers(store: Store, user: str) -> None:
 
 def classify(client: httpx.Client, key: str) -> httpx.Response:
     """Send an image, again and again while a request with this key is under way or no worker is there."""
-    give_up = time.monotonic() + GIVE_UP_AFTER_S
-    while True:
-        try:
-            answer = client.post(ENDPOINT, content=IMAGE, headers={**CONTENT, "Idempotency-Key": key})
-            if answer.status_code not in (409, 503) or time.monotonic() > give_up:
-                return answer
-            time.sleep(int(answer.headers["retry-after"]))
-        except httpx.TransportError:
-            assert time.monotonic() < give_up
-            time.sleep(0.1)
+
+    def answer() -> httpx.Response | None:
+        with contextlib.suppress(httpx.TransportError):
+            found = client.post(ENDPOINT, content=IMAGE, headers={**CONTENT, "Idempotency-Key": key})
+            return found if found.status_code not in (409, 503) else None
+        return None
+
+    found = wait_until(answer, f"an answer for {key}", patience_s=GIVE_UP_AFTER_S, looks_every_s=0.5)
+    assert found is not None
+    return found
 
 
 def begun(server: Server, key: str, idempotency_key: str, share: float) -> socket.socket:
@@ -195,7 +196,7 @@ def begun(server: Server, key: str, idempotency_key: str, share: float) -> socke
     headers = CONTENT | {"Idempotency-Key": idempotency_key, "Authorization": f"Bearer {key}"}
     lines = [f"POST {ENDPOINT} HTTP/1.1", "Host: it", f"Content-Length: {len(IMAGE)}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
-    connection = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=60)
     connection.sendall("\r\n".join([*lines, "", ""]).encode() + IMAGE[: int(share * len(IMAGE))])
     return connection
 
@@ -204,10 +205,7 @@ def wait_until_there(database: RawSql, key: str, is_answered: bool) -> None:
     """Return once the key is held, or has its answer."""
     answered = "NOT NULL" if is_answered else "NULL"
     question = f"SELECT key FROM idempotency_keys WHERE key = '{key}' AND status IS {answered}"
-    give_up = time.monotonic() + GIVE_UP_AFTER_S
-    while not database.rows(question):
-        assert time.monotonic() < give_up, key
-        time.sleep(0.05)
+    wait_until(lambda: database.rows(question), f"the row of {key}", patience_s=GIVE_UP_AFTER_S)
 
 
 def test_a_killed_worker_bills_nothing_twice(tmp_path: Path, model_store: Path) -> None:

@@ -6,7 +6,8 @@ from testing.callers import BODY
 from testing.servers import Server
 
 # torch, transformers and MCP's SDK cost seconds and hundreds of megabytes; the others some hundredths of a second each.
-NOT_LOADED = ("torch", "transformers", "nncf", "mcp", "alembic", "aiohttp", "rich", "httpx", "httpx_ws")
+NOT_LOADED = ["torch", "transformers", "nncf", "mcp", "alembic", "aiohttp", "rich", "httpx", "httpx_ws"]
+NOT_LOADED += ["standardwebhooks", "stripe"]
 # Either the supervisor uses them or the worker, not both.
 LOADED_ONCE = ("numpy", "PIL", "openvino", "circus", "api.v2", "inference.classifier", "_bentoml_impl.server.serving")
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from requirements import torch_build
-from testing.servers import PROJECT, free_port, inherited
+from testing.ports import free_port
+from testing.servers import PROJECT, inherited
 from tests.package_index import Index, make_wheel, served, sha256
 
 # A program in the place of a Python, which tells what it was asked to do.

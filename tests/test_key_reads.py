@@ -18,6 +18,7 @@ from storage.keys import KEY_MEMORY_S, KeyRecord, NewKey
 from storage.migrate import migrate
 from storage.policy import Limit
 from storage.store import Store
+from testing.waiting import PATIENCE_S
 
 
 class Reads:
@@ -37,7 +38,7 @@ class Reads:
             return found
         self.number += 1
         self.began.set()
-        assert self.may_end.wait(10)
+        assert self.may_end.wait(PATIENCE_S)
         return found
 
 
@@ -64,7 +65,7 @@ def issue(store: Store, key_id: str) -> None:
 
 
 async def began(reads: Reads) -> None:
-    await asyncio.to_thread(reads.began.wait, 10)
+    assert await asyncio.to_thread(reads.began.wait, PATIENCE_S)
 
 
 def test_callers_at_once_share_one_read(store: Store, reads: Reads) -> None:

@@ -1,12 +1,14 @@
 """What lies in deploy/kubernetes: a cluster would take it, its parts agree, and it lets through what it must."""
 
 import re
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 
+from testing.servers import Server
 from tests.deployment import DEPLOY, KUBERNETES, assert_settings, manifests, of_kind, pods, read
 
 # The oldest that has all we name, and the newest that the package knows.
@@ -19,7 +21,7 @@ def test_kubernetes_takes_every_manifest(version: str) -> None:
     core = [manifest for manifest in manifests() if "coreos.com" not in manifest["apiVersion"]]
     for manifest in core:
         kubernetes_validate.validate(manifest, version, strict=True)
-    assert len(core) == 9
+    assert len(core) == 13
 
 
 def test_the_manifests_refer_to_what_is_there() -> None:
@@ -29,7 +31,16 @@ def test_the_manifests_refer_to_what_is_there() -> None:
         assert of_kind(kind)["spec"]["selector"]["matchLabels"] == replica
     assert of_kind("Service")["spec"]["selector"] == replica
     policies = [manifest["spec"] for manifest in manifests() if manifest["kind"] == "NetworkPolicy"]
-    assert [policy["podSelector"]["matchLabels"] for policy in policies] == [replica, labels["classifier-migrate"]]
+    # Each pod has one policy, and each policy is for pods that there are.
+    assert [policy["podSelector"].get("matchLabels") for policy in policies] == [
+        replica,
+        None,
+        labels["classifier-meter"],
+    ]
+    [chosen] = policies[1]["podSelector"]["matchExpressions"]
+    assert (chosen["key"], chosen["operator"]) == ("app.kubernetes.io/name", "In")
+    assert {*chosen["values"], "classifier", "classifier-meter"} == labels.keys()
+    assert all(found["app.kubernetes.io/name"] == name for name, found in labels.items())
     target = of_kind("HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]
     assert (target["kind"], target["name"]) == ("Deployment", of_kind("Deployment")["metadata"]["name"])
     backend = of_kind("Ingress")["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
@@ -66,6 +77,26 @@ def test_pods_are_confined_and_their_settings_and_secrets_are_known() -> None:
     assert_settings({name: value for name, value in settings.items() if value}, settings)
 
 
+def test_what_runs_by_itself_is_a_command_that_there_is_at_its_time(tmp_path: Path) -> None:
+    operator = Server(tmp_path / "it", tmp_path, CLASSIFIER_STRIPE_KEY="sk_test_1")
+    assert operator.auth("migrate").returncode == 0
+    jobs = {m["metadata"]["name"]: m["spec"] for m in manifests() if m["kind"] == "CronJob"}
+    times = {name: job["schedule"] for name, job in jobs.items()}
+    assert times == {
+        "classifier-prune": "30 3 * * *",
+        "classifier-reconcile": "0 4 * * *",
+        "classifier-meter": "10 * * * *",
+    }
+    # Nothing is sent to anybody until the owner says so.
+    assert [name for name, job in jobs.items() if job.get("suspend")] == ["classifier-meter"]
+    for job in jobs.values():
+        assert (job["timeZone"], job["concurrencyPolicy"]) == ("Etc/UTC", "Forbid")
+        [container] = job["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+        assert container["command"][:3] == ["python", "-m", "auth"]
+        done = operator.auth(*container["command"][3:])
+        assert done.returncode == 0, done.stderr
+
+
 def test_nobody_is_believed_about_addresses_until_somebody_is_named() -> None:
     [generated] = read(KUBERNETES / "kustomization.yaml")["configMapGenerator"]
     settings = dict(literal.split("=", 1) for literal in generated["literals"])
@@ -86,11 +117,18 @@ def peers() -> list[dict[str, Any]]:
 
 def test_every_peer_is_in_a_namespace_that_is_named() -> None:
     instructions = (DEPLOY / "README.md").read_text()
-    named = [peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] for peer in peers()]
+    blocks = [peer for peer in peers() if "ipBlock" in peer]
+    inside = [peer for peer in peers() if "ipBlock" not in peer]
+    # Stripe's addresses change; nothing of the inside is among these.
+    assert [block["ipBlock"]["cidr"] for block in blocks] == ["0.0.0.0/0"]
+    excepted = [ip_network(network) for network in blocks[0]["ipBlock"]["except"]]
+    for private in ("10.1.2.3", "172.20.0.1", "192.168.1.1", "169.254.169.254"):
+        assert any(ip_address(private) in network for network in excepted)
+    named = [peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] for peer in inside]
     assert set(named) == {"ingress", "monitoring", "kube-system", "postgresql", "redis"}
     for namespace in set(named) - {"kube-system"}:
         assert f"`{namespace}`" in instructions
-    for peer, namespace in zip(peers(), named, strict=True):
+    for peer, namespace in zip(inside, named, strict=True):
         assert namespace == "ingress" or peer["podSelector"]["matchLabels"]
 
 

@@ -5,7 +5,6 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,9 @@ import pytest
 from configs.settings import PREFIX, Settings
 from model.prepared import STAND_IN_NAME
 from testing.photographs import COFFEE
-from testing.servers import PROJECT, free_port
+from testing.ports import free_port
+from testing.servers import ENDS_WITHIN_S, PROJECT, READY_WITHIN_S, is_ready
+from testing.waiting import wait_until
 
 README = (PROJECT / "README.md").read_text("utf-8")
 
@@ -51,20 +52,15 @@ class MadeServer:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        give_up = time.monotonic() + 90
-        while time.monotonic() < give_up:
-            try:
-                if httpx.get(f"http://127.0.0.1:{self.port}/readyz", timeout=5).status_code == 200:
-                    return self.log.read_text()[already:]
-            except httpx.TransportError:
-                assert self.process.poll() is None, self.log.read_text()
-            time.sleep(0.1)
-        raise AssertionError(self.log.read_text())
+        url = f"http://127.0.0.1:{self.port}"
+        wait_until(lambda: self.process.poll() is not None or is_ready(url), self.log.read_text, READY_WITHIN_S)
+        assert self.process.poll() is None, self.log.read_text()
+        return self.log.read_text()[already:]
 
     def stop(self) -> None:
         """Ctrl+C."""
         os.killpg(self.process.pid, signal.SIGINT)
-        self.process.wait(30)
+        self.process.wait(ENDS_WITHIN_S)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +97,7 @@ def run(made: tuple[MadeServer, str], folder: Path, interpreter: list[str], text
     text = re.sub(r"(localhost|127\.0\.0\.1):3000", rf"127.0.0.1:{server.port}", text).replace("imc_...", key)
     environment = {**server.environment, "KEY": key, "PYTHONPATH": f"{PROJECT}{os.pathsep}{PROJECT / 'client' / 'src'}"}
     done = subprocess.run(
-        [*interpreter, text], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=60
+        [*interpreter, text], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=180
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -91,7 +91,7 @@ def test_a_hub_that_never_answers_is_given_up(tmp_path: Path) -> None:
         began = time.monotonic()
         hub = f"http://127.0.0.1:{silent.getsockname()[1]}"
         done = prepare(tmp_path / "models", tmp_path / "cache", hub, CLASSIFIER_OFFLINE_MODEL="deny")
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 90, "which is what several attempts would take that are each waited for"
     assert done.returncode == 1
     assert "CLASSIFIER_OFFLINE_MODEL=allow" in done.stderr
 
@@ -100,7 +100,7 @@ def serve_and_fail(server: Server) -> str:
     """What `bentoml serve` says at once, where it can't start."""
     command = [sys.executable, "-m", "bentoml", "serve", "service:ImageClassifier", "--port", str(server.port)]
     done = subprocess.run(
-        command, cwd=PROJECT, env=server.environment, capture_output=True, text=True, check=False, timeout=30
+        command, cwd=PROJECT, env=server.environment, capture_output=True, text=True, check=False, timeout=180
     )
     assert done.returncode == 1
     said = done.stdout + done.stderr

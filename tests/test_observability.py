@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from testing.callers import BODY
 from testing.servers import PROJECT, Server, running
+from testing.waiting import wait_until
 
 Samples = dict[str, float]
 
@@ -23,7 +24,7 @@ def observed(tmp_path_factory: pytest.TempPathFactory, model_store: Path) -> Ite
     (folder / "bentoml.yaml").write_text(config.replace("  ImageClassifier:\n", "  ImageClassifier:\n    workers: 2\n"))
     settings = {"CLASSIFIER_LOG_FORMAT": "json", "CLASSIFIER_RUNNER": "service"}
     with running(folder / "it", model_store, BENTOML_CONFIG=str(folder / "bentoml.yaml"), **settings) as server:
-        assert len(server.workers("ImageClassifier")) == 2
+        wait_until(lambda: len(server.workers("ImageClassifier")) == 2, "two workers")
         yield server
 
 
@@ -48,21 +49,27 @@ def metrics_key(observed: Server) -> str:
 def test_every_part_of_a_request_is_measured(observed: Server, metrics_key: str) -> None:
     # Each worker tells its bound on the queue: what comes of both is their sum.
     before = wait_for(lambda: scrape(observed, metrics_key), lambda now: now.get("classifier_queue_limit", 0) >= 128)
-    made = observed.create_key("caller@example.org", "--limit", "5/minute")
+    began = time.perf_counter()
+    made = observed.create_key("caller@example.org", "--limit", "5/day")
     with observed.client(made["key"]) as client:
         statuses = [client.post("/v1/classify", json=BODY).status_code for _ in range(6)]
         assert statuses == [200] * 5 + [429]
         client.post("/v2/classify", content=b"", headers={"Content-Type": "text/plain"})
     httpx.post(observed.url + "/v1/classify", json=BODY)
     observed.auth("revoke", made["key_id"])
-    after = wait_for(lambda: scrape(observed, metrics_key), lambda now: now.get("classifier_keys revoked", 0) > 0)
+    took_s = time.perf_counter() - began
+    after = wait_for(
+        lambda: scrape(observed, metrics_key),
+        # Both are told a while after they are so.
+        lambda now: now.get("classifier_keys revoked", 0) > 0 and now["classifier_queue_images"] == 0,
+    )
 
     def more(name: str) -> float:
         return after.get(name, 0.0) - before.get(name, 0.0)
 
     for stage in ("queue", "decode", "infer"):
         assert more(f"classifier_stage_seconds_count {stage}") == 5
-        assert 0 < after[f"classifier_stage_seconds_sum {stage}"] < 5
+        assert 0 < more(f"classifier_stage_seconds_sum {stage}") < took_s
     assert more("classifier_refusals_total limit") == 2, "the one over the limit, and the text after it"
     assert more("classifier_refusals_total key") == 1
     # (The scrape before was in the usage log only after it had been answered.)
@@ -74,12 +81,16 @@ def test_every_part_of_a_request_is_measured(observed: Server, metrics_key: str)
     assert more("bentoml_service_adaptive_batch_size_count") >= 5
 
 
-def wait_for(look: Callable[[], Samples], enough: Callable[[Samples], bool], within_s: float = 30) -> Samples:
+def wait_for(look: Callable[[], Samples], enough: Callable[[Samples], bool]) -> Samples:
     """What is seen once it is enough."""
-    give_up = time.monotonic() + within_s
-    while not enough(seen := look()):
-        assert time.monotonic() < give_up, seen
-        time.sleep(0.5)
+    seen: Samples = {}
+
+    def is_enough() -> bool:
+        seen.clear()
+        seen.update(look())
+        return enough(seen)
+
+    wait_until(is_enough, lambda: f"enough in {seen}", looks_every_s=0.5)
     return seen
 
 
@@ -93,13 +104,16 @@ def test_every_metric_stands_on_the_page_for_operators(observed: Server, metrics
 
 
 def test_the_log_is_one_json_object_a_line(observed: Server) -> None:
-    key = observed.create_key("log@example.org")["key"]
+    key, began = observed.create_key("log@example.org")["key"], time.perf_counter()
     with observed.client(key) as client:
         client.post("/v1/classify", json=BODY, headers={"X-Request-ID": "mine-1"})
         client.get("/nowhere")
-    lines = [json.loads(line) for line in observed.log.read_text().splitlines()]
+    took_ms = (time.perf_counter() - began) * 1000
+    # A line is written behind its answer.
+    wait_until(lambda: '"mine-1"' in observed.log.read_text().rpartition("\n")[0], "the line of the request")
+    lines = [json.loads(line) for line in observed.log.read_text().splitlines(keepends=True) if line.endswith("\n")]
     assert all({"time", "level", "logger", "message"} <= line.keys() for line in lines)
     [mine] = [line for line in lines if line.get("request_id") == "mine-1"]
     assert (mine["method"], mine["path"], mine["status"]) == ("POST", "/v1/classify", 200)
-    assert 0 < mine["ms"] < 5000
+    assert 0 < mine["ms"] < took_ms
     assert mine["component"] in ("ImageClassifier:1", "ImageClassifier:2")

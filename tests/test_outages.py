@@ -3,6 +3,7 @@
 `make torture` runs the same in full size (20 kills, 10 s without a database).
 """
 
+import contextlib
 import itertools
 import os
 import random
@@ -21,12 +22,14 @@ from testing.history import Event, check
 from testing.replicas import Replicas
 from testing.servers import Server
 from testing.store_servers import Postgres, RedisServer
+from testing.waiting import PATIENCE_S, wait_until
 from tests.answers import assert_problem
 
 IN_FULL = bool(os.environ.get("TORTURE"))
 KILLS = 20 if IN_FULL else 3
 AWAY_S = 10.0 if IN_FULL else 2.0
-BACK_WITHIN_S = 5.0
+# Callers who wait longer are kept waiting; a store that is back is used again sooner.
+MOST_WAITING_S = 30.0
 UNLIMITED = ("--limit", "1000000/day")
 
 
@@ -66,18 +69,16 @@ def kill(server: Server, victim: str, chance: random.Random) -> None:
         worker.kill()
 
 
-def wait_for_an_answer(server: Server, key: Key, within_s: float = 30) -> float:
-    """Seconds until the service classifies again."""
-    began = time.monotonic()
+def wait_for_an_answer(server: Server, key: Key, status: int = 200) -> None:
+    """Return once a classification gets that status."""
     with server.client(key.key) as client:
-        while time.monotonic() < began + within_s:
-            try:
-                if client.post("/v1/classify", json=BODY).status_code == 200:
-                    return time.monotonic() - began
-            except httpx.TransportError:
-                pass
-            time.sleep(0.1)
-    raise AssertionError(f"no answer within {within_s} s:\n{server.log.read_text()[-3000:]}")
+
+        def is_answered() -> bool:
+            with contextlib.suppress(httpx.TransportError):
+                return client.post("/v1/classify", json=BODY).status_code == status
+            return False
+
+        wait_until(is_answered, lambda: f"an answer {status}\n{server.log.read_text()[-3000:]}", looks_every_s=0.1)
 
 
 def test_workers_end_with_a_supervisor_that_was_killed(tmp_path: Path, model_store: Path) -> None:
@@ -89,7 +90,7 @@ def test_workers_end_with_a_supervisor_that_was_killed(tmp_path: Path, model_sto
         workers = server.workers("ImageClassifier") + server.workers("ResNetRunner")
         assert len(workers) == 2
         server.kill_supervisor()
-        gone, alive = psutil.wait_procs(workers, timeout=10)
+        gone, alive = psutil.wait_procs(workers, timeout=PATIENCE_S)
         assert (len(gone), alive) == (2, [])
         server.start()
         wait_for_an_answer(server, key)
@@ -100,29 +101,30 @@ def test_workers_end_with_a_supervisor_that_was_killed(tmp_path: Path, model_sto
 def go_through_an_outage(
     server: Server, key: Key, stop: Callable[[], None], start: Callable[[], None]
 ) -> tuple[list[Event], float]:
-    """What callers saw before, during and after a store was away, and when it was back."""
-    back_at: list[float] = []
+    """What callers saw before, during and after a store was away, and when the first was answered again."""
+    answered_at: list[float] = []
 
     def away_and_back() -> None:
         time.sleep(1)
         stop()
+        wait_for_an_answer(server, key, 503)
         time.sleep(AWAY_S)
         start()
-        back_at.append(time.monotonic())
+        began = time.monotonic()
+        wait_for_an_answer(server, key)
+        answered_at.append(time.monotonic())
+        assert answered_at[0] - began < MOST_WAITING_S
 
-    afterwards_s = BACK_WITHIN_S + 2
-    events = run_callers([server.url], [key], 16, 0, away_and_back, pause_s=0.05, afterwards_s=afterwards_s)
-    return events, back_at[0]
+    events = run_callers([server.url], [key], 16, 0, away_and_back, pause_s=0.05, afterwards_s=3)
+    return events, answered_at[0]
 
 
-def assert_it_said_so_and_came_back(events: list[Event], back_at: float) -> None:
+def assert_it_said_so_and_came_back(events: list[Event], answered_at: float) -> None:
     assert {event.status for event in events} == {200, 503}
     refused = [event for event in events if event.status == 503]
-    assert max(event.received - event.sent for event in refused) < 10, "callers were kept waiting"
-    again = min(event.received for event in events if event.status == 200 and event.sent > back_at)
-    assert again - back_at < BACK_WITHIN_S
-    late = [event for event in refused if event.sent > back_at + BACK_WITHIN_S]
-    assert late == []
+    assert max(event.received - event.sent for event in refused) < MOST_WAITING_S, "callers were kept waiting"
+    assert [event for event in refused if event.sent > answered_at] == []
+    assert {event.status for event in events if event.sent > answered_at} == {200}
 
 
 def test_without_postgresql_requests_get_503_and_nothing_is_lost(
@@ -134,11 +136,11 @@ def test_without_postgresql_requests_get_503_and_nothing_is_lost(
     try:
         key = replicas.new_key("load@example.org", *UNLIMITED)
         metrics = replicas.new_key("metrics@example.org", "--scope", "metrics")
-        events, back_at = go_through_an_outage(server, key, postgres.stop, postgres.start)
-        assert_it_said_so_and_came_back(events, back_at)
+        events, answered_at = go_through_an_outage(server, key, postgres.stop, postgres.start)
+        assert_it_said_so_and_came_back(events, answered_at)
         assert_nothing_is_lost(events, replicas)
         assert counted(server, metrics, "database") > 0
-        assert outage_lines(server, "The database") == ["away", "back"]
+        wait_for_outage_lines(server, "The database", ["away", "back"])
         assert "Traceback" not in server.log.read_text()
     finally:
         server.end()
@@ -152,12 +154,12 @@ def test_without_redis_requests_get_503_and_the_limit_holds(
     server.start()
     try:
         metrics = replicas.new_key("metrics@example.org", "--scope", "metrics")
-        five = replicas.new_key("five@example.org", "--limit", "5/minute")
+        five = replicas.new_key("five@example.org", "--limit", "5/day")
         with server.client(five.key) as client:
             assert [client.post("/v1/classify", json=BODY).status_code for _ in range(6)] == [200] * 5 + [429]
             key = replicas.new_key("load@example.org", *UNLIMITED)
-            events, back_at = go_through_an_outage(server, key, redis.stop, redis.start)
-            assert_it_said_so_and_came_back(events, back_at)
+            events, answered_at = go_through_an_outage(server, key, redis.stop, redis.start)
+            assert_it_said_so_and_came_back(events, answered_at)
             # Redis kept its log over the restart, and so the user's window.
             assert client.post("/v1/classify", json=BODY).status_code == 429
             redis.stop()
@@ -166,7 +168,7 @@ def test_without_redis_requests_get_503_and_the_limit_holds(
             wait_for_outage_lines(server, "Redis", ["away", "back", "away"])
             away = client.post("/v1/classify", json=BODY)
             assert "Redis, which counts the limits, is away" in assert_problem(away, 503)["detail"]
-            assert away.headers["ratelimit-policy"] == '"default";q=5;w=60'
+            assert away.headers["ratelimit-policy"] == '"default";q=5;w=86400'
             assert_problem(client.get("/v2/limits"), 503)
             assert client.get("/v1/usage").status_code == 200
             assert_not_ready(server, "Redis, which counts the limits, is away")
@@ -186,12 +188,10 @@ def counted(server: Server, metrics: Key, store: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(wanted))
 
 
-def wait_for_increase(server: Server, metrics: Key, store: str, within_s: float = 30) -> None:
+def wait_for_increase(server: Server, metrics: Key, store: str) -> None:
     """Scrape, and send nothing else, until the alert `StoreAway` would fire."""
-    before, give_up = counted(server, metrics, store), time.monotonic() + within_s
-    while counted(server, metrics, store) == before:
-        assert time.monotonic() < give_up, "the alert would never fire"
-        time.sleep(0.2)
+    before = counted(server, metrics, store)
+    wait_until(lambda: counted(server, metrics, store) > before, "the metric of the alert grows", looks_every_s=0.2)
 
 
 def outage_lines(server: Server, name: str) -> list[str]:
@@ -199,15 +199,15 @@ def outage_lines(server: Server, name: str) -> list[str]:
     return re.findall(rf"{name} is (away|back)\b", server.log.read_text())
 
 
-def wait_for_outage_lines(server: Server, name: str, expected: list[str], within_s: float = 30) -> None:
-    give_up = time.monotonic() + within_s
-    while (found := outage_lines(server, name)) != expected:
-        assert time.monotonic() < give_up, f"the log says {found}"
-        time.sleep(0.2)
+def wait_for_outage_lines(server: Server, name: str, expected: list[str]) -> None:
+    wait_until(
+        lambda: outage_lines(server, name) == expected,
+        lambda: f"the log says {expected}; it says {outage_lines(server, name)}",
+    )
 
 
 def assert_not_ready(server: Server, said: str) -> None:
-    answer = httpx.get(f"{server.url}/readyz", timeout=15)
+    answer = httpx.get(f"{server.url}/readyz", timeout=PATIENCE_S)
     assert said in assert_problem(answer, 503)["detail"]
 
 
@@ -226,13 +226,13 @@ def test_without_its_database_the_service_is_not_ready(tmp_path: Path, model_sto
                     refused = client.post(path, json=BODY)
                     assert "The database is away" in assert_problem(refused, 503)["detail"]
             assert_not_ready(server, "The database is away")
-            assert httpx.get(f"{server.url}/livez", timeout=15).status_code == 200
+            assert httpx.get(f"{server.url}/livez", timeout=PATIENCE_S).status_code == 200
             wait_for_increase(server, metrics, "database")
-            assert outage_lines(server, "The database") == ["away"]
+            wait_for_outage_lines(server, "The database", ["away"])
         finally:
             postgres.start()
         wait_for_an_answer(server, key)
-        assert outage_lines(server, "The database") == ["away", "back"]
+        wait_for_outage_lines(server, "The database", ["away", "back"])
     finally:
         server.end()
 
@@ -249,7 +249,7 @@ def test_a_stop_answers_what_is_under_way_and_ends_with_success(tmp_path: Path, 
         time.sleep(1)
         ended.append(server.stop())
 
-    events = run_callers([server.url], [key], 16, 2.0, meanwhile=stop)
+    events = run_callers([server.url], [key], 16, 2.0, meanwhile=stop, afterwards_s=1.0)
     assert ended == [0]
     # None: sent when nobody listened any more. Whatever was taken was answered, by a runner that was still there.
     assert {event.status for event in events} == {200, None}

@@ -83,3 +83,14 @@ def test_it_is_sent_until_it_is_settled_or_given_up(database: Database) -> None:
         "the receiver answered 503",
         "the receiver answered 400",
     ]
+
+
+def test_what_was_delivered_stays_so_if_a_sender_fails_whose_claim_has_ended(database: Database) -> None:
+    add(database, 1)
+    [message] = database.change(lambda c: outbox.claim(c, KIND, 10, LEASE_US, 10))
+    assert claim(database, 10 + LEASE_US) == [1]
+    database.change(lambda c: outbox.settle(c, message.id, 2000))
+    database.change(lambda c: outbox.postpone(c, message.id, 3000, "the receiver answered 503"))
+    assert claim(database, 10**15) == []
+    database.change(lambda c: outbox.give_up(c, message.id, "the receiver answered 410"))
+    assert [(row["delivered_us"], row["failure"]) for row in rows(database)] == [(2000, None)]

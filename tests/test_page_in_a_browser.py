@@ -21,7 +21,7 @@ PICTURE = PROJECT / "examples" / "espresso.jpg"
 CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 EVERYTHING = ("--scope", "classify", "--scope", "usage", "--scope", "keys")
 # What a busy machine may take for one step.
-PATIENCE_MS = 30_000
+PATIENCE_MS = 60_000
 # The browser writes these itself, about answers that a test provokes; a script's own errors are others.
 EXPECTED_ON_THE_CONSOLE = re.compile(r"Failed to load resource: .* status of 4\d\d|WebSocket connection to .* failed")
 
@@ -74,7 +74,7 @@ def visit(browser: Browser, server: Server) -> Iterator[Visit]:
 
 @pytest.fixture
 def key(new_user: Callable[..., dict[str, Any]]) -> str:
-    return str(new_user("--limit", "1000/minute", "--name", "laptop", *EVERYTHING)["key"])
+    return str(new_user("--limit", "1000/hour", "--name", "laptop", *EVERYTHING)["key"])
 
 
 def enter(page: Page, key: str) -> None:
@@ -119,7 +119,7 @@ def test_a_chosen_picture_gets_its_labels_and_the_lines_that_did_it(visit: Visit
     for stage in ("Queue", "Decode", "Model", "Network and checks"):
         expect(page.locator("#result .legend")).to_contain_text(stage)
     expect(page.get_by_role("status")).to_contain_text("Most probable: espresso")
-    expect(page.locator("#limits-card")).to_contain_text("999 of 1,000 left per minute")
+    expect(page.locator("#limits-card")).to_contain_text("999 of 1,000 left per hour")
 
     shutil.copy(PICTURE, tmp_path)
     programs = {"curl": ["bash", "-c"], "Python": [sys.executable, "-c"]}
@@ -212,7 +212,7 @@ def test_beyond_the_limit_it_counts_down(visit: Visit, new_user: Callable[..., d
     choose(page)
     refusal = page.locator("#result").get_by_role("alert")
     expect(refusal).to_contain_text("Your limit of 1/hour is reached")
-    expect(refusal).to_contain_text(re.compile(r"You can try again in (60|59) min\."))
+    expect(refusal).to_contain_text(re.compile(r"You can try again in (60|5\d) min\."))
     expect(page.locator("#limits-card")).to_contain_text("0 of 1 left per hour")
     again = page.get_by_role("button", name="Try again")
     expect(again).to_be_disabled()

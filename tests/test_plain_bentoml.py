@@ -22,7 +22,8 @@ from model.errors import ModelError
 from model.prepared import find_prepared
 from runtime import bentos
 from testing.photographs import COFFEE
-from testing.servers import PROJECT, Server, free_port, inherited
+from testing.ports import free_port
+from testing.servers import PROJECT, Server, inherited
 
 COMMAND = re.compile(r"There is no API key yet; create one: (.+)$", re.MULTILINE)
 PROGRAMS = Path(sys.executable).parent

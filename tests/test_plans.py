@@ -1,19 +1,15 @@
 """Plans, prices and quotas, as an operator types them and reads them."""
 
 import json
-import re
-import shlex
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from testing.servers import PROJECT, Server
+from testing.servers import Server
 from tests.test_auth_cli import operator, told
 
 __all__ = ["operator"]
 
-CHARGING = (PROJECT / "docs" / "charging.md").read_text(encoding="utf-8")
 PRO = ("pro", "--limit", "600/minute", "--quota", "100000/month", "--price", "1.50", "--currency", "eur")
 
 
@@ -109,17 +105,3 @@ def test_what_is_wrong_is_told(operator: Server, arguments: list[str], status: i
     assert refused.returncode == status
     assert says in refused.stderr
     assert refused.stdout == ""
-
-
-def test_every_command_of_the_page_works(operator: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    lines = [line for block in re.findall(r"```sh\n(.*?)```", CHARGING, re.DOTALL) for line in block.splitlines()]
-    # The page makes the plan before the first user; the database is made before both.
-    told(operator, "init")
-    for line in lines:
-        program, *arguments = shlex.split(line)
-        assert (program, arguments[:2]) == (".venv/bin/python", ["-m", "auth"])
-        assert (done := operator.auth(*arguments[2:])).returncode == 0, done.stderr
-    assert told(operator, "show", "ada@example.org")["plan"] == "pro"
-    assert [price["price"] for price in told(operator, "plan", "show", "pro")["prices"]] == ["1.50", "1.20"]
-    assert (tmp_path / "november.csv").read_text().startswith("time,request_id,")

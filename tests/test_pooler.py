@@ -17,8 +17,10 @@ from sqlalchemy import make_url, text
 from storage.database import Database
 from storage.migrate import migrate
 from testing.callers import BODY
-from testing.servers import free_port, running
+from testing.ports import free_port, is_listening
+from testing.servers import running
 from testing.store_servers import Postgres
+from testing.waiting import wait_until
 
 # PostgreSQL's protocol, message formats: a request for TLS, and an error that ends the connection.
 _TLS = struct.pack("!II", 8, 80877103)
@@ -96,12 +98,7 @@ def pgbouncer(request: pytest.FixtureRequest, postgres: Postgres) -> Iterator[in
         shutil.chown(path, owner)
     command = ["pgbouncer", "-q", *(["-u", owner] if os.getuid() == 0 else []), str(folder / "pgbouncer.ini")]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        give_up = time.monotonic() + 10
-        while time.monotonic() < give_up:
-            with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            time.sleep(0.1)
+        wait_until(lambda: is_listening(port), "pgbouncer listens")
         yield port
         process.terminate()
 
@@ -136,7 +133,7 @@ def test_the_service_answers_through_it(
 ) -> None:
     url = through(refusing.port, postgres)
     with running(tmp_path / "it", model_store, CLASSIFIER_DATABASE_URL=url) as server:
-        key = server.create_key("pooled@example.org", "--limit", "20/minute")["key"]
+        key = server.create_key("pooled@example.org", "--limit", "20/day")["key"]
         with server.client(key) as client:
             assert [client.post("/v1/classify", json=BODY).status_code for _ in range(21)] == [200] * 20 + [429]
             assert client.get("/v1/usage").json()["total_requests"] == 20

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import random
-import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -20,13 +20,9 @@ from storage.quotas import Quota
 from storage.reservations import KEPT_S, QuotaRequest
 from storage.store import Store
 from storage.usage import UsageRow
-from testing.callers import BODY, Key, run_callers
-from testing.history import Event, LoggedRow, check_billing
-from testing.replicas import Replicas as SeveralServers
-from testing.servers import running
+from testing.billing import Attempt, Left, check_billing
+from testing.history import LoggedRow
 from testing.store_servers import RedisServer
-from tests.answers import assert_problem
-from tests.raw_sql import RawSql
 
 QUOTA = 20
 QUOTAS = (Quota(QUOTA, "month"), Quota(1000, "day"))
@@ -54,21 +50,34 @@ class Replicas:
     def database(self) -> Database:
         return self.stores[0].database
 
-    async def request(self, images: int, answered: int | None) -> Event:
-        """Send a request, of which so many images are answered; None: it dies before its row is written."""
+    async def request(self, images: int, answered: int | None, in_lines: bool = False) -> Attempt:
+        """Send a request, of which so many images are answered; None: it dies before its row is written.
+
+        In lines, each image has a row of its own, and a request that dies has answered its first image.
+        """
         number = next(self._numbers)
         store, request_id, at_us = self.stores[number % 2], f"req_{number}", self.at_us
         asked = QuotaRequest(self.user, QUOTAS, request_id, images, at_us)
-        is_admitted = (await store.hit(self.user, LIMITS, images, quota=asked)).admitted
-        if is_admitted and answered is None:
-            return Event(self.user, "key", 0, 0, None, None)
-        status = 429 if not is_admitted else 200 if answered else 400
-        billable = (answered or 0) if is_admitted else 0
-        row = UsageRow(
-            request_id, self.user, "key", "/v2/classify/batch", "POST", status, 5.0, at_us, images, billable
-        )._replace(takes_quota=True)
-        status = 503 if await store.record(row) else status
-        return Event(self.user, "key", 0, 0, status, request_id, billable if status == 200 else 0)
+        row = UsageRow(request_id, self.user, "key", "/v2/classify/batch", "POST", 429, 5.0, at_us, 0, takes_quota=True)
+        attempt = Attempt(self.user, "key", 0, 0, 429, request_id, images)
+        if not (await store.hit(self.user, LIMITS, images, quota=asked)).admitted:
+            await store.record(row)
+        elif in_lines:
+            are_answered = [True] if answered is None else [number < answered for number in range(images)]
+            for number, is_answered in enumerate(are_answered):
+                image = row._replace(request_id=f"{request_id}.{number}", part_of=request_id, images=1)
+                status = 200 if is_answered else 400
+                assert await store.record(image._replace(status=status, billable=int(is_answered))) is None
+            if answered is not None:
+                await store.record(row._replace(status=200))
+            attempt = replace(attempt, status=200, answered=sum(are_answered), is_whole=answered is not None)
+        elif answered is None:
+            attempt = replace(attempt, status=None, request_id=None)
+        else:
+            status = 200 if answered else 400
+            withheld = await store.record(row._replace(status=status, images=images, billable=answered))
+            attempt = replace(attempt, status=503 if withheld else status, answered=0 if withheld else answered)
+        return attempt
 
     async def remaining(self) -> int:
         asked = QuotaRequest(self.user, QUOTAS, "", 0, self.at_us)
@@ -76,9 +85,8 @@ class Replicas:
 
     def rows(self) -> list[LoggedRow]:
         table = usage_log.c
-        query = usage_log.select().with_only_columns(
-            table.request_id, table.user_id, table.status, table.images, table.billable
-        )
+        columns = (table.request_id, table.user_id, table.status, table.images, table.billable, table.key_id)
+        query = usage_log.select().with_only_columns(*columns)
         return self.database.ask(lambda connection: [LoggedRow(*row) for row in connection.execute(query)])
 
     async def close(self) -> None:
@@ -106,13 +114,16 @@ def test_never_more_than_the_quota_and_none_fewer_once_reservations_settle(repli
         wanted = [chance.choice([1, 1, 2, 3]) for _ in range(60)]
         # A request is answered whole, in part, not at all, or dies.
         fates = [chance.choice([images, images, chance.randint(0, images), 0, None]) for images in wanted]
-        events = await asyncio.gather(*(replicas.request(*one) for one in zip(wanted, fates, strict=True)))
+        in_lines = [chance.random() < 0.4 for _ in wanted]
+        asked = zip(wanted, fates, in_lines, strict=True)
+        events = await asyncio.gather(*(replicas.request(*one) for one in asked))
         assert {event.status for event in events} <= {200, 400, 429, None}
-        assert check_billing(events, replicas.rows(), QUOTA) == []
+        at_rest = Left(await replicas.remaining(), is_settled=False)
+        assert check_billing(events, replicas.rows(), QUOTA, {replicas.user: at_rest}) == []
         replicas.at_us += KEPT_S * 1_000_000 + 1
-        assert check_billing(events, replicas.rows(), QUOTA, {replicas.user: await replicas.remaining()}) == []
+        assert check_billing(events, replicas.rows(), QUOTA, {replicas.user: Left(await replicas.remaining())}) == []
         events += await asyncio.gather(*(replicas.request(1, 1) for _ in range(QUOTA + 5)))
-        assert check_billing(events, replicas.rows(), QUOTA, {replicas.user: 0}) == []
+        assert check_billing(events, replicas.rows(), QUOTA, {replicas.user: Left(0)}) == []
         await replicas.close()
 
     asyncio.run(run())
@@ -123,37 +134,19 @@ def test_a_request_that_outlived_its_reservation_is_not_answered(replicas: Repli
 
     async def run() -> None:
         store = replicas.stores[0]
-        await replicas.request(QUOTA - 1, QUOTA - 1)
+        first = await replicas.request(QUOTA - 1, QUOTA - 1)
         late = QuotaRequest(replicas.user, QUOTAS, "req_late", 1, replicas.at_us)
         assert (await store.hit(replicas.user, LIMITS, quota=late)).admitted
         row = UsageRow("req_late", replicas.user, "key", "/v1/classify", "POST", 200, 5.0, replicas.at_us, 1, 1)
         replicas.at_us += KEPT_S * 1_000_000 + 1
         other, withheld = await asyncio.gather(replicas.request(1, 1), store.record(row._replace(takes_quota=True)))
         assert (other.status == 200) == (withheld is not None)
-        assert check_billing([other], replicas.rows(), QUOTA, {replicas.user: 0}) == []
+        given = (503, "req_late", 1, 0) if withheld else (200, "req_late", 1, 1)
+        attempts = [first, other, Attempt(replicas.user, "key", 0, 0, *given)]
+        assert check_billing(attempts, replicas.rows(), QUOTA, {replicas.user: Left(0)}) == []
         await replicas.close()
 
     asyncio.run(run())
-
-
-def test_64_callers_use_up_a_quota_while_a_worker_is_killed(tmp_path: Path, model_store: Path) -> None:
-    quota = 100
-    with running(tmp_path / "it", model_store, BENTOML_CONFIG_OPTIONS="services.ImageClassifier.workers=2") as server:
-        key = Key.of(server.create_key("a@example.org", "--limit", "1000000/day", "--quota", f"{quota}/month"))
-        url = f"http://127.0.0.1:{server.port}"
-        events = run_callers(
-            [url], [key], 64, 0, meanwhile=lambda: server.workers("ImageClassifier")[0].kill(), afterwards_s=2
-        )
-        replicas = SeveralServers([server])
-        assert check_billing(events, replicas.usage_log(), quota) == []
-        with RawSql(server.environment["CLASSIFIER_DATABASE_URL"]) as raw:
-            # As if the requests of the killed worker had died five minutes ago.
-            raw.change(f"UPDATE quota_reservations SET at_us = at_us - {KEPT_S * 1_000_000}")
-        with server.client(key.key) as client:
-            while (answer := client.post("/v1/classify", json=BODY)).status_code == 200:
-                pass
-        assert assert_problem(answer, 429)["type"] == "quota-exceeded"
-        assert check_billing(events, replicas.usage_log(), quota, {key.user: 0}) == []
 
 
 def test_without_a_quota_no_statement_is_added(tmp_path: Path) -> None:
@@ -189,19 +182,3 @@ def test_months_and_days_are_those_of_the_calendar(
 
     period = Quota.parse(quota).period_at(unix_s(at) * 1_000_000 + 999_999)
     assert (period.start_s, period.end_s) == (unix_s(start), unix_s(end))
-
-
-def event(answered: int, status: int = 200) -> Event:
-    return Event("u", "k", time.monotonic(), time.monotonic(), status, f"req_{status}_{answered}", answered)
-
-
-def test_the_checker_catches_what_is_billed_wrong() -> None:
-    seen = [event(2), event(0, 400), event(3)]
-    rows = [LoggedRow(one.request_id or "", "u", one.status or 0, 3, one.answered) for one in seen]
-    assert check_billing(seen, rows, 10, {"u": 5}) == []
-    on_admission = [LoggedRow(row.request_id, "u", row.status, 3, 3) for row in rows]
-    assert any("status 400" in told for told in check_billing(seen, on_admission, 10))
-    assert any("2 images were answered" in told for told in check_billing(seen, on_admission, 10))
-    assert any("the quota is 4" in told for told in check_billing(seen, rows, 4))
-    for settled_twice_or_never in (7, 4):
-        assert any("are left" in told for told in check_billing(seen, rows, 10, {"u": settled_twice_or_never}))

@@ -10,6 +10,7 @@ from auth.api_key import ApiKey
 from testing.callers import BODY
 from testing.photographs import COFFEE
 from testing.servers import running
+from testing.waiting import PATIENCE_S
 from web import request_id
 
 
@@ -95,11 +96,8 @@ def test_what_a_caller_says_in_passing_reaches_no_log_no_metric_and_no_usage_log
 
 
 def _speak(port: int, words: str) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-        connection.settimeout(3)
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
         connection.sendall(words.encode())
-        try:
-            while connection.recv(65536):
-                pass
-        except TimeoutError:
+        # The server closes a connection on which nothing is asked any more.
+        while connection.recv(65536):
             pass

@@ -43,8 +43,7 @@ ROWS_AND_TILE = {"one-strip": (0, 0), "strips": (16, 0), "tiles": (0, 32)}
 PLAINEST: Row = {axis: values[0] for axis, values in TIFF_AXES.items()}
 
 
-def has_planes(content: Content) -> bool:
-    return content.samples(SMALL).shape[-1] > 1
+HAS_PLANES = {content.name: content.samples(SMALL).shape[-1] > 1 for content in CONTENTS.values()}
 
 
 def may_be_a_tiff(row: Row) -> bool:
@@ -60,7 +59,7 @@ def may_be_a_tiff(row: Row) -> bool:
         return False
     if predictor != tiff.NONE and (content.sample_format == 3) != (predictor == tiff.FLOATING):
         return False
-    return planes == 1 or has_planes(content)
+    return planes == 1 or HAS_PLANES[content.name]
 
 
 def tiff_file(row: Row, picture: Shares = SMALL, fill_order: int = 1) -> bytes:

@@ -19,10 +19,10 @@ from tests import tiff_files as tiff
 from tests.pairwise import Row
 from tests.pictures import CONTENTS, HEIGHT, LARGE, SMALL, WIDTH, Content, grey, on_white, opacity, whole
 from tests.seeing import MAX_PIXELS, RECIPE, assert_first_label, assert_seen, named
-from tests.test_tiff_pairs import PLAINEST, ROWS_AND_TILE, assert_read_or_refused, has_planes, may_be_a_tiff, tiff_file
+from tests.test_tiff_pairs import HAS_PLANES, PLAINEST, ROWS_AND_TILE, assert_read_or_refused, may_be_a_tiff, tiff_file
 
 PACKINGS = [tiff.PLAIN, tiff.LZW, tiff.DEFLATE]
-WITH_PLANES = [content for content in CONTENTS.values() if has_planes(content)]
+WITH_PLANES = [content for content in CONTENTS.values() if HAS_PLANES[content.name]]
 ALPHA, UNSPECIFIED, MULTIPLIED, SEPARATE = 338, 0, 1, 2
 
 

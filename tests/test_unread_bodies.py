@@ -22,6 +22,7 @@ import requests
 
 from testing.servers import Server, running
 from testing.store_servers import Postgres
+from testing.waiting import PATIENCE_S
 
 MB = 1_000_000
 SIZES_MB = (1, 3, 9, 30, 100)
@@ -184,7 +185,7 @@ def test_a_503_arrives(without_database: tuple[Server, str]) -> None:
 
 def test_the_connection_serves_on(server: Server) -> None:
     """Behind a body that was thrown away comes the next request."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_S)
     for _ in range(3):
         connection.request("POST", "/v1/classify", bytes(3 * MB), {"Content-Type": JSON})
         ours = connection.sock
@@ -197,7 +198,7 @@ def test_the_connection_serves_on(server: Server) -> None:
 
 def test_who_waits_for_leave_to_send_gets_the_answer_instead(server: Server) -> None:
     head = f"POST /v1/classify HTTP/1.1\r\nHost: it\r\nExpect: 100-continue\r\nContent-Length: {3 * MB}\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as caller:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as caller:
         caller.sendall(head.encode())
         with caller.makefile("rb") as lines:
             received = lines.read()
@@ -211,7 +212,7 @@ def test_who_gets_leave_sends_and_is_answered(server: Server, new_user: Callable
     key = new_user("--limit", "9/day")["key"]
     head = f"POST /v1/classify HTTP/1.1\r\nHost: it\r\nAuthorization: Bearer {key}\r\nExpect: 100-continue\r\n"
     head += f"Content-Type: {JSON}\r\nContent-Length: 2\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as caller:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as caller:
         caller.sendall(head.encode())
         assert caller.recv(4096) == b"HTTP/1.1 100 Continue\r\n\r\n"
         caller.sendall(b"{}")
@@ -222,19 +223,20 @@ def test_who_gets_leave_sends_and_is_answered(server: Server, new_user: Callable
 
 def test_who_neither_sends_nor_leaves_is_let_go(server: Server) -> None:
     head = b"POST /v1/classify HTTP/1.1\r\nHost: it\r\nContent-Length: 9000000\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as caller:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as caller:
         caller.sendall(head + bytes(1000))
         began = time.monotonic()
         with contextlib.suppress(ConnectionResetError):
             while caller.recv(65536):
                 pass
-        assert 4 < time.monotonic() - began < 10
+        # A caller that goes on sending is given 30 s.
+        assert 4 < time.monotonic() - began < 30
 
 
 def test_a_stop_meanwhile_ends_in_time(tmp_path: Path, model_store: Path) -> None:
     with running(tmp_path / "it", model_store) as server:
         head = b"POST /v1/classify HTTP/1.1\r\nHost: it\r\nContent-Length: 900000000\r\n\r\n"
-        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as caller:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as caller:
             caller.sendall(head)
             assert caller.recv(65536).startswith(b"HTTP/1.1 401")
 
@@ -249,4 +251,5 @@ def test_a_stop_meanwhile_ends_in_time(tmp_path: Path, model_store: Path) -> Non
             threading.Thread(target=drip, daemon=True).start()
             began = time.monotonic()
             assert server.stop() == 0
-            assert time.monotonic() - began < 15
+            # Without a stop, it would be given 30 s from its answer on.
+            assert time.monotonic() - began < 28

@@ -11,6 +11,7 @@ import pytest
 
 from testing.callers import BODY as SMALL
 from testing.servers import Server
+from testing.waiting import PATIENCE_S
 from tests.answers import assert_problem
 from tests.wire import read_answers
 
@@ -41,7 +42,7 @@ def key(new_user: Callable[..., dict[str, Any]]) -> str:
 
 def exchange(server: Server, sent: bytes, piece: int = 1 << 20) -> list[httpx.Response]:
     """Send it in pieces of so many bytes; the answers until the server closes the connection."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as caller:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as caller:
         caller.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for start in range(0, len(sent), piece):
             caller.sendall(sent[start : start + piece])
@@ -129,7 +130,7 @@ def test_leave_to_send_and_trailers_go_with_an_offer(server: Server, key: str) -
     kind = "Content-Type: application/json\r\n"
     framing, body = with_length(BODY)
     post = head("POST /v1/classify HTTP/1.1", key, OFFERS["h2c"], kind, "Expect: 100-continue\r\n", framing)
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as caller:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as caller:
         caller.sendall(post)
         assert caller.recv(4096) == b"HTTP/1.1 100 Continue\r\n\r\n"
         caller.sendall(body + LAST)

@@ -12,7 +12,7 @@ BODY = {"image": as_base64(COFFEE.read_bytes())}
 
 
 def test_usage_shows_the_callers_own_requests_alone(server: Server, new_user: Callable[..., dict[str, Any]]) -> None:
-    with server.client(new_user("--limit", "4/minute")["key"]) as mine, server.client(new_user()["key"]) as other:
+    with server.client(new_user("--limit", "4/hour")["key"]) as mine, server.client(new_user()["key"]) as other:
         nothing = {"total_requests": 0, "successful_requests": 0, "success_rate": 0.0, "avg_response_time_ms": 0.0}
         assert mine.get("/v1/usage").json() == nothing
         statuses = [mine.post("/v1/classify", json=BODY).status_code for _ in range(3)]
@@ -32,7 +32,7 @@ def test_usage_shows_the_callers_own_requests_alone(server: Server, new_user: Ca
 
 def test_usage_and_keys_outlive_a_restart(tmp_path: Path, model_store: Path) -> None:
     with running(tmp_path / "it", model_store) as server:
-        key = server.create_key("ada@example.org")["key"]
+        key = server.create_key("ada@example.org", "--limit", "5/hour")["key"]
         with server.client(key) as client:
             assert [client.post("/v1/classify", json=BODY).status_code for _ in range(5)] == [200] * 5
             before = client.get("/v1/usage").json()
@@ -47,7 +47,7 @@ def test_usage_and_keys_outlive_a_restart(tmp_path: Path, model_store: Path) -> 
 def test_the_usage_log_has_a_row_for_each_authenticated_request(
     server: Server, new_user: Callable[..., dict[str, Any]]
 ) -> None:
-    made = new_user("--limit", "1/minute")
+    made = new_user("--limit", "1/hour")
     with server.client(made["key"]) as client:
         client.post("/v1/classify", json=BODY, headers={"X-Request-ID": "same"})
         client.post("/v1/classify", json=BODY, headers={"X-Request-ID": "same"})

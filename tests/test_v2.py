@@ -122,11 +122,11 @@ def test_more_images_than_one_batch_of_the_model_are_answered(caller: httpx.Clie
 
 
 def test_a_batch_costs_as_many_hits_as_images(server: Server, new_user: Callable[..., dict[str, Any]]) -> None:
-    with server.client(new_user("--limit", "6/minute")["key"]) as client:
+    with server.client(new_user("--limit", "6/hour")["key"]) as client:
         assert batch(client, [as_base64(PHOTO)] * 4).headers["ratelimit"].startswith('"default";r=2;')
         refused = batch(client, [as_base64(PHOTO)] * 3)
         assert_problem(refused, 429)
-        assert int(refused.headers["retry-after"]) > 50
+        assert 0 < int(refused.headers["retry-after"]) <= 3600
         assert refused.headers["ratelimit"].startswith('"default";r=2;'), "what is refused costs nothing"
         assert "at most 6 at once" in assert_problem(batch(client, [as_base64(PHOTO)] * 7), 429)["detail"]
         unread = client.post("/v2/classify/batch", content=b"{", headers={"Content-Type": "application/json"})
@@ -135,8 +135,8 @@ def test_a_batch_costs_as_many_hits_as_images(server: Server, new_user: Callable
         assert batch(client, [as_base64(PHOTO)]).status_code == 200
         assert_problem(batch(client, [as_base64(PHOTO)]), 429)
         assert client.get("/v1/usage").json()["total_requests"] == 3
-        [bucket] = client.get("/v2/usage", params={"endpoint": "/v2/classify/batch"}).json()["data"]
-        assert (bucket["requests"], bucket["images"]) == (6, 6)
+        buckets = client.get("/v2/usage", params={"endpoint": "/v2/classify/batch"}).json()["data"]
+        assert [sum(bucket[name] for bucket in buckets) for name in ("requests", "images")] == [6, 6]
 
 
 def test_a_bad_request_spoils_none_of_thirty_beside_it(server: Server, new_user: Callable[..., dict[str, Any]]) -> None:

@@ -9,7 +9,8 @@ from unittest import mock
 import pytest
 
 from configs.settings import SettingsError, load_settings
-from testing.servers import PROJECT, free_port
+from testing.ports import free_port
+from testing.servers import PROJECT
 
 SECRET = "sesame"
 WRONG = {
@@ -70,7 +71,20 @@ WRONG = {
     "MAX_QUEUE": ["0", "long"],
     "DRAIN_SECONDS": ["0", "26", "soon", "nan"],
     "LOG_FORMAT": ["xml"],
+    "STRIPE_METER": [""],
+    "STRIPE_API": [
+        "",
+        "api.stripe.com",
+        "https://",
+        f"http://{SECRET}",
+        f"http://127.0.0.1@{SECRET}",
+        f"ftp://{SECRET}",
+    ],
+    # Without a secret.
+    "WEBHOOK_URL": [f"https://shop.example/?token={SECRET}"],
+    "WEBHOOK_SECRET": [SECRET, f"whsec_{SECRET}", "whsec_", f"whsec_{'A' * 28}", f"whsec_{'A' * 90}"],
 }
+WEBHOOK_SECRET = f"whsec_{'A' * 32}"
 RIGHT = {
     "DATABASE_URL": [
         "sqlite:///var/classifier.db",
@@ -90,6 +104,10 @@ RIGHT = {
     ],
     "TRUSTED_PROXIES": ["", "10.0.0.0/8, ::1/128"],
     "THREADS": ["2"],
+    "STRIPE_KEY": ["", "sk_test_1"],
+    "STRIPE_API": ["https://api.stripe.com", "http://127.0.0.1:8000/", "http://[::1]:8000"],
+    "WEBHOOK_URL": [""],
+    "WEBHOOK_SECRET": ["", WEBHOOK_SECRET, f"{WEBHOOK_SECRET} whsec_{'B' * 86}=="],
 }
 
 
@@ -116,6 +134,38 @@ def test_a_wrong_value_is_told_in_one_line(name: str, value: str) -> None:
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in RIGHT.items() for value in values])
 def test_a_right_value_is_taken(name: str, value: str) -> None:
     assert loaded(name, value) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "is_right"),
+    [
+        ("https://shop.example/webhooks?token=sesame", True),
+        ("https://user:sesame@10.0.0.1:8443", True),
+        ("http://127.0.0.1:8000/hook", True),
+        ("http://localhost/hook", True),
+        ("http://[::1]:8000", True),
+        ("http://shop.example/?token=sesame", False),
+        ("http://10.0.0.1/?token=sesame", False),
+        ("http://127.0.0.1.sesame.example/", False),
+        ("ftp://sesame.example", False),
+        ("https://", False),
+        ("https://shop.example:sesame/", False),
+        ("https://shop.example:99999/?sesame", False),
+        ("https://shop.example/#sesame", False),
+        ("https://shop.example/ sesame", False),
+        ("https://[::1/sesame", False),
+        ("sesame", False),
+    ],
+)
+def test_webhooks_go_to_https_or_to_this_machine(monkeypatch: pytest.MonkeyPatch, url: str, is_right: bool) -> None:
+    monkeypatch.setenv("CLASSIFIER_WEBHOOK_SECRET", WEBHOOK_SECRET)
+    said = loaded("WEBHOOK_URL", url)
+    if is_right:
+        assert said is None
+    else:
+        assert said is not None
+        assert said.startswith("CLASSIFIER_WEBHOOK_URL: give a URL like https://shop.example/webhooks")
+        assert SECRET not in said
 
 
 @pytest.mark.parametrize(

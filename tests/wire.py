@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import httpx
 
-PATIENCE_S = 30
+from testing.waiting import PATIENCE_S
 
 
 @dataclass

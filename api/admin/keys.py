@@ -15,6 +15,7 @@ from auth import identity, inputs
 from auth.api_key import ApiKey
 from auth.identity import DEFAULT_SCOPES
 from storage import key_changes, keys, listings, users
+from storage.clock import MICROSECONDS
 from storage.errors import Refused
 from storage.keys import KeyRecord
 from storage.listings import Page
@@ -56,7 +57,7 @@ def routes(store: Store, default_limits: tuple[Limit, ...]) -> list[JsonRoute]:
 
         def create(connection: Any, actor: str) -> KeyRecord:
             name, now_us = _user_of(connection, order), store.now_us()
-            expires_us = None if order.expires_in is None else now_us + order.expires_in * 1_000_000
+            expires_us = None if order.expires_in is None else now_us + order.expires_in * MICROSECONDS
             limits = None if order.limits is None else inputs.limits(order.limits)
             quotas = None if order.quotas is None else inputs.quotas(order.quotas)
             hashed = key.secret_sha256()

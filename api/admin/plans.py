@@ -13,6 +13,7 @@ from api.key_routes import utc
 from api.requests import JSON, content_type, read_json
 from auth import inputs
 from storage import listings, plan_changes, plans
+from storage.clock import MICROSECONDS
 from storage.listings import Page
 from storage.prices import Price, parse_amount
 from storage.store import Store
@@ -127,7 +128,7 @@ def _price(body: PlanChange, default_us: int) -> Price | None:
     since = body.since if body.since.tzinfo else body.since.replace(tzinfo=UTC)
     if not datetime.fromtimestamp(0, UTC) <= since < datetime.max.replace(tzinfo=UTC):
         raise Problem(422, "The field 'from' is wrong: write a time after 1970.", field="from")
-    return Price(parse_amount(body.price), body.currency, int(since.timestamp() * 1_000_000))
+    return Price(parse_amount(body.price), body.currency, int(since.timestamp() * MICROSECONDS))
 
 
 def _of_path(connection: Any, request: Request) -> plans.Plan:

@@ -18,6 +18,7 @@ from api.fields import (
     Quotas,
     Scopes,
     SomeSeconds,
+    StripeCustomer,
     UserName,
 )
 from api.key_schemas import Key
@@ -66,6 +67,8 @@ class User(BaseModel):
     plan: str | None
     created_at: datetime
     disabled_at: datetime | None = Field(description="Since when all keys are refused.")
+    stripe_customer: str | None = Field(description="To whom Stripe bills the user's images; null: to nobody.")
+    stripe_from: datetime | None = Field(description="The first hour whose images are sent to Stripe.")
 
 
 class Users(BaseModel):
@@ -96,6 +99,13 @@ class UserChange(Body):
         default_factory=LEFT_OUT, description="With `plan`: whether the user's own limits and quotas are removed."
     )
     disabled: bool = Field(default_factory=LEFT_OUT, description="Whether all keys of the user are refused.")
+    stripe_customer: StripeCustomer | None = Field(
+        default_factory=LEFT_OUT, description="To whom Stripe bills the user's images from now on; null: to nobody."
+    )
+    stripe_from: Moment = Field(
+        default_factory=LEFT_OUT,
+        description="With `stripe_customer`: the first hour to send. By default as it was, or the next hour.",
+    )
 
 
 class KeysQuery(PageQuery):

@@ -1,5 +1,6 @@
 """The routes with which operators manage users."""
 
+from datetime import UTC
 from functools import partial
 from typing import Any
 
@@ -11,8 +12,8 @@ from api.json_route import JsonRoute, check_if_match, read_query
 from api.key_routes import utc
 from api.requests import JSON, content_type, read_json
 from auth import inputs
-from storage import listings, plan_changes, plans, user_changes, users
-from storage.clock import unix_us
+from storage import customers, listings, plan_changes, plans, user_changes, users
+from storage.clock import MICROSECONDS, unix_us
 from storage.errors import Refused
 from storage.listings import Page
 from storage.policy import Limit
@@ -52,7 +53,7 @@ def routes(store: Store, default_limits: tuple[Limit, ...]) -> list[JsonRoute]:
         return described(await store.ask(lambda connection: of_path(connection, request)))
 
     async def change_user(request: Request) -> User:
-        """Change a user: address, limits, quotas, plan, state. With `If-Match` only if nobody else did meanwhile."""
+        """Change a user: address, limits, quotas, plan, customer, state. With `If-Match` only if nobody else did."""
         content_type(request, JSON)
         body = await read_json(request, UserChange)
         if body.drop_own is not None and body.plan is None:
@@ -114,6 +115,7 @@ def _change(connection: Any, actor: str, request: Request, body: UserChange, now
         _, user = user_changes.rename(connection, user.user_id, body.email, actor)
     user = _with_plan(connection, actor, user, body)
     user = _with_own(connection, actor, user, body)
+    user = _with_customer(connection, actor, user, body, now_us)
     if body.disabled is not None and body.disabled != (user.disabled_us is not None):
         if body.disabled:
             return user_changes.disable(connection, user.user_id, now_us, actor)
@@ -138,6 +140,23 @@ def _with_own(connection: Any, actor: str, user: users.User, body: UserChange) -
     if body.quotas is not None and (user.plan or inputs.quotas(body.quotas) != user.quotas):
         user = user_changes.set_quotas(connection, user.user_id, inputs.quotas(body.quotas), actor)
     return user
+
+
+def _with_customer(connection: Any, actor: str, user: users.User, body: UserChange, now_us: int) -> users.User:
+    given = {"stripe_customer", "stripe_from"} & body.model_fields_set
+    if not given or (body.stripe_customer == user.stripe_customer and "stripe_from" not in given):
+        return user
+    if "stripe_from" in given and body.stripe_customer is None:
+        detail = "The field 'stripe_customer' is missing: 'stripe_from' belongs to it."
+        raise Problem(422, detail, field="stripe_customer")
+    from_s = None
+    if "stripe_from" in given:
+        since = body.stripe_from if body.stripe_from.tzinfo else body.stripe_from.replace(tzinfo=UTC)
+        from_s = int(since.timestamp())
+        wrong = customers.wrong_hour(from_s, now_us // MICROSECONDS)
+        if wrong is not None:
+            raise Problem(422, f"The field 'stripe_from' is wrong: {wrong}.", field="stripe_from")
+    return customers.assign(connection, user.user_id, body.stripe_customer, from_s, now_us, actor)
 
 
 def _erase(user: users.User, connection: Any, actor: str) -> None:
@@ -176,4 +195,6 @@ def described(user: users.User) -> User:
         plan=user.plan,
         created_at=utc(user.created_us),
         disabled_at=utc(user.disabled_us),
+        stripe_customer=user.stripe_customer,
+        stripe_from=None if user.stripe_from_s is None else utc(user.stripe_from_s * MICROSECONDS),
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from auth.cli.actor import actor
 from auth.cli.table import Table
+from configs.settings import Settings
 from storage import audit
 from storage.audit import Entry
 from storage.clock import unix_us
@@ -22,12 +23,12 @@ class Context:
     Attributes:
         database: the database, with this version's tables.
         default_limits: the limits of a new user if the command names none.
-        move_to_url: the database to move to if the command names none; None: none is set.
+        settings: all settings.
     """
 
     database: Database
     default_limits: tuple[Limit, ...]
-    move_to_url: str | None = None
+    settings: Settings
 
 
 @dataclass(frozen=True)

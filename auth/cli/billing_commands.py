@@ -1,4 +1,4 @@
-"""The commands with which an owner bills: reading the usage log out, and checking that all sums agree."""
+"""The commands about what an owner bills: reading the usage log out, and checking that all sums agree."""
 
 import sys
 import time
@@ -10,13 +10,13 @@ from typing import Any, TextIO
 
 from auth.cli import export as formats
 from auth.cli.answer import Answer, Context
+from auth.cli.sent_check import SentCheck
 from storage import reconciliation, usage_export, users
-from storage.clock import iso, unix_us
+from storage.clock import MICROSECONDS, iso, unix_us
 from storage.errors import Refused
 from storage.reconciliation import Difference
 from storage.usage_export import Selection
 
-MICROSECONDS = 1_000_000
 TOLD_EVERY_S = 1.0
 
 
@@ -72,16 +72,18 @@ def _new_file(path: Path) -> Iterator[TextIO]:
 
 
 def reconcile(context: Context) -> Answer:
-    """Compare the usage log, its roll-up and what quotas count, user by user and day by day."""
+    """Compare the usage log, its roll-up, what quotas count and what was sent to Stripe, user by user."""
     ask = context.database.ask
     from_s = ask(reconciliation.first_whole_day_s)
     everyone = ask(reconciliation.user_ids)
+    sent = SentCheck(context.database)
     for user_id in everyone:
         for span in ask(partial(reconciliation.spans, user_id=user_id, from_s=from_s)):
             _check(ask(partial(reconciliation.differences_by_day, user_id=user_id, span=span)))
         _check(ask(partial(reconciliation.differences_in_total, user_id=user_id)))
-    document: dict[str, Any] = {"agrees": True, "users": len(everyone)}
-    text = f"The usage log, its roll-up and the count for quotas agree, for {len(everyone):,} users."
+        sent.check(user_id)
+    document: dict[str, Any] = {"agrees": True, "users": len(everyone)} | sent.document()
+    text = f"The usage log, its roll-up and the count for quotas agree, for {len(everyone):,} users.{sent.text()}"
     return Answer(document, text)
 
 

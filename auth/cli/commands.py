@@ -9,14 +9,13 @@ from auth.cli.actor import actor
 from auth.cli.answer import Answer, Context
 from auth.identity import DEFAULT_SCOPES
 from storage import key_changes, keys, users
-from storage.clock import unix_us
+from storage.clock import MICROSECONDS, unix_us
 from storage.keys import KEY_MEMORY_S, KeyRecord, NewKey
 from storage.policy import Limit
 from storage.quotas import Quota
 
 FIRST_USER = "first-user@localhost"
 FIRST_LIMIT = (Limit(60, 60),)
-MICROSECONDS = 1_000_000
 
 
 def create(

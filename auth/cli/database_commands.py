@@ -33,7 +33,7 @@ def move(context: Context, *, to: str | None) -> Answer:
     # Imported here: only this command needs it.
     from storage.move import move as move_all
 
-    target = to or context.move_to_url
+    target = to or context.settings.move_to_url
     if target is None:
         raise Refused("Say where to move to: --to postgresql://user@host/database, or CLASSIFIER_MOVE_TO_URL.")
     moved = move_all(context.database.url, target, _Progress())

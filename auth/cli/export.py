@@ -8,6 +8,7 @@ from typing import Any, TextIO
 # Four times as fast as the `json` of the standard library.
 from pydantic_core import to_json
 
+from storage.clock import MICROSECONDS
 from storage.usage_export import ExportedRow
 
 # https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
@@ -78,5 +79,5 @@ def _event(row: ExportedRow) -> dict[str, Any]:
 
 
 def _iso(unix_us: int) -> str:
-    seconds, microseconds = divmod(unix_us, 1_000_000)
+    seconds, microseconds = divmod(unix_us, MICROSECONDS)
     return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:-6]}.{microseconds:06d}Z"

@@ -8,10 +8,8 @@ from auth.cli.answer import Answer, Context, confirm, record
 from storage import audit as audit_log
 from storage import rollup
 from storage import usage as usage_log
-from storage.clock import iso, unix_us
+from storage.clock import MICROSECONDS, iso, unix_us
 from storage.database import Database
-
-MICROSECONDS = 1_000_000
 
 
 def audit(context: Context) -> Answer:

@@ -50,8 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
             migrate(chosen.url)
         database = Database(chosen.url)
         try:
-            context = Context(database, parse_limits(settings.default_limit), settings.move_to_url)
-            answer: Answer = command(context, **parsed)
+            answer: Answer = command(Context(database, parse_limits(settings.default_limit), settings), **parsed)
         finally:
             database.close()
     except (StorageError, SettingsError) as error:

@@ -13,9 +13,11 @@ from auth.cli import (
     database_parser,
     export,
     log_commands,
+    meter_parser,
     plan_parser,
     user_commands,
     values,
+    webhook_parser,
 )
 from auth.cli.answer import Answer
 from auth.cli.arguments import KEY, LIMIT, LIMIT_HELP, QUOTA, QUOTA_HELP, TIME, USER, add_values
@@ -79,7 +81,11 @@ def build() -> argparse.ArgumentParser:
     plan_parser.add_commands(_adder(plans, shared, "plan "))
     _add_log_commands(add)
     _add_billing_commands(add)
+    meter_parser.add_customer(add)
+    meters = _group(commands_of, "meter", "Tell others what was used, so that they bill it.")
+    meter_parser.add_commands(_adder(meters, shared, "meter "))
     database_parser.add_commands(add)
+    webhook_parser.add_command(add)
     return parser
 
 
@@ -227,5 +233,5 @@ def _add_billing_commands(add: _Add) -> None:
     add(
         "reconcile",
         billing_commands.reconcile,
-        "Check that the usage log, its roll-up and the count for quotas agree; if not, name the first difference.",
+        "Check that the usage log, its roll-up, the count for quotas and what was sent agree, or name a difference.",
     )

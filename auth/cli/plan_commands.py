@@ -8,15 +8,13 @@ from auth.cli import reports
 from auth.cli.actor import actor
 from auth.cli.answer import Answer, Context
 from storage import plan_changes, plans
-from storage.clock import iso, unix_us
+from storage.clock import MICROSECONDS, iso, unix_us
 from storage.keys import KEY_MEMORY_S
 from storage.plan_changes import BEGINS_AFTER_US
 from storage.plans import Plan
 from storage.policy import Limit
 from storage.prices import Price
 from storage.quotas import Quota
-
-MICROSECONDS = 1_000_000
 
 
 def create(

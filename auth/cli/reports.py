@@ -4,7 +4,7 @@ from typing import Any
 
 from auth.cli.table import Table
 from storage.audit import Entry
-from storage.clock import iso
+from storage.clock import MICROSECONDS, iso
 from storage.keys import KeyRecord
 from storage.plans import Plan
 from storage.policy import LETTERS, UNITS, Limit
@@ -81,6 +81,8 @@ def user(of: User) -> Document:
         "plan": of.plan,
         "created_at": iso(of.created_us),
         "disabled_at": iso(of.disabled_us),
+        "stripe_customer": of.stripe_customer,
+        "stripe_from": None if of.stripe_from_s is None else iso(of.stripe_from_s * MICROSECONDS),
     }
 
 
@@ -110,7 +112,7 @@ def usage(owner: User, tally: Tally, bucket: str, found: list[tuple[int, Tally]]
         "bucket": bucket,
         "data": [
             {
-                "start": iso(start_s * 1_000_000),
+                "start": iso(start_s * MICROSECONDS),
                 "requests": counted.requests,
                 "images": counted.images,
                 "billable_images": counted.billable,

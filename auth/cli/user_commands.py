@@ -7,13 +7,12 @@ from auth.cli import reports
 from auth.cli.actor import actor
 from auth.cli.answer import Answer, Context, confirm
 from storage import keys, rollup, user_changes, users
-from storage.clock import unix_us
+from storage.clock import MICROSECONDS, unix_us
 from storage.keys import KEY_MEMORY_S
 from storage.policy import Limit
 from storage.quotas import Quota
 from storage.rollup import WIDTHS_S, Span, Tally
 
-MICROSECONDS = 1_000_000
 BUCKETS_AT_ONCE = 1000
 
 

@@ -35,6 +35,11 @@ def moment(text: str) -> int:
         raise ArgumentTypeError("write a moment like 2026-11-01 or 2026-11-01T12:00:00Z") from None
 
 
+def user_or_event(text: str) -> str:
+    """Return the identifier of an event, which has slashes, or else a user."""
+    return text if text.startswith("usr_") and "/" in text else user(text)
+
+
 def _argument(read: Callable[[str], T]) -> Callable[[str], T]:
     """Return the function with its `ValueError`, whose text argparse hides, as an `ArgumentTypeError`."""
 
@@ -56,6 +61,7 @@ limit = _argument(Limit.parse)
 seconds = _argument(parse_seconds)
 quota = _argument(Quota.parse)
 plan = _argument(inputs.plan)
+customer = _argument(inputs.customer)
 # The price of one image, billionths, from the price of 1,000.
 price = _argument(parse_amount)
 currency = _argument(parse_currency)

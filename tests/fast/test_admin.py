@@ -98,6 +98,8 @@ async def test_a_user_is_created_read_and_found(gateway: InProcessGateway, admin
         "plan": None,
         "created_at": "2023-11-14T22:13:20Z",
         "disabled_at": None,
+        "stripe_customer": None,
+        "stripe_from": None,
     }
     assert answer.headers["location"] == f"{USERS}/{made['user_id']}"
     read = await gateway.request("GET", answer.headers["location"], admin)
@@ -108,6 +110,33 @@ async def test_a_user_is_created_read_and_found(gateway: InProcessGateway, admin
     again = await gateway.request("POST", USERS, admin, json={"email": "ADA@example.org"})
     assert made["user_id"] in assert_problem(again, 409)["detail"]
     assert changes(gateway) == [("create-user", made["user_id"])]
+
+
+async def test_a_user_gets_a_customer_of_stripe(gateway: InProcessGateway, admin: IssuedKey, key: IssuedKey) -> None:
+    path = f"{USERS}/{key.user_id}"
+
+    async def change(**fields: Any) -> tuple[str | None, str | None]:
+        answer = await gateway.request("PATCH", path, admin, json=fields)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["stripe_customer"], answer.json()["stripe_from"]
+
+    # By default from the next hour on; and the hour stays.
+    assert await change(stripe_customer="cus_1") == ("cus_1", "2023-11-14T23:00:00Z")
+    assert await change(stripe_customer="cus_2") == ("cus_2", "2023-11-14T23:00:00Z")
+    assert await change(stripe_customer="cus_2", stripe_from="2023-11-01") == ("cus_2", "2023-11-01T00:00:00Z")
+    assert await change(disabled=False) == ("cus_2", "2023-11-01T00:00:00Z")
+    assert await change(stripe_customer=None) == (None, None)
+    assert changes(gateway) == [("set-customer", key.user_id)] * 4
+    for wrong, field in (
+        ({"stripe_customer": "ada"}, "stripe_customer"),
+        ({"stripe_from": "2023-11-01"}, "stripe_customer"),
+        ({"stripe_customer": None, "stripe_from": "2023-11-01"}, "stripe_customer"),
+        ({"stripe_customer": "cus_1", "stripe_from": "2023-11-01T00:30:00Z"}, "stripe_from"),
+        ({"stripe_customer": "cus_1", "stripe_from": "2023-10-01"}, "stripe_from"),
+        ({"stripe_customer": "cus_1", "stripe_from": "0001-01-01T00:00:00+23:00"}, "stripe_from"),
+    ):
+        answer = await gateway.request("PATCH", path, admin, json=wrong)
+        assert assert_problem(answer, 422)["field"] == field
 
 
 async def test_a_user_is_renamed_limited_disabled_and_enabled(

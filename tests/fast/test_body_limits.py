@@ -83,11 +83,11 @@ async def test_a_body_that_comes_too_slowly_is_ended(gateway: InProcessGateway, 
     exchange = upload(gateway, key)
     exchange.send(b"x")
     await exchange.app_waits()
-    clock.advance(9)
+    clock.advance(8)
     exchange.send(b"x")
     await exchange.app_waits()
     assert not exchange.is_over
-    clock.advance(2)
+    clock.advance(3)
     answer = await exchange.answer()
     assert f"less than {PACE} bytes a second" in assert_problem(answer, 504)["detail"]
     assert answer.headers["connection"] == "close"

@@ -6,8 +6,9 @@ from unittest.mock import AsyncMock
 import pytest
 
 from storage.idempotency import KEPT_S, LEASE_S
-from testing.clock import GIVE_UP_AFTER_S, Clock
+from testing.clock import Clock
 from testing.in_process import InProcessGateway, IssuedKey
+from testing.waiting import eventually
 from tests.answers import assert_problem
 from tests.fast.conftest import Start
 from tests.fast.idempotent import BLUE, OTHER, billed, is_replayed, post
@@ -23,9 +24,7 @@ def lease_ends_us(gateway: InProcessGateway) -> int:
 
 async def lease_ends_after(gateway: InProcessGateway, at_us: int) -> None:
     """Return once the only lease was renewed beyond that time, Unix microseconds."""
-    async with asyncio.timeout(GIVE_UP_AFTER_S):
-        while lease_ends_us(gateway) <= at_us:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: lease_ends_us(gateway) > at_us, "the lease is renewed")
 
 
 async def test_of_twenty_at_once_one_is_computed(start: Start) -> None:

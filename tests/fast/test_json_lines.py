@@ -1,6 +1,5 @@
 """`POST /v2/classify/batch` in JSON lines: a line for each image as soon as it is done, each on the usage log."""
 
-import asyncio
 import json
 from typing import Any
 
@@ -12,6 +11,7 @@ from testing.clock import Clock
 from testing.colour_model import image_of
 from testing.in_process import InProcessGateway, IssuedKey
 from testing.photographs import as_base64
+from testing.waiting import eventually
 from tests.answers import assert_problem
 from tests.fast.conftest import Start
 from web.problem import unavailable
@@ -167,8 +167,7 @@ async def test_a_caller_who_leaves_ends_it(gateway: InProcessGateway, key: Issue
         for _ in range(2):
             await exchange.message()
         exchange.disconnect()
-        while not exchange.is_over:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: exchange.is_over, "the request is over")
     assert rows(gateway) == [("", 400, 4), (".0", 400, 1)]
     assert gateway.classifier.queue.waiting == 0
 

@@ -131,7 +131,11 @@ async def test_a_worker_is_ready_once_the_runner_answers(start: Start) -> None:
     assert gateway.classifier.is_loaded
 
 
-async def test_a_busy_runner_is_not_asked_whether_it_is_ready(gateway: InProcessGateway, key: IssuedKey) -> None:
+async def test_a_busy_runner_is_not_asked_whether_it_is_ready(
+    gateway: InProcessGateway, key: IssuedKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The second that it takes for an answer to be an old one may pass on a busy machine.
+    monkeypatch.setattr("inference.runner_connection.READY_FOR_S", 600.0)
     assert (await classifying(gateway, key).answer()).status_code == 200
     gateway.runner.fault = unavailable("The model is not running; send the request again shortly.", kind="runner")
-    assert await gateway.classifier.is_ready(), "it has answered within the last second"
+    assert await gateway.classifier.is_ready(), "it has answered of late"

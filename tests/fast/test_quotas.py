@@ -17,6 +17,7 @@ from storage.prices import Price
 from storage.quotas import Quota
 from storage.reservations import KEPT_S, QuotaRequest
 from testing import colour_model
+from testing.asgi_exchange import Exchange
 from testing.clock import Clock
 from testing.colour_model import image_of
 from testing.in_process import InProcessGateway, IssuedKey
@@ -235,6 +236,39 @@ async def test_a_batch_in_lines_bills_each_image_that_is_answered(gateway: InPro
     assert await remaining(gateway, key) == 3
     refused = await gateway.request("POST", BATCH, key, json={"images": [IMAGE] * 4}, headers=lines)
     assert assert_problem(refused, 429)["type"] == "quota-exceeded"
+
+
+async def test_each_line_takes_its_image_from_what_the_batch_reserved(gateway: InProcessGateway) -> None:
+    """An image that was answered does not count beside its reservation, and a bad one is given back with its line."""
+    key = with_quota(gateway, "3/month")
+    with gateway.runner.engine.held():
+        exchange = begin_lines(gateway, key, ["AAAA", IMAGE])
+        for _ in range(2):
+            await exchange.message()
+        assert await remaining(gateway, key) == 2
+    assert (await exchange.answer()).text.count("predictions") == 1
+    assert await remaining(gateway, key) == 2
+
+
+async def test_lines_of_images_that_were_given_back_are_not_answered(gateway: InProcessGateway) -> None:
+    """As of a process that was stopped for minutes: others may have used the quota up."""
+    key = with_quota(gateway, "2/month")
+    with gateway.runner.engine.held():
+        exchange = begin_lines(gateway, key, [IMAGE, IMAGE])
+        await gateway.runner.asked(2)
+        gateway.store.database.change(lambda connection: connection.execute(delete(quota_reservations)))
+    lines = [json.loads(line) for line in (await exchange.answer()).text.splitlines()]
+    assert [line["error"]["status"] for line in lines] == [503, 503]
+    assert "quota" in lines[0]["error"]["detail"]
+    rows = gateway.usage_rows()
+    assert [(row["status"], row["images"], row["billable"]) for row in rows] == [(503, 1, 0), (503, 1, 0), (200, 0, 0)]
+    assert await remaining(gateway, key) == 2
+
+
+def begin_lines(gateway: InProcessGateway, key: IssuedKey, images: list[str]) -> Exchange:
+    exchange = gateway.exchange(BATCH, key, accept="application/x-ndjson", content_type="application/json")
+    exchange.send(json.dumps({"images": images}).encode(), more=False)
+    return exchange
 
 
 async def test_each_message_of_a_stream_is_billed_and_refused_as_a_request(gateway: InProcessGateway) -> None:

@@ -7,9 +7,10 @@ import pytest
 
 from api import streams
 from testing.asgi_web_socket import WebSocket
-from testing.clock import Clock
+from testing.clock import GIVE_UP_AFTER_S, Clock
 from testing.colour_model import CONFIDENCE, NAME, image_of
 from testing.in_process import InProcessGateway, IssuedKey
+from testing.waiting import eventually
 from tests.answers import assert_problem
 from tests.fast.conftest import Start
 
@@ -188,7 +189,7 @@ async def test_a_key_that_is_revoked_while_it_streams_is_refused(gateway: InProc
     socket = await opened(gateway, key)
     assert (await socket.ask(RED))["predictions"]
     gateway.revoke(key)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(GIVE_UP_AFTER_S):
         while "predictions" in (answer := await socket.ask(RED)):
             await asyncio.sleep(0.05)
     assert answer["status"] == 401
@@ -201,10 +202,8 @@ async def test_a_reader_who_stalls_is_paused(gateway: InProcessGateway, key: Iss
     for _ in range(10):
         socket.send(RED)
     # One is answered, and the next received ahead. No other is looked at until the answer has been read.
-    while socket.unreceived > 8:
-        await asyncio.sleep(0.01)
-    while not frames(gateway):
-        await asyncio.sleep(0.01)
+    await eventually(lambda: socket.unreceived <= 8, "two messages are received")
+    await socket.app_waits_to_send()
     assert socket.unreceived == 8
     assert frames(gateway) == [(200, 1)]
     socket.read_again()
@@ -217,8 +216,7 @@ async def test_a_reader_who_never_reads_is_left(gateway: InProcessGateway, key: 
     socket = await opened(gateway, key)
     socket.stop_reading()
     socket.send(RED)
-    while not frames(gateway):
-        await asyncio.sleep(0.01)
+    await socket.app_waits_to_send()
     clock.advance(61)
     await socket.ended()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,6 +30,7 @@ _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _LABELS = "/labels"
 _AT_LEAST_ONCE = 1
 _RECONNECTS_AFTER_S = 5.0
+_CANCELS_AGAIN_AFTER_S = 0.2
 # Further images wait at the broker's side of the connection, or are dropped by it.
 _MOST_WAITING = 100
 
@@ -55,15 +57,15 @@ def watch(
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Requests at a time.")] = 4,
 ) -> None:
     """Classify images from the broker until it is stopped."""
-    try:
-        import aiomqtt  # An extra.
-    except ImportError:
-        raise MissingPackage("classify watch needs the extra mqtt: pip install './client[mqtt]'.") from None
-    broker = parse_address(address)
-    if to is not None and aiomqtt.Topic(to).matches(broker.topic):
-        raise ValueError("The topic of the labels is one of those with images; choose another with --to.")
     with suppress(KeyboardInterrupt):
-        asyncio.run(_watch_always(broker, to, top_k, concurrency))
+        try:
+            import aiomqtt  # An extra.
+        except ImportError:
+            raise MissingPackage("classify watch needs the extra mqtt: pip install './client[mqtt]'.") from None
+        broker = parse_address(address)
+        if to is not None and aiomqtt.Topic(to).matches(broker.topic):
+            raise ValueError("The topic of the labels is one of those with images; choose another with --to.")
+        asyncio.run(_until_stopped(_watch_always(broker, to, top_k, concurrency)))
 
 
 def parse_address(address: str) -> Broker:
@@ -83,6 +85,26 @@ def parse_address(address: str) -> Broker:
         raise ValueError("The address must look like mqtt://host/topic or mqtts://host/topic; correct it.")
     user, password = (None if text is None else unquote(text) for text in (parts.username, parts.password))
     return Broker(parts.hostname, port, parts.scheme == "mqtts", user, password, topic)
+
+
+async def _until_stopped(watching: Coroutine[Any, Any, None]) -> None:
+    """Watch until Ctrl+C, which cancels this task.
+
+    A task is cancelled again until it ends: before Python 3.12, `asyncio.wait_for`, by which aiomqtt waits for the
+    broker, forgets that it was cancelled if the broker answers at the same moment.
+    """
+    task = asyncio.create_task(watching)
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        while not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=_CANCELS_AGAIN_AFTER_S)
+        if not task.cancelled():
+            # Whatever else ended it matters no more; asyncio logs an exception that nobody asks for.
+            task.exception()
+        raise
+    task.result()
 
 
 async def _watch_always(broker: Broker, to: str | None, top_k: int | None, concurrency: int) -> None:

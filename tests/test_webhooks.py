@@ -1,0 +1,390 @@
+"""Webhooks when a quota is reached: once for each mark, whatever the concurrency and whoever is killed."""
+
+import asyncio
+import itertools
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from auth.quota_webhooks import send_due
+from auth.webhook_delivery import Endpoint
+from storage import limits, quota_messages
+from storage.limits import HitRequest
+from storage.models import outbox
+from storage.outbox import Message
+from storage.quota_marks import REACHED, images_at
+from storage.quotas import Quota
+from storage.reservations import KEPT_S, QuotaRequest
+from storage.store import Store
+from storage.usage import UsageRow
+from testing.callers import BODY, Key, run_callers
+from testing.ports import free_port
+from testing.servers import PROJECT, Server, inherited
+from testing.waiting import wait_until
+from tests.proxies import copied_with_certificate
+from tests.raw_sql import RawSql
+from tests.test_auth_cli import told
+from tests.test_quotas import LIMITS, QUOTA, Replicas, replicas
+from tests.webhook_receiver import SECRET, Received, Receiver, receiving
+
+__all__ = ["replicas"]
+
+QUOTAS = (Quota(QUOTA, "month"), Quota(QUOTA + 5, "day"))
+TWO_WORKERS = "services.ImageClassifier.workers=2"
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as receiver:
+        yield receiver
+
+
+class Requests:
+    """Sends requests of one user to two processes' stores, and decides about messages meanwhile."""
+
+    def __init__(self, replicas: Replicas) -> None:
+        self.replicas = replicas
+        self.answered = 0
+        self._numbers = itertools.count(1)
+
+    async def request(self, images: int, answered: int | None) -> None:
+        """Send a request, of which so many images are answered; None: it dies before its row is written."""
+        number = next(self._numbers)
+        # Admitted by one replica and logged by it, beside those of the other.
+        store, user, at_us = self.replicas.stores[number % 2], self.replicas.user, self.replicas.at_us
+        asked = QuotaRequest(user, QUOTAS, f"req_{number}", images, at_us, tells_owner=True)
+        if not (await store.hit(user, LIMITS, images, quota=asked)).admitted or answered is None:
+            return
+        await asyncio.sleep(random.random() / 100)
+        status = 200 if answered else 400
+        row = UsageRow(asked.request_id, user, "key", "/v2/classify", "POST", status, 5.0, at_us, images, answered)
+        if await store.record(row._replace(takes_quota=True)) is None:
+            self.answered += answered
+
+    async def decide(self, store: Store) -> None:
+        """Decide about the messages that wait, as a worker does every second."""
+        queue = await store.ask(partial(quota_messages.look, clock_us=lambda: 2**62))
+        for message_id in queue.undecided:
+            decide = partial(quota_messages.decide, message_id=message_id, at_us=self.replicas.at_us)
+            await store.change(partial(decide, clock_us=lambda: self.replicas.at_us), changes_keys=False)
+
+    async def decide_beside(self, *requests: Any) -> None:
+        """Run requests at once, while both replicas decide again and again."""
+        is_over = False
+
+        async def keep_deciding(store: Store) -> None:
+            while not is_over:
+                await self.decide(store)
+
+        async def run() -> None:
+            nonlocal is_over
+            await asyncio.gather(*requests)
+            is_over = True
+
+        await asyncio.gather(run(), *map(keep_deciding, self.replicas.stores))
+
+    def messages(self) -> list[tuple[str, str, int]]:
+        """The kind, the quota and the percent of each message."""
+        rows = self.replicas.database.ask(lambda connection: connection.execute(outbox.select()).all())
+        payloads = [json.loads(row.payload) for row in rows]
+        marks = [payload.get("data", payload) for payload in payloads]
+        return sorted((row.kind, mark["quota"], mark["percent"]) for row, mark in zip(rows, marks, strict=True))
+
+    def reached(self) -> list[tuple[str, str, int]]:
+        """The messages that there should be, now that all requests are over."""
+        return sorted(
+            (REACHED, str(quota), percent)
+            for quota, percent in itertools.product(QUOTAS, (80, 100))
+            if self.answered >= images_at(quota, percent)
+        )
+
+
+def test_64_callers_across_a_mark_give_one_message(replicas: Replicas) -> None:
+    async def run() -> None:
+        requests = Requests(replicas)
+        await requests.decide_beside(*(requests.request(1, 1) for _ in range(64)))
+        await requests.decide(replicas.stores[0])
+        assert requests.answered == QUOTA
+        assert requests.messages() == requests.reached()
+        assert [(quota, percent) for _, quota, percent in requests.reached()] == [
+            ("20/month", 80),
+            ("20/month", 100),
+            ("25/day", 80),
+        ]
+        await replicas.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_mark_is_told_if_and_only_if_it_is_reached(replicas: Replicas, seed: int) -> None:
+    chance = random.Random(seed)
+
+    async def run() -> None:
+        requests = Requests(replicas)
+        for _ in range(6):
+            wanted = [chance.choice([1, 1, 2, 3]) for _ in range(6)]
+            fates = [chance.choice([images, images, chance.randint(0, images), 0, None]) for images in wanted]
+            await requests.decide_beside(*map(requests.request, wanted, fates))
+            replicas.at_us += (KEPT_S + 1) * 1_000_000
+            for store in replicas.stores:
+                await requests.decide(store)
+            assert requests.messages() == requests.reached()
+        await replicas.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("replicas", ["sqlite", "postgresql"], indirect=True)
+def test_a_message_is_not_deleted_beside_an_admission_that_relies_on_it(replicas: Replicas) -> None:
+    def ask(name: str) -> QuotaRequest:
+        return QuotaRequest(replicas.user, QUOTAS[:1], name, 16, replicas.at_us, tells_owner=True)
+
+    def admit(connection: Any) -> threading.Thread:
+        limits.hit(connection, [HitRequest(replicas.user, LIMITS, 16, lambda: replicas.at_us, quota=ask("req_2"))])
+        deciding = threading.Thread(target=asyncio.run, args=(requests.decide(replicas.stores[1]),))
+        deciding.start()
+        # Long enough to decide, if it did not wait for the end of this transaction.
+        time.sleep(1)
+        return deciding
+
+    async def fail() -> None:
+        await replicas.stores[0].hit(replicas.user, LIMITS, 16, quota=ask("req_1"))
+        row = UsageRow("req_1", replicas.user, "key", "/v2/classify", "POST", 400, 5.0, replicas.at_us, 16)
+        await replicas.stores[0].record(row._replace(takes_quota=True))
+
+    requests = Requests(replicas)
+    asyncio.run(fail())
+    assert len(requests.messages()) == 1
+    replicas.database.change(admit).join()
+    assert len(requests.messages()) == 1
+    asyncio.run(replicas.close())
+
+
+@pytest.mark.parametrize("replicas", ["sqlite", "postgresql"], indirect=True)
+def test_two_workers_never_hold_the_same_message(replicas: Replicas) -> None:
+    async def run() -> None:
+        requests = Requests(replicas)
+        for _ in range(QUOTA):
+            await requests.request(1, 1)
+        await requests.decide(replicas.stores[0])
+        claim = partial(quota_messages.claim, clock_us=lambda: replicas.at_us)
+        claimed = await asyncio.gather(*(store.change(claim, changes_keys=False) for store in replicas.stores * 4))
+        ids = [message.id for messages in claimed for message in messages]
+        assert len(ids) == len(set(ids)) == 3
+        replicas.at_us += quota_messages.LEASE_US
+        again: list[Message] = await replicas.stores[1].change(claim, changes_keys=False)
+        assert [(message.id in ids, message.tries) for message in again] == [(True, 1)] * 3
+        await replicas.close()
+
+    asyncio.run(run())
+
+
+def server_of(tmp_path: Path, model_store: Path, receiver: Receiver, **settings: str) -> Server:
+    told = {"CLASSIFIER_WEBHOOK_URL": receiver.url, "CLASSIFIER_WEBHOOK_SECRET": SECRET}
+    return Server(tmp_path / "it", model_store, **told, **settings)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_the_owner_is_told_once_by_two_workers_although_the_receiver_was_down(
+    request: pytest.FixtureRequest, tmp_path: Path, model_store: Path, receiver: Receiver, kind: str
+) -> None:
+    settings = {"BENTOML_CONFIG_OPTIONS": TWO_WORKERS}
+    if kind == "postgresql":
+        settings["CLASSIFIER_DATABASE_URL"] = request.getfixturevalue("postgres").new_database()
+    server = server_of(tmp_path, model_store, receiver, **settings)
+    receiver.answers = [(503, {}), (500, {})]
+    server.start()
+    try:
+        key = Key.of(server.create_key("a@example.org", "--limit", "1000000/day", "--quota", "40/month"))
+        events = run_callers([server.url], [key], 64, 2)
+        assert sum(event.status == 200 for event in events) == 40
+        receiver.wait_for(lambda it: len(it.received) == 4)
+        # Each was sent twice, since the first time was refused, with the same identifier and the same body.
+        assert len({(one.identifier, one.body) for one in receiver.received}) == 2
+        assert receiver.percents == [80, 100]
+        wait_until(lambda: server.auth("webhooks").stdout == "All messages are delivered.\n", "all is delivered")
+        time.sleep(2)
+        assert (len(receiver.received), receiver.forged) == (4, 0)
+    finally:
+        server.end()
+    log = server.log.read_text()
+    assert log.count("was not delivered: the receiver answered") == 2
+    assert [secret for secret in ("sesame", SECRET, "Traceback") if secret in log] == []
+
+
+def test_a_server_that_is_killed_before_it_notes_the_delivery_sends_it_again(
+    tmp_path: Path, model_store: Path, receiver: Receiver
+) -> None:
+    server, is_killed = server_of(tmp_path, model_store, receiver), threading.Event()
+
+    def kill(_message: Received) -> None:
+        server.kill()
+        is_killed.set()
+
+    receiver.before_answer = kill
+    server.start()
+    key = server.create_key("a@example.org", "--quota", "5/month", "--limit", "100/minute")["key"]
+    with server.client(key) as client:
+        for _ in range(4):
+            assert client.post("/v1/classify", json=BODY).status_code == 200
+    assert is_killed.wait(60)
+    receiver.before_answer = None
+    with RawSql(server.environment["CLASSIFIER_DATABASE_URL"]) as raw:
+        # As if the minute had passed for which the killed worker has the message.
+        raw.change("UPDATE outbox SET due_us = due_us - 60000000")
+    server.start()
+    try:
+        receiver.wait_for(lambda it: len(it.received) == 2)
+        first, second = receiver.received
+        assert (first.identifier, first.body) == (second.identifier, second.body)
+    finally:
+        server.end()
+
+
+def test_a_receiver_that_hangs_holds_up_neither_a_classification_nor_a_stop(
+    tmp_path: Path, model_store: Path, receiver: Receiver
+) -> None:
+    is_over = threading.Event()
+
+    def hang(_message: Received) -> None:
+        is_over.wait(100)
+
+    receiver.before_answer = hang
+    server = server_of(tmp_path, model_store, receiver)
+    server.start()
+    try:
+        key = server.create_key("a@example.org", "--quota", "10/month", "--limit", "100/minute")["key"]
+        with server.client(key) as client:
+            for number in range(10):
+                if number == 8:
+                    receiver.wait_for(lambda it: it.percents == [80])
+                assert client.post("/v1/classify", json=BODY).status_code == 200
+        assert server.stop() == 0
+        with RawSql(server.environment["CLASSIFIER_DATABASE_URL"]) as raw:
+            waiting = raw.rows("SELECT delivered_us FROM outbox WHERE due_us IS NOT NULL")
+        assert waiting == [(None,), (None,)]
+    finally:
+        is_over.set()
+        server.end()
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_an_operator_sees_what_failed_and_sends_it_again(tmp_path: Path, receiver: Receiver) -> None:
+    server = server_of(tmp_path, tmp_path, receiver)
+    made = server.create_key("a@example.org", "--quota", "5/month")
+    assert told(server, "webhooks") == {"messages": []}
+    store = Store(server.environment["CLASSIFIER_DATABASE_URL"], tells_owner=True)
+
+    async def fail() -> None:
+        at_us, quotas = store.now_us(), (Quota(5, "month"),)
+        asked = QuotaRequest(made["user_id"], quotas, "req_1", 4, at_us, tells_owner=True)
+        await store.hit(made["user_id"], LIMITS, 4, quota=asked)
+        row = UsageRow("req_1", made["user_id"], made["key_id"], "/v2/classify", "POST", 200, 5.0, at_us, 4, 4)
+        await store.record(row._replace(takes_quota=True))
+        await send_due(store, Endpoint(receiver.url, (SECRET,)))
+
+    receiver.answers = [(410, {}), (410, {})]
+    asyncio.run(fail())
+    [failed] = told(server, "webhooks")["messages"]
+    assert failed | {"user_id": made["user_id"], "quota": "5/month", "percent": 80, "state": "failed"} == failed
+    assert (failed["tries"], failed["next_try_at"], failed["failure"]) == (1, None, "the receiver answered 410")
+    assert "80 % of 5/month" in server.auth("webhooks").stdout
+    assert told(server, "webhooks", "--retry") == {"retried": 1}
+    assert told(server, "webhooks")["messages"][0]["state"] == "waiting"
+    asyncio.run(send_due(store, Endpoint(receiver.url, (SECRET,))))
+    assert told(server, "webhooks", "--retry") == {"retried": 1}
+    asyncio.run(send_due(store, Endpoint(receiver.url, (SECRET,))))
+    assert told(server, "webhooks") == {"messages": []}
+    assert [one.identifier for one in receiver.received] == [failed["id"]] * 3
+    asyncio.run(store.close())
+
+
+def test_what_failed_of_an_erased_user_is_forgotten(tmp_path: Path, receiver: Receiver) -> None:
+    server = server_of(tmp_path, tmp_path, receiver)
+    made = server.create_key("a@example.org", "--quota", "5/month")
+    told(server, "erase", "a@example.org", "--yes")
+    with RawSql(server.environment["CLASSIFIER_DATABASE_URL"]) as raw:
+        values = f"'quota.reached', 'quota_1', '{made['user_id']}', 0, 4, '{{}}', 0, 10, NULL"
+        raw.change(
+            f"INSERT INTO outbox (kind, identifier, user_id, period_s, value, payload, created_us, tries, due_us) "
+            f"VALUES ({values})"
+        )
+    told(server, "create", "--email", "b@example.org")
+    told(server, "erase", "b@example.org", "--yes")
+    assert told(server, "webhooks") == {"messages": []}
+    assert told(server, "webhooks", "--retry") == {"retried": 0}
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here")
+def test_a_receiver_whose_certificate_is_not_trusted_gets_nothing(tmp_path: Path, receiver: Receiver) -> None:
+    folder = copied_with_certificate(tmp_path / "nginx") / "tls"
+    with receiving(certificate=folder) as secure:
+        server = server_of(tmp_path, tmp_path, secure)
+        server.create_key("a@example.org")
+        refused = server.auth("webhooks", "test")
+        assert refused.stderr == (
+            "ERROR: The test message was not delivered: the receiver's certificate is not trusted.\n"
+        )
+        assert secure.received == []
+        with mock.patch.dict(os.environ, {"SSL_CERT_FILE": str(folder / "certificate.pem")}):
+            assert told(server, "webhooks", "test")["delivered"] is True
+        assert [one.message["type"] for one in secure.received] == ["test"]
+
+
+def test_an_operator_sends_a_test_message(tmp_path: Path, receiver: Receiver) -> None:
+    server = server_of(tmp_path, tmp_path, receiver)
+    server.create_key("a@example.org")
+    receiver.answers = [(204, {}), (302, {"location": "/elsewhere"})]
+    assert told(server, "webhooks", "test")["delivered"] is True
+    refused = server.auth("webhooks", "test")
+    assert (refused.returncode, receiver.others) == (1, [])
+    assert refused.stderr.startswith("ERROR: The test message was not delivered: the receiver answered 302, ")
+    assert [one.message["type"] for one in receiver.received] == ["test", "test"]
+    assert server.auth("webhooks", "test", "--retry").returncode == 2
+    del server.environment["CLASSIFIER_WEBHOOK_URL"]
+    assert "set CLASSIFIER_WEBHOOK" not in (refused := server.auth("webhooks", "test")).stdout
+    assert (refused.returncode, "CLASSIFIER_WEBHOOK_URL is not set" in refused.stderr) == (1, True)
+
+
+def test_the_program_of_the_page_receives_a_message(tmp_path: Path, receiver: Receiver) -> None:
+    page = (PROJECT / "docs" / "charging.md").read_text("utf-8")
+    [program] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    port = free_port()
+    shown = subprocess.Popen(
+        [sys.executable, "-c", program.replace("8000", str(port))],
+        env=inherited() | {"WEBHOOK_SECRET": SECRET},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        receiver.port = port
+        server = server_of(tmp_path, tmp_path, receiver)
+        server.create_key("a@example.org")
+        give_up = time.monotonic() + 60
+        while (sent := server.auth("webhooks", "test")).returncode != 0:
+            assert time.monotonic() < give_up, sent.stderr
+            time.sleep(0.1)
+        assert shown.stdout is not None
+        assert shown.stdout.readline().startswith("test {")
+        server.environment["CLASSIFIER_WEBHOOK_SECRET"] = (
+            "whsec_" + "bm90IHRoZSBzZWNyZXQgb2YgdGhlIHJlY2VpdmVyIGF0IGFsbA=="
+        )
+        assert "the receiver answered 400" in server.auth("webhooks", "test").stderr
+    finally:
+        shown.kill()
+        shown.communicate()
