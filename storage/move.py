@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from sqlalchemy import Connection, Engine, Table, func, inspect, make_url, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from storage import faults, postgresql, table_copy
 from storage.clock import unix_us
 from storage.database import Database
-from storage.errors import Refused, StorageError, StorageUnavailable
+from storage.errors import Refused, StorageUnavailable
 from storage.migrate import migrate
 from storage.models import audit_log, metadata, usage_log, users
 from storage.sqlite import WAITING, sqlite_engine
@@ -67,12 +67,11 @@ def move(source: str, target: str, progress: Progress) -> Moved:
         raise Refused("Only an SQLite database is moved; copy PostgreSQL by its own tools, pg_dump and pg_restore.")
     try:
         _migrate(target)
-        return _move(source, postgresql.engine(make_url(target), 2), progress)
     except StorageUnavailable as error:
         raise _of_target(error) from None
-    except StorageError:
-        raise
-    except Exception as error:
+    try:
+        return _move(source, postgresql.engine(make_url(target), 2), progress)
+    except SQLAlchemyError as error:
         fault = faults.of(error)
         if fault is None:
             raise

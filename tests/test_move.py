@@ -18,6 +18,7 @@ import pytest
 from storage import keys
 from storage.clock import unix_us
 from storage.database import Database
+from storage.errors import StorageUnavailable
 from storage.keys import NewKey
 from storage.migrate import migrate
 from storage.move import move as copy_all
@@ -168,6 +169,23 @@ def test_a_move_that_is_killed_goes_on_where_it_was(operator: Server, old: str, 
         version = raw.rows(first)
         move(operator, new)
         assert raw.rows(first) == version
+    assert contents(new) == contents(old)
+
+
+def test_a_move_goes_on_after_postgresql_was_away(operator: Server, old: str, new: str, postgres: Postgres) -> None:
+    fill(old, 20_000)
+
+    def stop(action: str, table: str, rows: int) -> None:
+        if (action, table) == ("copying", "usage_log") and rows > 10_000:
+            postgres.stop()
+
+    with pytest.raises(StorageUnavailable, match=r"^The new database"):
+        copy_all(old, new, stop)
+    postgres.start()
+    with RawSql(new) as raw:
+        [(kept,)] = raw.rows("SELECT count(*) FROM usage_log")
+    assert 0 < kept < 20_000
+    move(operator, new)
     assert contents(new) == contents(old)
 
 
