@@ -22,7 +22,7 @@ from storage.migrate import migrate
 from storage.models import audit_log, metadata, usage_log, users
 from storage.sqlite import WAITING, sqlite_engine
 from storage.sqlite_watch import SqliteWatch
-from storage.table_copy import ROWS_AT_ONCE, Contents, Difference, Row
+from storage.table_copy import Contents, Counted, Difference
 
 # The id of the PostgreSQL advisory lock for moves. Any number that nothing else in this database uses.
 MOVE_LOCK = 7_361_004
@@ -118,17 +118,28 @@ def _move(source: str, target: Engine, progress: Progress) -> Moved:
 
 
 def _make_equal(old: Connection, target: Engine, progress: Progress) -> dict[str, Contents]:
-    """Makes all tables equal to those of the snapshot `old`. Returns what they hold, read once more from both."""
+    """Makes all tables equal to those of the snapshot `old`. Returns what they hold in both.
+
+    Each row of both is compared. Where something was written, all rows of that table are read from `target` once more.
+    """
     writing = partial(_transaction, target)
+    held, written = {}, []
     with _transaction(target, is_only_move=True) as new:
         _check_logs(old, new)
         with writing() as connection:
             table_copy.free_addresses(connection, _changed_users(old, new))
         for table in metadata.sorted_tables:
-            wanted = _told(table_copy.rows(old, table), partial(progress, "copying", table.name))
-            table_copy.write(writing, table, table_copy.differences(table, wanted, table_copy.rows(new, table)))
+            wanted = Counted(table_copy.rows(old, table), partial(progress, "copying", table.name))
+            found = table_copy.differences(table, iter(wanted), table_copy.rows(new, table))
+            if table_copy.write(writing, table, found):
+                written.append(table)
+            held[table.name] = wanted.contents
     with _transaction(target, is_only_move=True) as new:
-        return {table.name: _compared(table, old, new, progress) for table in metadata.sorted_tables}
+        for table in written:
+            _compare(table, held[table.name], new, progress)
+        for table in metadata.sorted_tables:
+            _number_new_rows(table, new)
+    return held
 
 
 @contextmanager
@@ -189,29 +200,25 @@ def _changed_users(old: Connection, new: Connection) -> Iterator[Difference]:
         yield difference
 
 
-def _compared(table: Table, old: Connection, new: Connection, progress: Progress) -> Contents:
-    """Returns what a table holds in both databases, and lets PostgreSQL number new rows after those that it holds.
+def _compare(table: Table, wanted: Contents, new: Connection, progress: Progress) -> None:
+    """Returns if a table of the new database holds what the old one holds.
 
     Raises:
-        Refused: the table is not the same in both.
+        Refused: it does not.
     """
-    wanted = _told(table_copy.rows(old, table), partial(progress, "comparing", table.name))
-    held = table_copy.contents(table_copy.rows(new, table))
-    if table_copy.contents(wanted) != held:
+    present = Counted(table_copy.rows(new, table), partial(progress, "comparing", table.name))
+    for _ in present:
+        pass
+    if present.contents != wanted:
         raise Refused(
             f"The table {table.name} differs after it was copied: another program writes to the new database."
         )
+
+
+def _number_new_rows(table: Table, new: Connection) -> None:
+    """Lets PostgreSQL number new rows after those that the table holds."""
     serial = table.autoincrement_column
     if serial is not None:
         sequence = func.pg_get_serial_sequence(table.name, serial.name)
         last = select(func.max(serial)).scalar_subquery()
         new.execute(select(func.setval(sequence, func.coalesce(last, 1), last.is_not(None))))
-    return held
-
-
-def _told(rows: Iterator[Row], progress: Callable[[int], None]) -> Iterator[Row]:
-    """Yields the rows, and tells how many it has yielded, at the start and every few thousand."""
-    for number, row in enumerate(rows):
-        if number % ROWS_AT_ONCE == 0:
-            progress(number)
-        yield row

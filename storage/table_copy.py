@@ -49,13 +49,33 @@ def rows(connection: Connection, table: Table) -> Iterator[Row]:
     return map(tuple, found)
 
 
-def contents(found: Iterable[Row]) -> Contents:
-    """Returns the number of rows and their digest: of the text that Python writes for each row."""
-    digest, number = hashlib.sha256(), 0
-    for row in found:
-        digest.update(repr(row).encode())
-        number += 1
-    return Contents(number, digest.hexdigest())
+class Counted:
+    """Rows, and what they are together once all of them are read.
+
+    Args:
+        rows: the rows.
+        progress: called with the number of rows that are read, at the start and every few thousand.
+    """
+
+    def __init__(self, rows: Iterator[Row], progress: Callable[[int], None]) -> None:
+        self._rows = rows
+        self._progress = progress
+        self._digest = hashlib.sha256()
+        self._number = 0
+
+    def __iter__(self) -> Iterator[Row]:
+        """Yields the rows."""
+        for row in self._rows:
+            if self._number % ROWS_AT_ONCE == 0:
+                self._progress(self._number)
+            self._number += 1
+            self._digest.update(repr(row).encode())
+            yield row
+
+    @property
+    def contents(self) -> Contents:
+        """The number of rows that were read, and the digest of the text that Python writes for them."""
+        return Contents(self._number, self._digest.hexdigest())
 
 
 def differences(table: Table, wanted: Iterator[Row], present: Iterator[Row]) -> Iterator[Difference]:

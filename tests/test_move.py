@@ -294,6 +294,19 @@ def test_a_database_with_other_data_is_left_as_it_is(operator: Server, old: str,
     assert "later version" in refused(operator, later)
 
 
+def test_a_row_that_arrives_otherwise_is_noticed(operator: Server, old: str, new: str) -> None:
+    """A trigger of the new database changes what is written."""
+    fill(old, 10)
+    migrate(new)
+    with RawSql(new) as raw:
+        raw.change(
+            "CREATE FUNCTION other() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN NEW.endpoint := NEW.endpoint || '.'; RETURN NEW; END $$"
+        )
+        raw.change("CREATE TRIGGER other BEFORE INSERT ON usage_log FOR EACH ROW EXECUTE FUNCTION other()")
+    assert "The table usage_log differs after it was copied" in refused(operator, new)
+
+
 def test_two_moves_do_not_meet(operator: Server, old: str, new: str) -> None:
     fill(old, 10)
     migrate(new)
@@ -323,7 +336,7 @@ def test_a_password_is_never_told(operator: Server, new: str) -> None:
     operator.environment["CLASSIFIER_MOVE_TO_URL"] = with_password
     done = operator.auth("move")
     assert (done.returncode, SECRET in done.stdout + done.stderr) == (0, False)
-    assert "comparing api_keys" in done.stderr
+    assert "copying api_keys" in done.stderr
     assert "CLASSIFIER_DATABASE_URL" in done.stdout
 
 
