@@ -1,5 +1,6 @@
 """Free ports of this machine for servers of tests: two processes that run tests never choose the same one."""
 
+import atexit
 import contextlib
 import itertools
 import socket
@@ -42,9 +43,6 @@ def _own_ports() -> Iterator[int]:
         except OSError:
             claim.close()
             continue
-        _claims.append(claim)
+        atexit.register(claim.close)
         return itertools.cycle(range(first, first + _BLOCK))
     raise AssertionError("every port for tests is taken: end other runs of the tests")
-
-
-_claims: list[socket.socket] = []
