@@ -25,6 +25,8 @@ class Attempt(Event):
         answer_id: the id of the request that computed the answer; None if it has no predictions.
         is_whole: whether the answer arrived to its end; if not, more images than `answered` may have been answered.
         is_beyond_quota: whether it was refused since the quota is used up.
+        is_beside_outage: whether the database was away for a part of it. What it did not answer may have no row then,
+            and may stay reserved.
     """
 
     images: int = 1
@@ -35,6 +37,14 @@ class Attempt(Event):
     answer_id: str | None = None
     is_whole: bool = True
     is_beyond_quota: bool = False
+    is_beside_outage: bool = False
+
+    @property
+    def may_be_reserved(self) -> int:
+        """The number of images that may stay reserved after it, until its reservation is given back."""
+        if self.status is None or not self.is_whole:
+            return self.images
+        return self.images - self.answered if self.is_beside_outage else 0
 
 
 class Left(NamedTuple):
@@ -57,7 +67,7 @@ def check_billing(
     """Find every broken promise about what is billed, for users with a quota in the month of the attempts.
 
     Args:
-        attempts: everything that callers of these users sent and received. The database did not fail meanwhile.
+        attempts: everything that callers of these users sent and received.
         usage_log: the rows of the usage log.
         quota: the quota of each user, images.
         left: what was left to each user; None: that is unknown.
@@ -73,7 +83,7 @@ def check_billing(
     broken += _bills_for_nothing(attempts, bills)
     lost = Counter[str]()
     for attempt in attempts:
-        lost[attempt.user] += attempt.images if attempt.status is None or not attempt.is_whole else 0
+        lost[attempt.user] += attempt.may_be_reserved
     for user, billed in bills.by_user.items():
         if billed > quota:
             broken.append(f"{user}: {billed} images are billed; the quota is {quota}")
@@ -114,7 +124,8 @@ def _answer_mistakes(attempt: Attempt, bills: _Bills) -> list[str]:
     if name is None:
         return []
     if name not in bills.callers:
-        return [f"{attempt.user}: an answer has no row ({name})"] if attempt.status == 200 else []
+        needs_row = attempt.answered if attempt.is_beside_outage else attempt.status == 200
+        return [f"{attempt.user}: an answer has no row ({name})"] if needs_row else []
     broken = []
     if bills.callers[name] != (attempt.user, attempt.key_id):
         broken.append(f"{attempt.user}: the row of {name} is of {bills.callers[name]}")

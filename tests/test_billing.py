@@ -1,4 +1,4 @@
-"""The bill of real servers whose workers are killed at chosen moments, in both databases.
+"""The bill of real servers whose workers are killed at chosen moments, in both databases, and while PostgreSQL is away.
 
 `make torture` has 64 callers and kills more often. `tests/fast/test_billing.py` shows what the checker catches.
 """
@@ -12,6 +12,8 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -24,6 +26,7 @@ from testing.callers import BODY, Key
 from testing.orders import Order, any_order
 from testing.replicas import Replicas
 from testing.servers import Server, running
+from testing.store_servers import Postgres
 from tests.raw_sql import RawSql
 
 IN_FULL = bool(os.environ.get("TORTURE"))
@@ -114,6 +117,7 @@ class Callers:
         self.attempts: list[Attempt] = []
         self._server, self._name = server, name
         self._again: list[tuple[Key, Order]] = []
+        self._is_beside_outage = False
         self._chance, self._numbers = random.Random(1), itertools.count(1)
         options = ("--limit", "1000000/day", "--quota", f"{QUOTA}/month")
         emails = [f"{name}-{number % USERS}@example.org" for number in range(CALLERS)]
@@ -121,14 +125,22 @@ class Callers:
         others = [Key.of(server.create_key(email)) for email in emails[USERS:]]
         self._keys = [*self.users, *others]
 
-    async def run(self) -> None:
-        """Send orders beside kills at each moment; then send again what was lost; then use the quotas up."""
+    async def run(self, outage: Callable[[], None] | None = None) -> None:
+        """Send orders beside kills at each moment and an outage; then send again what was lost; then use the quotas up.
+
+        Args:
+            outage: stops the database, and starts it again.
+        """
         timeout, connector = aiohttp.ClientTimeout(total=GIVE_UP_AFTER_S), aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(self._server.url, timeout=timeout, connector=connector) as self._session:
             for moment, images in MOMENTS:
                 order = Order([IMAGE] * images, self._new_name())
                 doomed = self._kill(moment, self.users[images % USERS], order)
                 await asyncio.gather(doomed, *map(self._send_some, self._keys))
+            if outage is not None:
+                self._is_beside_outage = True
+                await asyncio.gather(asyncio.to_thread(outage), *map(self._send_some, self._keys))
+                self._is_beside_outage = False
             await asyncio.gather(*(self._send_until_answered(*one) for one in self._again))
             await asyncio.gather(*map(self._use_up, self._keys))
 
@@ -166,7 +178,8 @@ class Callers:
             assert time.monotonic() < give_up
 
     async def _send(self, key: Key, order: Order) -> Attempt:
-        self.attempts.append(await self._attempt(key, order))
+        attempt = await self._attempt(key, order)
+        self.attempts.append(replace(attempt, is_beside_outage=self._is_beside_outage))
         return self.attempts[-1]
 
     async def _attempt(self, key: Key, order: Order) -> Attempt:
@@ -187,12 +200,25 @@ class Callers:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def server(request: pytest.FixtureRequest, tmp_path: Path, model_store: Path) -> Iterator[Server]:
+def postgres_or_none(request: pytest.FixtureRequest) -> Postgres | None:
+    """The database server; None: the database is SQLite's, which can't be away."""
+    return request.getfixturevalue("postgres") if request.param == "postgresql" else None
+
+
+@pytest.fixture
+def server(postgres_or_none: Postgres | None, tmp_path: Path, model_store: Path) -> Iterator[Server]:
     settings = {"BENTOML_CONFIG_OPTIONS": "services.ImageClassifier.workers=2"}
-    if request.param == "postgresql":
-        settings["CLASSIFIER_DATABASE_URL"] = request.getfixturevalue("postgres").new_database()
+    if postgres_or_none is not None:
+        settings["CLASSIFIER_DATABASE_URL"] = postgres_or_none.new_database()
     with running(tmp_path / "it", model_store, **settings) as server:
         yield server
+
+
+def outage_of(postgres: Postgres) -> None:
+    """Stop the database in the middle of its work, and start it again."""
+    time.sleep(0.1)
+    postgres.stop()
+    postgres.start()
 
 
 def mistakes(callers: Callers, server: Server, is_settled: bool, refused: Sequence[int] = ()) -> list[str]:
@@ -206,10 +232,13 @@ def mistakes(callers: Callers, server: Server, is_settled: bool, refused: Sequen
     return check_billing(callers.attempts, rows, QUOTA, left)
 
 
-def test_killed_workers_bill_every_answered_image_once_and_keep_the_quota_exact(server: Server) -> None:
+def test_killed_workers_bill_every_answered_image_once_and_keep_the_quota_exact(
+    server: Server, postgres_or_none: Postgres | None
+) -> None:
+    outage = None if postgres_or_none is None else partial(outage_of, postgres_or_none)
     for number in range(TIMES):
         callers = Callers(server, f"round-{number}")
-        asyncio.run(callers.run())
+        asyncio.run(callers.run(outage))
         assert {attempt.status for attempt in callers.attempts} <= {None, 200, 400, 409, 429, 503}
         assert any(attempt.is_replayed for attempt in callers.attempts)
         assert mistakes(callers, server, is_settled=False) == []

@@ -162,7 +162,7 @@ def test_what_would_be_sent_is_shown_without_a_key_and_nothing_is_written(
 
 def test_a_customer_is_billed_from_the_next_hour_on_unless_asked(operator: Server, stripe: StripeServer) -> None:
     ada = operator.create_key("ada@example.org")
-    log(operator, ada, (hour_ago(3), 5), (hour_ago(0), 7))
+    log(operator, ada, (hour_ago(3), 5), (hour_ago(-2), 7))
     before_us = unix_us()
     done = operator.auth("set-customer", "ada@example.org", "cus_ada", "--json")
     shown = json.loads(done.stdout)

@@ -107,3 +107,15 @@ def test_a_quota_that_is_exceeded_or_not_used_up_is_named() -> None:
     for left in (Left(LEFT + 1), Left(LEFT - 1), Left(LEFT - 10, is_settled=False), Left(LEFT + 1, is_settled=False)):
         assert any("are left of the quota" in told for told in check(left=left))
     assert any("were refused" in told for told in check(left=Left(LEFT, refused=(LEFT,))))
+
+
+def test_beside_an_outage_only_what_was_answered_needs_a_row() -> None:
+    unanswered = asked("lines", 3, 0, is_beside_outage=True)
+    assert check_billing([unanswered], [], QUOTA, {"u": Left(17, is_settled=False)}) == []
+    settled = check_billing([unanswered], [row("other", 0, 0)], QUOTA, {"u": Left(17)})
+    assert settled == ["u: 17 images are left of the quota; 20 are not billed, 3 were lost"]
+    answered = asked("lines", 3, 1, is_beside_outage=True)
+    assert check_billing([answered], [], QUOTA) == ["u: an answer has no row (req_lines)"]
+    assert check_billing([replace(unanswered, is_beside_outage=False)], [], QUOTA) == [
+        "u: an answer has no row (req_lines)"
+    ]
