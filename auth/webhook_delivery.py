@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
+from auth.retry_after import retry_after_s
 from configs.settings import Settings
 
 # Loaded when something is to be sent: a server without webhooks needs neither.
@@ -126,14 +126,4 @@ def _delivery(status: int, retry_after: str, now: datetime) -> Delivery:
     failure = f"the receiver answered {status}"
     if 300 <= status < 400:
         failure += ", and redirects are not followed"
-    return Delivery(failure, status == _GONE, _seconds(retry_after, now))
-
-
-def _seconds(retry_after: str, now: datetime) -> float:
-    """Return the seconds that `Retry-After` asks for: a number or a date (RFC 9110, 10.2.3); 0 if it is neither."""
-    if retry_after.isascii() and retry_after.isdigit():
-        return float(retry_after)
-    try:
-        return max(0.0, (parsedate_to_datetime(retry_after) - now).total_seconds())
-    except (ValueError, TypeError):
-        return 0.0
+    return Delivery(failure, status == _GONE, retry_after_s(retry_after, now) or 0)

@@ -289,6 +289,16 @@ def test_the_time_to_wait_may_be_a_date(
 
 
 @pytest.mark.parametrize("operator", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("asked", ["9" * 30, "9" * 400, "-5", "soon", "Thu, 31 Dec 9999 23:59:59 GMT"])
+def test_a_time_to_wait_that_makes_no_sense_ends_no_run(
+    operator: Server, database: Database, stripe: StripeServer, clock: Clock, asked: str
+) -> None:
+    log(operator, new_customer(operator, "ada"), (hour_ago(3), 5))
+    stripe.faults = [Fault(429, code="rate_limit", retry_after=asked)]
+    assert run(database, stripe, clock).failures
+
+
+@pytest.mark.parametrize("operator", ["sqlite"], indirect=True)
 def test_a_terminal_is_told_how_far_it_is(
     operator: Server, stripe: StripeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

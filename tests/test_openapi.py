@@ -17,6 +17,14 @@ REQUESTS_PER_ROUTE = 200 if os.environ.get("TORTURE") else 12
 # What is valid by its schema, a text, may still be no image; what a query holds beyond the schema is left alone, and
 # whoever sends a wrong key with every request is soon told to wait.
 NOT_PROMISED = ["positive_data_acceptance", "negative_data_rejection", "ignored_auth"]
+# The same requests in each run, without a bound of time.
+GENERATED = settings(
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
 EVERY_SCOPE = [option for scope in SCOPES for option in ("--scope", scope)]
 
 
@@ -35,14 +43,7 @@ def test_every_answer_is_as_the_document_says(server: Server, key: str, mode: Ge
         operation: Any = found.ok()
 
         @given(case=operation.as_strategy(generation_mode=mode))
-        @settings(
-            max_examples=REQUESTS_PER_ROUTE,
-            deadline=None,
-            derandomize=True,
-            database=None,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )
+        @settings(GENERATED, max_examples=REQUESTS_PER_ROUTE)
         def check(case: Any) -> None:
             nonlocal asked
             asked += 1

@@ -1,14 +1,14 @@
 """Sends messages to Stripe as meter events, through its library. The only module that loads it: that takes a second."""
 
 import json
-import time
-from email.utils import parsedate_to_datetime
+from datetime import UTC, datetime
 
 import requests
 import stripe
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from auth.cli.meter_run import Answer, NoAccess
+from auth.retry_after import retry_after_s
 from storage.outbox import Message
 
 TIMEOUT_S = (10.0, 30.0)
@@ -77,7 +77,7 @@ class StripeSender:
         if status == 400 and (code == _DUPLICATE_CODE or (_DUPLICATE in text and message.identifier in text)):
             return Answer(True)
         failure = f"Stripe answered {status}: {' '.join(text.split()) or code}"[:_LONGEST_FAILURE]
-        wait_s = _retry_after_s(error)
+        wait_s = _wait_s(error)
         if not 400 <= status < 500:
             return Answer(False, f"Stripe answered {status}", may_be_counted=True, is_general=True, wait_s=wait_s)
         if status == _CONFLICT or isinstance(error, stripe.RateLimitError):
@@ -97,13 +97,6 @@ def _without_answer(error: stripe.APIConnectionError) -> Answer:
     return Answer(False, "Stripe did not answer", may_be_counted=True, is_general=True)
 
 
-def _retry_after_s(error: stripe.StripeError) -> float | None:
-    """Return the seconds of `Retry-After` (RFC 9110, 10.2.3), which may be a date; None if there is none."""
+def _wait_s(error: stripe.StripeError) -> float | None:
     headers = {name.lower(): value for name, value in (error.headers or {}).items()}
-    written = headers.get("retry-after", "").strip()
-    if written.isdecimal():
-        return float(written)
-    try:
-        return max(0.0, parsedate_to_datetime(written).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return None
+    return retry_after_s(headers.get("retry-after", "").strip(), datetime.now(UTC))

@@ -14,7 +14,7 @@ import httpx
 import pytest
 import requests
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS
 from schemathesis.core.result import Ok
@@ -23,7 +23,7 @@ from api.routes import ROUTES
 from auth.identity import SCOPES
 from testing.clock import Clock
 from testing.in_process import InProcessGateway, IssuedKey, copied
-from tests.test_openapi import NOT_PROMISED
+from tests.test_openapi import GENERATED, NOT_PROMISED
 
 EXAMPLES = 200 if os.environ.get("TORTURE") else 15
 OPERATOR = "operator@example.org"
@@ -125,14 +125,7 @@ def test_every_answer_about_what_exists_is_as_documented(service: Service, one: 
 
     def checked(mode: GenerationMode) -> Callable[[], None]:
         @given(case=operation.as_strategy(generation_mode=mode))
-        @settings(
-            max_examples=EXAMPLES,
-            deadline=None,
-            derandomize=True,
-            database=None,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )
+        @settings(GENERATED, max_examples=EXAMPLES)
         def check(case: Any) -> None:
             answer = service.send(case, service.aim(case, is_right=mode is GenerationMode.POSITIVE))
             statuses.add(answer.status_code)
