@@ -7,7 +7,7 @@ the command failed (the reason is on standard error), 2 for wrong arguments.
 import json
 import sys
 
-from auth.cli import commands, database_commands, parser, restore_commands, table
+from auth.cli import commands, completion, database_commands, parser, restore_commands, table
 from auth.cli.answer import Answer, Context
 from auth.cli.chosen_database import ChosenDatabase, chosen_database
 from configs.settings import SettingsError, load_settings
@@ -40,6 +40,10 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parsed = parser.parse(arguments)
     command, as_json = parsed.pop("command"), parsed.pop("json")
+    if command is completion.script:
+        text = completion.script(parser.build(completion.NAME), parsed["shell"])
+        print(json.dumps({"script": text}) if as_json else text)
+        return 0
     try:
         settings = load_settings()
         is_own = command in BEFORE_A_START
