@@ -160,6 +160,9 @@ def test_a_reader_that_has_enough_is_no_traceback(operator: Server, logged: list
 def test_a_log_that_the_service_wrote_agrees(operator: Server, logged: list[UsageRow]) -> None:
     done = operator.auth("reconcile", "--json")
     assert (done.returncode, json.loads(done.stdout)) == (0, {"agrees": True, "users": 1})
+    assert operator.auth("reconcile").stdout.startswith(
+        "The usage log, its roll-up and the count for quotas agree, for 1 user."
+    )
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,8 @@ def reconcile(context: Context) -> Answer:
         _check(ask(partial(reconciliation.differences_in_total, user_id=user_id)))
         sent.check(user_id)
     document: dict[str, Any] = {"agrees": True, "users": len(everyone)} | sent.document()
-    text = f"The usage log, its roll-up and the count for quotas agree, for {len(everyone):,} users.{sent.text()}"
+    number = "1 user" if len(everyone) == 1 else f"{len(everyone):,} users"
+    text = f"The usage log, its roll-up and the count for quotas agree, for {number}.{sent.text()}"
     return Answer(document, text)
 
 
