@@ -3,10 +3,12 @@
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import httpx
+import httpx2
 import pytest
 from filelock import FileLock
 from httpx._config import DEFAULT_TIMEOUT_CONFIG
@@ -18,6 +20,10 @@ from testing.waiting import PATIENCE_S
 # httpx gives up after 5 s unless it is told otherwise: a machine that runs other tests at once may need longer.
 for _part in ("connect", "read", "write", "pool"):
     setattr(DEFAULT_TIMEOUT_CONFIG, _part, PATIENCE_S)
+
+# Each client would read all certificate authorities of the machine: 30 ms, at every request to a server without TLS.
+for _transport in (httpx._transports.default, httpx2._transports.default):
+    _transport.create_ssl_context = cache(_transport.create_ssl_context)
 
 _numbers = itertools.count(1)
 
@@ -69,7 +75,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     """A real PostgreSQL server."""
-    started = Postgres()
+    started = Postgres(waits_for_disk=False)
     yield started
     started.close()
 
