@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from ssl import SSLContext
 from typing import Any
 
 import httpx
@@ -21,9 +22,20 @@ from testing.waiting import PATIENCE_S
 for _part in ("connect", "read", "write", "pool"):
     setattr(DEFAULT_TIMEOUT_CONFIG, _part, PATIENCE_S)
 
-# Each client would read all certificate authorities of the machine: 30 ms, at every request to a server without TLS.
-for _transport in (httpx._transports.default, httpx2._transports.default):
-    _transport.create_ssl_context = cache(_transport.create_ssl_context)
+
+def _made_once(create: Callable[..., SSLContext]) -> Callable[..., SSLContext]:
+    """Keep the TLS context of each set of authorities: to read those of the machine takes a client 30 ms."""
+
+    @cache
+    def created(_authorities: tuple[str | None, ...], **options: Any) -> SSLContext:
+        return create(**options)
+
+    return lambda **options: created((os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")), **options)
+
+
+# Tests make a client for most requests, though hardly any server has TLS.
+for _library in (httpx, httpx2):
+    vars(_library._transports.default)["create_ssl_context"] = _made_once(_library.create_ssl_context)
 
 _numbers = itertools.count(1)
 
@@ -56,9 +68,10 @@ def _needs_server(item: pytest.Item) -> bool:
 
 @pytest.fixture(scope="session")
 def model_store(run_folder: Path) -> Path:
-    """A model store with the stand-in in it."""
-    store = run_folder / "prepared" / "models"
-    with FileLock(run_folder / "prepared.lock"):
+    """A model store with the stand-in in it. `make test` names a folder for it, which both its runs of pytest use."""
+    folder = Path(os.environ.get("PREPARED_FOR_TESTS") or run_folder)
+    store = folder / "prepared" / "models"
+    with FileLock(folder / "prepared.lock"):
         if not any(store.glob("*/*-*")):
             done = run_prepare(store, CLASSIFIER_OFFLINE_MODEL="only", CLASSIFIER_TUNE="auto")
             assert done.returncode == 0, done.stderr
