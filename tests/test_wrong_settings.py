@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 
-from configs.settings import Settings, SettingsError, load_settings
+from configs.settings import SettingsError, load_settings
 from testing.ports import free_port
 from testing.servers import PROJECT
 
@@ -122,20 +122,6 @@ def loaded(name: str, value: str) -> str | None:
     return None
 
 
-def loaded_in(folder: Path, **variables: str) -> Settings | str:
-    """The settings of a program that starts in that folder with those variables alone, or what is said of them."""
-    kept = {name: value for name, value in os.environ.items() if not name.lower().startswith(("classifier_", "hf_"))}
-    with contextlib.chdir(folder), mock.patch.dict(os.environ, {**kept, **variables}, clear=True):
-        try:
-            return load_settings()
-        except SettingsError as error:
-            return str(error)
-
-
-def default_limit(settings: Settings | str) -> str:
-    return settings if isinstance(settings, str) else settings.default_limit
-
-
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
 def test_a_wrong_value_is_told_in_one_line(name: str, value: str) -> None:
     said = loaded(name, value)
@@ -200,9 +186,8 @@ def test_a_name_that_is_no_settings_is_told_with_the_nearest(tmp_path: Path, nam
     value = f"redis://:{SECRET}@host/0"
     (tmp_path / "file").mkdir()
     (tmp_path / "file" / ".env").write_text(f"{name}={value}\n")
-    for line in (loaded_in(tmp_path, **{name: value}), loaded_in(tmp_path / "file")):
-        assert isinstance(line, str)
-        assert "\n" not in line
+    for told in (default_limit_in(tmp_path, **{name: value}), default_limit_in(tmp_path / "file")):
+        [line] = told.splitlines()
         assert line.startswith(f"{name}: there is no such setting; ")
         assert meant in line
         assert SECRET not in line
@@ -219,12 +204,31 @@ def test_what_kubernetes_sets_beside_a_service_of_that_name_is_no_setting(tmp_pa
         "CLASSIFIER_API_SERVICE_HOST": "10.0.0.1",
         "CLASSIFIER_API_PORT": "tcp://10.0.0.1:3000",
     }
-    assert default_limit(loaded_in(tmp_path, **set_by_it)) == "5/minute"
+    assert default_limit_in(tmp_path, **set_by_it) == "5/minute"
+
+
+def without_settings() -> dict[str, str]:
+    """The environment of this process, without settings of the developer."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("CLASSIFIER_", "HF_"))}
+
+
+def default_limit_in(folder: Path, **settings: str) -> str:
+    """The default limit as a program in that folder reads it, or what is wrong."""
+    environment = {**without_settings(), **settings}
+    with contextlib.chdir(folder), mock.patch.dict(os.environ, environment, clear=True):
+        try:
+            return load_settings().default_limit
+        except SettingsError as error:
+            return str(error)
 
 
 def run(*arguments: str, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CLASSIFIER_", "HF_"))}
-    environment = {**kept, "PYTHONPATH": str(PROJECT), "BENTOML_HOME": str(folder / "bentoml"), **settings}
+    environment = {
+        **without_settings(),
+        "PYTHONPATH": str(PROJECT),
+        "BENTOML_HOME": str(folder / "bentoml"),
+        **settings,
+    }
     command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
@@ -253,23 +257,23 @@ def test_every_program_says_so(tmp_path: Path, program: tuple[str, ...]) -> None
 )
 def test_a_file_of_settings_is_read_or_told_what_is_wrong(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / ".env").write_bytes(content)
-    line = default_limit(loaded_in(tmp_path))
-    assert "\n" not in line
+    [line] = default_limit_in(tmp_path).splitlines()
     assert said in line
 
 
 def test_a_folder_of_that_name_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / ".env").mkdir()
-    assert default_limit(loaded_in(tmp_path)) == "5/minute"
+    assert default_limit_in(tmp_path) == "5/minute"
 
 
 def test_the_hubs_token_is_read_from_the_file_too(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("HF_TOKEN=hf_its_token\n")
-    settings = loaded_in(tmp_path)
-    assert isinstance(settings, Settings)
+    with contextlib.chdir(tmp_path), mock.patch.dict(os.environ, without_settings(), clear=True):
+        settings = load_settings()
     assert settings.hf_token is not None
-    assert settings.hf_token.get_secret_value() == "hf_its_token"
-    assert "hf_its_token" not in repr(settings)
+    own, shown = settings.hf_token.get_secret_value(), repr(settings)
+    assert own == "hf_its_token"
+    assert own not in shown
 
 
 @pytest.mark.parametrize(
