@@ -20,7 +20,8 @@ from runtime.forwarded import trusted_hosts
 from storage import keys
 from storage.clock import unix_us
 from storage.errors import StorageUnavailable
-from storage.keys import KeyRecord, NewKey
+from storage.key_record import KeyRecord
+from storage.keys import NewKey
 from storage.migrate import migrate
 from storage.policy import Limit
 from storage.store import Store
