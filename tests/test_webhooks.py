@@ -23,7 +23,7 @@ from storage.usage import UsageRow
 from testing.callers import BODY, Key, run_callers
 from testing.ports import free_port
 from testing.servers import PROJECT, Server, inherited
-from testing.waiting import wait_until
+from testing.waiting import avoid_the_months_end, wait_until
 from tests.proxies import copied_with_certificate
 from tests.raw_sql import RawSql
 from tests.test_auth_cli import told
@@ -31,6 +31,11 @@ from tests.test_quotas import LIMITS
 from tests.webhook_receiver import SECRET, Received, Receiver, receiving
 
 TWO_WORKERS = "services.ImageClassifier.workers=2"
+
+
+@pytest.fixture(autouse=True)
+def in_one_month() -> None:
+    avoid_the_months_end(180)
 
 
 @pytest.fixture
