@@ -29,11 +29,12 @@ ENDS_WITHIN_S = 120
 DATABASE = "classifier.db"
 
 # Settings of the developer must not reach a test.
-_INHERITED = {name: value for name, value in os.environ.items() if not name.startswith(("CLASSIFIER_", "BENTOML_"))}
+_OWN = ("CLASSIFIER_", "BENTOML_", "OMP_")
+_INHERITED = {name: value for name, value in os.environ.items() if not name.startswith(_OWN)}
 
 
 def inherited() -> dict[str, str]:
-    """Return the environment of a process that a test starts, without settings of this project or BentoML."""
+    """Return the environment of a process that a test starts, without settings of this project, BentoML or OpenMP."""
     return dict(_INHERITED)
 
 
@@ -245,8 +246,14 @@ def running(folder: Path, model_store: Path, **settings: str) -> Iterator[Server
 
 def run_prepare(model_store: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run `python -m model.prepare`, which writes to that model store; `settings` are environment variables."""
+    command = [sys.executable, "-m", "model.prepare", *arguments]
+    environment = preparing(model_store, **settings)
+    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+
+
+def preparing(model_store: Path, **settings: str) -> dict[str, str]:
+    """Return the environment of a process that prepares a model, and make the folder of its model store."""
     model_store.mkdir(parents=True, exist_ok=True)
     environment = {**_INHERITED, "BENTOML_HOME": str(model_store.parent), "BENTOML_DO_NOT_TRACK": "True"}
-    environment |= {"CLASSIFIER_TUNE": "off", **settings}
-    command = [sys.executable, "-m", "model.prepare", *arguments]
-    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+    # Several threads of torch would wait for each other, and for the cores that other tests use.
+    return environment | {"CLASSIFIER_TUNE": "off", "OMP_NUM_THREADS": "1", **settings}

@@ -22,6 +22,10 @@ from testing.waiting import PATIENCE_S
 for _part in ("connect", "read", "write", "pool"):
     setattr(DEFAULT_TIMEOUT_CONFIG, _part, PATIENCE_S)
 
+# A thread of torch that waits for the others keeps its core busy. With a thread for each core in every process of the
+# tests, torch took up to 19 times the processor time.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 
 def _made_once(create: Callable[..., SSLContext]) -> Callable[..., SSLContext]:
     """Keep the TLS context of each set of authorities: to read those of the machine takes a client 30 ms."""
@@ -68,13 +72,17 @@ def _needs_server(item: pytest.Item) -> bool:
 
 @pytest.fixture(scope="session")
 def model_store(run_folder: Path) -> Path:
-    """A model store with the stand-in in it. `make test` names a folder for it, which both its runs of pytest use."""
+    """A model store with the stand-in in it, and beside it what was said when that was prepared.
+
+    `make test` names a folder for it, which both its runs of pytest use.
+    """
     folder = Path(os.environ.get("PREPARED_FOR_TESTS") or run_folder)
     store = folder / "prepared" / "models"
     with FileLock(folder / "prepared.lock"):
         if not any(store.glob("*/*-*")):
             done = run_prepare(store, CLASSIFIER_OFFLINE_MODEL="only", CLASSIFIER_TUNE="auto")
             assert done.returncode == 0, done.stderr
+            (store.parent / "said").write_text(done.stderr)
     return store
 
 

@@ -20,7 +20,8 @@ from model.loading import load_engine
 from model.store import PreparedModel
 from testing.checkpoints import reference_probabilities, save_resnet18
 from testing.photographs import as_base64, crops, encoded
-from testing.servers import Server, run_prepare, running
+from testing.servers import Server, running
+from tests.prepare_all import prepare
 
 PHOTOGRAPHS = 20
 ROUNDS = 4
@@ -36,7 +37,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def resnet_store(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
     models = tmp_path_factory.mktemp("resnet") / "models"
-    done = run_prepare(models, CLASSIFIER_MODEL=str(checkpoint))
+    done = prepare(models, CLASSIFIER_MODEL=str(checkpoint))
     assert done.returncode == 0, done.stderr
     return models
 

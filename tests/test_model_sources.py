@@ -18,6 +18,7 @@ import pytest
 from testing.checkpoints import save_resnet18
 from testing.servers import PROJECT, Server, run_prepare
 from tests.hub import COMMIT, Hub
+from tests.prepare_all import prepare as prepare_warm
 
 NEWER = "f" * 40
 NOWHERE = "http://127.0.0.1:9"
@@ -142,7 +143,7 @@ def test_a_directory_that_is_no_checkpoint_is_told_what_it_lacks(tmp_path: Path,
     folder = tmp_path / "half"
     folder.mkdir()
     (folder / "config.json").write_text((checkpoint / "config.json").read_text())
-    done = run_prepare(tmp_path / "models", CLASSIFIER_MODEL=str(folder))
+    done = prepare_warm(tmp_path / "models", CLASSIFIER_MODEL=str(folder))
     assert done.returncode == 1
     assert "preprocessor_config.json, model.safetensors" in done.stderr
 
@@ -151,7 +152,7 @@ def test_another_checkpoint_in_the_same_directory_is_another_version(tmp_path: P
     folder, models = tmp_path / "mine", tmp_path / "home" / "models"
     for seed in (1, 2):
         save_resnet18(folder, seed, width=8)
-        assert run_prepare(models, CLASSIFIER_MODEL=str(folder)).returncode == 0
+        assert prepare_warm(models, CLASSIFIER_MODEL=str(folder)).returncode == 0
     assert len({manifest["revision"] for manifest in manifests(models)}) == 2
 
 
