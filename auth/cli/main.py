@@ -11,6 +11,7 @@ from functools import partial
 from auth.cli import (
     billing_commands,
     commands,
+    completion,
     database_commands,
     log_commands,
     meter_commands,
@@ -58,6 +59,10 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parsed = parser.parse(arguments)
     command, as_json = parsed.pop("command"), parsed.pop("json")
+    if command is completion.script:
+        text = completion.script(parser.build(completion.NAME), parsed["shell"])
+        print(json.dumps({"script": text}) if as_json else text)
+        return 0
     try:
         settings = load_settings()
         is_own = command in BEFORE_A_START

@@ -19,7 +19,6 @@ app = typer.Typer(
     name="classify",
     help="Classify images with your server: classify photo.jpg. Run classify login first, or set IMAGE_API_KEY.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -31,12 +30,14 @@ app.command("logout", help="Forget the key.")(account.logout)
 app.command("watch", help="Classify the images on an MQTT topic, and publish their labels on another.")(watch.watch)
 
 _COMMANDS = frozenset({"images", "usage", "keys", "login", "logout", "watch"})
+# What is no file although it is no command.
+_OPTIONS = frozenset({"--help", "--install-completion", "--show-completion"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with these arguments, by default those of the process, and return its exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given and given[0] != "--help" and given[0] not in _COMMANDS:
+    if given and given[0] not in _COMMANDS | _OPTIONS:
         given.insert(0, "images")
     try:
         status = app(given, prog_name="classify", standalone_mode=False)
