@@ -1,7 +1,6 @@
 """GET /v2/usage and /v2/limits: what a caller has used, in buckets of time, and what is left."""
 
 import math
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -167,8 +166,7 @@ def steps(database: Database, query: Callable[[Connection], object]) -> int:
         return 0
 
     def counted(connection: Connection) -> None:
-        sqlite = connection.connection.dbapi_connection
-        assert isinstance(sqlite, sqlite3.Connection)
+        sqlite: Any = connection.connection.dbapi_connection
         query(connection)  # Reads the schema the first time.
         sqlite.set_progress_handler(count, 100)
         query(connection)
@@ -190,7 +188,7 @@ def test_a_span_is_read_as_quickly_from_a_long_log_as_from_a_short_one(
         last_s = begin_s + requests * 300
         of_span = Span(width_s, int(last_s - span.total_seconds()), last_s, None, 100)
         of_all = replace(of_span, from_s=begin_s)
-        asked = [
+        asked: list[Callable[[Connection], object]] = [
             partial(rollup.total, user_id=user, span=of_span),
             partial(rollup.buckets, user_id=user, span=of_span),
             partial(rollup.buckets, user_id=user, span=of_all),
