@@ -3,6 +3,7 @@
 import argparse
 import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -63,8 +64,9 @@ def parse(arguments: list[str] | None) -> dict[str, Any]:
     return parsed
 
 
+@cache
 def build() -> argparse.ArgumentParser:
-    """Return the parser of all commands."""
+    """Return the parser of all commands. It is made once: tests run thousands of commands in one process."""
     parser = _Parser(
         prog=_PROGRAM,
         description=_DESCRIPTION,
