@@ -119,24 +119,12 @@ def test_denied_and_unreachable_the_start_stops_with_one_line(tmp_path: Path) ->
     assert "CLASSIFIER_OFFLINE_MODEL=allow" in line
 
 
-@pytest.mark.parametrize(
-    ("setting", "value"),
-    [
-        ("CLASSIFIER_OFFLINE_MODEL", "maybe"),
-        ("CLASSIFIER_MAX_BODY_BYTES", "-1"),
-        ("CLASSIFIER_PRECISION", "f64"),
-        ("CLASSIFIER_DATABASE_URL", "oracle://secret@host"),
-        ("CLASSIFIER_MODEL", "/no/such/directory"),
-    ],
-)
-def test_a_wrong_setting_stops_the_start_with_one_line(
-    tmp_path: Path, model_store: Path, setting: str, value: str
-) -> None:
-    overridden = {"CLASSIFIER_OFFLINE_MODEL": "allow", setting: value}
-    said = serve_and_fail(Server(tmp_path / "it", model_store, **overridden))
+def test_a_directory_that_is_not_there_stops_the_start_with_one_line(tmp_path: Path, model_store: Path) -> None:
+    """`test_wrong_settings.py` has the values that are wrong wherever the model lies."""
+    wanted = {"CLASSIFIER_OFFLINE_MODEL": "allow", "CLASSIFIER_MODEL": "/no/such/directory"}
+    said = serve_and_fail(Server(tmp_path / "it", model_store, **wanted))
     [line] = said.strip().splitlines()
-    assert setting in line
-    assert "secret" not in line
+    assert "CLASSIFIER_MODEL" in line
 
 
 def test_a_directory_that_is_no_checkpoint_is_told_what_it_lacks(tmp_path: Path, checkpoint: Path) -> None:
