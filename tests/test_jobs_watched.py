@@ -13,8 +13,7 @@ from storage.database import Database
 from storage.outbox import NewMessage
 from storage.store import Store
 from testing.servers import Server
-from tests.stripe_server import Fault, StripeServer
-from tests.test_meter import (
+from tests.metering import (
     SECOND_US,
     database,
     hour_ago,
@@ -25,6 +24,7 @@ from tests.test_meter import (
     refused,
     stripe,
 )
+from tests.stripe_server import Fault, StripeServer
 
 __all__ = ["database", "operator", "stripe"]
 COMMANDS = ("backup", "meter", "prune", "reconcile")

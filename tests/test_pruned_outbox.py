@@ -16,8 +16,7 @@ from storage.outbox import NewMessage
 from storage.quota_marks import REACHED
 from testing.clock import Clock
 from testing.servers import Server
-from tests.stripe_server import StripeServer
-from tests.test_meter import (
+from tests.metering import (
     DAY_S,
     SECOND_US,
     clock,
@@ -27,10 +26,12 @@ from tests.test_meter import (
     meter,
     new_customer,
     operator,
+    refused,
     run,
     stripe,
 )
-from tests.test_reconcile_sent import OLD, ada, change_outbox, month, reconciled, refused
+from tests.stripe_server import StripeServer
+from tests.test_reconcile_sent import OLD, ada, change_outbox, month, reconciled
 
 __all__ = ["ada", "clock", "database", "operator", "stripe"]
 
