@@ -32,7 +32,8 @@ def test_each_caller_gets_its_own_result_or_error() -> None:
 
 
 def test_what_is_cancelled_before_its_turn_is_not_done() -> None:
-    threads, done, may_end = LoopThreads(1, "test"), [], threading.Event()
+    threads, may_end = LoopThreads(1, "test"), threading.Event()
+    done: list[int] = []
 
     async def cancel_second() -> None:
         first = threads.run(may_end.wait, PATIENCE_S)
