@@ -33,6 +33,8 @@ RECORD = "installed.json"
 LOOKED_EVERY_S, TOLD_EVERY_S = 0.5, 10.0
 # Lines of pip's output that are shown if it fails.
 SHOWN_LINES = 12
+# What Python must not compile when a request first needs it: for a tenth of a second all other requests would wait.
+COMPILED = {"serve": ("mcp", "mcp_types")}
 # About how many megabytes pip downloads, on Linux.
 DOWNLOADS_MB = {"serve": 140, "prepare": 60, "quantize": 60, "test": 160}
 
@@ -99,10 +101,17 @@ class Environment:
         say(f"{step}: {build.shown if build else lock + '.lock'}, into {self.folder}: {amount} ...")
         started = time.monotonic()
         downloaded = self._run_pip(lock, options)
+        self.compile(COMPILED.get(lock, ()))
         self._record.write_text(json.dumps(_read(self._record) | {lock: digest(lock)}, indent=1))
         took = time.monotonic() - started
         size = megabytes(self.folder)
         say(f"{step}: done in {took:.0f} s, {downloaded} MB downloaded; {self.folder} takes {size} MB now.")
+
+    def compile(self, packages: Iterable[str]) -> None:
+        """Compile the modules of these packages, in this environment."""
+        for package in packages:
+            for folder in self.folder.glob(f"lib/python*/site-packages/{package}"):
+                subprocess.run([str(self.python), "-m", "compileall", "-q", str(folder)], check=False)
 
     def _pip(self, lock: str, options: Iterable[str]) -> list[str]:
         # Python compiles a module when it is first imported; to compile all of transformers takes a minute.

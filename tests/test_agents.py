@@ -3,17 +3,43 @@
 import asyncio
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from requirements.install import COMPILED, Environment
 from testing.photographs import COFFEE, as_base64
-from testing.servers import PROJECT, Server
+from testing.servers import PROJECT, Server, inherited
 
 PAGE = (PROJECT / "docs" / "agents.md").read_text()
+
+
+# What a server does when the first message comes, and the longest that its event loop waits meanwhile. In processor
+# time, which goes on while the loop can't: this process does nothing else.
+LOADED = """
+import asyncio, time
+import api.mcp_route, api.mcp_tools, web.internal_requests
+
+async def main():
+    loading = asyncio.create_task(asyncio.to_thread(api.mcp_route._load))
+    longest, before = 0.0, time.process_time()
+    while not loading.done():
+        await asyncio.sleep(0)
+        now = time.process_time()
+        longest, before = max(longest, now - before), now
+    await loading
+    print(longest)
+
+asyncio.run(main())
+"""
 
 
 async def call_twice(url: str, key: str) -> list[Any]:
@@ -24,6 +50,32 @@ async def call_twice(url: str, key: str) -> list[Any]:
     ):
         photo = {"image": as_base64(COFFEE.read_bytes()), "top_k": 3}
         return [await agent.call_tool("classify_image", photo) for _ in range(2)]
+
+
+@pytest.mark.alone
+def test_the_first_message_does_not_keep_other_requests_waiting(tmp_path: Path) -> None:
+    """The SDK is imported then, in a thread. The first run here compiles it, as `requirements/install.py` does."""
+    environment = {**inherited(), "PYTHONPYCACHEPREFIX": str(tmp_path)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    waited = []
+    for _ in range(4):
+        command = [sys.executable, "-c", LOADED]
+        done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=True)
+        waited.append(float(done.stdout))
+    print(f"the event loop waited {', '.join(f'{1000 * one:.0f}' for one in waited)} ms of processor time")
+    assert min(waited[1:]) < 0.1
+
+
+def test_what_the_first_message_needs_is_compiled_when_it_is_installed(tmp_path: Path) -> None:
+    packages = tmp_path / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+    for package in COMPILED["serve"]:
+        assert find_spec(package), "it is a package of the SDK"
+        (packages / package).mkdir(parents=True)
+        (packages / package / "__init__.py").write_text("")
+    environment = Environment(tmp_path)
+    environment.python = Path(sys.executable)
+    environment.compile(COMPILED["serve"])
+    assert len([*packages.glob("*/__pycache__/*.pyc")]) == len(COMPILED["serve"])
 
 
 def test_the_configuration_files_name_the_address_and_the_key() -> None:

@@ -1,6 +1,7 @@
 """What was measured is kept for the machine that it holds for, and served by every start after that."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,19 +15,17 @@ from model import choices, openvino_engine, store
 from model.configuration import Choice, Configuration, choice_from_json
 from model.store import PreparedModel
 from model.tune.at_start import measure_in_subprocess
-from testing.servers import PROJECT, Server, run_prepare, running
+from testing.servers import PROJECT, Server, running
 
 KEYS = {"precision", "resize", "threads", "streams", "batch_size", "why", "measured_at"}
 CHOICE = Choice(Configuration("f32", "exact", 2, 1, 8), "float32: 88 images/s; bf16: 48", "2026-11-25T08:00:00+00:00")
 
 
 @pytest.fixture(scope="module")
-def own_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    models = tmp_path_factory.mktemp("tuned") / "models"
-    done = run_prepare(models, CLASSIFIER_OFFLINE_MODEL="only", CLASSIFIER_TUNE="auto")
-    assert done.returncode == 0, done.stderr
-    assert "[model] Chosen: float32" in done.stderr or "[model] Chosen: bf16" in done.stderr
-    return models
+def own_store(tmp_path_factory: pytest.TempPathFactory, model_store: Path) -> Path:
+    said = (model_store.parent / "said").read_text()
+    assert "[model] Chosen: float32" in said or "[model] Chosen: bf16" in said
+    return Path(shutil.copytree(model_store, tmp_path_factory.mktemp("tuned") / "models"))
 
 
 @pytest.fixture

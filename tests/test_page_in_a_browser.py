@@ -8,12 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Route, expect, sync_playwright
 
 from testing.servers import PROJECT, Server
 
@@ -262,7 +262,16 @@ def test_an_owner_sees_users_keys_plans_usage_and_changes(
     for title, cell in (("Users", email), ("Keys", user["key_id"]), ("Plans", name), ("Changes", user["key_id"])):
         card = page.locator(".card").filter(has=page.get_by_role("heading", name=title, exact=True))
         find_row(card, cell)
-    assert findings(page) == []
+    looks: list[tuple[Literal["light", "dark"], int]] = [("light", 1200), ("dark", 1200), ("dark", 360), ("light", 360)]
+    for scheme, width in looks:
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": 800})
+        assert findings(page) == []
+        assert not is_wider_than_the_window(page)
+    # Also on a phone, what an owner can do is in sight.
+    shown = page.get_by_role("button", name=f"Show the usage of {email}").bounding_box()
+    assert shown is not None
+    assert shown["x"] + shown["width"] < 360
     page.get_by_role("button", name=f"Show the usage of {email}").click()
     expect(page.get_by_role("heading", name=f"Usage of {email}, 30 days")).to_be_visible()
     expect(page.locator("#user-usage dl")).to_contain_text(re.compile(r"Images\s*1"))
@@ -322,6 +331,37 @@ def test_a_key_stays_in_its_tab_unless_it_shall_be_remembered(visit: Visit, key:
     third.get_by_role("button", name="Forget it").click()
     third.reload()
     expect(third.get_by_label("API key", exact=True)).to_be_visible()
+
+
+PAINTED_MS = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null"
+
+
+def test_it_is_painted_before_any_script_arrives(browser: Browser, server: Server) -> None:
+    """So a visitor on a slow line sees it at once; what the scripts fill in comes later."""
+    with browser.new_context() as context:
+        page = context.new_page()
+        held: list[Route] = []
+        page.route("**/*.js", lambda route: held.append(route))
+        page.goto(f"{server.url}/", wait_until="commit")
+        page.wait_for_function(f"{PAINTED_MS} !== null", timeout=PATIENCE_MS)
+        expect(page.get_by_role("heading", name="What is in your picture?")).to_be_visible()
+        assert held, "scripts were asked for, and none was let through"
+        for route in held:
+            route.abort()
+
+
+@pytest.mark.alone
+def test_it_is_painted_within_a_second(browser: Browser, server: Server) -> None:
+    """With nothing in the browser's cache; the best of some visits, since the machine does other things too."""
+    painted = []
+    for _ in range(5):
+        with browser.new_context() as context:
+            page = context.new_page()
+            page.goto(f"{server.url}/")
+            page.wait_for_function(f"{PAINTED_MS} !== null", timeout=PATIENCE_MS)
+            painted.append(float(page.evaluate(PAINTED_MS)))
+    print(f"first contentful paint: {', '.join(f'{ms:.0f}' for ms in painted)} ms")
+    assert min(painted) < 1000
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 360)])

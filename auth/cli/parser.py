@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,9 @@ def parse(arguments: list[str] | None) -> dict[str, Any]:
     return parsed
 
 
+@cache
 def build(program: str = _PROGRAM) -> Parser:
-    """Return the parser of all commands; `program` is what runs it."""
+    """Return the parser of all commands; `program` is what runs it. Tests use it thousands of times: it is kept."""
     parser = Parser(
         prog=program,
         description=_DESCRIPTION,

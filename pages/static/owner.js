@@ -47,10 +47,11 @@ async function fill(part, name, title) {
     try {
       const { answer } = await call(`v2/admin/${name}${query}`);
       columns ??= columnsOf(answer.data);
-      if (!head.children.length) head.append(...columns.map((column) => el("th", { scope: "col" }, words(column))));
-      if (name === "users" && head.children.length === columns.length) head.append(el("th", { scope: "col" }, "usage"));
+      // A button behind a dozen columns would not be found.
+      const titles = [...name === "users" ? ["usage"] : [], ...columns];
+      if (!head.children.length) head.append(...titles.map((title) => el("th", { scope: "col" }, heading(title))));
       body.append(...answer.data.map((one) => el("tr", {},
-        ...columns.map((column) => cell(one[column])), name === "users" ? usageButton(one) : null)));
+        name === "users" ? usageButton(one) : null, ...columns.map((column) => cell(one[column])))));
       cursor = answer.next_cursor ?? null;
       more.hidden = cursor === null;
     } catch (problem) {
@@ -82,8 +83,15 @@ function usageButton({ user_id: user, email }) {
   return el("td", {}, el("button", { type: "button", "aria-label": `Show the usage of ${email}`, onclick: show }, "Show"));
 }
 
-const columnsOf = (rows) => [...new Set(rows.flatMap((row) => Object.keys(row)))];
+/** Return the names of the columns; those that are empty in all of these rows come last. */
+function columnsOf(rows) {
+  const names = [...new Set(rows.flatMap((row) => Object.keys(row)))];
+  const isFilled = (name) => rows.some((row) => String(row[name] ?? "") !== "");
+  return [...names.filter(isFilled), ...names.filter((name) => !isFilled(name))];
+}
+
 const words = (name) => name.replaceAll("_", " ");
+const heading = (name) => words(name[0].toUpperCase() + name.slice(1));
 
 function cell(value) {
   if (value === null || value === undefined) return el("td", {}, "–");
