@@ -144,10 +144,11 @@ def test_the_script_as_json_and_an_unknown_shell(folder: Path) -> None:
 def test_the_clients_command_completes_too(folder: Path) -> None:
     def classify(*arguments: str, **more: str) -> str:
         variables = {**environment(folder), "PYTHONPATH": str(PROJECT / "client" / "src"), **more}
-        command = [sys.executable, "-m", "classifier_client.cli.main", *arguments]
+        # It asks which shell has started it.
+        command = ["bash", "-c", f'{sys.executable} -m classifier_client.cli.main "$@"; exit $?', "bash", *arguments]
         return subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout
 
-    assert "_CLASSIFY_COMPLETE=complete_bash" in classify("--show-completion", "bash")
+    assert "_CLASSIFY_COMPLETE=complete_bash" in classify("--show-completion")
     asked = {"_CLASSIFY_COMPLETE": "complete_bash", "COMP_CWORD": "1"}
     assert classify(COMP_WORDS="classify wa", **asked).split() == ["watch"]
     assert classify(COMP_WORDS="classify images --top", **asked | {"COMP_CWORD": "2"}).split() == ["--top-k"]
