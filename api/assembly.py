@@ -7,7 +7,7 @@ limit, limits on its body, kept answers. Then comes its route.
 from dataclasses import dataclass
 from typing import Any
 
-import bentoml
+from bentoml import get_current_service
 from starlette.applications import Starlette
 
 import api.hugging_face  # noqa: F401 - imported before the first request, which would wait for it
@@ -90,7 +90,7 @@ def assemble(settings: Settings) -> Assembled:
 
 
 def _classifier() -> Classifier:
-    return bentoml.get_current_service().classifier
+    return get_current_service().classifier
 
 
 def _refusal(request: RequestContext) -> Problem | None:

@@ -12,7 +12,8 @@ from auth.client_address import client_of
 from storage import key_changes, last_admin
 from storage.clock import unix_us
 from storage.errors import Refused
-from storage.keys import KeyRecord, find
+from storage.key_record import KeyRecord
+from storage.keys import find
 from storage.store import Store
 from web.problem import Problem
 

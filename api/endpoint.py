@@ -4,10 +4,12 @@ import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api.json_lines import JsonLines
+from api.requests import JSON
 from web import context
 from web.problem import Problem, internal_error
 
@@ -38,3 +40,8 @@ def classification_endpoint(endpoint: Endpoint) -> Endpoint:
         return response
 
     return answer
+
+
+def json_response(content: object) -> Response:
+    """Return an answer of JSON; pydantic writes it in a fifth of the time that Python's own module takes."""
+    return Response(to_json(content), media_type=JSON)

@@ -67,6 +67,7 @@ class Gateway(bentoml.Service):
         # BentoML's own limits answer outside of the usage log, and not with a problem. `BodyLimits` applies the time
         # limit instead, and the limit of the queue replaces the limit of concurrency.
         bentoml_app.hand_time_limit_to(BodyLimits, app)
+        bentoml_app.leave_out_tracing(app)
         bentoml_app.call_endpoints_directly(app, self.apis)
         app.router.routes.insert(0, hugging_face_route(bentoml.get_current_service))
         # Before BentoML's own route, which would build the schema again for each request.

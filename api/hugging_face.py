@@ -1,8 +1,9 @@
 """The route in the shape of Hugging Face's inference API: `InferenceClient(model=URL).image_classification(photo)`."""
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
+from api.endpoint import json_response
 from api.requests import BYTE_ORDER_MARK, check_not_compressed, parse_json, read_body
 from api.routes import HUGGING_FACE
 from api.schemas import HuggingFaceParameters, HuggingFaceRequest
@@ -45,7 +46,7 @@ async def classify(request: Request, classifier: Classifier) -> Response:
     _, probabilities = await classifier.classify(request_context.user_id, image, request_context.timing)
     request_context.note_answer(1, classifier.manifest.name, classifier.manifest.revision)
     best = top_k(probabilities, classifier.manifest.labels, parameters.top_k or HuggingFaceParameters.DEFAULT_TOP_K)
-    return JSONResponse([{"label": label, "score": probability} for _, label, probability in best])
+    return json_response([{"label": label, "score": probability} for _, label, probability in best])
 
 
 def _read(body: bytes) -> tuple[EncodedImage, HuggingFaceParameters]:

@@ -13,7 +13,8 @@ from api.requests import JSON, content_type, parse_json, read_body
 from auth import identity
 from auth.api_key import ApiKey
 from storage.clock import MICROSECONDS
-from storage.keys import KeyRecord, find, of_user
+from storage.key_record import KeyRecord
+from storage.keys import find, of_user
 from storage.store import Store
 from web.problem import Problem
 

@@ -1,8 +1,9 @@
 """The classification route of v1, frozen: one image in base64, its five most probable labels."""
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
+from api.endpoint import json_response
 from api.requests import JSON, content_type, read_json
 from api.schemas import ClassifyRequest
 from inference.classifier import Classifier
@@ -25,4 +26,4 @@ async def classify(request: Request, classifier: Classifier) -> Response:
     request_context.note_answer(1, classifier.manifest.name, classifier.manifest.revision)
     best = top_k(probabilities, classifier.manifest.labels, PREDICTIONS)
     predictions = [{"label": label, "confidence": probability} for _, label, probability in best]
-    return JSONResponse({"predictions": predictions, "model": classifier.manifest.name})
+    return json_response({"predictions": predictions, "model": classifier.manifest.name})

@@ -4,9 +4,10 @@ from functools import partial
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from api import json_lines
+from api.endpoint import json_response
 from api.json_lines import TakeEntry
 from api.schemas import Options
 from api.uploads import Upload, read_many, read_one
@@ -32,7 +33,7 @@ async def classify(request: Request, classifier: Classifier) -> Response:
     decoded, probabilities = await classifier.classify(user, image, request_context.timing)
     request_context.note_answer(1, model["name"], model["revision"])
     entry = _entry(decoded, probabilities, upload.options, classifier)
-    return JSONResponse({"id": request_context.usage_id, "model": model, **entry})
+    return json_response({"id": request_context.usage_id, "model": model, **entry})
 
 
 async def classify_batch(request: Request, classifier: Classifier, most_images: int) -> Response:
@@ -61,7 +62,7 @@ async def classify_batch(request: Request, classifier: Classifier, most_images: 
     request_context.note_answer(answered, model["name"], model["revision"])
     if wants_lines:
         return json_lines.whole(entries)
-    return JSONResponse({"id": request_context.usage_id, "model": model, "results": entries})
+    return json_response({"id": request_context.usage_id, "model": model, "results": entries})
 
 
 async def _send_each(upload: Upload, classifier: Classifier, request_context: RequestContext, take: TakeEntry) -> None:

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from auth.api_key import ApiKey
 from auth.failed_logins import FailureLimit, WrongKey
 from storage.errors import StorageUnavailable
-from storage.keys import KeyRecord
+from storage.key_record import KeyRecord
 from storage.store import Store
 from web import context
 from web.problem import Problem, storage_unavailable

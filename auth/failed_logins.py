@@ -16,7 +16,7 @@ from auth.api_key import ApiKey
 from auth.client_address import client_of
 from auth.recent_keys import RecentlyValidKeys
 from storage.errors import StorageUnavailable
-from storage.keys import KeyRecord
+from storage.key_record import KeyRecord
 from storage.policy import Limit
 from storage.store import Store
 

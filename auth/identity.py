@@ -2,7 +2,7 @@
 
 from starlette.types import Scope
 
-from storage.keys import KeyRecord
+from storage.key_record import KeyRecord
 from web import context
 
 SCOPES = ("classify", "usage", "keys", "metrics", "admin")

@@ -10,7 +10,7 @@ from auth.api_key import PREFIX
 from auth.identity import SCOPES
 from storage.policy import Limit
 from storage.quotas import Quota
-from storage.users import in_lower_case
+from storage.user_record import in_lower_case
 
 LONGEST_EMAIL = 320
 LONGEST_NAME = 100

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import lru_cache
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,6 +20,7 @@ from web.context import RequestContext
 from web.problem import Problem, storage_unavailable
 from web.routes import Cost, Route
 
+MOST_KEPT_POLICIES = 1_000
 # The type of problem that draft-ietf-httpapi-ratelimit-headers-10 names so.
 QUOTA_EXCEEDED = "quota-exceeded"
 
@@ -92,11 +94,7 @@ class _LimitCheck:
         self.was_asked_to_pay = False
         self._store = store
         self._request = context.of(scope)
-        # What is left is unknown until the limits have been checked; the limits themselves are known.
-        quotas, at_us = self.caller.quotas, self._request.arrived_us
-        windows_s = [quota.period_at(at_us).length_s for quota in quotas]
-        policies = [*_limit_policies(self.caller.limits), *_quota_policies(quotas, windows_s)]
-        self._headers = {"RateLimit-Policy": ", ".join(policies)}
+        self._headers: dict[str, str] | None = None
 
     async def check(self, cost: int) -> None:
         """Check the limits without counting a hit.
@@ -149,10 +147,17 @@ class _LimitCheck:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message = {**message, "headers": list(message["headers"])}
-                MutableHeaders(raw=message["headers"]).update(self._headers)
+                MutableHeaders(raw=message["headers"]).update(self._headers or self._headers_unchecked())
             await send(message)
 
         return send_with_headers
+
+    def _headers_unchecked(self) -> dict[str, str]:
+        """Return the headers before the limits have been checked: what is left is unknown, the limits are known."""
+        quotas, at_us = self.caller.quotas, self._request.arrived_us
+        windows_s = [quota.period_at(at_us).length_s for quota in quotas]
+        policies = [*_limit_policies(self.caller.limits), *_quota_policies(quotas, windows_s)]
+        return {"RateLimit-Policy": ", ".join(policies)}
 
     async def _hit(self, cost: int, quota: QuotaRequest | None) -> None:
         self.was_asked_to_pay = True
@@ -221,7 +226,7 @@ def quota_names(quotas: Sequence[Quota]) -> list[str]:
 
 def rate_limit_headers(decision: Decision) -> dict[str, str]:
     """Return `RateLimit-Policy` and `RateLimit`, in the syntax of draft-ietf-httpapi-ratelimit-headers-10."""
-    limits = [standing.limit for standing in decision.standings]
+    limits = tuple(standing.limit for standing in decision.standings)
     quotas = [standing.quota for standing in decision.quotas]
     names = [*policy_names(limits), *quota_names(quotas)]
     left = [(standing.remaining, standing.reset_s) for standing in decision.standings]
@@ -234,7 +239,8 @@ def rate_limit_headers(decision: Decision) -> dict[str, str]:
     return {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(standings)}
 
 
-def _limit_policies(limits: Sequence[Limit]) -> list[str]:
+@lru_cache(MOST_KEPT_POLICIES)
+def _limit_policies(limits: tuple[Limit, ...]) -> list[str]:
     named = zip(policy_names(limits), limits, strict=True)
     return [f'"{name}";q={limit.quota};w={limit.window_s}' for name, limit in named]
 

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from auth.api_key import ApiKey
-from storage.keys import KeyRecord
+from storage.key_record import KeyRecord
 
 MOST_KEYS = 10_000
 REMEMBERED_S = 3600.0

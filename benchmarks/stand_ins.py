@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from auth import identity
 from storage.clock import unix_us
-from storage.keys import KeyRecord
+from storage.key_record import KeyRecord
 from web import context
 from web.matching import restore_path
 

@@ -7,35 +7,24 @@ rounds of each.
 
 import argparse
 import itertools
-import os
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from configs.settings import Settings
+from benchmarks.prepared_models import MODELS, prepare
 from model import choices, openvino_engine
 from model.configuration import Choice, Configuration
 from model.devices import chosen_engine
 from model.loading import load
-from model.store import PreparedModel, open_folder
 from model.tune.speed import Load, noise
 from runtime.machine import cores
-from testing.checkpoints import save_resnet18, save_vit
-from testing.servers import run_prepare
 
 WANTED = 0.95
 ROUND_S, ROUNDS = 0.3, 6
 # Larger batches of a slow model are not tried: a round of them would take minutes.
 LONGEST_ROUND_S = 2.0
 SIZES = (1, 2, 4, 8, 16, 32)
-
-MODELS: dict[str, Callable[[Path], None] | None] = {
-    "resnet-18": lambda folder: save_resnet18(folder, trained_logit=10.0),
-    "stand-in": None,
-    "vit-b-16": save_vit,
-}
 
 
 def main() -> None:
@@ -50,7 +39,7 @@ def main() -> None:
 
 
 def _compare(name: str, folder: Path, rounds: int) -> None:
-    prepared, settings = _prepared(name, folder)
+    prepared, settings = prepare(name, folder, tune="auto")
     choice = choices.find(prepared, settings)
     assert choice is not None, "preparing a model ends with a choice"
     chosen = replace(choice.configuration, resize="exact")
@@ -94,22 +83,6 @@ def _grid(choice: Choice) -> list[Configuration]:
         for precision, (threads, streams), size in itertools.product(precisions, shapes, SIZES)
         if size * streams / slowest <= LONGEST_ROUND_S
     ]
-
-
-def _prepared(name: str, folder: Path) -> tuple[PreparedModel, Settings]:
-    make, models = MODELS[name], folder / "home" / "models"
-    variables = {"CLASSIFIER_OFFLINE_MODEL": "only"}
-    if make is not None:
-        make(folder / name)
-        variables = {"CLASSIFIER_MODEL": str(folder / name), "CLASSIFIER_OFFLINE_MODEL": "deny"}
-    done = run_prepare(models, **variables)
-    if done.returncode != 0:
-        raise SystemExit(done.stderr)
-    print("\n".join(line for line in done.stderr.splitlines() if "Chosen" in line), flush=True)
-    [graph] = models.glob("*/*/openvino.xml")
-    version = graph.parent
-    os.environ["BENTOML_HOME"] = str(models.parent)
-    return open_folder(f"{version.parent.name}:{version.name}", version), Settings()
 
 
 def _describe(one: Configuration) -> str:

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Writes the current digest of each image tag in deploy/: `make pin-images`, then check the difference and commit it.
-#   pin-images.sh [FILE ...]     by default compose.yaml and Containerfile; to use another tag, edit it there first
+#   pin-images.sh [FILE ...]     by default compose.yaml, Containerfile and kubernetes/backup.yaml; to use another tag, edit it there first
 set -euo pipefail
 cd "$(dirname "$0")"
 files=("$@")
-[[ $# -gt 0 ]] || files=(compose.yaml Containerfile)
+[[ $# -gt 0 ]] || files=(compose.yaml Containerfile kubernetes/backup.yaml)
 
 # Print the digest of the whole image, for all platforms.
 digest_of() {

@@ -4,7 +4,6 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -13,6 +12,7 @@ import numpy as np
 
 from inference.fair_queue import FairQueue
 from model.engine import Engine, Images, Probabilities
+from runtime.loop_threads import LoopThreads
 
 # The probabilities of a batch, float32, n x labels, and the milliseconds that the engine took.
 TimedProbabilities = tuple[Probabilities, float]
@@ -59,7 +59,7 @@ class Batcher:
         self._waiting_images = 0
         self._free_streams = engine.streams
         self._is_scheduled = False
-        self._threads = ThreadPoolExecutor(engine.streams, "engine")
+        self._threads = LoopThreads(engine.streams, "engine")
 
     async def predict(self, images: Images, user: str = "") -> Predicted:
         """Compute the probabilities of some images. Users take turns.
@@ -114,7 +114,7 @@ class Batcher:
         streams = self._engine.streams if on_all_threads else 1
         self._free_streams -= streams
         images = [waiting.images for waiting in batch]
-        computed = asyncio.get_running_loop().run_in_executor(self._threads, self._compute, images, on_all_threads)
+        computed = self._threads.run(self._compute, images, on_all_threads)
         computed.add_done_callback(partial(self._finish, batch, streams))
 
     def _finish(self, batch: Sequence[_Waiting], streams: int, computed: asyncio.Future[TimedProbabilities]) -> None:

@@ -8,7 +8,6 @@ decoded in a process of its own, which can be stopped (see `isolated_decoder.py`
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +20,7 @@ from model.images.decode import Decoded, decode_file
 from model.images.formats import read_header
 from model.images.formats.header import Header
 from model.recipe import Recipe
+from runtime.loop_threads import LoopThreads
 from runtime.machine import cores, memory_bytes
 from runtime.processes import lower_priority
 
@@ -181,13 +181,13 @@ class _FairThreads:
     """Threads of one priority that users use in turns."""
 
     def __init__(self, name: str, threads: int, slots: int, nice: int) -> None:
-        self._threads = ThreadPoolExecutor(threads, name, initializer=partial(lower_priority, nice))
+        self._threads = LoopThreads(threads, name, partial(lower_priority, nice))
         self._slots = FairSlots(slots)
 
     async def run(self, user: str, work: Callable[..., T], *arguments: object) -> T:
         await self._slots.acquire(user)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+            return await self._threads.run(work, *arguments)
         finally:
             self._slots.release()
 

@@ -25,7 +25,7 @@ from runtime.machine import cores
 logger = logging.getLogger("bentoml.classifier")
 
 # Increase it when the measurement, or the decision based on it, changes: older choices are then measured again.
-FORMAT = 1
+FORMAT = 2
 PATTERN = "tuned-*.json"
 _FOLDER = "tuned"
 _CPUINFO = Path("/proc/cpuinfo")

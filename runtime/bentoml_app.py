@@ -1,15 +1,16 @@
-"""Changes the ASGI app that BentoML builds for a service: its limits, and the way to its endpoints."""
+"""Changes the ASGI app that BentoML builds for a service: its limits, its tracing, and the way to its endpoints."""
 
 from collections.abc import Mapping
 from typing import Any
 
-import bentoml
+from _bentoml_impl.server.app import ContextMiddleware
+from bentoml import get_current_service
 from bentoml._internal.server.http.traffic import MaxConcurrencyMiddleware, TimeoutMiddleware
+from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 def hand_time_limit_to(middleware: type, app: Starlette) -> None:
@@ -18,7 +19,7 @@ def hand_time_limit_to(middleware: type, app: Starlette) -> None:
     BentoML reads the time from `traffic.timeout` of its configuration, and adds both middlewares by itself: no setting
     leaves them out. `app.user_middleware` is Starlette's list, from which it builds the app at the first request.
     """
-    used: dict[object, Middleware] = {one.cls: one for one in app.user_middleware}
+    used = _by_class(app)
     if TimeoutMiddleware in used:
         time_limit_s = used.pop(TimeoutMiddleware).kwargs["timeout"]
         if middleware in used:
@@ -27,24 +28,47 @@ def hand_time_limit_to(middleware: type, app: Starlette) -> None:
     app.user_middleware = [*used.values()]
 
 
-def call_endpoints_directly(app: Starlette, apis: Mapping[str, Any]) -> None:
-    """Have the routes of a service call its endpoints directly: they read their requests and shape their errors alone.
+def leave_out_tracing(app: Starlette) -> None:
+    """Remove the middleware that traces requests, if BentoML's configuration excludes each URL from it."""
+    used = _by_class(app)
+    tracing = used.get(OpenTelemetryMiddleware)
+    excluded: Any = tracing.kwargs["excluded_urls"] if tracing is not None else None
+    # Only a pattern that every URL matches is found in an empty one.
+    if excluded is not None and excluded.url_disabled(""):
+        del used[OpenTelemetryMiddleware]
+        app.user_middleware = [*used.values()]
 
-    BentoML's way to an endpoint takes as much processor time as all middlewares of ours together (DECISIONS 56).
+
+def call_endpoints_directly(app: Starlette, apis: Mapping[str, Any]) -> None:
+    """Have the endpoints of a service called behind its last middleware, without BentoML and Starlette in between.
+
+    They read their requests and shape their errors alone. BentoML's and Starlette's way to an endpoint takes as much
+    processor time as all middlewares of ours together (DECISIONS 56).
 
     Args:
-        app: the app that BentoML built; each route of it bears the name of its endpoint.
+        app: the app that BentoML built.
         apis: the endpoints by name, `bentoml.Service.apis`.
     """
-    app.router.routes[:] = [_direct(route, apis) for route in app.router.routes]
+    functions = {method.route: method.func for method in apis.values()}
+    place = [*_by_class(app)].index(ContextMiddleware)
+    app.user_middleware.insert(place, Middleware(_Endpoints, functions=functions))
 
 
-def _direct(route: BaseRoute, apis: Mapping[str, Any]) -> BaseRoute:
-    method = apis.get(getattr(route, "name", ""))
-    if method is None:
-        return route
+class _Endpoints:
+    """Calls the endpoint whose path was requested, and passes on all other requests."""
 
-    async def call(request: Request) -> Response:
-        return await method.func(bentoml.get_current_service(), request)
+    def __init__(self, app: ASGIApp, functions: Mapping[str, Any]) -> None:
+        self.app = app
+        self.functions = functions
 
-    return Route(method.route, call, methods=["POST"])
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_post = scope["type"] == "http" and scope["method"] == "POST"
+        function = self.functions.get(scope["path"]) if is_post else None
+        if function is None:
+            return await self.app(scope, receive, send)
+        response = await function(get_current_service(), Request(scope, receive, send))
+        await response(scope, receive, send)
+
+
+def _by_class(app: Starlette) -> dict[object, Middleware]:
+    return {one.cls: one for one in app.user_middleware}

@@ -11,7 +11,7 @@ from storage.clock import MICROSECONDS, iso
 from storage.errors import Refused
 from storage.metering import HOUR_S, OLDEST_S
 from storage.models import users
-from storage.users import User
+from storage.user_record import User
 
 
 class Customer(NamedTuple):

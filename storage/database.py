@@ -1,4 +1,4 @@
-"""Runs reads on a few threads, and commits writes on the event loop (SQLite, no other queued) or by group commit."""
+"""Runs reads on a few threads, and commits writes together, on the event loop (SQLite) or on a thread."""
 
 import asyncio
 import os
@@ -35,16 +35,16 @@ class Database:
         self._engine = _create_engine(url)
         self._write_engine = self._engine.execution_options(**{WRITES: True})
         self._readers = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="storage-read")
-        self._group_commit: GroupCommit | None = None
-        self._inline_commit: InlineCommit | None = None
+        self._commits: GroupCommit | InlineCommit | None = None
         self._sqlite_connections: list[SqliteTransactions] = []
         self._begin: Begin = self._write_engine.begin
+        self._begin_inline: Begin | None = None
         if not self.has_server:
             waiting = SqliteTransactions(sqlite_engine(url, WAITING), BUSY_TIMEOUT_MS)
             non_blocking = SqliteTransactions(sqlite_engine(url, NON_BLOCKING), 0)
             self._sqlite_connections = [waiting, non_blocking]
             self._begin = waiting.begin
-            self._inline_commit = InlineCommit(non_blocking.begin)
+            self._begin_inline = non_blocking.begin
 
     @property
     def has_server(self) -> bool:
@@ -66,13 +66,10 @@ class Database:
         Raises:
             StorageUnavailable: the database does not answer, so the change may not have been made.
         """
-        if self._group_commit is None:
-            self._group_commit = GroupCommit(self._begin)
-        if self._inline_commit is not None and self._group_commit.pending == 0:
-            committed = self._inline_commit.try_commit(operation, change)
-            if committed is not None:
-                return committed.result
-        return await self._group_commit.submit(operation, change)
+        if self._commits is None:
+            thread = GroupCommit(self._begin)
+            self._commits = thread if self._begin_inline is None else InlineCommit(self._begin_inline, thread)
+        return await self._commits.submit(operation, change)
 
     async def change_apart(self, operation: Callable[[Connection], T]) -> T:
         """Runs a rare operation as `change` does, on a reader thread; for callers on the event loop.
@@ -96,8 +93,8 @@ class Database:
 
     def close(self) -> None:
         """Commits the queued changes, and closes every connection."""
-        if self._group_commit is not None:
-            self._group_commit.close()
+        if self._commits is not None:
+            self._commits.close()
         self._readers.shutdown()
         self._engine.dispose()
         for connection in self._sqlite_connections:

@@ -73,10 +73,15 @@ class GroupCommit:
             StorageUnavailable: the database does not answer, so the change may not have been made.
             Exception: any other error of the operation; this change was rolled back.
         """
-        future = asyncio.get_running_loop().create_future()
-        self.pending += 1
-        self._queue.put(QueuedChange(operation, change, future))
-        return future
+        queued = QueuedChange(operation, change, asyncio.get_running_loop().create_future())
+        self.take([queued])
+        return queued.future
+
+    def take(self, changes: Sequence[QueuedChange]) -> None:
+        """Queues changes that have futures already; called on the event loop, as `submit` is."""
+        self.pending += len(changes)
+        for queued in changes:
+            self._queue.put(queued)
 
     def close(self) -> None:
         """Commits the queued changes, then ends the thread."""
@@ -104,7 +109,7 @@ class GroupCommit:
 
     def _process(self, batch: list[QueuedChange]) -> None:
         try:
-            outcomes = self._commit(batch)
+            outcomes = commit(self._begin, batch)
         except Exception as error:
             if len(batch) > 1 and faults.of(error) is None:
                 # The program's error in one change rolled back all of them. Only the change at fault may fail.
@@ -116,24 +121,10 @@ class GroupCommit:
     def _process_one_by_one(self, batch: list[QueuedChange]) -> None:
         for queued in batch:
             try:
-                outcomes = self._commit([queued])
+                outcomes = commit(self._begin, [queued])
             except Exception as error:
                 outcomes = _failures([queued], error)
             self._resolve_on_loop(outcomes)
-
-    def _commit(self, batch: list[QueuedChange]) -> list[Outcome]:
-        """Commits all changes of the batch in one transaction; an error rolls all of them back."""
-        groups: dict[Operation, list[QueuedChange]] = {}
-        for queued in batch:
-            groups.setdefault(queued.operation, []).append(queued)
-        outcomes = []
-        with commit_seconds.time(), self._begin() as connection:
-            # All replicas make changes of two kinds in the same order, which prevents a deadlock.
-            for operation, group in sorted(groups.items(), key=lambda of_kind: _name(of_kind[0])):
-                results = operation(connection, [queued.change for queued in group])
-                for queued, result in zip(group, results, strict=True):
-                    outcomes.append(Outcome(queued.future, result, None))
-        return outcomes
 
     def _resolve_on_loop(self, outcomes: list[Outcome]) -> None:
         """Wakes the event loop once for all outcomes, since waking a thread costs more than most changes."""
@@ -144,13 +135,33 @@ class GroupCommit:
 
     def _resolve(self, outcomes: list[Outcome]) -> None:
         self.pending -= len(outcomes)
-        for future, result, error in outcomes:
-            if future.done():
-                continue
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
+        resolve(outcomes)
+
+
+def commit(begin: Begin, batch: Sequence[QueuedChange]) -> list[Outcome]:
+    """Commits all changes of the batch in one transaction; an error rolls all of them back."""
+    groups: dict[Operation, list[QueuedChange]] = {}
+    for queued in batch:
+        groups.setdefault(queued.operation, []).append(queued)
+    outcomes = []
+    with commit_seconds.time(), begin() as connection:
+        # All replicas make changes of two kinds in the same order, which prevents a deadlock.
+        for operation, group in sorted(groups.items(), key=lambda of_kind: _name(of_kind[0])):
+            results = operation(connection, [queued.change for queued in group])
+            for queued, result in zip(group, results, strict=True):
+                outcomes.append(Outcome(queued.future, result, None))
+    return outcomes
+
+
+def resolve(outcomes: Sequence[Outcome]) -> None:
+    """Resolves the futures of changes, on the event loop that awaits them."""
+    for future, result, error in outcomes:
+        if future.done():
+            continue
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
 
 
 def _name(operation: Operation) -> tuple[str, str]:

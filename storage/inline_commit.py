@@ -1,50 +1,64 @@
-"""Commits one SQLite change on the event loop itself, when no other change is queued.
+"""Commits SQLite changes on the event loop itself: those of one turn of the loop together, in one transaction.
 
-Such a commit takes 60 µs. Waking the writer thread, and being woken by it, takes longer. Whatever might block the event
-loop is left to the writer thread (`group_commit.py`): waiting for a lock that another process holds, and checkpoints of
-the write-ahead log.
+The busier the service is, the more changes come in one turn, and the less each of them costs. Waking the writer thread,
+and being woken by it, takes longer than a transaction does. Whatever might block the event loop is left to the writer
+thread (`group_commit.py`): waiting for a lock that another process holds, and checkpoints of the write-ahead log.
 """
 
-from typing import Any, NamedTuple
+import asyncio
+from typing import Any
 
-from sqlalchemy.exc import OperationalError
+from storage.group_commit import Begin, GroupCommit, Operation, QueuedChange, commit, resolve
 
-from storage.group_commit import Begin, Operation, commit_seconds
-
-# One in so many changes goes to the writer thread, because only the thread's connection makes checkpoints.
+# One in so many transactions goes to the writer thread, because only the thread's connection makes checkpoints.
 CHECKPOINT_EVERY = 64
-
-
-class Committed(NamedTuple):
-    """The result of a committed change."""
-
-    result: Any
+# More changes would block the event loop for some milliseconds.
+MOST_CHANGES = 64
 
 
 class InlineCommit:
-    """Commits one change at a time, on the thread of its caller.
+    """Commits changes on the event loop, or hands them over to the writer thread.
 
     Args:
         begin: begins a SQLite transaction that neither waits for a lock nor makes checkpoints.
+        writer: the writer thread's queue.
     """
 
-    def __init__(self, begin: Begin) -> None:
+    def __init__(self, begin: Begin, writer: GroupCommit) -> None:
         self._begin = begin
-        self._attempts = 0
+        self._writer = writer
+        self._changes: list[QueuedChange] = []
+        self._transactions = 0
 
-    def try_commit(self, operation: Operation, change: Any) -> Committed | None:
-        """Commits the change without waiting for anything.
+    def submit(self, operation: Operation, change: Any) -> asyncio.Future[Any]:
+        """Queues the change, to be committed with the others of this turn; see `GroupCommit.submit`."""
+        loop = asyncio.get_running_loop()
+        if not self._changes:
+            loop.call_soon(self._commit)
+        queued = QueuedChange(operation, change, loop.create_future())
+        self._changes.append(queued)
+        return queued.future
 
-        Returns:
-            The result. None if nothing was changed, and the writer thread has to make the change: it is its turn to
-            make a checkpoint, another process holds the lock, or the database has a fault, which the thread reports.
+    def close(self) -> None:
+        """Commits the changes so far, then ends the thread."""
+        self._commit()
+        self._writer.close()
+
+    def _commit(self) -> None:
+        """Commits the changes so far, or hands them over to the thread.
+
+        The thread gets them if it has others, which must not be overtaken; if it is its turn, for a checkpoint; and if
+        they can't be committed here: another process holds the lock, a change fails, or the database has a fault.
         """
-        self._attempts += 1
-        if self._attempts % CHECKPOINT_EVERY == 0:
-            return None
+        if not self._changes:
+            return
+        changes, self._changes = self._changes, []
+        self._transactions += 1
+        if self._writer.pending or len(changes) > MOST_CHANGES or self._transactions % CHECKPOINT_EVERY == 0:
+            return self._writer.take(changes)
         try:
-            with commit_seconds.time(), self._begin() as connection:
-                result = operation(connection, [change])[0]
-        except OperationalError:
-            return None
-        return Committed(result)
+            outcomes = commit(self._begin, changes)
+        except Exception:
+            # It was rolled back. The thread tells which change is at fault.
+            return self._writer.take(changes)
+        resolve(outcomes)

@@ -7,7 +7,8 @@ from sqlalchemy import Connection
 from storage import audit, keys
 from storage.audit import Entry
 from storage.clock import MICROSECONDS, iso, unix_us
-from storage.keys import KeyRecord, NewKey
+from storage.key_record import KeyRecord
+from storage.keys import NewKey
 from storage.policy import write_limits
 from storage.quotas import write_quotas
 

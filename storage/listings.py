@@ -8,15 +8,14 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, func, or_, select, tuple_
 from sqlalchemy.sql.elements import ColumnElement
 
-from storage import keys
+from storage import key_record, user_record
 from storage import plans as plan_records
-from storage import users as user_records
 from storage.audit import Entry
 from storage.errors import Refused
-from storage.keys import KeyRecord
+from storage.key_record import KeyRecord
 from storage.models import api_keys, audit_log, plans, users
 from storage.plans import Plan
-from storage.users import User, in_lower_case
+from storage.user_record import User, in_lower_case
 
 T = TypeVar("T")
 
@@ -51,11 +50,11 @@ def page_of_users(connection: Connection, page: Page, email: str | None) -> tupl
     Raises:
         Refused: there is no user of the id `page.after`.
     """
-    query = user_records.select_users.where(*_after(connection, users, page))
+    query = user_record.select_users.where(*_after(connection, users, page))
     if email is not None:
         query = query.where(_has_address(email))
     rows = connection.execute(query.order_by(users.c.created_us, users.c.id).limit(page.most + 1)).all()
-    return _page([user_records.from_row(row) for row in rows], page, lambda user: user.user_id)
+    return _page([user_record.from_row(row) for row in rows], page, lambda user: user.user_id)
 
 
 def page_of_keys(
@@ -76,13 +75,13 @@ def page_of_keys(
     Raises:
         Refused: there is no key of the id `page.after`.
     """
-    query = keys.select_records.where(*_after(connection, api_keys, page))
+    query = key_record.select_records.where(*_after(connection, api_keys, page))
     if user is not None:
         query = query.where(_has_address(user) if "@" in user else users.c.id == user)
     if state is not None:
-        query = query.where(keys.state_column(now_us) == state)
+        query = query.where(key_record.state_column(now_us) == state)
     rows = connection.execute(query.order_by(api_keys.c.created_us, api_keys.c.id).limit(page.most + 1)).all()
-    return _page([keys.from_row(row) for row in rows], page, lambda key: key.key_id)
+    return _page([key_record.from_row(row) for row in rows], page, lambda key: key.key_id)
 
 
 def page_of_plans(connection: Connection, page: Page) -> tuple[list[Plan], str | None]:

@@ -189,6 +189,14 @@ outbox = Table(
     Index("outbox_by_user", "user_id", "kind", "period_s"),
 )
 
+# When each command that runs by itself last succeeded; alerts go by it.
+job_successes = Table(
+    "job_successes",
+    metadata,
+    Column("command", String(32), primary_key=True),
+    Column("at_us", BigInteger, nullable=False),
+)
+
 # The audit log: every change of users and keys. Triggers refuse to change or delete a row, except that `erase` removes
 # the addresses of a user.
 audit_log = Table(

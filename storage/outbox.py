@@ -81,21 +81,29 @@ def _to_be_sent(kind: str) -> tuple[ColumnElement[bool], ...]:
     return _table.kind == kind, _table.delivered_us.is_(None), _table.payload != ""
 
 
-@cache
 def _insert(dialect: str) -> Any:
     """Return the statement that adds a message. Only the dialect of this database is loaded."""
-    return (
-        import_module(f"sqlalchemy.dialects.{dialect}")
-        .insert(outbox)
-        .on_conflict_do_nothing(index_elements=["identifier"])
-    )
+    return import_module(f"sqlalchemy.dialects.{dialect}").insert(outbox)
+
+
+@cache
+def _insert_once(dialect: str) -> Any:
+    return _insert(dialect).on_conflict_do_nothing(index_elements=["identifier"])
 
 
 def add(connection: Transaction, messages: Sequence[NewMessage]) -> None:
     """Adds messages, except those whose identifier is there already; in the transaction that makes them true."""
     if messages:
         rows = [message._asdict() | {"due_us": message.created_us} for message in messages]
-        connection.execute(_insert(connection.dialect.name), rows)
+        connection.execute(_insert_once(connection.dialect.name), rows)
+
+
+def add_delivered(connection: Connection, message: NewMessage) -> None:
+    """Adds a message that was delivered when it was made; if its identifier is there already, adds its value there."""
+    statement = _insert(connection.dialect.name)
+    added = {"value": _table.value + statement.excluded.value}
+    row = message._asdict() | {"delivered_us": message.created_us}
+    connection.execute(statement.on_conflict_do_update(index_elements=["identifier"], set_=added), row)
 
 
 def claim(connection: Connection, kind: str, now_us: int, lease_us: int, most: int) -> list[Message]:

@@ -12,7 +12,7 @@ from storage.plans import Plan
 from storage.policy import Limit, write_limits
 from storage.prices import Price
 from storage.quotas import Quota, write_quotas
-from storage.users import User
+from storage.user_record import User
 
 # A price without a date begins so much later, microseconds: until then, workers may use the prices they have read.
 BEGINS_AFTER_US = int(2 * KEY_MEMORY_S * MICROSECONDS)

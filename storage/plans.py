@@ -13,7 +13,7 @@ from storage.policy import Limit, kept_s, parse_limits, write_limits
 from storage.prices import Price
 from storage.quotas import Quota, parse_quotas, write_quotas
 from storage.rollup import ALL_TIME
-from storage.users import User
+from storage.user_record import User
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Puts a backup of an SQLite database in its place, without making valid again what was revoked since."""
 
 import os
+import shutil
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -140,16 +141,46 @@ def put_in_place(url: str, copy: Backup, lists: list[Revocations], revokes_all: 
     _refuse_if_open(copy.url)
     _refuse_if_open(url)
     path = _path(url)
-    kept = path.with_name(f"{path.name}.before-restore-{datetime.now(UTC):%Y%m%dT%H%M%S}")
+    kept = path.with_name(f"{path.name}.before-restore-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}")
     try:
-        for ending in ("", "-wal", "-shm"):
-            file = path.with_name(path.name + ending)
-            if file.exists():
-                os.rename(file, kept.with_name(kept.name + ending))
+        _keep(path, kept)
         os.replace(copy.path, path)
     except OSError as error:
         raise Refused(f"The database can't be replaced: {error.strerror}.") from None
     return total, kept
+
+
+def _keep(path: Path, kept: Path) -> None:
+    """Gives the database a second name, so that there is one at its path also if this process is killed.
+
+    What a killed run has kept is the same file; it is forgotten, since SQLite must not open a file under two names.
+
+    Raises:
+        OSError: the file system refuses.
+    """
+    if not path.exists():
+        return
+    for earlier in path.parent.glob(f"{path.name}.before-restore-*"):
+        if any(earlier.samefile(file) for file in _files(path)):
+            earlier.unlink()
+    files = _files(path)
+    for file in files:
+        again = kept.with_name(file.name.replace(path.name, kept.name, 1))
+        try:
+            os.link(file, again)
+        except FileExistsError:
+            raise
+        except OSError:
+            # Not every file system has links.
+            shutil.copy2(file, again)
+    for log in files[1:]:
+        # Without a log of its own, SQLite would apply this one to the backup.
+        log.unlink()
+
+
+def _files(path: Path) -> list[Path]:
+    """Returns the file of a database, and those of its write-ahead log if it could not be merged."""
+    return [file for ending in ("", "-wal", "-shm") if (file := path.with_name(path.name + ending)).exists()]
 
 
 def _refuse_if_open(url: str) -> None:

@@ -22,7 +22,7 @@ from storage.models import api_keys, users
 
 @dataclass(frozen=True, slots=True)
 class EndedKey:
-    """A key that was revoked, or rotated; see `keys.KeyRecord` for the attributes."""
+    """A key that was revoked, or rotated; see `key_record.KeyRecord` for the attributes."""
 
     key_id: str
     revoked_us: int | None

@@ -13,7 +13,7 @@ from importlib import import_module
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, delete, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, literal_column, select, union_all
 
 from storage.clock import MICROSECONDS
 from storage.models import usage_rollup
@@ -174,21 +174,15 @@ def buckets(connection: Connection, user_id: str, span: Span) -> tuple[list[tupl
         None if there is none.
     """
     start = usage_rollup.c.start_s
-    wanted = [
-        usage_rollup.c.user_id == user_id,
-        usage_rollup.c.width_s == span.width_s,
-        start >= span.from_s,
-        start < span.to_s,
-    ]
-    if span.endpoint is not None:
-        wanted.append(usage_rollup.c.endpoint == span.endpoint)
-    one_more = select(start).where(*wanted).distinct().order_by(start).limit(span.most + 1)
+    wanted = _selected(user_id, span.endpoint, span.width_s, span.from_s)
+    one_more = select(start).where(*wanted, start < span.to_s).distinct().order_by(start).limit(span.most + 1)
     starts: Sequence[int] = connection.scalars(one_more).all()
     shown = starts[: span.most]
     after = starts[span.most] if len(starts) > span.most else None
     if not shown:
         return [], None
     tallies = {start_s: Tally() for start_s in shown}
+    # Only one upper bound: with two, SQLite would read as far as the first of them.
     query = _select_sums(user_id, span.width_s).add_columns(start).where(*wanted, start <= shown[-1]).group_by(start)
     for *counted, start_s in connection.execute(query):
         tallies[start_s].add(counted)
@@ -201,19 +195,26 @@ def total(connection: Connection, user_id: str, span: Span) -> tuple[int | None,
     Whole hours and days are read as such, so that a span of years is quickly added up. `span.most` does not matter.
     """
     table = usage_rollup.c
+    sums = [func.sum(table[name]).label(name) for name in ("requests", "billable", "cost_nanos")]
+    # A query for each part: if one had them all, joined by OR, SQLite would read all that the user has.
     of_parts = [
-        and_(table.width_s == width_s, table.start_s >= from_s, table.start_s < to_s)
+        select(*sums).where(*_selected(user_id, span.endpoint, width_s, from_s), table.start_s < to_s)
         for width_s, from_s, to_s in _parts(span)
+        if from_s < to_s
     ]
-    wanted = [table.user_id == user_id, or_(*of_parts)]
-    if span.endpoint is not None:
-        wanted.append(table.endpoint == span.endpoint)
-    requests, billable, cost_nanos = connection.execute(
-        select(func.sum(table.requests), func.sum(table.billable), func.sum(table.cost_nanos)).where(*wanted)
-    ).one()
-    if billable is None:
-        return (None if requests else 0), 0
-    return int(billable), int(cost_nanos)
+    found = connection.execute(union_all(*of_parts)).all() if of_parts else []
+    billable = [row.billable for row in found if row.billable is not None]
+    if not billable:
+        return (None if any(row.requests for row in found) else 0), 0
+    # A part without a bucket has sums of NULL.
+    return int(sum(billable)), int(sum(row.cost_nanos or 0 for row in found))
+
+
+def _selected(user_id: str, endpoint: str | None, width_s: int, from_s: int) -> list[ColumnElement[bool]]:
+    """Returns the conditions that select the user's buckets of a width from a time on."""
+    table = usage_rollup.c
+    wanted = [table.user_id == user_id, table.width_s == width_s, table.start_s >= from_s]
+    return wanted if endpoint is None else [*wanted, table.endpoint == endpoint]
 
 
 def _parts(span: Span) -> list[tuple[int, int, int]]:

@@ -15,7 +15,7 @@ from storage.models import outbox
 from storage.quotas import Quota
 from storage.rollup import DAY_S
 
-_MONTH = Quota(1, "month")
+MONTH = Quota(1, "month")
 
 
 class Month(NamedTuple):
@@ -47,7 +47,7 @@ def months(from_s: int, now_s: int) -> list[tuple[int, int]]:
     """Returns the months from a time until the last hour that has ended, Unix seconds; the first may begin later."""
     found, until_s = [], now_s // HOUR_S * HOUR_S
     while from_s < until_s:
-        end_s = _MONTH.period_at(from_s * MICROSECONDS).end_s
+        end_s = MONTH.period_at(from_s * MICROSECONDS).end_s
         found.append((from_s, min(end_s, until_s)))
         from_s = end_s
     return found

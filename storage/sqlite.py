@@ -68,6 +68,7 @@ class SqliteTransactions:
         self.dialect = sqlite.dialect(paramstyle="named")
         self._engine = engine
         self._connection: PoolProxiedConnection | None = None
+        self._driver_connection: sqlite3.Connection | None = None
         self._busy_timeout_ms = busy_timeout_ms
         self._current_busy_timeout_ms = busy_timeout_ms
         # The SQL of each statement, and those of its values that are always the same.
@@ -124,14 +125,15 @@ class SqliteTransactions:
         """Closes the connection."""
         if self._connection is not None:
             self._connection.close()
-            self._connection = None
+            self._connection = self._driver_connection = None
         self._engine.dispose()
 
     def _driver(self) -> sqlite3.Connection:
-        if self._connection is None:
+        if self._driver_connection is None:
             self._connection = self._engine.raw_connection()
-        driver: sqlite3.Connection = self._connection.driver_connection  # type: ignore[assignment]
-        return driver
+            self._driver_connection = self._connection.driver_connection
+            assert self._driver_connection is not None, "it was opened just now"
+        return self._driver_connection
 
     def _compile(
         self, statement: Executable, values: Mapping[str, Any] | Sequence[Mapping[str, Any]]

@@ -17,7 +17,8 @@ from storage.database import Database
 from storage.expiring_cache import ExpiringCache
 from storage.group_commit import SECONDS
 from storage.idempotency import MOST_PER_USER, Claim, KeptAnswer, Outcome
-from storage.keys import KEY_MEMORY_S, KeyRecord
+from storage.key_record import KeyRecord
+from storage.keys import KEY_MEMORY_S
 from storage.limits import HitRequest
 from storage.policy import UNITS, Decision, Limit
 from storage.reservations import QuotaRequest

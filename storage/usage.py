@@ -77,7 +77,6 @@ class UsageRow(NamedTuple):
 # What the caller gets instead.
 _STATUS = {Withheld.GIVEN_BACK: 503, Withheld.KEY_LOST: 409}
 _insert = insert(usage_log)
-_insert = insert(usage_log)
 _COLUMNS = UsageRow._fields[: UsageRow._fields.index("cost_nanos")]
 
 

@@ -10,7 +10,7 @@ from storage.clock import unix_us
 from storage.errors import Refused
 from storage.policy import Limit, write_limits
 from storage.quotas import Quota, write_quotas
-from storage.users import User
+from storage.user_record import User
 
 
 def create(

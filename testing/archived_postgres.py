@@ -19,7 +19,7 @@ class ArchivedPostgres:
     """
 
     def __init__(self) -> None:
-        self.server = Postgres()
+        self.server = Postgres(waits_for_disk=False)
         self.url = self.server.new_database()
         # Not below pytest's folders: see `Postgres`.
         self._folder = Path(tempfile.mkdtemp(prefix="archive-", dir="/tmp"))

@@ -39,11 +39,15 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
 def crops(number: int) -> tuple[Image.Image, ...]:
     """Return crops of photographs, of various sizes and proportions; the same ones in every process."""
     random = np.random.default_rng(18)
-    photos = [Image.open(DATA / name).convert("RGB") for name in _COLOURED]
     made = []
     for index in range(number):
-        photo = photos[index % len(photos)]
+        photo = _photo(_COLOURED[index % len(_COLOURED)])
         width, height = (int(random.uniform(0.4, 1) * edge) for edge in photo.size)
         left, top = int(random.integers(photo.width - width + 1)), int(random.integers(photo.height - height + 1))
         made.append(photo.crop((left, top, left + width, top + height)))
     return tuple(made)
+
+
+@cache
+def _photo(name: str) -> Image.Image:
+    return Image.open(DATA / name).convert("RGB")

@@ -1,6 +1,7 @@
 """Starts real servers for tests, as `make serve` does, on a free port, with its own database and home."""
 
 import contextlib
+import http.client
 import io
 import json
 import os
@@ -28,11 +29,12 @@ ENDS_WITHIN_S = 120
 DATABASE = "classifier.db"
 
 # Settings of the developer must not reach a test.
-_INHERITED = {name: value for name, value in os.environ.items() if not name.startswith(("CLASSIFIER_", "BENTOML_"))}
+_OWN = ("CLASSIFIER_", "BENTOML_", "OMP_")
+_INHERITED = {name: value for name, value in os.environ.items() if not name.startswith(_OWN)}
 
 
 def inherited() -> dict[str, str]:
-    """Return the environment of a process that a test starts, without settings of this project or BentoML."""
+    """Return the environment of a process that a test starts, without settings of this project, BentoML or OpenMP."""
     return dict(_INHERITED)
 
 
@@ -209,8 +211,11 @@ class Server:
 
 def is_ready(url: str) -> bool:
     """Return whether `/readyz` of the server answers 200."""
-    with contextlib.suppress(httpx.TransportError):
-        return httpx.get(f"{url}/readyz", timeout=PATIENCE_S).status_code == 200
+    # Not by httpx, which would spend more processor time on each of the many looks than the server on its start.
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=PATIENCE_S)
+    with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
     return False
 
 
@@ -241,8 +246,14 @@ def running(folder: Path, model_store: Path, **settings: str) -> Iterator[Server
 
 def run_prepare(model_store: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run `python -m model.prepare`, which writes to that model store; `settings` are environment variables."""
+    command = [sys.executable, "-m", "model.prepare", *arguments]
+    environment = preparing(model_store, **settings)
+    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+
+
+def preparing(model_store: Path, **settings: str) -> dict[str, str]:
+    """Return the environment of a process that prepares a model, and make the folder of its model store."""
     model_store.mkdir(parents=True, exist_ok=True)
     environment = {**_INHERITED, "BENTOML_HOME": str(model_store.parent), "BENTOML_DO_NOT_TRACK": "True"}
-    environment |= {"CLASSIFIER_TUNE": "off", **settings}
-    command = [sys.executable, "-m", "model.prepare", *arguments]
-    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+    # Several threads of torch would wait for each other, and for the cores that other tests use.
+    return environment | {"CLASSIFIER_TUNE": "off", "OMP_NUM_THREADS": "1", **settings}

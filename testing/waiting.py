@@ -5,6 +5,9 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from storage.clock import MICROSECONDS
+from storage.quotas import Quota
+
 PATIENCE_S = 60.0
 LOOKS_EVERY_S = 0.02
 
@@ -49,6 +52,23 @@ async def eventually(
             raise _never(what, patience_s)
         await asyncio.sleep(looks_every_s)
     return found
+
+
+def avoid_the_months_end(
+    needs_s: float, clock_s: Callable[[], float] = time.time, sleep: Callable[[float], None] = time.sleep
+) -> None:
+    """Wait until the next month has begun, if this one ends in less time than a test of its quotas needs.
+
+    Args:
+        needs_s: how long the test takes at most, seconds.
+        clock_s: returns the time, Unix seconds.
+        sleep: waits for so many seconds.
+    """
+    now_s = clock_s()
+    left_s = Quota(1, "month").period_at(int(now_s * MICROSECONDS)).end_s - now_s
+    if left_s <= needs_s:
+        # A second more: the clocks of processes may differ a little.
+        sleep(left_s + 1)
 
 
 def _never(what: str | Callable[[], str], patience_s: float) -> AssertionError:

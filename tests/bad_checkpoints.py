@@ -79,6 +79,11 @@ def _sharded(folder: Path, keep: int) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
+def _only_the_backbone(values: dict[str, Any]) -> None:
+    values.pop("classifier.weight")
+    values.pop("classifier.bias")
+
+
 def _one_value_is(value: float) -> Callable[[dict[str, Any]], None]:
     def change(values: dict[str, Any]) -> None:
         values["classifier.weight"][0, 0] = value
@@ -150,6 +155,7 @@ BAD: dict[str, tuple[Spoil, tuple[str, ...]]] = {
     "nan": (weights(_one_value_is(float("nan"))), ("model.safetensors", "NaN")),
     "infinity": (weights(_one_value_is(float("inf"))), ("model.safetensors", "infinity")),
     "no-head": (weights(lambda values: values.pop("classifier.weight")), ("model.safetensors", "missing")),
+    "backbone": (weights(_only_the_backbone), ("model.safetensors", "fine-tuned")),
     "one-based-labels": (config(id2label=_labels(*range(1, 8))), ("config.json", "id2label", " 0;")),
     "gapped-labels": (config(id2label=_labels(0, 1, 2, 4, 5, 7, 8)), ("config.json", "id2label", "3, 6;")),
     "words-for-numbers": (config(id2label={"cat": 0, "dog": 1}), ("config.json", "id2label", "numbers")),

@@ -3,10 +3,13 @@
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from ssl import SSLContext
 from typing import Any
 
 import httpx
+import httpx2
 import pytest
 from filelock import FileLock
 from httpx._config import DEFAULT_TIMEOUT_CONFIG
@@ -18,6 +21,25 @@ from testing.waiting import PATIENCE_S
 # httpx gives up after 5 s unless it is told otherwise: a machine that runs other tests at once may need longer.
 for _part in ("connect", "read", "write", "pool"):
     setattr(DEFAULT_TIMEOUT_CONFIG, _part, PATIENCE_S)
+
+# A thread of torch that waits for the others keeps its core busy. With a thread for each core in every process of the
+# tests, torch took up to 19 times the processor time.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def _made_once(create: Callable[..., SSLContext]) -> Callable[..., SSLContext]:
+    """Keep the TLS context of each set of authorities: to read those of the machine takes a client 30 ms."""
+
+    @cache
+    def created(_authorities: tuple[str | None, ...], **options: Any) -> SSLContext:
+        return create(**options)
+
+    return lambda **options: created((os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")), **options)
+
+
+# Tests make a client for most requests, though hardly any server has TLS.
+for _library in (httpx, httpx2):
+    vars(_library._transports.default)["create_ssl_context"] = _made_once(_library.create_ssl_context)
 
 _numbers = itertools.count(1)
 
@@ -50,12 +72,17 @@ def _needs_server(item: pytest.Item) -> bool:
 
 @pytest.fixture(scope="session")
 def model_store(run_folder: Path) -> Path:
-    """A model store with the stand-in in it."""
-    store = run_folder / "prepared" / "models"
-    with FileLock(run_folder / "prepared.lock"):
+    """A model store with the stand-in in it, and beside it what was said when that was prepared.
+
+    `make test` names a folder for it, which both its runs of pytest use.
+    """
+    folder = Path(os.environ.get("PREPARED_FOR_TESTS") or run_folder)
+    store = folder / "prepared" / "models"
+    with FileLock(folder / "prepared.lock"):
         if not any(store.glob("*/*-*")):
             done = run_prepare(store, CLASSIFIER_OFFLINE_MODEL="only", CLASSIFIER_TUNE="auto")
             assert done.returncode == 0, done.stderr
+            (store.parent / "said").write_text(done.stderr)
     return store
 
 
@@ -69,7 +96,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     """A real PostgreSQL server."""
-    started = Postgres()
+    started = Postgres(waits_for_disk=False)
     yield started
     started.close()
 

@@ -229,11 +229,7 @@ def save_family(name: str, folder: Path, change: Callable[[Any], None] | None = 
     processor = getattr(transformers, f"{family.processor}ImageProcessorPil")(**family.settings)
     model = getattr(transformers, _architecture(name))(made).eval()
     if not family.refused:
-        # Tiny networks take three times as long on several threads.
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
         _tell_pictures_apart(model, processor, list(crops(_TAUGHT)))
-        torch.set_num_threads(threads)
     if change is not None:
         change(model)
     model.save_pretrained(folder)

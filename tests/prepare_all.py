@@ -1,8 +1,9 @@
-"""Prepare several checkpoints in one process, each as the command line does: importing torch takes seconds.
+"""Prepare checkpoints as the command line does, without importing torch for each: that takes seconds.
 
     python -m tests.prepare_all FOLDER ...
 
-Prints one JSON object: for each folder its exit status, and what was written to standard error.
+Prepares several in one process. Prints one JSON object: for each folder its exit status, and what was written to
+standard error.
 """
 
 import contextlib
@@ -13,19 +14,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-from testing.servers import PROJECT, inherited
+from testing import warm_python
+from testing.servers import preparing
+
+
+def prepare(model_store: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Do the same as `run_prepare`, in a fork of a process that has imported torch already."""
+    return warm_python.run("model.prepare", *arguments, environment=preparing(model_store, **settings))
 
 
 def prepare_all(model_store: Path, folders: list[Path], stdin: str = "") -> dict[str, tuple[int, str]]:
     """Prepare them in a process of their own: the name of each folder, its exit status, and what it said."""
-    model_store.mkdir(parents=True, exist_ok=True)
-    home = {"BENTOML_HOME": str(model_store.parent), "BENTOML_DO_NOT_TRACK": "True", "CLASSIFIER_OFFLINE_MODEL": "deny"}
-    # Tiny networks take three times as long on several threads; to measure how fast they are would take seconds each.
-    home |= {"OMP_NUM_THREADS": "1", "CLASSIFIER_TUNE": "off"}
-    command = [sys.executable, "-m", "tests.prepare_all", *map(str, folders)]
-    done = subprocess.run(
-        command, cwd=PROJECT, env={**inherited(), **home}, capture_output=True, text=True, check=False, input=stdin
-    )
+    environment = preparing(model_store, CLASSIFIER_OFFLINE_MODEL="deny")
+    done = warm_python.run("tests.prepare_all", *map(str, folders), environment=environment, stdin=stdin)
     assert done.returncode == 0, done.stderr[-2000:]
     return {name: (status, said) for name, (status, said) in json.loads(done.stdout.splitlines()[-1]).items()}
 

@@ -78,13 +78,13 @@ def test_no_statement_that_only_one_database_has_gets_round_it(operator: Server,
 
 
 def test_prune_deletes_what_is_old_and_leaves_the_guard_where_it_was(operator: Server, raw: RawSql) -> None:
-    assert operator.auth("prune", "--older-than", "1d", "--json").stdout == f'{{"deleted": {OLD}}}\n'
+    assert operator.auth("prune", "--older-than", "1d", "--json").stdout == f'{{"deleted": {OLD}, "messages": 0}}\n'
     assert count(raw) == NEW
     raw.assert_refused("DELETE FROM usage_log", "usage_log")
     raw.assert_refused("UPDATE usage_log SET images = 0", "usage_log")
     entries = json.loads(operator.auth("audit", "--json").stdout)["entries"]
     assert [entry["action"] for entry in entries] == ["create", "prune"]
-    assert entries[1]["detail"] == {"older_than_s": 86400, "deleted": OLD}
+    assert entries[1]["detail"] == {"older_than_s": 86400, "deleted": OLD, "messages": 0}
 
 
 def test_a_backup_is_kept_from_being_rewritten_too(operator: Server, raw: RawSql, tmp_path: Path) -> None:

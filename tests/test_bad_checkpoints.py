@@ -21,7 +21,7 @@ from testing.photographs import crops
 from testing.servers import Server, run_prepare
 from tests.bad_checkpoints import BAD, ODD, edit
 from tests.families import pipeline_answers, save_family
-from tests.prepare_all import prepare_all
+from tests.prepare_all import prepare, prepare_all
 
 IN_FULL = bool(os.environ.get("TORTURE"))
 # Of all changes to a field; the rest are tried by make torture.
@@ -88,7 +88,7 @@ def test_what_only_looks_odd_is_served_as_transformers_answers(tried: Path, name
     told = [{str(label): score for label, score in one.items()} for one in answers(tried / "checkpoints" / name)]
     expected = np.array([[one[label] for label in labels] for one in told])
     pixels = np.stack([fit(picture, prepared.recipe) for picture in pictures])
-    assert np.abs(OpenVinoEngine(folder / GRAPH, "f32").predict(pixels) - expected).max() <= 1e-4
+    assert np.abs(OpenVinoEngine(folder / GRAPH, "f32", threads=1).predict(pixels) - expected).max() <= 1e-4
 
 
 def answers(folder: Path) -> list[dict[Any, float]]:
@@ -165,6 +165,15 @@ def test_a_file_in_place_of_the_directory_is_told(tmp_path: Path, good: Path) ->
     done = run_prepare(tmp_path / "models", CLASSIFIER_MODEL=str(good / "model.safetensors"))
     assert done.returncode == 1
     assert "CLASSIFIER_MODEL names a file" in assert_one_line(done.stderr)
+
+
+def test_a_fork_says_and_returns_what_a_new_process_does(tmp_path: Path, good: Path) -> None:
+    """Most tests prepare in a fork of a process that has imported torch."""
+    for arguments, setting in (([], str(good / "config.json")), ([], "\n"), (["--nonsense"], str(good))):
+        forked, new = (way(tmp_path / "models", *arguments, CLASSIFIER_MODEL=setting) for way in (prepare, run_prepare))
+        assert vars(forked) == vars(new)
+        assert forked.returncode > 0
+        assert forked.stderr
 
 
 def mutations(folder: Path) -> list[tuple[str, str, Any]]:

@@ -27,6 +27,7 @@ from testing.orders import Order, any_order
 from testing.replicas import Replicas
 from testing.servers import Server, running
 from testing.store_servers import Postgres
+from testing.waiting import avoid_the_months_end
 from tests.raw_sql import RawSql
 
 IN_FULL = bool(os.environ.get("TORTURE"))
@@ -197,6 +198,11 @@ class Callers:
 
     def _new_name(self) -> str:
         return f"{self._name}-{next(self._numbers)}"
+
+
+@pytest.fixture(autouse=True)
+def in_one_month() -> None:
+    avoid_the_months_end(1200 if IN_FULL else 300)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

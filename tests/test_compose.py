@@ -5,12 +5,15 @@ import re
 import shutil
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
 
 from configs.settings import Settings
+from storage import jobs
+from storage.database import Database
 from storage.migrate import migrate
 from testing.servers import PROJECT, Server
 from testing.store_servers import Postgres
@@ -157,6 +160,15 @@ def test_a_backup_is_whole_and_old_ones_are_deleted(tmp_path: Path, postgres: Po
         [postgres.programs / "pg_restore", "--list", made], capture_output=True, text=True, check=True
     )
     assert "TABLE DATA public usage_log" in listed.stdout
+    # As in Kubernetes, where the database is named by its URL. (The driver's name is not libpq's.)
+    by_url = {
+        "CLASSIFIER_DATABASE_URL": make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    }
+    began_s = time.time()
+    done = subprocess.run(["sh", "-c", script], env=path | by_url, capture_output=True, text=True, check=False)
+    assert (done.returncode, "not noted" in done.stdout) == (0, False), done.stderr
+    with closing(Database(url)) as database:
+        assert began_s - 1 <= database.ask(jobs.last_successes)["backup"] <= time.time() + 1
 
 
 @pytest.fixture

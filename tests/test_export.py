@@ -6,15 +6,18 @@ import io
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from auth.cli import export
 from storage.database import Database
 from storage.store import Store
 from storage.usage import UsageRow
+from storage.usage_export import ExportedRow
 from testing.servers import PROJECT, Server
 from testing.store_servers import Postgres
 
@@ -98,6 +101,21 @@ def test_every_row_is_exported_once(operator: Server, logged: list[UsageRow]) ->
     lines = [json.loads(line) for line in exported(operator, "--format", "jsonl").splitlines()]
     assert [list(line) for line in lines] == [FIELDS] * 40
     assert sum(line["billable"] for line in lines) == sum(row.billable for row in logged) == 90
+
+
+def test_each_format_writes_the_time_of_a_row_to_the_microsecond() -> None:
+    times = [0, 1, 59_999_999, 3_599_999_999, 3_600_000_000, 951_868_799_999_999, 1_798_761_599_000_001]
+    rows = [ExportedRow(at_us, "r", "u", "k", "/", "POST", 200, 1.5, 1, 1, 'a"\n', "", "") for at_us in times]
+    for format_ in export.WRITERS:
+        file = io.StringIO()
+        export.writer(format_, file)(rows)
+        if format_ == "csv":
+            written = [row["time"] for row in csv.DictReader(io.StringIO(file.getvalue()))]
+        else:
+            written = [json.loads(line)["time"] for line in file.getvalue().splitlines()]
+        assert all(time.endswith("Z") for time in written)
+        read = [datetime.fromisoformat(time) - datetime(1970, 1, 1, tzinfo=UTC) for time in written]
+        assert [since // timedelta(microseconds=1) for since in read] == times
 
 
 def test_a_day_and_a_user_can_be_chosen(operator: Server, logged: list[UsageRow]) -> None:

@@ -99,7 +99,6 @@ class SlowUploads:
         return answered
 
 
-@pytest.mark.alone
 def test_slow_uploads_of_one_user_leave_room_for_others_end_soon_and_are_paid(
     narrow: Server, users: list[httpx.Client]
 ) -> None:

@@ -12,9 +12,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import bentoml
 import pytest
 import uvicorn.config
-from _bentoml_impl.server.app import ServiceAppFactory
+from _bentoml_impl.server.app import ContextMiddleware, ServiceAppFactory
 from _bentoml_impl.worker import service as worker_service
 from _bentoml_sdk import Service, method
 from bentoml import IODescriptor
@@ -30,6 +31,8 @@ from bentoml.serving import ensure_prometheus_dir
 from bentoml_cli import serve as serve_command
 from circus.arbiter import Arbiter
 from circus.sighandler import SysHandler
+from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+from opentelemetry.util.http import parse_excluded_urls
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from uvicorn.protocols.http import httptools_impl
@@ -67,6 +70,26 @@ def test_bentoml_app_changes_what_starlette_has_not_built_yet() -> None:
     assert app.middleware_stack is None
     assert "self.user_middleware" in inspect.getsource(Starlette.build_middleware_stack)
     assert isinstance(app.router.routes, list)
+
+
+def test_bentoml_app_finds_where_tracing_is_excluded() -> None:
+    assert "excluded_urls" in parameters(OpenTelemetryMiddleware)
+    assert parse_excluded_urls(".*").url_disabled("")
+    assert not parse_excluded_urls("/livez,/readyz").url_disabled("")
+    assert not parse_excluded_urls("").url_disabled("")
+
+
+def test_bentoml_app_finds_the_innermost_middleware_and_the_endpoints() -> None:
+    class Named:
+        @bentoml.api(route="/here")
+        async def endpoint(self, text: str) -> str:
+            return text
+
+    service = bentoml.service(Named)
+    app = service.to_asgi()
+    assert app.user_middleware[-1].cls is ContextMiddleware
+    assert OpenTelemetryMiddleware in [one.cls for one in app.user_middleware]
+    assert {one.route: one.func.__name__ for one in service.apis.values()} == {"/here": "endpoint"}
 
 
 def test_bentoml_config_finds_the_home_and_cors() -> None:

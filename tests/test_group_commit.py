@@ -40,7 +40,7 @@ def row(request_id: str, user: str) -> UsageRow:
 
 
 def test_a_change_that_breaks_a_rule_of_the_database_fails_alone(store: Store) -> None:
-    """Two rows have one request id. SQLite commits the first 63 changes on the event loop, and queues the others."""
+    """Two rows have one request id. SQLite leaves so many changes at once to the writer thread."""
     user = new_user(store)
     ids = [f"req_{number}" for number in range(200)]
     ids.insert(150, "req_100")

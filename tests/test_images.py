@@ -12,7 +12,7 @@ import pytest
 from testing.servers import PROJECT
 
 DEPLOY = PROJECT / "deploy"
-FILES = ("compose.yaml", "Containerfile")
+FILES = ("compose.yaml", "Containerfile", "kubernetes/backup.yaml")
 PINNED = re.compile(r"[a-z0-9./-]+:[A-Za-z0-9._-]+@sha256:[0-9a-f]{64}")
 # What this project builds itself.
 OWN = "${CLASSIFIER_IMAGE:-image-classifier:latest}"
@@ -34,7 +34,7 @@ def images(folder: Path) -> list[str]:
 
 def test_every_image_is_named_by_its_digest() -> None:
     found = images(DEPLOY)
-    assert len(found) == 7
+    assert len(found) == 8
     assert [image for image in found if not PINNED.fullmatch(image)] == []
 
 
@@ -54,9 +54,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     docker.chmod(0o755)
     monkeypatch.setenv("PATH", f"{docker.parent}:{os.environ['PATH']}")
     made = tmp_path / "deploy"
-    made.mkdir()
+    (made / "kubernetes").mkdir(parents=True)
     for name in (*FILES, "pin-images.sh"):
-        shutil.copy(DEPLOY / name, made)
+        shutil.copy(DEPLOY / name, made / name)
     return made
 
 
@@ -76,7 +76,8 @@ def test_one_command_renews_the_digests(folder: Path) -> None:
     assert images(folder) == [f"{tag}@sha256:{hashlib.sha256(tag.encode()).hexdigest()}" for tag in tags]
     assert "redis:8.2" in tags
     assert OWN in compose.read_text()
-    assert sorted(path.name for path in folder.iterdir()) == sorted((*FILES, "pin-images.sh"))
+    found = (str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    assert sorted(found) == sorted((*FILES, "pin-images.sh"))
 
 
 def test_where_one_is_not_found_nothing_is_written(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Commits of one change on the event loop: they never block it, and every change is committed or reported."""
+"""Commits on the event loop: together, without blocking it, and every change is committed or reported."""
 
 import asyncio
 import sqlite3
@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 
 from storage import keys
 from storage.errors import StorageUnavailable
@@ -55,6 +56,23 @@ def test_the_service_goes_on_while_another_process_writes(path: Path) -> None:
     admitted, longest = asyncio.run(hit_while_held())
     assert admitted
     assert longest < HELD_S / 2
+
+
+def test_requests_at_the_same_time_share_a_transaction(path: Path) -> None:
+    store, user = _store(path)
+
+    async def at_once() -> list[int]:
+        decisions = await asyncio.gather(*(store.hit(user, LIMITS) for _ in range(20)))
+        await store.close()
+        return [decision.standings[0].remaining for decision in decisions]
+
+    before = _transactions()
+    assert asyncio.run(at_once()) == [1_000_000 - number for number in range(1, 21)]
+    assert _transactions() - before == 1
+
+
+def _transactions() -> float:
+    return REGISTRY.get_sample_value("classifier_commit_seconds_count") or 0.0
 
 
 def test_inline_commits_leave_checkpoints_to_the_writer_thread(path: Path) -> None:

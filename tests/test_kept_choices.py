@@ -1,6 +1,7 @@
 """What was measured is kept for the machine that it holds for, and served by every start after that."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,22 +11,21 @@ from pathlib import Path
 import pytest
 
 from configs.settings import Settings
-from model import choices, store
+from model import choices, openvino_engine, store
 from model.configuration import Choice, Configuration, choice_from_json
 from model.store import PreparedModel
-from testing.servers import PROJECT, Server, run_prepare, running
+from model.tune.at_start import measure_in_subprocess
+from testing.servers import PROJECT, Server, running
 
 KEYS = {"precision", "resize", "threads", "streams", "batch_size", "why", "measured_at"}
 CHOICE = Choice(Configuration("f32", "exact", 2, 1, 8), "float32: 88 images/s; bf16: 48", "2026-11-25T08:00:00+00:00")
 
 
 @pytest.fixture(scope="module")
-def own_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    models = tmp_path_factory.mktemp("tuned") / "models"
-    done = run_prepare(models, CLASSIFIER_OFFLINE_MODEL="only", CLASSIFIER_TUNE="auto")
-    assert done.returncode == 0, done.stderr
-    assert "[model] Chosen: float32" in done.stderr or "[model] Chosen: bf16" in done.stderr
-    return models
+def own_store(tmp_path_factory: pytest.TempPathFactory, model_store: Path) -> Path:
+    said = (model_store.parent / "said").read_text()
+    assert "[model] Chosen: float32" in said or "[model] Chosen: bf16" in said
+    return Path(shutil.copytree(model_store, tmp_path_factory.mktemp("tuned") / "models"))
 
 
 @pytest.fixture
@@ -210,9 +210,8 @@ def test_two_at_once_leave_one_whole_file(own_store: Path, ready: PreparedModel,
 
 
 def test_bf16_where_there_is_none_is_said(tmp_path: Path, own_store: Path) -> None:
-    flags = Path("/proc/cpuinfo").read_text()
-    if "bf16" in flags:
-        pytest.skip("this processor has bf16")
+    if "bf16" in openvino_engine.precisions():
+        pytest.skip("this processor computes in bf16")
     with running(tmp_path / "it", own_store, CLASSIFIER_PRECISION="bf16", CLASSIFIER_TUNE="auto") as server:
         key = server.create_key("it@example.org")["key"]
         with server.client(key) as client:
@@ -221,6 +220,30 @@ def test_bf16_where_there_is_none_is_said(tmp_path: Path, own_store: Path) -> No
     assert (model["precision"], model["chosen"]["resize"]) == ("f32", "exact")
     assert "bf16 was asked for, which this machine does not compute in" in model["chosen"]["why"]
     assert "bf16 was asked for, which this machine does not compute in" in log
+    assert "CLASSIFIER_PRECISION=bf16 is not served, but float32. float32: " in log
+
+
+def test_bf16_that_could_not_be_compared_is_not_served(
+    ready: PreparedModel, home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The folder of the code is empty, so that measuring fails."""
+    for path in ready.folder.glob(choices.PATTERN):
+        path.unlink()
+    asked = settings(precision="bf16")
+    served = measure_in_subprocess(ready, asked, tmp_path)
+    assert served.configuration.precision == "f32"
+    assert "CLASSIFIER_PRECISION=bf16 is not served, but float32. not measured" in caplog.text
+    caplog.clear()
+    assert measure_in_subprocess(ready, settings(precision="int8"), tmp_path).configuration.precision == "int8"
+    assert "not served" not in caplog.text
+
+
+def test_bf16_is_served_unmeasured_only_where_measuring_is_switched_off(
+    ready: PreparedModel, home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    served = measure_in_subprocess(ready, settings(precision="bf16", tune="off"), tmp_path)
+    assert served.configuration.precision == "bf16"
+    assert "CLASSIFIER_TUNE=off: whether bf16 answers as float32 does" in caplog.text
 
 
 def test_a_folder_of_too_few_photographs_is_told_in_one_line(own_store: Path, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from storage import keys
 from storage.availability import unavailable_total
 from storage.clock import unix_us
 from storage.errors import StorageUnavailable
-from storage.keys import KEY_MEMORY_S, KeyRecord, NewKey
+from storage.key_record import KeyRecord
+from storage.keys import KEY_MEMORY_S, NewKey
 from storage.migrate import migrate
 from storage.policy import Limit
 from storage.store import Store

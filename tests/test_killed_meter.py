@@ -13,8 +13,8 @@ from auth.cli.meter_run import LEASE_S
 from testing.clock import Clock
 from testing.servers import PROJECT, Server
 from tests.killed_meter import PLACES, Order, Outcome
+from tests.metering import clock, hour_ago, log, new_customer, operator, stripe
 from tests.stripe_server import LOST, StripeServer
-from tests.test_meter import clock, hour_ago, log, new_customer, operator, stripe
 
 __all__ = ["clock", "operator", "stripe"]
 

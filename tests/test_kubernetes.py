@@ -9,7 +9,7 @@ import kubernetes_validate
 import pytest
 
 from testing.servers import Server
-from tests.deployment import DEPLOY, KUBERNETES, assert_settings, manifests, of_kind, pods, read
+from tests.deployment import DEPLOY, KUBERNETES, SERVICES, assert_settings, manifests, of_kind, pods, read
 
 # The oldest that has all we name, and the newest that the package knows.
 VERSIONS = ("1.30", kubernetes_validate.latest_version())
@@ -21,7 +21,7 @@ def test_kubernetes_takes_every_manifest(version: str) -> None:
     core = [manifest for manifest in manifests() if "coreos.com" not in manifest["apiVersion"]]
     for manifest in core:
         kubernetes_validate.validate(manifest, version, strict=True)
-    assert len(core) == 13
+    assert len(core) == 15
 
 
 def test_the_manifests_refer_to_what_is_there() -> None:
@@ -83,6 +83,7 @@ def test_what_runs_by_itself_is_a_command_that_there_is_at_its_time(tmp_path: Pa
     jobs = {m["metadata"]["name"]: m["spec"] for m in manifests() if m["kind"] == "CronJob"}
     times = {name: job["schedule"] for name, job in jobs.items()}
     assert times == {
+        "classifier-backup": "0 3 * * *",
         "classifier-prune": "30 3 * * *",
         "classifier-reconcile": "0 4 * * *",
         "classifier-meter": "10 * * * *",
@@ -92,9 +93,26 @@ def test_what_runs_by_itself_is_a_command_that_there_is_at_its_time(tmp_path: Pa
     for job in jobs.values():
         assert (job["timeZone"], job["concurrencyPolicy"]) == ("Etc/UTC", "Forbid")
         [container] = job["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+        if container["name"] == "backup":
+            continue
         assert container["command"][:3] == ["python", "-m", "auth"]
         done = operator.auth(*container["command"][3:])
         assert done.returncode == 0, done.stderr
+
+
+def test_the_backup_is_the_one_that_compose_makes() -> None:
+    spec = pods()["classifier-backup"]["spec"]
+    [container] = spec["containers"]
+    # tests/test_compose.py runs it.
+    assert (container["command"], container["args"]) == (["sh", "-c"], [(DEPLOY / "jobs" / "backup.sh").read_text()])
+    assert container["image"] == SERVICES["backup"]["image"] == SERVICES["postgres"]["image"]
+    [claim] = (m for m in manifests() if m["kind"] == "PersistentVolumeClaim")
+    [name] = (
+        v["name"] for v in spec["volumes"] if v.get("persistentVolumeClaim") == {"claimName": claim["metadata"]["name"]}
+    )
+    assert {"name": name, "mountPath": "/backup"} in container["volumeMounts"]
+    # The user of the pod may write to a new volume.
+    assert spec["securityContext"]["fsGroup"] == spec["securityContext"]["runAsUser"]
 
 
 def test_nobody_is_believed_about_addresses_until_somebody_is_named() -> None:

@@ -20,15 +20,17 @@ QUEUE = 200
 
 
 @pytest.fixture(scope="module")
-def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def busy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server of a ResNet-18; in `make test`, of the stand-in."""
-    folder = tmp_path_factory.mktemp("busy")
-    settings = {"CLASSIFIER_OFFLINE_MODEL": "only"}
+    folder, settings = tmp_path_factory.mktemp("busy"), {}
     if IN_FULL:
         save_resnet18(folder / "resnet-18")
         settings = {"CLASSIFIER_MODEL": str(folder / "resnet-18"), "CLASSIFIER_OFFLINE_MODEL": "deny"}
-    assert run_prepare(folder / "home" / "models", **settings).returncode == 0
-    with running(folder / "it", folder / "home" / "models", CLASSIFIER_MAX_QUEUE=str(QUEUE), **settings) as server:
+        models = folder / "home" / "models"
+        assert run_prepare(models, **settings).returncode == 0
+    else:
+        models = request.getfixturevalue("model_store")
+    with running(folder / "it", models, CLASSIFIER_MAX_QUEUE=str(QUEUE), **settings) as server:
         yield server
 
 

@@ -11,7 +11,8 @@ import pytest
 from model.tune.fidelity import Report
 from testing.checkpoints import save_resnet18
 from testing.photographs import as_base64, crops, encoded
-from testing.servers import PROJECT, run_prepare, running
+from testing.servers import PROJECT, running
+from tests.prepare_all import prepare
 
 IN_FULL = bool(os.environ.get("TORTURE"))
 PHOTOS = 100
@@ -42,7 +43,7 @@ def trained_logit(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[
     folder = tmp_path_factory.mktemp("trained_logit")
     save_resnet18(folder / "sure-resnet", trained_logit=25.0, width=32)
     settings = {"CLASSIFIER_MODEL": str(folder / "sure-resnet"), "CLASSIFIER_OFFLINE_MODEL": "deny"}
-    assert run_prepare(folder / "home" / "models", **settings).returncode == 0
+    assert prepare(folder / "home" / "models", **settings).returncode == 0
     return folder / "home" / "models", settings
 
 
@@ -94,7 +95,7 @@ def test_a_model_that_would_answer_otherwise_is_refused(tmp_path: Path, photos: 
     save_resnet18(tmp_path / "random")
     settings = {"CLASSIFIER_MODEL": str(tmp_path / "random"), "CLASSIFIER_OFFLINE_MODEL": "deny"}
     models = tmp_path / "home" / "models"
-    assert run_prepare(models, **settings).returncode == 0
+    assert prepare(models, **settings).returncode == 0
     done = quantize(models, photos, **settings)
     assert done.returncode == 2
     assert "int8 would miss the bar" in done.stderr

@@ -10,8 +10,7 @@ from storage.clock import iso
 from storage.database import Database
 from testing.clock import Clock
 from testing.servers import Server
-from tests.stripe_server import LOST, Fault, StripeServer
-from tests.test_meter import (
+from tests.metering import (
     DAY_S,
     HOUR_S,
     SECOND_US,
@@ -26,6 +25,7 @@ from tests.test_meter import (
     run,
     stripe,
 )
+from tests.stripe_server import LOST, Fault, StripeServer
 
 __all__ = ["clock", "database", "operator", "stripe"]
 

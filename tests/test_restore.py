@@ -2,12 +2,15 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from testing.servers import Server
+from testing.servers import PROJECT, Server
 from testing.store_servers import Postgres
 from tests.raw_sql import RawSql
 
@@ -193,3 +196,39 @@ def test_after_other_tools_a_list_is_applied(operator: Server, tmp_path: Path, p
     assert told(operator, "revoke-again", "--all-keys") == {"keys": 1, "users": 0}
     assert set(states(operator).values()) == {"revoked"}
     assert operator.auth("revoke-again").returncode == 2
+
+
+KILLED_AT_A_STEP = """
+import os, signal, sys
+from auth.cli.main import main
+when, step = sys.argv[1:3]
+real = getattr(os, step)
+def killed(*arguments):
+    if when == "after":
+        real(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(os, step, killed)
+sys.exit(main(sys.argv[3:]))
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("step", ["link", "replace"])
+def test_a_killed_restore_leaves_a_database_and_can_be_repeated(
+    operator: Server, story: Story, when: str, step: str
+) -> None:
+    arguments = [when, step, "restore", str(story.backup)]
+    command = [sys.executable, "-c", KILLED_AT_A_STEP, *arguments]
+    killed = subprocess.run(command, cwd=PROJECT, env=operator.environment, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    # What has ended is known, whether this is the database from before or the restored one.
+    ended = {"disabled", "revoked"}
+    assert {key for key, state in states(operator).items() if state in ended} >= {
+        key for key, state in story.ended.items() if state in ended and state != "disabled"
+    }
+    told(operator, "restore", str(story.backup))
+    story.assert_restored(operator)
+    path = database(operator)
+    kept = list(path.parent.glob(f"{path.name}.before-restore-*"))
+    assert kept
+    assert not any(one.samefile(path) for one in kept)

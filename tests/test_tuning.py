@@ -97,12 +97,29 @@ def test_precision_and_the_quick_resize_share_one_budget(decoding: dict[str, Mac
 
 
 def test_a_setting_forces_the_precision(decoding: dict[str, Machine]) -> None:
-    slow = Machine({"f32": 88.0, "bf16": 48.0}, {"bf16": turned})
+    slow = Machine({"f32": 88.0, "bf16": 48.0}, {"bf16": off_by(0.018)})
     forced = chosen(decoding, slow, precision="bf16")
-    assert forced.configuration.precision == "bf16"
-    assert forced.configuration.resize == "exact", "nothing else is rounded where the bar is missed already"
-    assert forced.why == "bf16: 48 images/s; asked for"
+    assert forced.configuration.precision == "bf16", "what was asked for is served although it is slower"
+    assert forced.configuration.resize == "exact", "the quick resize needs the margin"
+    assert forced.why == "bf16: 48 images/s; float32: 88; asked for"
     assert chosen(decoding, Machine({"f32": 9.0, "bf16": 90.0}), precision="f32").configuration.precision == "f32"
+
+
+@pytest.mark.parametrize("answers", [off_by(0.021), turned, not_a_number])
+def test_bf16_that_misses_what_is_promised_is_not_served_even_if_asked_for(
+    decoding: dict[str, Machine], answers: Answers
+) -> None:
+    fast = Machine({"f32": 100.0, "bf16": 900.0}, {"bf16": answers})
+    asked = chosen(decoding, fast, precision="bf16")
+    assert (asked.configuration.precision, asked.configuration.resize) == ("f32", "exact")
+    assert asked.why.startswith("float32: 100 images/s; bf16: 900, not exact enough: of ")
+    assert asked.why.endswith("; bf16 was asked for")
+
+
+def test_bf16_that_is_asked_for_is_compared_however_slow_the_model_is(decoding: dict[str, Machine]) -> None:
+    large = {"f32": 12.0, "bf16": 24.0}
+    assert chosen(decoding, Machine(large), precision="bf16").configuration.precision == "bf16"
+    assert chosen(decoding, Machine(large, {"bf16": turned}), precision="bf16").configuration.precision == "f32"
 
 
 @pytest.mark.parametrize(("same", "resize"), [(1.0, "quick"), (0.99, "exact"), (None, "exact")])

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from sqlalchemy import Connection
 
 from storage import keys, rollup, usage
 from storage.database import Database
@@ -152,6 +154,51 @@ def test_pages_follow_each_other_without_a_gap(tmp_path: Path) -> None:
         seen += [at for at, _ in page]
     assert seen == [start_s + 60 * number for number in range(250)]
     database.close()
+
+
+def steps(database: Database, query: Callable[[Connection], object]) -> int:
+    """Returns how many hundred steps SQLite takes for a query: its work, whatever the machine does besides."""
+    taken = 0
+
+    def count() -> int:
+        nonlocal taken
+        taken += 1
+        return 0
+
+    def counted(connection: Connection) -> None:
+        sqlite: Any = connection.connection.dbapi_connection
+        query(connection)  # Reads the schema the first time.
+        sqlite.set_progress_handler(count, 100)
+        query(connection)
+        sqlite.set_progress_handler(None, 0)
+
+    database.ask(counted)
+    return taken
+
+
+@pytest.mark.parametrize(("width_s", "span"), [(60, timedelta(hours=1)), (3600, timedelta(days=1))])
+def test_a_span_is_read_as_quickly_from_a_long_log_as_from_a_short_one(
+    tmp_path: Path, width_s: int, span: timedelta
+) -> None:
+    begin_s = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
+
+    def work(name: str, requests: int) -> tuple[int, int, int]:
+        (tmp_path / name).mkdir()
+        database, user = database_of(tmp_path / name, [5.0] * requests, timedelta(minutes=5))
+        last_s = begin_s + requests * 300
+        of_span = Span(width_s, int(last_s - span.total_seconds()), last_s, None, 100)
+        of_all = replace(of_span, from_s=begin_s)
+        asked: list[Callable[[Connection], object]] = [
+            partial(rollup.total, user_id=user, span=of_span),
+            partial(rollup.buckets, user_id=user, span=of_span),
+            partial(rollup.buckets, user_id=user, span=of_all),
+        ]
+        total, buckets, first_page = (steps(database, query) for query in asked)
+        database.close()
+        return total, buckets, first_page
+
+    short, long = work("short", 2000), work("long", 8000)
+    assert all(of_long <= 1.2 * of_short + 2 for of_short, of_long in zip(short, long, strict=True)), (short, long)
 
 
 def test_pruning_keeps_what_was_added_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,13 +4,14 @@ import asyncio
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 
 import pytest
 
 from testing.clock import Clock
 from testing.ports import free_port
 from testing.servers import PROJECT
-from testing.waiting import eventually, wait_until
+from testing.waiting import avoid_the_months_end, eventually, wait_until
 
 
 def test_what_is_so_in_the_end_is_returned_and_what_never_is_is_told() -> None:
@@ -20,6 +21,16 @@ def test_what_is_so_in_the_end_is_returned_and_what_never_is_is_told() -> None:
         wait_until(lambda: False, "better times", patience_s=0)
     with pytest.raises(AssertionError, match="in vain for: better times"):
         asyncio.run(eventually(lambda: False, lambda: "better times", patience_s=0))
+
+
+@pytest.mark.parametrize(("before_the_end_s", "waits"), [(601, []), (600, [601.0]), (1, [2.0])])
+def test_a_test_of_quotas_does_not_begin_just_before_the_month_ends(
+    before_the_end_s: float, waits: list[float]
+) -> None:
+    waited: list[float] = []
+    end_s = datetime(2027, 1, 1, tzinfo=UTC).timestamp()
+    avoid_the_months_end(600, lambda: end_s - before_the_end_s, waited.append)
+    assert waited == waits
 
 
 def test_two_processes_never_get_the_same_port() -> None:

@@ -1,5 +1,6 @@
 """Settings that are wrong: one line that names the setting, says what to write instead, and tells no secret."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -185,8 +186,8 @@ def test_a_name_that_is_no_settings_is_told_with_the_nearest(tmp_path: Path, nam
     value = f"redis://:{SECRET}@host/0"
     (tmp_path / "file").mkdir()
     (tmp_path / "file" / ".env").write_text(f"{name}={value}\n")
-    for done in (run("-c", SAY, folder=tmp_path, **{name: value}), run("-c", SAY, folder=tmp_path / "file")):
-        [line] = done.stdout.splitlines()
+    for told in (default_limit_in(tmp_path, **{name: value}), default_limit_in(tmp_path / "file")):
+        [line] = told.splitlines()
         assert line.startswith(f"{name}: there is no such setting; ")
         assert meant in line
         assert SECRET not in line
@@ -203,12 +204,31 @@ def test_what_kubernetes_sets_beside_a_service_of_that_name_is_no_setting(tmp_pa
         "CLASSIFIER_API_SERVICE_HOST": "10.0.0.1",
         "CLASSIFIER_API_PORT": "tcp://10.0.0.1:3000",
     }
-    assert run("-c", SAY, folder=tmp_path, **set_by_it).stdout == "5/minute\n"
+    assert default_limit_in(tmp_path, **set_by_it) == "5/minute"
+
+
+def without_settings() -> dict[str, str]:
+    """The environment of this process, without settings of the developer."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("CLASSIFIER_", "HF_"))}
+
+
+def default_limit_in(folder: Path, **settings: str) -> str:
+    """The default limit as a program in that folder reads it, or what is wrong."""
+    environment = {**without_settings(), **settings}
+    with contextlib.chdir(folder), mock.patch.dict(os.environ, environment, clear=True):
+        try:
+            return load_settings().default_limit
+        except SettingsError as error:
+            return str(error)
 
 
 def run(*arguments: str, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CLASSIFIER_", "HF_"))}
-    environment = {**kept, "PYTHONPATH": str(PROJECT), "BENTOML_HOME": str(folder / "bentoml"), **settings}
+    environment = {
+        **without_settings(),
+        "PYTHONPATH": str(PROJECT),
+        "BENTOML_HOME": str(folder / "bentoml"),
+        **settings,
+    }
     command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
@@ -221,15 +241,6 @@ def test_every_program_says_so(tmp_path: Path, program: tuple[str, ...]) -> None
     assert done.returncode == 1
     assert line.startswith("ERROR: CLASSIFIER_REDIS_URL: ")
     assert SECRET not in line
-
-
-SAY = """
-from configs.settings import SettingsError, load_settings
-try:
-    print(load_settings().default_limit)
-except SettingsError as error:
-    print(error)
-"""
 
 
 @pytest.mark.parametrize(
@@ -246,23 +257,21 @@ except SettingsError as error:
 )
 def test_a_file_of_settings_is_read_or_told_what_is_wrong(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / ".env").write_bytes(content)
-    done = run("-c", SAY, folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    [line] = done.stdout.splitlines()
+    [line] = default_limit_in(tmp_path).splitlines()
     assert said in line
 
 
 def test_a_folder_of_that_name_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / ".env").mkdir()
-    assert run("-c", SAY, folder=tmp_path).stdout == "5/minute\n"
+    assert default_limit_in(tmp_path) == "5/minute"
 
 
 def test_the_hubs_token_is_read_from_the_file_too(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("HF_TOKEN=hf_its_token\n")
-    program = (
-        "from configs.settings import load_settings as s; print(s().hf_token.get_secret_value()); print(repr(s()))"
-    )
-    own, shown = run("-c", program, folder=tmp_path).stdout.splitlines()
+    with contextlib.chdir(tmp_path), mock.patch.dict(os.environ, without_settings(), clear=True):
+        settings = load_settings()
+    assert settings.hf_token is not None
+    own, shown = settings.hf_token.get_secret_value(), repr(settings)
     assert own == "hf_its_token"
     assert own not in shown
 

@@ -14,10 +14,10 @@ from api.requests import JSON, content_type, read_json
 from auth import identity, inputs
 from auth.api_key import ApiKey
 from auth.identity import DEFAULT_SCOPES
-from storage import key_changes, keys, listings, users
+from storage import key_changes, keys, listings, user_record, users
 from storage.clock import MICROSECONDS
 from storage.errors import Refused
-from storage.keys import KeyRecord
+from storage.key_record import KeyRecord
 from storage.listings import Page
 from storage.policy import Limit
 from storage.store import Store
@@ -138,7 +138,7 @@ def _user_of(connection: Any, order: KeyOrder) -> str:
     return name
 
 
-def _check_enabled(user: users.User) -> None:
+def _check_enabled(user: user_record.User) -> None:
     if user.disabled_us is not None:
         raise Refused('The user is disabled; PATCH the user with {"disabled": false} first.')
 

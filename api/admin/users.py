@@ -12,7 +12,7 @@ from api.json_route import JsonRoute, check_if_match, read_query
 from api.key_routes import utc
 from api.requests import JSON, content_type, read_json
 from auth import inputs
-from storage import customers, listings, plan_changes, plans, user_changes, users
+from storage import customers, listings, plan_changes, plans, user_changes, user_record, users
 from storage.clock import MICROSECONDS, unix_us
 from storage.errors import Refused
 from storage.listings import Page
@@ -88,7 +88,9 @@ def routes(store: Store, default_limits: tuple[Limit, ...]) -> list[JsonRoute]:
     ]
 
 
-def _create(connection: Any, actor: str, body: NewUser, default_limits: tuple[Limit, ...], now_us: int) -> users.User:
+def _create(
+    connection: Any, actor: str, body: NewUser, default_limits: tuple[Limit, ...], now_us: int
+) -> user_record.User:
     return user_changes.create(
         connection,
         body.email,
@@ -100,7 +102,7 @@ def _create(connection: Any, actor: str, body: NewUser, default_limits: tuple[Li
     )
 
 
-def _change(connection: Any, actor: str, request: Request, body: UserChange, now_us: int) -> users.User:
+def _change(connection: Any, actor: str, request: Request, body: UserChange, now_us: int) -> user_record.User:
     """Make each change that the body names, and that is one.
 
     Raises:
@@ -123,7 +125,7 @@ def _change(connection: Any, actor: str, request: Request, body: UserChange, now
     return user
 
 
-def _with_plan(connection: Any, actor: str, user: users.User, body: UserChange) -> users.User:
+def _with_plan(connection: Any, actor: str, user: user_record.User, body: UserChange) -> user_record.User:
     if "plan" not in body.model_fields_set or (body.plan == user.plan and not body.drop_own):
         return user
     if body.plan is None:
@@ -133,7 +135,7 @@ def _with_plan(connection: Any, actor: str, user: users.User, body: UserChange) 
     return plan_changes.assign(connection, user.user_id, body.plan, actor, drops_own=bool(body.drop_own))
 
 
-def _with_own(connection: Any, actor: str, user: users.User, body: UserChange) -> users.User:
+def _with_own(connection: Any, actor: str, user: user_record.User, body: UserChange) -> user_record.User:
     # Those that are shown may be the plan's; the user's own are to stay if the plan changes.
     if body.limits is not None and (user.plan or inputs.limits(body.limits) != user.limits):
         user = user_changes.set_limits(connection, user.user_id, inputs.limits(body.limits), actor)
@@ -142,7 +144,9 @@ def _with_own(connection: Any, actor: str, user: users.User, body: UserChange) -
     return user
 
 
-def _with_customer(connection: Any, actor: str, user: users.User, body: UserChange, now_us: int) -> users.User:
+def _with_customer(
+    connection: Any, actor: str, user: user_record.User, body: UserChange, now_us: int
+) -> user_record.User:
     given = {"stripe_customer", "stripe_from"} & body.model_fields_set
     if not given or (body.stripe_customer == user.stripe_customer and "stripe_from" not in given):
         return user
@@ -159,13 +163,13 @@ def _with_customer(connection: Any, actor: str, user: users.User, body: UserChan
     return customers.assign(connection, user.user_id, body.stripe_customer, from_s, now_us, actor)
 
 
-def _erase(user: users.User, connection: Any, actor: str) -> None:
+def _erase(user: user_record.User, connection: Any, actor: str) -> None:
     # A retry after a lost answer must not fail.
     if not user.is_erased:
         user_changes.erase(connection, user.user_id, unix_us(), actor)
 
 
-def of_path(connection: Any, request: Request) -> users.User:
+def of_path(connection: Any, request: Request) -> user_record.User:
     """Return the user whose id the path has.
 
     Raises:
@@ -184,7 +188,7 @@ def wrong_cursor(refused: Refused) -> Problem:
     return Problem(422, f"The field 'cursor' is wrong: {refused}.", field="cursor")
 
 
-def described(user: users.User) -> User:
+def described(user: user_record.User) -> User:
     """Return a user as it is answered."""
     return User(
         user_id=user.user_id,

@@ -1,7 +1,9 @@
-"""Arguments that several commands have."""
+"""The parser of the commands, and arguments that several commands have."""
 
-from argparse import ArgumentParser
-from typing import Any
+import re
+from argparse import Action, ArgumentParser
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 from auth.cli import values
 
@@ -13,6 +15,22 @@ QUOTA: dict[str, Any] = {"type": values.quota, "metavar": "N/PERIOD"}
 QUOTA_HELP = "images in a calendar month or day, UTC, such as 10000/month"
 PLAN: dict[str, Any] = {"type": values.plan, "metavar": "NAME", "help": "the plan's name"}
 LIMIT_HELP = "such as 60/minute, 60/90s, 500/12h or 5000/30d"
+
+
+class Parser(ArgumentParser):
+    """A parser whose errors show no password of a URL."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message, and end with status 2."""
+        super().error(re.sub(r"://\S*@", "://...@", message))
+
+    def all_arguments(self) -> Iterator[Action]:
+        """Yield the arguments of this command and of all commands below it."""
+        for argument in self._actions:
+            yield argument
+            if isinstance(argument.choices, dict):
+                for command in argument.choices.values():
+                    yield from command.all_arguments()
 
 
 def add_values(command: ArgumentParser, name: str, text: str, kind: dict[str, Any]) -> None:

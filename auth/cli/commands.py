@@ -10,7 +10,8 @@ from auth.cli.answer import Answer, Context
 from auth.identity import DEFAULT_SCOPES
 from storage import key_changes, keys, users
 from storage.clock import MICROSECONDS, unix_us
-from storage.keys import KEY_MEMORY_S, KeyRecord, NewKey
+from storage.key_record import KeyRecord
+from storage.keys import KEY_MEMORY_S, NewKey
 from storage.policy import Limit
 from storage.quotas import Quota
 

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TextIO
 
 # Four times as fast as the `json` of the standard library.
@@ -14,6 +15,7 @@ from storage.usage_export import ExportedRow
 # https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
 EVENT_TYPE = "image-classifier.request.v1"
 EVENT_SOURCE = "/image-classifier"
+HOUR_US = 3600 * MICROSECONDS
 FIELDS = ("time", *ExportedRow._fields[1:])
 
 # Writes rows; called once for each page of them.
@@ -50,7 +52,7 @@ def _cloud_events(file: TextIO) -> Write:
 
 def _lines(file: TextIO, document: Callable[[ExportedRow], dict[str, Any]]) -> Write:
     def write(page: Iterable[ExportedRow]) -> None:
-        file.writelines(f"{to_json(document(row)).decode()}\n" for row in page)
+        file.write(b"".join(to_json(document(row)) + b"\n" for row in page).decode())
 
     return write
 
@@ -60,7 +62,9 @@ WRITERS: dict[str, Callable[[TextIO], Write]] = {"csv": _csv, "jsonl": _json_lin
 
 def _fields(row: ExportedRow) -> dict[str, Any]:
     """Return the row by name, with its time in ISO 8601, UTC, to the microsecond."""
-    return dict(zip(FIELDS, (_iso(row.at_us), *row[1:]), strict=True))
+    fields = dict(zip(FIELDS, row, strict=True))
+    fields["time"] = _iso(row.at_us)
+    return fields
 
 
 def _event(row: ExportedRow) -> dict[str, Any]:
@@ -79,5 +83,13 @@ def _event(row: ExportedRow) -> dict[str, Any]:
 
 
 def _iso(unix_us: int) -> str:
-    seconds, microseconds = divmod(unix_us, MICROSECONDS)
-    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:-6]}.{microseconds:06d}Z"
+    hour, rest_us = divmod(unix_us, HOUR_US)
+    minute, rest_us = divmod(rest_us, 60 * MICROSECONDS)
+    second, microsecond = divmod(rest_us, MICROSECONDS)
+    return f"{_day_and_hour(hour)}:{minute:02}:{second:02}.{microsecond:06}Z"
+
+
+# Rows come in the order of their times, nearly; a date takes as long to work out as the rest of its row.
+@lru_cache(maxsize=24)
+def _day_and_hour(hour: int) -> str:
+    return datetime.fromtimestamp(hour * 3600, UTC).isoformat()[:13]

@@ -6,7 +6,7 @@ from typing import Any
 from auth.cli import reports
 from auth.cli.answer import Answer, Context, confirm, record
 from storage import audit as audit_log
-from storage import rollup
+from storage import outbox_pruning, reconciliation, rollup
 from storage import usage as usage_log
 from storage.clock import MICROSECONDS, iso, unix_us
 from storage.database import Database
@@ -21,31 +21,44 @@ def audit(context: Context) -> Answer:
 
 
 def prune(context: Context, *, older_than: int, dry_run: bool, yes: bool) -> Answer:
-    """Delete the usage rows that are older than `older_than` seconds.
+    """Delete the usage rows that are older than `older_than` seconds, and the messages about that time.
 
     Each transaction deletes only some rows, so that the service can write in between. A nightly job is not asked.
     """
-    before_us = unix_us() - older_than * MICROSECONDS
-    before = iso(before_us)
+    now_us = unix_us()
+    before_us = now_us - older_than * MICROSECONDS
+    before, until_s = iso(before_us), outbox_pruning.last_start_s(before_us, now_us)
+    ask, change = context.database.ask, context.database.change
+    everyone = ask(reconciliation.user_ids)
     if dry_run:
         number = _count(context.database, before_us)
-        text = f"{number:,} rows of the usage log are older than {before}; `prune` would delete them."
-        return Answer({"would_delete": number, "before": before}, text)
+        messages = sum(ask(partial(outbox_pruning.count, user_id=user_id, until_s=until_s)) for user_id in everyone)
+        text = f"{number:,} rows of the usage log are older than {before}; `prune` would delete them{_and(messages)}."
+        return Answer({"would_delete": number, "messages": messages, "before": before}, text)
     confirm(
         yes,
         lambda: f"Delete the {_count(context.database, before_us):,} rows of the usage log before {before} for good?",
         unattended=True,
     )
-    deleted = 0
-    while some := context.database.change(lambda connection: usage_log.prune(connection, before_us)):
+    deleted, messages = 0, 0
+    while some := change(lambda connection: usage_log.prune(connection, before_us)):
         deleted += some
+    for user_id in everyone:
+        # Most users have none, and need no transaction that keeps others from writing.
+        if ask(partial(outbox_pruning.count, user_id=user_id, until_s=until_s)):
+            messages += change(partial(outbox_pruning.prune, user_id=user_id, until_s=until_s))
 
     def finish(connection: Any) -> None:
         rollup.forget_minutes_before(connection, before_us // MICROSECONDS)
-        record(connection, "prune", None, None, {"older_than_s": older_than, "deleted": deleted})
+        record(connection, "prune", None, None, {"older_than_s": older_than, "deleted": deleted, "messages": messages})
 
-    context.database.change(finish)
-    return Answer({"deleted": deleted}, f"{deleted} rows of the usage log are deleted.")
+    change(finish)
+    text = f"{deleted} rows of the usage log are deleted{_and(messages)}."
+    return Answer({"deleted": deleted, "messages": messages}, text)
+
+
+def _and(messages: int) -> str:
+    return f", and {messages:,} messages that were delivered" if messages else ""
 
 
 def _count(database: Database, before_us: int) -> int:

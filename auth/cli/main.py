@@ -6,12 +6,24 @@ the command failed (the reason is on standard error), 2 for wrong arguments.
 
 import json
 import sys
+from functools import partial
 
-from auth.cli import commands, database_commands, parser, restore_commands, table
+from auth.cli import (
+    billing_commands,
+    commands,
+    completion,
+    database_commands,
+    log_commands,
+    meter_commands,
+    parser,
+    restore_commands,
+    table,
+)
 from auth.cli.answer import Answer, Context
 from auth.cli.chosen_database import ChosenDatabase, chosen_database
 from configs.settings import SettingsError, load_settings
-from storage import urls
+from storage import jobs, urls
+from storage.clock import unix_us
 from storage.database import Database
 from storage.errors import Refused, StorageError
 from storage.migrate import migrate
@@ -23,6 +35,13 @@ CREATE_DATABASE = (commands.create, commands.init, database_commands.report_migr
 BEFORE_A_START = (commands.init, database_commands.report_migrated)
 # The command that opens the database itself, which may be lost or damaged.
 RESTORE = restore_commands.restore
+# The commands that run by themselves, and whose last success is noted; see `storage.jobs`.
+JOBS = {
+    database_commands.backup: "backup",
+    meter_commands.stripe: "meter",
+    log_commands.prune: "prune",
+    billing_commands.reconcile: "reconcile",
+}
 _FIND_DATABASE = "set CLASSIFIER_DATABASE_URL as for the server, or run this while the server runs."
 
 
@@ -40,6 +59,10 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parsed = parser.parse(arguments)
     command, as_json = parsed.pop("command"), parsed.pop("json")
+    if command is completion.script:
+        text = completion.script(parser.build(completion.NAME), parsed["shell"])
+        print(json.dumps({"script": text}) if as_json else text)
+        return 0
     try:
         settings = load_settings()
         is_own = command in BEFORE_A_START
@@ -51,6 +74,8 @@ def main(arguments: list[str] | None = None) -> int:
         database = Database(chosen.url)
         try:
             answer: Answer = command(Context(database, parse_limits(settings.default_limit), settings), **parsed)
+            if command in JOBS and not parsed.get("dry_run"):
+                database.change(partial(jobs.note_success, command=JOBS[command], at_us=unix_us()))
         finally:
             database.close()
     except (StorageError, SettingsError) as error:

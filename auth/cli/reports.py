@@ -5,12 +5,12 @@ from typing import Any
 from auth.cli.table import Table
 from storage.audit import Entry
 from storage.clock import MICROSECONDS, iso
-from storage.keys import KeyRecord
+from storage.key_record import KeyRecord
 from storage.plans import Plan
 from storage.policy import LETTERS, UNITS, Limit
 from storage.prices import write_amount
 from storage.rollup import Tally
-from storage.users import User
+from storage.user_record import User
 
 Document = dict[str, Any]
 

@@ -20,10 +20,13 @@ def convert(classifier: nn.Module, recipe: Recipe, path: Path) -> None:
     # OpenVINO's converter sends usage data to its maker; without this package it uses a stub that sends nothing.
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     import openvino
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     example = torch.zeros(2, recipe.height, recipe.width, 3, dtype=torch.uint8)
+    # torch would trace the classifier twice, to compare: here the graph is compared with the reference (comparison.py).
+    traced = TorchScriptPythonDecoder(classifier, example_input=example, trace_kwargs={"check_trace": False})
     graph = openvino.convert_model(
-        classifier, example_input=example, input=[([-1, recipe.height, recipe.width, 3], openvino.Type.u8)]
+        traced, example_input=example, input=[([-1, recipe.height, recipe.width, 3], openvino.Type.u8)]
     )
     openvino.save_model(graph, path, compress_to_fp16=False)
 

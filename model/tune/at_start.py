@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from configs.settings import Settings
@@ -31,6 +32,8 @@ def measure_in_subprocess(prepared: PreparedModel, settings: Settings, code: Pat
     """
     fallback = default_choice(settings, chosen_engine(settings) == "torch" and has_cuda())
     if settings.tune == "off":
+        if settings.precision == "bf16":
+            logger.warning("CLASSIFIER_TUNE=off: whether bf16 answers as float32 does for this model is not measured.")
         return fallback
     found = choices.find(prepared, settings)
     if found is None:
@@ -44,5 +47,15 @@ def measure_in_subprocess(prepared: PreparedModel, settings: Settings, code: Pat
         except (OSError, subprocess.TimeoutExpired):
             found = None
     if found is None:
-        logger.warning("How the model is best computed could not be measured; float32 on all cores serves.")
-    return (found or fallback).with_max_batch_size(settings)
+        logger.warning("How the model is best computed could not be measured; it is computed on all cores.")
+        found = _without_bf16(fallback)
+    if settings.precision == "bf16" and found.configuration.precision != "bf16":
+        logger.warning("CLASSIFIER_PRECISION=bf16 is not served, but float32. %s", found.why)
+    return found.with_max_batch_size(settings)
+
+
+def _without_bf16(choice: Choice) -> Choice:
+    """Return the choice with float32 in the place of bf16, whose answers nobody has compared."""
+    if choice.configuration.precision != "bf16":
+        return choice
+    return replace(choice, configuration=replace(choice.configuration, precision="f32"))

@@ -112,14 +112,17 @@ class Float32Reference:
         return (files, decode_files(files, self.recipe, exact=True)) if files else None
 
 
-def compare(reference: Float32Reference, compute: Compute, quick: bool, timer: Timer) -> Report | None:
-    """Compare another way to compute with float32, and stop once it is certain to miss `REQUIRED_WITH_MARGIN`.
+def compare(
+    reference: Float32Reference, compute: Compute, quick: bool, timer: Timer, required: Report = REQUIRED_WITH_MARGIN
+) -> Report | None:
+    """Compare another way to compute with float32, and stop once it is certain to miss what is required.
 
     Args:
         reference: the answers of float32.
         compute: the other way to compute.
         quick: whether its images are resized quickly.
         timer: limits the time.
+        required: the accuracy that is required.
 
     Returns:
         how the answers differ; None: the time was too short for a result.
@@ -131,7 +134,7 @@ def compare(reference: Float32Reference, compute: Compute, quick: bool, timer: T
         theirs.append(answers)
         ours.append(compute(decode_files(files, reference.recipe, exact=False) if quick else pixels))
         report = Report.of(np.concatenate(theirs), np.concatenate(ours))
-        if not _can_still_meet(report, ours[-1].shape == answers.shape, fewest):
+        if not _can_still_meet(report, required, ours[-1].shape == answers.shape, fewest):
             return report
         if timer.is_over() and report.images < fewest:
             return None
@@ -143,8 +146,8 @@ def decode_files(files: Sequence[bytes], recipe: Recipe, exact: bool) -> Pixels:
     return np.stack([decode(file, recipe, MAX_PIXELS, exact).pixels for file in files])
 
 
-def _can_still_meet(report: Report, is_of_one_shape: bool, fewest: int) -> bool:
+def _can_still_meet(report: Report, required: Report, is_of_one_shape: bool, fewest: int) -> bool:
     """Tell whether the requirement would be met if all images still to come, up to `fewest`, had equal answers."""
     changed = report.images * (1 - report.same_top1)
-    most = max(report.images, fewest) * (1 - REQUIRED_WITH_MARGIN.same_top1)
-    return is_of_one_shape and changed <= most + 1e-9 and report.largest <= REQUIRED_WITH_MARGIN.largest
+    most = max(report.images, fewest) * (1 - required.same_top1)
+    return is_of_one_shape and changed <= most + 1e-9 and report.largest <= required.largest

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from model.configuration import Configuration, Precision, Resize, Row
 from model.tune import fidelity
-from model.tune.fidelity import REQUIRED_WITH_MARGIN, Float32Reference, Report
+from model.tune.fidelity import REQUIRED, REQUIRED_WITH_MARGIN, Float32Reference, Report
 from model.tune.pictures import make_pictures
 from model.tune.speed import Load, Timer, best_rounds, min_seconds
 from model.tune.trial import EQUAL_WITHIN, PRECISION_NAMES, Trial
@@ -14,6 +14,8 @@ from model.tune.trial import EQUAL_WITHIN, PRECISION_NAMES, Trial
 SPEED_SHARE, RESERVED_SHARE = 0.2, 0.2
 # The longest time for one batch while speeds are measured, in seconds; larger batches do not make a slow model faster.
 BATCH_S = 0.2
+# The longest time for comparing the answers of a precision that was asked for, in seconds.
+ASKED_S = 60.0
 _RESIZES: tuple[Resize, ...] = ("exact", "quick")
 
 
@@ -56,8 +58,8 @@ def choose_precision(trial: Trial, samples: Sequence[Sample]) -> tuple[Configura
 def _candidates(trial: Trial) -> list[Configuration]:
     """Return the configurations to compare, the most exact first. The first is accepted without a comparison."""
     wanted, precisions = trial.settings.precision, trial.device.precisions
-    if wanted != "auto":
-        precisions = (wanted if wanted == "int8" or wanted in precisions else "f32",)
+    if wanted in ("f32", "int8"):
+        precisions = (wanted,)
     return [
         replace(trial.device.default, precision=precision, resize=resize)
         for precision in precisions
@@ -90,6 +92,7 @@ def _fastest_accurate(
 ) -> tuple[Configuration, dict[Precision, str]]:
     """Return the fastest configuration that is accurate enough, and why each faster precision was rejected."""
     rejected: dict[Precision, str] = {}
+    asked = trial.settings.precision
     rates = _rates_with_decoding(trial, candidates, speeds)
     references = [
         Float32Reference(
@@ -98,15 +101,22 @@ def _fastest_accurate(
         for one in samples
     ]
     timer = trial.timer.part(trial.timer.left_s - RESERVED_SHARE * trial.timer.seconds)
+    if asked == "bf16":
+        timer = Timer(ASKED_S, trial.timer.clock)
     for candidate in sorted(candidates[1:], key=lambda candidate: -rates[candidate]):
         is_quick = candidate.resize == "quick"
-        # The most exact candidate, and the same precision with the exact resize.
-        more_exact = max(rates[candidates[0]], rates[replace(candidate, resize="exact")] if is_quick else 0.0)
+        # What would be served instead: the same precision with the exact resize, and the most exact candidate, unless
+        # another precision was asked for.
+        more_exact = rates[replace(candidate, resize="exact")] if is_quick else 0.0
+        if candidate.precision != asked:
+            more_exact = max(more_exact, rates[candidates[0]])
         if rates[candidate] <= (1 + EQUAL_WITHIN) * more_exact:
             continue
         has_time = candidate.precision == "int8" or _min_comparison_s(candidate, references, speeds) < timer.left_s
-        report = _compare(trial, candidate, references, timer) if has_time else None
-        is_accurate = report is not None and report.meets(REQUIRED_WITH_MARGIN)
+        # Only what was asked for may use all that the contract allows.
+        required = REQUIRED if candidate.precision == asked and not is_quick else REQUIRED_WITH_MARGIN
+        report = _compare(trial, candidate, references, required, timer) if has_time else None
+        is_accurate = report is not None and report.meets(required)
         if is_accurate:
             verdict = "answers as float32 does"
         elif report is not None:
@@ -151,7 +161,7 @@ def _rates_with_decoding(
 
 
 def _compare(
-    trial: Trial, candidate: Configuration, references: Sequence[Float32Reference], timer: Timer
+    trial: Trial, candidate: Configuration, references: Sequence[Float32Reference], required: Report, timer: Timer
 ) -> Report | None:
     """Compare the answers on each sample until one fails. Returns the last result; None: the time was too short."""
     if candidate.precision == "int8":
@@ -161,8 +171,8 @@ def _compare(
     trial.say(f"Comparing the answers of {PRECISION_NAMES[candidate.precision]} with the {candidate.resize} resize ...")
     predict, report = trial.engine(candidate.precision).predict, None
     for reference in references:
-        report = fidelity.compare(reference, predict, candidate.resize == "quick", timer)
-        if report is None or not report.meets(REQUIRED_WITH_MARGIN):
+        report = fidelity.compare(reference, predict, candidate.resize == "quick", timer, required)
+        if report is None or not report.meets(required):
             break
     return report
 
@@ -179,6 +189,8 @@ def _explain(
             parts.append(f"{speed}, {rejected[precision]}" if precision in rejected else speed)
     if wanted == chosen.precision:
         parts.append("asked for")
+    elif wanted in speeds:
+        parts.append(f"{PRECISION_NAMES[wanted]} was asked for")
     elif wanted != "auto":
         parts.append(f"{PRECISION_NAMES[wanted]} was asked for, which this machine does not compute in")
     elif len(speeds) == 1:

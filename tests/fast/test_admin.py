@@ -1,67 +1,17 @@
-"""`/v2/admin`: what operators do with users and keys over HTTP, and what nobody can do there."""
+"""`/v2/admin`: what operators do with users and plans over HTTP."""
 
 from typing import Any
 
 import pytest
 
-from api.routes import ROUTES
-from auth.identity import SCOPES
 from testing.callers import BODY
 from testing.in_process import InProcessGateway, IssuedKey
 from tests.answers import assert_problem
-from tests.fast.conftest import Start
+from tests.fast.administering import KEYS, PLANS, USERS, admin, changes, created, without_waiting, works
+
+__all__ = ["admin", "without_waiting"]
 
 pytestmark = pytest.mark.anyio
-
-READ = "/v2/models"
-USERS, KEYS, PLANS = "/v2/admin/users", "/v2/admin/keys", "/v2/admin/plans"
-OF_OPERATORS = [(route.methods[0], route.path) for route in ROUTES if route.path.startswith("/v2/admin/")]
-
-
-@pytest.fixture(autouse=True)
-def _without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers remember no key, so that a change is in force at once."""
-    monkeypatch.setattr("storage.store.KEY_MEMORY_S", 0.0)
-
-
-@pytest.fixture
-def admin(gateway: InProcessGateway) -> IssuedKey:
-    """The one key with every scope."""
-    return gateway.new_key(email="admin@example.org", scopes=frozenset(SCOPES))
-
-
-async def created(gateway: InProcessGateway, admin: IssuedKey, **order: Any) -> IssuedKey:
-    answer = await gateway.request("POST", KEYS, admin, json=order)
-    assert answer.status_code == 201, answer.text
-    made = answer.json()
-    assert answer.headers["location"] == f"{KEYS}/{made['key_id']}"
-    return IssuedKey(made["key"], made["key_id"], made["user_id"])
-
-
-async def works(gateway: InProcessGateway, key: IssuedKey) -> bool:
-    return (await gateway.request("GET", READ, key)).status_code == 200
-
-
-def changes(gateway: InProcessGateway) -> list[tuple[str, str | None]]:
-    """What the audit log has: each action, and whom or what it is about."""
-    return [(entry["action"], entry["key_id"] or entry["user_id"]) for entry in gateway.audit_log()]
-
-
-def test_there_are_routes_of_operators() -> None:
-    assert len(OF_OPERATORS) >= 12
-
-
-async def test_only_the_scope_admin_opens_a_route(gateway: InProcessGateway, admin: IssuedKey) -> None:
-    others = [gateway.new_key(email=f"{scope}@x", scopes=frozenset({scope})) for scope in SCOPES if scope != "admin"]
-    others.append(gateway.new_key(email="most@x", scopes=frozenset(SCOPES) - {"admin"}))
-    for method, path in OF_OPERATORS:
-        own = path.replace("users/{id}", f"users/{admin.user_id}").replace("keys/{id}", f"keys/{admin.key_id}")
-        assert_problem(await gateway.request(method, own), 401)
-        for other in others:
-            refused = await gateway.request(method, own, other, json={"disabled": True})
-            assert "'admin'" in assert_problem(refused, 403)["detail"]
-    assert changes(gateway) == []
-    assert await works(gateway, admin)
 
 
 async def test_a_user_is_created_with_a_key_that_works(gateway: InProcessGateway, admin: IssuedKey) -> None:
@@ -189,179 +139,6 @@ async def test_an_erased_user_is_gone_but_for_its_usage(
     assert "caller@example.org" not in (await gateway.request("GET", "/v2/admin/audit", admin)).text
 
 
-async def test_a_key_is_rotated_and_revoked(gateway: InProcessGateway, admin: IssuedKey, key: IssuedKey) -> None:
-    answer = await gateway.request("POST", f"{KEYS}/{key.key_id}/rotate", admin, json={"grace": "1h"})
-    made = answer.json()
-    assert (answer.status_code, answer.headers["location"]) == (201, f"{KEYS}/{made['key_id']}")
-    new = IssuedKey(made["key"], made["key_id"], made["user_id"])
-    assert await works(gateway, key)
-    assert await works(gateway, new)
-    assert_problem(await gateway.request("POST", f"{KEYS}/{key.key_id}/rotate", admin), 409)
-    for _ in range(2):
-        assert (await gateway.request("DELETE", f"{KEYS}/{new.key_id}", admin)).status_code == 204
-    assert not await works(gateway, new)
-    states = {}
-    for state in ("live", "revoked", "expired", "disabled"):
-        listed = await gateway.request("GET", f"{KEYS}?state={state}", admin)
-        states[state] = sorted(one["key_id"] for one in listed.json()["data"])
-    live = sorted([admin.key_id, key.key_id])
-    assert states == {"live": live, "revoked": [new.key_id], "expired": [], "disabled": []}
-    assert changes(gateway) == [("rotate", new.key_id), ("revoke", new.key_id)]
-
-
-async def test_a_key_gives_no_scope_that_it_lacks(gateway: InProcessGateway, admin: IssuedKey) -> None:
-    lesser = await created(gateway, admin, email="lesser@example.org", scopes=["admin", "usage"])
-    for scope in ("metrics", "keys", "classify"):
-        refused = await gateway.request("POST", KEYS, lesser, json={"email": "x@example.org", "scopes": [scope]})
-        assert f"'{scope}'" in assert_problem(refused, 403)["detail"]
-    refused = await gateway.request("POST", f"{KEYS}/{admin.key_id}/rotate", lesser, json={"grace": "1h"})
-    assert "'keys'" in assert_problem(refused, 403)["detail"]
-    await created(gateway, lesser, email="x@example.org", scopes=["usage", "admin"])
-    manager = gateway.new_key(email="admin@example.org", scopes=frozenset({"keys"}))
-    refused = await gateway.request("POST", f"/v2/keys/{admin.key_id}/rotate", manager, json={"grace": "1h"})
-    assert "'admin'" in assert_problem(refused, 403)["detail"]
-
-
-async def test_any_operator_makes_and_rotates_an_ordinary_key(gateway: InProcessGateway) -> None:
-    bare = gateway.new_key(email="admin@example.org", scopes=frozenset({"admin"}))
-    made = await created(gateway, bare, email="ada@example.org")
-    rotated = await gateway.request("POST", f"{KEYS}/{made.key_id}/rotate", bare, json={"grace": "1h"})
-    assert (rotated.status_code, rotated.json()["scopes"]) == (201, ["classify", "usage"])
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "body"),
-    [
-        ("DELETE", KEYS + "/{key}", None),
-        ("POST", KEYS + "/{key}/rotate", None),
-        ("PATCH", USERS + "/{user}", {"disabled": True}),
-        ("DELETE", USERS + "/{user}", None),
-        ("DELETE", "/v2/keys/self", None),
-        ("DELETE", "/v2/keys/{key}", None),
-        ("POST", "/v2/keys/{key}/rotate", {"grace": 0}),
-    ],
-)
-async def test_the_last_key_of_an_operator_stays(
-    gateway: InProcessGateway, admin: IssuedKey, method: str, path: str, body: Any
-) -> None:
-    await created(gateway, admin, email="b@example.org", scopes=["admin"], expires_in="1h")
-    path = path.replace("{key}", admin.key_id).replace("{user}", admin.user_id)
-    before = len(gateway.audit_log())
-    refused = await gateway.request(method, path, admin, json=body)
-    assert "python -m auth" in assert_problem(refused, 409)["detail"]
-    assert await works(gateway, admin)
-    assert len(gateway.audit_log()) == before
-    await created(gateway, admin, email="c@example.org", scopes=["admin"])
-    assert (await gateway.request(method, path, admin, json=body)).status_code < 300, "with another one, it may go"
-
-
-async def test_the_last_key_of_an_operator_may_be_rotated_with_a_grace(
-    gateway: InProcessGateway, admin: IssuedKey
-) -> None:
-    answer = await gateway.request("POST", f"{KEYS}/{admin.key_id}/rotate", admin, json={"grace": "1h"})
-    assert answer.status_code == 201
-    made = answer.json()
-    refused = await gateway.request("DELETE", f"{KEYS}/{made['key_id']}", admin)
-    assert_problem(refused, 409)
-    new = IssuedKey(made["key"], made["key_id"], made["user_id"])
-    assert (await gateway.request("DELETE", f"{KEYS}/{admin.key_id}", new)).status_code == 204
-
-
-WRONG = [
-    ("POST", USERS, {}, "email"),
-    ("POST", USERS, {"email": 5}, "email"),
-    ("POST", USERS, {"email": "nobody"}, "email"),
-    ("POST", USERS, {"email": "a\u0000@b"}, "email"),
-    ("POST", USERS, {"email": "a@" + "b" * 320}, "email"),
-    ("POST", USERS, {"email": "a@b", "limits": []}, "limits"),
-    ("POST", USERS, {"email": "a@b", "limits": "5/minute"}, "limits"),
-    ("POST", USERS, {"email": "a@b", "limits": ["5/month"]}, "limits"),
-    ("POST", USERS, {"email": "a@b", "limits": ["5/minute", "6/60s"]}, "limits"),
-    ("POST", USERS, {"email": "a@b", "limits": ["5/minute"] * 11}, "limits"),
-    ("POST", USERS, {"email": "a@b", "colour": "red"}, "colour"),
-    ("POST", USERS, {"email": "a@b", "x" * 5000: 1}, "x" * 60),
-    ("POST", USERS, [], "body"),
-    ("PATCH", USERS + "/{user}", {"email": None}, "email"),
-    ("PATCH", USERS + "/{user}", {"disabled": "yes"}, "disabled"),
-    ("PATCH", USERS + "/{user}", {"disabled": 1}, "disabled"),
-    ("PATCH", USERS + "/{user}", {"state": "erased"}, "state"),
-    ("PATCH", USERS + "/{user}", {"plan": "none-such"}, "plan"),
-    ("PATCH", USERS + "/{user}", {"plan": 5}, "plan"),
-    ("PATCH", USERS + "/{user}", {"drop_own": True}, "drop_own"),
-    ("PATCH", USERS + "/{user}", {"quotas": ["5/year"]}, "quotas"),
-    ("PATCH", USERS + "/{user}", {"quotas": ["5/day", "6/day"]}, "quotas"),
-    ("POST", PLANS, {}, "name"),
-    ("POST", PLANS, {"name": "two words"}, "name"),
-    ("POST", PLANS, {"name": "pro", "price": "1.50"}, "currency"),
-    ("POST", PLANS, {"name": "pro", "currency": "EUR"}, "price"),
-    ("POST", PLANS, {"name": "pro", "price": 1.5, "currency": "EUR"}, "price"),
-    ("POST", PLANS, {"name": "pro", "price": "1,50", "currency": "EUR"}, "price"),
-    ("POST", PLANS, {"name": "pro", "price": "1", "currency": "EURO"}, "currency"),
-    ("POST", PLANS, {"name": "pro", "price": "1", "currency": "EUR", "from": "0001-01-01"}, "from"),
-    ("POST", PLANS, {"name": "pro", "price": "1", "currency": "EUR", "from": 2030}, "from"),
-    ("POST", PLANS, {"name": "pro", "from": "2030-01-01T00:00:00Z"}, "price"),
-    ("POST", PLANS, {"name": "pro", "limits": ["5/month"]}, "limits"),
-    ("POST", KEYS, {}, "email"),
-    ("POST", KEYS, {"email": "a@b", "user_id": "usr_1"}, "email"),
-    ("POST", KEYS, {"user_id": "usr_unknown"}, "user_id"),
-    ("POST", KEYS, {"user_id": "imc_AAAAAAAAAAAA_secret"}, "user_id"),
-    ("POST", KEYS, {"email": "a@b", "scopes": ["root"]}, "scopes"),
-    ("POST", KEYS, {"email": "a@b", "scopes": []}, "scopes"),
-    ("POST", KEYS, {"email": "a@b", "name": "two\nlines"}, "name"),
-    ("POST", KEYS, {"email": "a@b", "name": "n" * 101}, "name"),
-    ("POST", KEYS, {"email": "a@b", "expires_in": "soon"}, "expires_in"),
-    ("POST", KEYS, {"email": "a@b", "expires_in": 0}, "expires_in"),
-    ("POST", KEYS, {"email": "a@b", "expires_in": True}, "expires_in"),
-    ("POST", KEYS + "/{key}/rotate", {"grace": "1h", "more": 1}, "more"),
-    ("GET", USERS + "?limit=0", None, "limit"),
-    ("GET", USERS + "?limit=101", None, "limit"),
-    ("GET", USERS + "?cursor=usr_unknown", None, "cursor"),
-    ("GET", USERS + "?email=nobody", None, "email"),
-    ("GET", KEYS + "?cursor=unknown", None, "cursor"),
-    ("GET", KEYS + "?user=%00", None, "user"),
-    ("GET", KEYS + "?state=lost", None, "state"),
-    ("GET", "/v2/admin/audit?cursor=x", None, "cursor"),
-    ("GET", "/v2/admin/audit?cursor=99999999999999999999", None, "cursor"),
-    ("GET", "/v2/admin/usage", None, "user"),
-    ("GET", "/v2/admin/usage?user=admin@example.org&from=2026-01-02&to=2026-01-01", None, "from"),
-    ("GET", "/v2/admin/usage?user=admin@example.org&bucket=year", None, "bucket"),
-]
-
-
-async def test_a_wrong_field_is_named_and_changes_nothing(gateway: InProcessGateway, admin: IssuedKey) -> None:
-    for method, wrong, body, field in WRONG:
-        path = wrong.replace("{key}", admin.key_id).replace("{user}", admin.user_id)
-        options: dict[str, Any] = {} if body is None else {"json": body}
-        answer = await gateway.request(method, path, admin, **options)
-        assert answer.status_code == 422, (method, path, body)
-        problem = assert_problem(answer, 422)
-        assert problem["field"].partition(".")[0] == field
-        assert len(problem["detail"]) < 300
-        assert "Value error" not in problem["detail"]
-        assert "_secret" not in problem["detail"]
-    assert changes(gateway) == []
-
-
-async def test_what_is_no_json_is_refused(gateway: InProcessGateway, admin: IssuedKey) -> None:
-    for method, path in (("POST", USERS), ("PATCH", f"{USERS}/{admin.user_id}"), ("POST", KEYS)):
-        assert_problem(await gateway.request(method, path, admin), 400)
-        assert_problem(await gateway.request(method, path, admin, content=b'{"email": '), 400)
-        form = {"Content-Type": "application/x-www-form-urlencoded"}
-        assert_problem(await gateway.request(method, path, admin, content=b"email=a@b", headers=form), 415)
-
-
-async def test_what_there_is_not_is_404(gateway: InProcessGateway, admin: IssuedKey) -> None:
-    asked = [("GET", f"{KEYS}/x"), ("DELETE", f"{KEYS}/x"), ("POST", f"{KEYS}/x/rotate")]
-    asked += [
-        (method, f"{USERS}/{user}") for method in ("GET", "PATCH", "DELETE") for user in ("x", "admin@example.org")
-    ]
-    asked += [("GET", f"{PLANS}/x"), ("PATCH", f"{PLANS}/x"), ("GET", "/v2/admin/usage?user=usr_x")]
-    for method, path in asked:
-        options: dict[str, Any] = {"json": {}} if method == "PATCH" else {}
-        answer = await gateway.request(method, path, admin, **options)
-        assert "lists all" in assert_problem(answer, 404)["detail"], path
-
-
 async def test_pages_follow_each_other_without_gap_or_repetition(gateway: InProcessGateway, admin: IssuedKey) -> None:
     for number in range(6):
         await created(gateway, admin, email=f"user{number}@example.org")
@@ -438,24 +215,3 @@ async def test_it_costs_no_hit_and_has_a_usage_row(gateway: InProcessGateway, ad
     rows = [(row["method"], row["endpoint"], row["status"], row["images"]) for row in gateway.usage_rows()]
     assert rows == [("POST", KEYS, 201, 0), ("GET", USERS + "/{id}", 404, 0)]
     assert gateway.hits() == 0
-
-
-async def test_a_key_that_was_just_revoked_changes_nothing(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Authentication still knows it for half a second."""
-    monkeypatch.undo()
-    gateway = await start()
-    admin = gateway.new_key(scopes=frozenset(SCOPES))
-    gateway.new_key(scopes=frozenset(SCOPES))
-    assert await works(gateway, admin)
-    gateway.revoke(admin)
-    assert_problem(await gateway.request("POST", KEYS, admin, json={"email": "a@example.org"}), 401)
-    assert changes(gateway) == []
-
-
-async def test_a_key_revoked_at_one_worker_is_refused_by_all(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    one, other = await start(), await start()
-    admin, key = one.new_key(email="admin@example.org", scopes=frozenset({"admin"})), one.new_key()
-    assert await works(other, key)
-    assert (await one.request("DELETE", f"{KEYS}/{key.key_id}", admin)).status_code == 204
-    assert not await works(other, key)

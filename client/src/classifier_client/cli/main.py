@@ -19,7 +19,7 @@ from classifier_client.errors import ClassifierError
 app = typer.Typer(
     name="classify",
     help="Classify images with your server: classify photo.jpg. Run classify login first, or set IMAGE_API_KEY.",
-    add_completion=False,
+    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -33,6 +33,8 @@ app.command("watch", help="Classify the images on an MQTT topic.")(watch.watch)
 # What shells make of a process that Ctrl+C has ended.
 STOPPED = 130
 _COMMANDS = frozenset({"images", "usage", "keys", "login", "logout", "watch"})
+# What is no file although it is no command.
+_OPTIONS = frozenset({"--help", "--install-completion", "--show-completion"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,10 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A terminal that lacks a character shows another one.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
-    if not given:
-        say("name an image or a folder, such as classify photo.jpg. See classify --help.")
-        return 2
-    if given[0] != "--help" and given[0] not in _COMMANDS:
+    if given and given[0] not in _COMMANDS | _OPTIONS:
         given.insert(0, "images")
     status = _status_of(given)
     if status == STOPPED:
@@ -66,7 +65,9 @@ def _status_of(given: list[str]) -> int:
         # Errors in the arguments; the base class of these is not public.
         if not hasattr(error, "format_message"):
             raise
-        if message := error.format_message():
+        # Without arguments it is the whole help.
+        message = error.format_message() if given else "name an image or a folder, such as classify photo.jpg."
+        if message:
             say(f"{message} See classify --help.")
         return int(getattr(error, "exit_code", 2))
 
