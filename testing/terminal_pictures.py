@@ -62,7 +62,7 @@ def draw(path: Path, commands: Sequence[Sequence[str]], environment: Mapping[str
 def add_classify(folder: Path) -> None:
     """Writes the command `classify` into a folder, as `pip install ./client` would, for the sources of this project."""
     command = folder / "classify"
-    program = "from classifier_client.cli.main import main; raise SystemExit(main())"
+    program = "from classify_command import main; raise SystemExit(main())"
     command.write_text(
         f'#!/bin/sh\nPYTHONPATH="{CLIENT}" exec "{sys.executable}" -c "{program}" "$@"\n', encoding="utf-8"
     )

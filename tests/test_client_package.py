@@ -85,7 +85,7 @@ def test_the_wheel_is_small_and_complete(wheel: Path, installed: Path) -> None:
     assert wheel.stat().st_size < 60_000
     assert (installed / "classifier_client" / "py.typed").exists()
     [about] = installed.glob("*.dist-info")
-    assert "classify = classifier_client.cli.main:main" in (about / "entry_points.txt").read_text()
+    assert "classify = classify_command:main" in (about / "entry_points.txt").read_text()
     needs = [line for line in (about / "METADATA").read_text().splitlines() if line.startswith("Requires-")]
     assert "Requires-Python: >=3.10" in needs
     plain = [re.split(r"[<>=]", line.split()[1])[0] for line in needs if line.startswith("Requires-Dist")]

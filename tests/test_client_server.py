@@ -259,7 +259,7 @@ def test_images_of_an_mqtt_broker_are_answered_there(busy: Server, key: str, tmp
     """A camera publishes, the bridge answers on the topic beside, and does not take its own answers for images."""
     port = free_port()
     listeners = {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}}
-    command = [sys.executable, "-m", "classifier_client.cli.main", "watch", f"mqtt://127.0.0.1:{port}/cameras/#"]
+    command = [sys.executable, "-m", "classify_command", "watch", f"mqtt://127.0.0.1:{port}/cameras/#"]
     environment = {
         **os.environ,
         "PYTHONPATH": str(PROJECT / "client" / "src"),

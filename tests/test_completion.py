@@ -145,7 +145,7 @@ def test_the_clients_command_completes_too(folder: Path) -> None:
     def classify(*arguments: str, **more: str) -> str:
         variables = {**environment(folder), "PYTHONPATH": str(PROJECT / "client" / "src"), **more}
         # It asks which shell has started it.
-        command = ["bash", "-c", f'{sys.executable} -m classifier_client.cli.main "$@"; exit $?', "bash", *arguments]
+        command = ["bash", "-c", f'{sys.executable} -m classify_command "$@"; exit $?', "bash", *arguments]
         return subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout
 
     assert "_CLASSIFY_COMPLETE=complete_bash" in classify("--show-completion")

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Route, expect, sync_playwright
 
 from testing.servers import PROJECT, Server
+from testing.waiting import wait_until
 
 PICTURE = PROJECT / "examples" / "espresso.jpg"
 CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
@@ -336,6 +338,10 @@ def test_a_key_stays_in_its_tab_unless_it_shall_be_remembered(visit: Visit, key:
 PAINTED_MS = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null"
 
 
+def is_painted(page: Page) -> bool:
+    return page.evaluate(PAINTED_MS) is not None
+
+
 def test_it_is_painted_before_any_script_arrives(browser: Browser, server: Server) -> None:
     """So a visitor on a slow line sees it at once; what the scripts fill in comes later."""
     with browser.new_context() as context:
@@ -343,7 +349,7 @@ def test_it_is_painted_before_any_script_arrives(browser: Browser, server: Serve
         held: list[Route] = []
         page.route("**/*.js", lambda route: held.append(route))
         page.goto(f"{server.url}/", wait_until="commit")
-        page.wait_for_function(f"{PAINTED_MS} !== null", timeout=PATIENCE_MS)
+        wait_until(partial(is_painted, page), "the page is painted")
         expect(page.get_by_role("heading", name="What is in your picture?")).to_be_visible()
         assert held, "scripts were asked for, and none was let through"
         for route in held:
@@ -358,7 +364,7 @@ def test_it_is_painted_within_a_second(browser: Browser, server: Server) -> None
         with browser.new_context() as context:
             page = context.new_page()
             page.goto(f"{server.url}/")
-            page.wait_for_function(f"{PAINTED_MS} !== null", timeout=PATIENCE_MS)
+            wait_until(partial(is_painted, page), "the page is painted")
             painted.append(float(page.evaluate(PAINTED_MS)))
     print(f"first contentful paint: {', '.join(f'{ms:.0f}' for ms in painted)} ms")
     assert min(painted) < 1000

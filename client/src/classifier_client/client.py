@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from itertools import islice
 from pathlib import Path
+from threading import Event
 from typing import TypeVar, cast
 
 import httpx
@@ -18,7 +16,7 @@ from classifier_client.calls import Call
 from classifier_client.core import Answer, Failure, Pace, Reply, Retries, Send, Sleep, TimeLimits
 from classifier_client.errors import AuthenticationError, ClassifierError, PermissionDenied
 from classifier_client.images import ImageInput, image_bytes, images_in
-from classifier_client.many import AHEAD, check_concurrency
+from classifier_client.many import check_concurrency, in_order, wait
 from classifier_client.results import Batch, BatchEntry, Classification, Key, Limit, Model, NewKey, Outcome, UsageBucket
 from classifier_client.streams import LinesOfBatch
 
@@ -142,25 +140,17 @@ class Client:
             AuthenticationError, PermissionDenied: the key is refused, so that no further image makes sense.
         """
         check_concurrency(concurrency)
+        stopped = Event()
 
         def outcome(image: S) -> Outcome[S]:
             try:
-                return Outcome(image, self.classify(image, top_k=top_k, min_confidence=min_confidence))
+                return Outcome(image, self._run(calls.classify(image_bytes(image), top_k, min_confidence), stopped))
             except (AuthenticationError, PermissionDenied):
                 raise
             except (ClassifierError, OSError) as error:
                 return Outcome(image, error=error)
 
-        left, waiting = iter(images), deque[Future[Outcome[S]]]()
-        pool = ThreadPoolExecutor(concurrency, thread_name_prefix="classify")
-        try:
-            waiting.extend(pool.submit(outcome, image) for image in islice(left, concurrency * AHEAD))
-            while waiting:
-                done = waiting.popleft().result()
-                waiting.extend(pool.submit(outcome, image) for image in islice(left, 1))
-                yield done
-        finally:
-            pool.shutdown(cancel_futures=True)
+        return in_order(outcome, images, concurrency, stopped)
 
     def classify_folder(
         self,
@@ -233,8 +223,8 @@ class Client:
         """Revoke a key; `self` is the one that this client sends, for which any scope will do."""
         self._run(calls.revoke_key(key_id))
 
-    def _run(self, call: Call[T]) -> T:
-        result, response = self._perform(call)
+    def _run(self, call: Call[T], stopped: Event | None = None) -> T:
+        result, response = self._perform(call, stopped)
         assert response is None
         return result
 
@@ -243,8 +233,12 @@ class Client:
         assert response is not None
         return response
 
-    def _perform(self, call: Call[T]) -> tuple[T, httpx.Response | None]:
-        """Do what the core says; return the result, and for a streamed call the answer, whose body is yet unread."""
+    def _perform(self, call: Call[T], stopped: Event | None = None) -> tuple[T, httpx.Response | None]:
+        """Do what the core says; return the result, and for a streamed call the answer, whose body is yet unread.
+
+        Raises:
+            Stopped: the event came while this waited.
+        """
         steps, reply, response = self._core.perform(call), None, None
         while True:
             try:
@@ -252,7 +246,7 @@ class Client:
             except StopIteration as done:
                 return cast(T, done.value), response
             if isinstance(step, Sleep):
-                self._core.pace.sleep(step.seconds)
+                wait(self._core.pace, step.seconds, stopped)
                 reply = None
             else:
                 reply, response = self._send(step)

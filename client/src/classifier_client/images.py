@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Protocol, TypeAlias, runtime_checkable
@@ -110,7 +111,8 @@ def _png(image: Any) -> bytes:
 def images_in(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """Return the image files in a folder and the folders in it, by their suffix, sorted by path.
 
-    Hidden files and folders are left out.
+    Hidden files and folders are left out, and links to folders. A folder that can't be read is returned as if it were
+    an image: whoever reads it is told why.
 
     Raises:
         NotADirectoryError: there is no such folder.
@@ -118,6 +120,25 @@ def images_in(folder: str | os.PathLike[str]) -> Iterator[Path]:
     root = Path(folder)
     if not root.is_dir():
         raise NotADirectoryError(f"{root} is no folder.")
-    found = (path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    visible = (path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts))
-    return iter(sorted(visible))
+    return iter(sorted(_found_in(root)))
+
+
+def _found_in(root: Path) -> Iterator[Path]:
+    unreadable: list[OSError] = []
+    for place, folders, files in os.walk(root, onerror=unreadable.append):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            path = Path(place, name)
+            if not name.startswith(".") and path.suffix.lower() in SUFFIXES and _may_be_file(path):
+                yield path
+    yield from (Path(error.filename) for error in unreadable)
+
+
+def _may_be_file(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except PermissionError:
+        return True
+    except OSError:
+        # A link to nowhere, or to itself.
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing
@@ -14,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from classifier_client.cli import json_lines, stored_key
 from classifier_client.cli.bars import bar
-from classifier_client.cli.messages import describe, say
+from classifier_client.cli.messages import describe, printable, say
 from classifier_client.client import Client
 from classifier_client.core import Retries, TimeLimits
 from classifier_client.errors import ConnectionFailed, QuotaExceeded
@@ -26,7 +27,7 @@ _MOST_CONCURRENT = 64
 
 
 def images(
-    paths: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files, and folders of them.")],
+    names: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Image files, and folders of them.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each image.")] = False,
     output: Annotated[
         Path | None,
@@ -44,6 +45,9 @@ def images(
     concurrency: Annotated[int, typer.Option(min=1, max=_MOST_CONCURRENT, help="Requests at a time.")] = 8,
 ) -> int:
     """Classify images; return 1 if any of them failed."""
+    if "" in names:
+        raise ValueError("An empty name is no image; name a file or a folder.")
+    paths = [Path(name) for name in names]
     files = list(_files(paths))
     has_folder = any(path.is_dir() for path in paths)
     as_json = as_json or output is not None or (has_folder and not sys.stdout.isatty())
@@ -52,7 +56,10 @@ def images(
         target: IO[str] = sys.stdout
         if output is not None:
             done |= json_lines.clean(output)
-            target = stack.enter_context(output.open("a", encoding="utf-8"))
+            target = stack.enter_context(json_lines.appended(output))
+        elif as_json and isinstance(sys.stdout, io.TextIOWrapper):
+            # JSON is UTF-8, whatever the terminal shows.
+            sys.stdout.reconfigure(encoding="utf-8")
         left = [file for file in files if json_lines.name_of(file) not in done]
         is_many = has_folder or len(files) > 1
         client = stack.enter_context(_client(is_many))
@@ -71,10 +78,13 @@ def _client(is_many: bool) -> Client:
 
 def _files(paths: list[Path]) -> Iterator[Path]:
     for path in paths:
-        if path.is_dir():
-            yield from images_in(path)
-        else:
+        if not path.is_dir():
             yield path
+            continue
+        found = list(images_in(path))
+        if not found:
+            say(f"{path}: there is no image file in this folder.")
+        yield from found
 
 
 def _print_all(outcomes: Iterator[Outcome[Path]], target: IO[str], as_json: bool, is_many: bool) -> int:
@@ -96,10 +106,10 @@ def _print_all(outcomes: Iterator[Outcome[Path]], target: IO[str], as_json: bool
 
 def _show(console: Console, source: Path, result: Classification, has_heading: bool) -> None:
     if has_heading:
-        console.print(str(source), style="bold", markup=False)
+        console.print(printable(str(source)), style="bold", markup=False, soft_wrap=True)
     width = max((len(prediction.label) for prediction in result.predictions), default=0)
     for prediction in result.predictions:
-        drawn = bar(prediction.confidence, _BAR_WIDTH)
+        drawn = bar(prediction.confidence, _BAR_WIDTH, console.options.ascii_only)
         text = f"{prediction.label:<{width}}  {prediction.confidence:6.1%}  {drawn}"
         console.print(text.rstrip(), markup=False, soft_wrap=True)
     if not result.predictions:

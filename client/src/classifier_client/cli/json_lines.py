@@ -7,8 +7,9 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from classifier_client.cli.messages import describe
 from classifier_client.errors import ClassifierError
@@ -24,7 +25,10 @@ def name_of(file: Path) -> str:
 
 
 def line(outcome: Outcome[Path]) -> str:
-    """Return the line for an image: what the server answered, or `error` with `status`, `detail` and `request_id`."""
+    """Return the line for an image: what the server answered, or `error` with `status`, `detail` and `request_id`.
+
+    What is no Unicode in the name of a file is an escape of JSON, so that the line is UTF-8 and still names the file.
+    """
     document: dict[str, Any] = {"file": name_of(outcome.source)}
     if outcome.result is not None:
         document |= dataclasses.asdict(outcome.result)
@@ -33,7 +37,7 @@ def line(outcome: Outcome[Path]) -> str:
         document["error"] = {name: getattr(outcome.error, name) for name in names}
     elif outcome.error is not None:
         document["error"] = {"status": None, "detail": describe(outcome.error), "request_id": None}
-    return json.dumps(document, ensure_ascii=False)
+    return json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
 
 
 def done_in(path: Path) -> set[str]:
@@ -46,18 +50,41 @@ def done_in(path: Path) -> set[str]:
 
 
 def clean(path: Path) -> set[str]:
-    """Do the same, and remove from the file what is not done, such as a line that was cut off. It may be missing.
+    """Do the same, and remove from the file what is not done, such as a line that was cut off.
+
+    It may be missing, or no file that can be read from the start, such as `/dev/stdout`.
 
     Raises:
         OSError: the file can't be read or written.
     """
-    if not path.exists():
+    if not path.is_file():
         return set()
     done = list(_done_lines(path))
     kept = "".join(text for _, text in done)
     if kept.encode() != path.read_bytes():
         _replace(path, kept)
     return {name for name, _ in done}
+
+
+@contextmanager
+def appended(path: Path) -> Iterator[IO[str]]:
+    """Open a file for further lines; errors name the file.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    file = path.open("a", encoding="utf-8")
+    try:
+        yield file
+        file.close()
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+    finally:
+        # What could not be written is not tried again: that would only fail with another error.
+        with suppress(OSError):
+            file.close()
 
 
 def _done_lines(path: Path) -> Iterator[tuple[str, str]]:

@@ -16,7 +16,7 @@ from classifier_client.cli.messages import say
 from classifier_client.keys import is_key, key_id
 
 app = typer.Typer(
-    help="List, replace and revoke your keys; for a key with the scope 'keys'.",
+    help="List, replace and revoke your keys.",
     invoke_without_command=True,
     rich_markup_mode=None,
 )

@@ -7,7 +7,12 @@ import sys
 
 def say(text: str) -> None:
     """Write one line on standard error."""
-    print(f"classify: {text}", file=sys.stderr)
+    print(f"classify: {printable(text)}", file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """Return the text as one line without commands to the terminal, which the name of a file may hold."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 def describe(error: Exception) -> str:

@@ -11,17 +11,16 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import typer
 
 from classifier_client import connection
+from classifier_client.cli import system_keyring
 from classifier_client.client import Client
 from classifier_client.core import Pace, Retries, TimeLimits
 from classifier_client.errors import AuthenticationError
 
-_SERVICE = "image-classifier"
-_IN_KEYRING = "in the system's keyring"
+_FOLDER = "image-classifier"
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Stored:
 
 def path() -> Path:
     """Return the file, in the user's folder for configuration."""
-    return Path(typer.get_app_dir(_SERVICE)) / "login.json"
+    return Path(typer.get_app_dir(_FOLDER)) / "login.json"
 
 
 def load() -> Stored | None:
@@ -43,7 +42,7 @@ def load() -> Stored | None:
 
     Raises:
         OSError: the file can't be read.
-        AuthenticationError: the file is damaged, or the keyring has no such key any more.
+        AuthenticationError: the file is damaged, or the keyring can't be read or has no such key any more.
     """
     try:
         document = json.loads(path().read_bytes())
@@ -54,10 +53,8 @@ def load() -> Stored | None:
         raise AuthenticationError(f"{path()} is damaged; run classify login again.") from None
     if key is not None:
         return Stored(url, str(key), f"in {path()}")
-    found = None if (keyring := _keyring()) is None else keyring.get_password(_SERVICE, url)
-    if found is None:
-        raise AuthenticationError("The system's keyring has no key for the server; run classify login again.")
-    return Stored(url, found, _IN_KEYRING)
+    found, keyring = system_keyring.find(url)
+    return Stored(url, found, _in_keyring(keyring))
 
 
 def save(url: str, key: str) -> Stored:
@@ -66,14 +63,9 @@ def save(url: str, key: str) -> Stored:
     Raises:
         OSError: the file can't be written.
     """
-    keyring = _keyring()
-    if keyring is not None:
-        try:
-            keyring.set_password(_SERVICE, url, key)
-        except keyring.errors.KeyringError:
-            keyring = None
+    keyring = system_keyring.store(url, key)
     _write({"url": url} if keyring else {"url": url, "key": key})
-    return Stored(url, key, _IN_KEYRING if keyring else f"in {path()}")
+    return Stored(url, key, _in_keyring(keyring) if keyring else f"in {path()}")
 
 
 def forget() -> bool:
@@ -81,17 +73,17 @@ def forget() -> bool:
 
     Raises:
         OSError: the file can't be deleted.
+        AuthenticationError: the keyring can't be changed, and may still hold the key.
     """
     try:
-        url = str(json.loads(path().read_bytes())["url"])
+        document = json.loads(path().read_bytes())
+        url, is_in_keyring = str(document["url"]), "key" not in document
     except FileNotFoundError:
         return False
     except (ValueError, KeyError, TypeError):
-        url = ""
-    keyring = _keyring()
-    if keyring is not None:
-        with contextlib.suppress(keyring.errors.KeyringError):
-            keyring.delete_password(_SERVICE, url)
+        url, is_in_keyring = "", False
+    if is_in_keyring:
+        system_keyring.delete(url)
     path().unlink()
     return True
 
@@ -150,13 +142,5 @@ def _write(document: dict[str, str]) -> None:
         raise
 
 
-def _keyring() -> Any:
-    """Return the package keyring; None if it is not installed, or the system has no keyring."""
-    try:
-        import keyring  # A second to import: only who stores a key pays for it.
-        from keyring.backends import fail, null
-    except ImportError:
-        return None
-    backend = keyring.get_keyring()
-    none = isinstance(backend, fail.Keyring | null.Keyring)
-    return None if none else keyring
+def _in_keyring(name: str) -> str:
+    return f"in the system's keyring ({name})"

@@ -37,14 +37,14 @@ def usage(
         print(json.dumps(document, default=datetime.isoformat))
         return
     console = Console()
-    console.print(_table(buckets, console.width) if buckets else "There are no requests in this time.")
+    console.print(_table(buckets, console) if buckets else "There are no requests in this time.")
     for limit in limits:
         console.print(_sentence(limit))
 
 
-def _table(buckets: list[UsageBucket], width: int) -> Table:
+def _table(buckets: list[UsageBucket], console: Console) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    chart_width = max(1, min(_CHART_WIDTH, width - _TABLE_WIDTH))
+    chart_width = max(1, min(_CHART_WIDTH, console.width - _TABLE_WIDTH))
     for name in ("start (UTC)", "requests", "images", "refused", "failed", "p50 ms", "p95 ms"):
         table.add_column(name, justify="left" if name.startswith("start") else "right", no_wrap=True)
     table.add_column("", no_wrap=True)
@@ -52,7 +52,7 @@ def _table(buckets: list[UsageBucket], width: int) -> Table:
     for one in buckets:
         numbers = (one.requests, one.images, one.status.get("4xx", 0), one.status.get("5xx", 0))
         times = (f"{one.p50_ms:.1f}", f"{one.p95_ms:.1f}")
-        chart = bar(one.images / most if most else 0.0, chart_width)
+        chart = bar(one.images / most if most else 0.0, chart_width, console.options.ascii_only)
         table.add_row(one.start.strftime("%Y-%m-%d %H:%M"), *map(str, numbers), *times, chart)
     return table
 
