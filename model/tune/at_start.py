@@ -50,7 +50,7 @@ def measure_in_subprocess(prepared: PreparedModel, settings: Settings, code: Pat
         logger.warning("How the model is best computed could not be measured; it is computed on all cores.")
         found = _without_bf16(fallback)
     if settings.precision == "bf16" and found.configuration.precision != "bf16":
-        logger.warning("CLASSIFIER_PRECISION=bf16 is not served, but float32. %s", found.why)
+        logger.warning("CLASSIFIER_PRECISION=bf16: float32 is served in its place (%s).", found.why)
     return found.with_max_batch_size(settings)
 
 
