@@ -15,22 +15,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import aiomqtt
 import classifier_client as cc
 import numpy as np
 import pytest
-from amqtt.broker import Broker
 from classifier_client.cli import stored_key
 from classifier_client.cli.main import main
 from PIL import Image
 
+from testing.mqtt_broker import MqttBroker, mqtt_broker
 from testing.photographs import CAT, COFFEE, encoded
-from testing.ports import free_port
 from testing.servers import PROJECT, Server, running
 
 IMAGES = 1000 if "TORTURE" in os.environ else 100
 MOST_WAITING = 12
-PLUGINS = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
 
 _numbers = itertools.count(1)
 
@@ -257,9 +254,6 @@ def test_keys_are_listed_replaced_and_revoked(run: Run, busy: Server) -> None:
 
 def test_images_of_an_mqtt_broker_are_answered_there(busy: Server, key: str, tmp_path: Path) -> None:
     """A camera publishes, the bridge answers on the topic beside, and does not take its own answers for images."""
-    port = free_port()
-    listeners = {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}}
-    command = [sys.executable, "-m", "classify_command", "watch", f"mqtt://127.0.0.1:{port}/cameras/#"]
     environment = {
         **os.environ,
         "PYTHONPATH": str(PROJECT / "client" / "src"),
@@ -268,14 +262,13 @@ def test_images_of_an_mqtt_broker_are_answered_there(busy: Server, key: str, tmp
         "XDG_CONFIG_HOME": str(tmp_path),
     }
 
-    async def published_and_answered() -> tuple[list[dict[str, Any]], int]:
-        broker = Broker({"listeners": listeners, "plugins": PLUGINS})
-        await broker.start()
+    async def published_and_answered(broker: MqttBroker) -> tuple[list[dict[str, Any]], int]:
+        command = [sys.executable, "-m", "classify_command", "watch", f"{broker.address}/cameras/#"]
         bridge = await asyncio.create_subprocess_exec(*command, env=environment, stderr=asyncio.subprocess.PIPE)
         assert bridge.stderr is not None
         try:
             assert b"watching cameras/#" in await asyncio.wait_for(bridge.stderr.readline(), 60)
-            async with aiomqtt.Client("127.0.0.1", port) as camera:
+            async with broker.client() as camera:
                 await camera.subscribe("cameras/+/labels", qos=1)
                 answers = []
                 for image in (COFFEE.read_bytes(), b"no image", COFFEE.read_bytes()):
@@ -287,9 +280,9 @@ def test_images_of_an_mqtt_broker_are_answered_there(busy: Server, key: str, tmp
         finally:
             if bridge.returncode is None:
                 bridge.kill()
-            await broker.shutdown()
 
-    answers, status = asyncio.run(published_and_answered())
+    with mqtt_broker() as broker:
+        answers, status = asyncio.run(published_and_answered(broker))
     assert [answer["topic"] for answer in answers] == ["cameras/door"] * 3
     assert answers[0]["predictions"][0]["label"] == answers[2]["predictions"][0]["label"] == "espresso"
     assert answers[1]["error"]["status"] == 400

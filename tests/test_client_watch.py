@@ -1,18 +1,23 @@
-"""`classify watch` ends cleanly on Ctrl+C, whatever it does just then. A broker is there; no classifier is needed."""
+"""`classify watch` ends cleanly on Ctrl+C, whatever it does just then, and outlives its broker."""
 
 import asyncio
+import json
 import os
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-import aiomqtt
+import psutil
 import pytest
-from amqtt.broker import Broker
 
+from testing.mqtt_broker import MqttBroker, mqtt_broker
+from testing.photographs import COFFEE
 from testing.ports import free_port
-from testing.servers import PROJECT
-from testing.waiting import PATIENCE_S
-from tests.test_client_server import PLUGINS
+from testing.servers import PROJECT, Server, running
+from testing.waiting import PATIENCE_S, eventually
+
+AT_ONCE = 3
 
 # The command, which gets Ctrl+C at the very moment at which it takes one answer of the broker.
 STOPPED_AT = """
@@ -34,9 +39,6 @@ sys.exit(main.main())
 
 @pytest.mark.parametrize("moment", ["_on_connect", "_on_subscribe", "_on_message", "_on_publish"])
 def test_ctrl_c_ends_it_at_any_moment(tmp_path: Path, moment: str) -> None:
-    port = free_port()
-    listeners = {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}}
-    command = [sys.executable, "-c", STOPPED_AT, moment, "watch", f"mqtt://127.0.0.1:{port}/cameras/#"]
     environment = {
         **os.environ,
         "PYTHONPATH": str(PROJECT / "client" / "src"),
@@ -46,15 +48,14 @@ def test_ctrl_c_ends_it_at_any_moment(tmp_path: Path, moment: str) -> None:
         "XDG_CONFIG_HOME": str(tmp_path),
     }
 
-    async def stopped() -> tuple[int | None, str]:
-        broker = Broker({"listeners": listeners, "plugins": PLUGINS})
-        await broker.start()
+    async def stopped(broker: MqttBroker) -> tuple[int | None, str]:
+        command = [sys.executable, "-c", STOPPED_AT, moment, "watch", f"{broker.address}/cameras/#"]
         bridge = await asyncio.create_subprocess_exec(*command, env=environment, stderr=asyncio.subprocess.PIPE)
         assert bridge.stderr is not None
         try:
             if moment in ("_on_message", "_on_publish"):
                 assert b"watching" in await asyncio.wait_for(bridge.stderr.readline(), PATIENCE_S)
-                async with aiomqtt.Client("127.0.0.1", port) as camera:
+                async with broker.client() as camera:
                     await camera.publish("cameras/door", b"no image", qos=1)
             _, said = await asyncio.wait_for(bridge.communicate(), PATIENCE_S)
             return bridge.returncode, said.decode()
@@ -62,9 +63,107 @@ def test_ctrl_c_ends_it_at_any_moment(tmp_path: Path, moment: str) -> None:
             if bridge.returncode is None:
                 bridge.kill()
                 await bridge.wait()
-            await broker.shutdown()
 
-    status, said = asyncio.run(stopped())
+    with mqtt_broker() as broker:
+        status, said = asyncio.run(stopped(broker))
     assert status == 0, said
     assert "Traceback" not in said
     assert "Exception" not in said
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, model_store: Path) -> Iterator[Server]:
+    with running(tmp_path_factory.mktemp("watched") / "it", model_store) as started:
+        yield started
+
+
+def environment_for(server: Server, key: str, folder: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PYTHONPATH": str(PROJECT / "client" / "src"),
+        "IMAGE_API_URL": server.url,
+        "IMAGE_API_KEY": key,
+        "XDG_CONFIG_HOME": str(folder),
+    }
+
+
+def test_a_broker_that_restarts_loses_no_image_that_has_arrived(server: Server, tmp_path: Path) -> None:
+    """The server is still at work when the broker goes: the answers wait for it, and then the bridge watches on."""
+
+    key = server.create_key("restarts@example.org", "--limit", "100/minute")["key"]
+    environment = environment_for(server, key, tmp_path)
+
+    async def answered_by_the_second() -> list[str]:
+        command = [sys.executable, "-m", "classify_command", "watch", f"{broker.address}/cameras/#"]
+        bridge = await asyncio.create_subprocess_exec(*command, env=environment, stderr=asyncio.subprocess.PIPE)
+        assert bridge.stderr is not None
+        workers = server.workers("ImageClassifier")
+        try:
+            assert b"watching" in await asyncio.wait_for(bridge.stderr.readline(), PATIENCE_S)
+            for worker in workers:
+                worker.suspend()
+            async with broker.client() as camera:
+                for number in range(AT_ONCE):
+                    await camera.publish(f"cameras/{number}", COFFEE.read_bytes(), qos=1)
+            process = psutil.Process(bridge.pid)
+
+            def are_sent() -> bool:
+                remote = [one.raddr[1] for one in process.net_connections() if one.raddr]
+                return remote.count(server.port) == AT_ONCE
+
+            await eventually(are_sent, "all images are on their way to the server")
+            broker.kill()
+            assert b"ended the connection; trying again. Images" in await asyncio.wait_for(
+                bridge.stderr.readline(), PATIENCE_S
+            )
+            broker.start()
+            async with broker.client() as reader:
+                await reader.subscribe("cameras/+/labels", qos=1)
+                for worker in workers:
+                    worker.resume()
+                answers = [await asyncio.wait_for(anext(reader.messages), PATIENCE_S) for _ in range(AT_ONCE)]
+            bridge.send_signal(signal.SIGINT)
+            await asyncio.wait_for(bridge.communicate(), PATIENCE_S)
+            assert bridge.returncode == 0
+            return [json.loads(answer.payload)["predictions"][0]["label"] for answer in answers]
+        finally:
+            for worker in workers:
+                worker.resume()
+            if bridge.returncode is None:
+                bridge.kill()
+                await bridge.wait()
+
+    with mqtt_broker() as broker:
+        assert asyncio.run(answered_by_the_second()) == ["espresso"] * AT_ONCE
+    with server.client(key) as client:
+        assert client.get("/v2/usage").json()["total"]["billable_images"] == AT_ONCE
+
+
+def test_the_broker_keeps_images_for_a_session_that_is_away(server: Server, tmp_path: Path) -> None:
+    environment = environment_for(server, server.create_key("away@example.org")["key"], tmp_path)
+
+    async def answered_later(broker: MqttBroker) -> str:
+        address = f"{broker.address}/cameras/door"
+        command = [sys.executable, "-m", "classify_command", "watch", address, "--session", "hall"]
+
+        async def watched() -> asyncio.subprocess.Process:
+            bridge = await asyncio.create_subprocess_exec(*command, env=environment, stderr=asyncio.subprocess.PIPE)
+            assert bridge.stderr is not None
+            assert b"watching" in await asyncio.wait_for(bridge.stderr.readline(), PATIENCE_S)
+            return bridge
+
+        async def stop(bridge: asyncio.subprocess.Process) -> None:
+            bridge.send_signal(signal.SIGINT)
+            await asyncio.wait_for(bridge.communicate(), PATIENCE_S)
+
+        await stop(await watched())
+        async with broker.client() as camera:
+            await camera.subscribe("cameras/door/labels", qos=1)
+            await camera.publish("cameras/door", COFFEE.read_bytes(), qos=1)
+            bridge = await watched()
+            answer = await asyncio.wait_for(anext(camera.messages), PATIENCE_S)
+            await stop(bridge)
+        return str(json.loads(answer.payload)["predictions"][0]["label"])
+
+    with mqtt_broker() as broker:
+        assert asyncio.run(answered_later(broker)) == "espresso"
