@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,10 @@ _PUBLISHES_AGAIN_AFTER_S = 0.2
 # The broker is told that this goes, which takes a moment.
 _CANCELS_AGAIN_AFTER_S = 1.0
 _MOST_WAITING = 100
+
+# What paho and aiomqtt log of a connection that ends; this command says it in words of its own.
+_unseen = logging.getLogger(__name__)
+_unseen.addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
@@ -189,5 +194,6 @@ def _connection(broker: Broker, session: str | None) -> aiomqtt.Client:
         identifier=session,
         clean_session=session is None,
         queue_type=Waiting,
+        logger=_unseen,
         max_queued_incoming_messages=_MOST_WAITING,
     )
