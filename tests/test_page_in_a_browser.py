@@ -6,111 +6,32 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import httpx
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Route, expect, sync_playwright
+from playwright.sync_api import Locator, expect
 
-from testing.servers import PROJECT, Server
-from testing.waiting import wait_until
+from testing.servers import Server
+from tests.browser import (
+    EVERYTHING,
+    PICTURE,
+    Visit,
+    answer_id,
+    browser,
+    choose,
+    enter,
+    findings,
+    is_wider_than_the_window,
+    key,
+    open_view,
+    see_labels,
+    visit,
+)
 
-PICTURE = PROJECT / "examples" / "espresso.jpg"
-CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-EVERYTHING = ("--scope", "classify", "--scope", "usage", "--scope", "keys")
-# What a busy machine may take for one step.
-PATIENCE_MS = 60_000
-# The browser writes these itself, about answers that a test provokes; a script's own errors are others.
-EXPECTED_ON_THE_CONSOLE = re.compile(r"Failed to load resource: .* status of 4\d\d|WebSocket connection to .* failed")
-
-Visit = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("no Chromium on this machine")
-    expect.set_options(timeout=PATIENCE_MS)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", *CAMERA])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def visit(browser: Browser, server: Server) -> Iterator[Visit]:
-    """Opens the page as a new visitor; in the end checks that it asked no other server, and that no script failed."""
-    contexts, elsewhere, failures = [], [], []
-
-    def note(message: ConsoleMessage) -> None:
-        if message.type == "error" and not EXPECTED_ON_THE_CONSOLE.match(message.text):
-            failures.append(message.text)
-
-    def visit(key: str | None = None, **options: Any) -> Page:
-        context = browser.new_context(**options)
-        contexts.append(context)
-        context.set_default_timeout(PATIENCE_MS)
-        page = context.new_page()
-        own = (server.url, server.url.replace("http", "ws", 1), "blob:", "data:")
-        page.on("request", lambda request: elsewhere.extend([] if request.url.startswith(own) else [request.url]))
-        page.on("websocket", lambda socket: elsewhere.extend([] if socket.url.startswith(own) else [socket.url]))
-        page.on("console", note)
-        page.on("pageerror", lambda error: failures.append(str(error)))
-        page.goto(f"{server.url}/")
-        if key is not None:
-            enter(page, key)
-            expect(page.get_by_role("button", name="Forget it")).to_be_visible()
-        return page
-
-    yield visit
-    for context in contexts:
-        context.close()
-    assert elsewhere == []
-    assert failures == []
-
-
-@pytest.fixture
-def key(new_user: Callable[..., dict[str, Any]]) -> str:
-    return str(new_user("--limit", "1000/hour", "--name", "laptop", *EVERYTHING)["key"])
-
-
-def enter(page: Page, key: str) -> None:
-    page.get_by_label("API key", exact=True).fill(key)
-    page.get_by_role("button", name="Use this key").click()
-
-
-def choose(page: Page, picture: Path = PICTURE) -> None:
-    with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="Choose a picture").click()
-    chooser.value.set_files(picture)
-
-
-def answer_id(page: Page) -> str:
-    """The id of the answer that is shown."""
-    return page.locator("#result .id").inner_text()
-
-
-def see_labels(page: Page) -> None:
-    expect(page.locator("#result li").filter(has_text="%").first).to_be_visible()
-
-
-def open_view(page: Page, name: str) -> None:
-    page.get_by_role("navigation").get_by_role("link", name=name).click()
-
-
-def findings(page: Page) -> list[str]:
-    """What axe finds serious or critical."""
-    found = Axe().run(page).response["violations"]
-    return [f"{one['id']}: {one['nodes'][0]['html']}" for one in found if one["impact"] in ("serious", "critical")]
-
-
-def is_wider_than_the_window(page: Page) -> bool:
-    return bool(page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))
+__all__ = ["browser", "key", "visit"]
 
 
 def test_a_chosen_picture_gets_its_labels_and_the_lines_that_did_it(visit: Visit, key: str, tmp_path: Path) -> None:
@@ -333,69 +254,3 @@ def test_a_key_stays_in_its_tab_unless_it_shall_be_remembered(visit: Visit, key:
     third.get_by_role("button", name="Forget it").click()
     third.reload()
     expect(third.get_by_label("API key", exact=True)).to_be_visible()
-
-
-PAINTED_MS = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null"
-
-
-def is_painted(page: Page) -> bool:
-    return page.evaluate(PAINTED_MS) is not None
-
-
-def test_it_is_painted_before_any_script_arrives(browser: Browser, server: Server) -> None:
-    """So a visitor on a slow line sees it at once; what the scripts fill in comes later."""
-    with browser.new_context() as context:
-        page = context.new_page()
-        held: list[Route] = []
-        page.route("**/*.js", lambda route: held.append(route))
-        page.goto(f"{server.url}/", wait_until="commit")
-        wait_until(partial(is_painted, page), "the page is painted")
-        expect(page.get_by_role("heading", name="What is in your picture?")).to_be_visible()
-        assert held, "scripts were asked for, and none was let through"
-        for route in held:
-            route.abort()
-
-
-@pytest.mark.alone
-def test_it_is_painted_within_a_second(browser: Browser, server: Server) -> None:
-    """With nothing in the browser's cache; the best of some visits, since the machine does other things too."""
-    painted = []
-    for _ in range(5):
-        with browser.new_context() as context:
-            page = context.new_page()
-            page.goto(f"{server.url}/")
-            wait_until(partial(is_painted, page), "the page is painted")
-            painted.append(float(page.evaluate(PAINTED_MS)))
-    print(f"first contentful paint: {', '.join(f'{ms:.0f}' for ms in painted)} ms")
-    assert min(painted) < 1000
-
-
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 360)])
-def test_everybody_can_read_and_use_it(visit: Visit, key: str, scheme: str, width: int) -> None:
-    page = visit(None, color_scheme=scheme, viewport={"width": width, "height": 800})
-    # From the keyboard: past the links to the content, and through the languages of the lines.
-    page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("main")).to_be_focused()
-    page.get_by_role("tab", name="curl").focus()
-    page.keyboard.press("ArrowRight")
-    expect(page.get_by_role("tab", name="Python")).to_be_focused()
-    assert "import httpx" in page.get_by_role("tabpanel").inner_text()
-    assert findings(page) == []
-
-    enter(page, key)
-    choose(page)
-    see_labels(page)
-    assert findings(page) == []
-    assert not is_wider_than_the_window(page)
-    for view, content in (("Usage", "#usage-charts svg"), ("Keys", "#keys-list table")):
-        open_view(page, view)
-        expect(page.locator(content).first).to_be_visible()
-        assert findings(page) == []
-        assert not is_wider_than_the_window(page)
-    page.get_by_role("button", name="Rotate laptop").click()
-    assert findings(page) == []
-    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    darkness = sum(map(int, re.findall(r"\d+", background)[:3]))
-    assert (darkness < 120) == (scheme == "dark")
