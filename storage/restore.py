@@ -160,10 +160,10 @@ def _keep(path: Path, kept: Path) -> None:
     """
     if not path.exists():
         return
-    for earlier in path.parent.glob(f"{path.name}.before-restore-*"):
-        if any(earlier.samefile(file) for file in _files(path)):
-            earlier.unlink()
     files = _files(path)
+    for earlier in path.parent.glob(f"{path.name}.before-restore-*"):
+        if any(earlier.samefile(file) for file in files):
+            earlier.unlink()
     for file in files:
         again = kept.with_name(file.name.replace(path.name, kept.name, 1))
         try:
