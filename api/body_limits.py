@@ -152,9 +152,7 @@ class _Body:
             self._watch_begins.cancel()
         if self._watch is not None:
             self._watch.cancel()
-        if self._size:
-            self._limits.shares.give_back(self._user, self._size)
-            self._limits.freed.note(self._size)
+        self._give_back()
 
     def _take(self, size: int) -> None:
         shares, total = self._limits.shares, self._limits.max_bytes_at_once
@@ -162,10 +160,18 @@ class _Body:
         if self._size + size > self._limits.max_bytes:
             raise self._limits.too_large()
         if not shares.can_take(self._user, size, total):
+            # The answer may wait for the database: if each refused body held its bytes meanwhile, all would be refused.
+            self._give_back()
             raise unavailable(_TOO_MANY, kind="uploads")
         shares.take(self._user, size)
         self._size += size
         self._request.has_body = self._size > 0
+
+    def _give_back(self) -> None:
+        if self._size:
+            self._limits.shares.give_back(self._user, self._size)
+            self._limits.freed.note(self._size)
+            self._size = 0
 
     def _keep_pace(self) -> None:
         assert self._began is not None

@@ -1,6 +1,9 @@
 """The limits on a body's size and pace and on a request's time, and what becomes of a caller who disconnects."""
 
+import asyncio
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -172,6 +175,26 @@ async def test_the_uploads_of_one_user_leave_room_for_others(start: Start) -> No
         assert_problem(await exchange.answer(), 400)
     # (Of the largest size: a small body would fit beside the others.)
     assert (await gateway.request("POST", V1, key, content=BODY.ljust(1000))).status_code == 200
+
+
+async def test_a_refused_upload_makes_room_before_its_hit_is_committed(start: Start) -> None:
+    gateway = await start(max_body_bytes=1000)
+    key = gateway.new_key()
+    path, kind = "/v2/classify/batch", "application/json"
+    exchanges = [gateway.exchange(path, key, content_type=kind) for _ in range(24)]
+    for exchange in exchanges:
+        exchange.send(b"x" * 750)
+        await exchange.app_waits()
+    # All that one user may hold is taken. Where no refusal made room for the others, all of them would be refused.
+    with closing(sqlite3.connect(gateway.database, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        for exchange in exchanges:
+            exchange.send(b"x" * 250, more=False)
+        answers = asyncio.gather(*(exchange.answer() for exchange in exchanges))
+        await asyncio.sleep(0.2)
+        assert not answers.done()
+    statuses = [answer.status_code for answer in await answers]
+    assert (statuses.count(503), statuses.count(400)) == (6, 18)
 
 
 async def test_a_worker_that_is_told_to_end_shortens_the_time_of_requests(start: Start, clock: Clock) -> None:
