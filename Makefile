@@ -126,6 +126,12 @@ test-fast: install-tests ## the tests for the loop while writing: in process, no
 coverage: install-tests ## the share of the serving code, with branches, that the fast tests run
 	$(BIN)/pytest -n 2 --no-servers --cov --cov-report=term-missing:skip-covered $(FAST_TESTS)
 
+.PHONY: coverage-all
+coverage-all: install-tests ## the same for all tests, with the servers and commands that they start: about an hour
+	@rm -f var/coverage
+	@PYTEST_ADDOPTS="--cov --cov-append --cov-report=" $(MAKE) test
+	@$(BIN)/coverage report --show-missing --skip-covered
+
 .PHONY: test-pythons
 test-pythons: install-tests ## serve on Python 3.12 and 3.13, where they are found, and resolve the locks for each: minutes
 	PYTHONS=1 $(BIN)/pytest -s tests/test_pythons.py
