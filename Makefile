@@ -145,7 +145,7 @@ torture: install-tests ## the long runs: concurrent callers, kills, outages, fuz
 	TORTURE=1 $(BIN)/pytest -s tests/test_history.py tests/test_outages.py tests/test_fuzzing.py tests/test_openapi.py \
 	  tests/test_overload.py tests/test_quantize.py tests/test_hostile_images.py tests/test_unread_bodies.py \
 	  tests/test_stream.py tests/test_client_server.py tests/test_billing.py tests/test_move.py tests/test_gate.py \
-	  tests/test_nginx.py tests/test_fidelity.py tests/fast/test_documented_answers.py
+	  tests/test_nginx.py tests/test_fidelity.py tests/fast/test_documented_answers.py tests/fast/test_hostile_inputs.py
 
 .PHONY: bench
 bench: install-tests ## the benchmarks, measured side by side: about 25 minutes (make bench-extras adds LitServe and MLServer)
