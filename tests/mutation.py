@@ -127,7 +127,10 @@ QUERIES = (
 
 
 def _as_json(chance: random.Random, images: list[bytes]) -> tuple[str, bytes]:
-    texts = [base64.b64encode(image).decode() for image in images]
+    written = [base64.b64encode(image) for image in images]
+    if chance.random() < 0.2:
+        written[0] = damaged(chance, written)
+    texts = [one.decode("latin-1") for one in written]
     made = chance.choice(
         [
             {"image": texts[0]},
