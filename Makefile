@@ -116,7 +116,7 @@ test: install-tests ## run all tests: PROCESSES=3 at a time, then, one by one, t
 
 # What runs in process, and older tests that need no server and take little time.
 FAST_TESTS := tests/fast $(patsubst %,tests/test_%.py,architecture audit batcher cors fair_shares framework_internals \
-  group_commit history inline_commit key_reads keys limits machine recipes route_table usage_v2)
+  group_commit history inline_commit kept_hits key_reads keys limits machine recipes route_table usage_v2)
 
 .PHONY: test-fast
 test-fast: install-tests ## the tests for the loop while writing: in process, no server, under a minute
