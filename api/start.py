@@ -13,6 +13,7 @@ from configs.data_folder import PROJECT
 from configs.settings import PREFIX, Settings
 from model.engine_check import check
 from model.errors import ModelError
+from model.prepare.hub import stand_in_again
 from model.prepared import find_prepared, is_ready_to_serve
 from model.store import PreparedModel
 from model.tune.at_start import measure_in_subprocess
@@ -88,13 +89,19 @@ def _auth_command() -> str:
 
 
 def _prepared_model(settings: Settings) -> PreparedModel:
-    # In a separate process, so that the memory of torch and transformers is freed when it ends.
+    prepared = find_prepared(settings) if is_ready_to_serve(settings) else stand_in_again(settings)
+    if prepared is None:
+        _prepare_apart()
+        prepared = find_prepared(settings)
+        assert prepared is not None, "it has just been prepared"
+    check(prepared, settings)
+    return prepared
+
+
+def _prepare_apart() -> None:
+    """Prepare the model in a separate process, so that the memory of torch and transformers is freed when it ends."""
     preparing = [sys.executable, "-m", "model.prepare"]
     paths = filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    if not is_ready_to_serve(settings) and subprocess.run(preparing, env=environment, check=False).returncode != 0:
+    if subprocess.run(preparing, env=environment, check=False).returncode != 0:
         sys.exit(1)
-    prepared = find_prepared(settings)
-    assert prepared is not None, "it has just been prepared"
-    check(prepared, settings)
-    return prepared
