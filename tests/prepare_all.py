@@ -12,15 +12,22 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from testing import warm_python
 from testing.servers import preparing
 
 
-def prepare(model_store: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Do the same as `run_prepare`, in a fork of a process that has imported torch already."""
-    return warm_python.run("model.prepare", *arguments, environment=preparing(model_store, **settings))
+def prepare(
+    model_store: Path, *arguments: str, imported_with: Mapping[str, str] | None = None, **settings: str
+) -> subprocess.CompletedProcess[str]:
+    """Do the same as `run_prepare`, in a fork of a process that has imported torch already.
+
+    `imported_with` are variables that libraries read when they are imported: see `warm_python.run`.
+    """
+    environment = preparing(model_store, **(imported_with or {}), **settings)
+    return warm_python.run("model.prepare", *arguments, environment=environment, imported_with=imported_with)
 
 
 def prepare_all(model_store: Path, folders: list[Path], stdin: str = "") -> dict[str, tuple[int, str]]:
