@@ -159,9 +159,9 @@ def test_a_prepared_stand_in_serves_again_while_the_hub_is_unreachable(
 
 
 def test_a_hub_that_answers_decides_about_a_prepared_stand_in(
-    tmp_path: Path, with_stand_in: PreparedModel, hub: Hub, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, with_stand_in: PreparedModel, hub: Hub, place: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    monkeypatch.setenv("HF_ENDPOINT", place["HF_ENDPOINT"])
     assert ask_again() is None, "it answers 404, and its client tells why"
     assert ask_again("ours/resnet") is None
     assert hub.asked == ["/api/models/ours/nothing", "/api/models/ours/resnet"]
