@@ -9,7 +9,16 @@ from testing.servers import Server
 NOT_LOADED = ["torch", "transformers", "nncf", "mcp", "alembic", "aiohttp", "rich", "httpx", "httpx_ws"]
 NOT_LOADED += ["standardwebhooks", "stripe"]
 # Either the supervisor uses them or the worker, not both.
-LOADED_ONCE = ("numpy", "PIL", "openvino", "circus", "api.v2", "inference.classifier", "_bentoml_impl.server.serving")
+LOADED_ONCE = (
+    "numpy",
+    "sqlalchemy",
+    "PIL",
+    "openvino",
+    "circus",
+    "api.v2",
+    "inference.classifier",
+    "_bentoml_impl.server.serving",
+)
 
 
 def test_a_server_loads_only_what_it_uses(tmp_path: Path, model_store: Path) -> None:

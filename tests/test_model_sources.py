@@ -15,9 +15,13 @@ from typing import Any
 
 import pytest
 
+from configs.settings import Settings
+from model.prepare import hub as hub_again
+from model.prepared import STAND_IN_NAME
+from model.store import PreparedModel, open_folder
 from testing.checkpoints import save_resnet18
 from testing.ports import free_port
-from testing.servers import PROJECT, Server, inherited, run_prepare
+from testing.servers import PROJECT, Server, inherited, run_prepare, running
 from tests.hub import COMMIT, Hub
 from tests.prepare_all import prepare as prepare_warm
 from tests.prepare_all import prepare_with
@@ -120,6 +124,63 @@ def test_a_hub_that_never_answers_is_given_up(tmp_path: Path, place: dict[str, s
         assert time.monotonic() - began < 90, "which is what several attempts would take that are each waited for"
     assert done.returncode == 1
     assert "CLASSIFIER_OFFLINE_MODEL=allow" in done.stderr
+
+
+@pytest.fixture
+def with_stand_in(tmp_path: Path, model_store: Path, monkeypatch: pytest.MonkeyPatch) -> PreparedModel:
+    """Have a prepared stand-in, and an empty cache of the hub."""
+    [folder] = model_store.glob(f"{STAND_IN_NAME}/*-*")
+    stand_in = open_folder(f"{folder.parent.name}:{folder.name}", folder)
+    monkeypatch.setattr(hub_again, "find_stand_in", lambda: stand_in)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    return stand_in
+
+
+def ask_again(name: str = "ours/nothing", offline_model: Any = "allow") -> PreparedModel | None:
+    return hub_again.stand_in_again(Settings(_env_file=None, model=name, offline_model=offline_model))
+
+
+def test_a_prepared_stand_in_serves_again_while_the_hub_is_unreachable(
+    with_stand_in: PreparedModel, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", NOWHERE)
+    assert ask_again() == with_stand_in
+    said = capfd.readouterr().err
+    assert "WARNING: The Hugging Face hub can't be reached (ConnectError)." in said
+    assert f"Serving the offline stand-in {STAND_IN_NAME} instead of ours/nothing." in said
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        assert ask_again() == with_stand_in
+        assert "Timeout" in capfd.readouterr().err
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert ask_again() == with_stand_in
+    assert "(OfflineModeIsEnabled)" in capfd.readouterr().err
+
+
+def test_a_hub_that_answers_decides_about_a_prepared_stand_in(
+    tmp_path: Path, with_stand_in: PreparedModel, hub: Hub, place: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", place["HF_ENDPOINT"])
+    assert ask_again() is None, "it answers 404, and its client tells why"
+    assert ask_again("ours/resnet") is None
+    assert hub.asked == ["/api/models/ours/nothing", "/api/models/ours/resnet"]
+    monkeypatch.setenv("HF_ENDPOINT", NOWHERE)
+    assert ask_again("no such/name!") is None
+    assert ask_again(offline_model="deny") is None
+    (tmp_path / "cache" / "hub" / "models--ours--nothing").mkdir(parents=True)
+    assert ask_again() is None, "what the cache has may be served"
+
+
+def test_a_start_that_serves_the_stand_in_again_loads_nothing_that_prepares(tmp_path: Path, model_store: Path) -> None:
+    unreachable = {"HF_ENDPOINT": NOWHERE, "HF_HOME": str(tmp_path / "cache"), "PYTHONPROFILEIMPORTTIME": "1"}
+    with running(tmp_path / "it", model_store, CLASSIFIER_OFFLINE_MODEL="allow", **unreachable) as server:
+        said = server.log.read_text()
+    assert "can't be reached (ConnectError). Serving the offline stand-in" in said
+    loaded = {line.rpartition("|")[2].strip() for line in said.splitlines() if "import time:" in line}
+    assert "model.prepare.hub" in loaded
+    assert {"torch", "huggingface_hub", "model.prepare.preparation"} & loaded == set()
 
 
 def serve_and_fail(server: Server) -> str:
