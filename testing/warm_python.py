@@ -6,6 +6,7 @@ process: `imported_with` asks for a first process that has those variables.
 """
 
 import atexit
+import gc
 import json
 import os
 import runpy
@@ -17,6 +18,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 _PROJECT = Path(__file__).parent.parent
@@ -43,7 +45,7 @@ def run(
     *arguments: str,
     environment: Mapping[str, str],
     stdin: str = "",
-    imported_with: Mapping[str, str] | None = None,
+    imported_with: Mapping[str, str] = MappingProxyType({}),
 ) -> subprocess.CompletedProcess[str]:
     """Run a module as `python -m` does, in the project's folder, and return what it said and its exit status.
 
@@ -59,7 +61,7 @@ def run(
         folder = Path(name)
         (folder / "stdin").write_text(stdin)
         order = {"module": module, "arguments": arguments, "environment": dict(environment), "folder": name}
-        status = _first_process(tuple(sorted((imported_with or {}).items()))).fork(order)
+        status = _first_process(tuple(sorted(imported_with.items()))).fork(order)
         command = [sys.executable, "-m", module, *arguments]
         stdout, stderr = ((folder / stream).read_text() for stream in ("stdout", "stderr"))
         return subprocess.CompletedProcess(command, status, stdout, stderr)
@@ -106,6 +108,9 @@ def _fork_for_each_order() -> None:
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     for module in _IMPORTED:
         import_module(module)
+    # A garbage collection in a fork would look at all of it, and copy it.
+    gc.collect()
+    gc.freeze()
     for line in sys.stdin:
         assert len(os.listdir("/proc/self/task")) == 1, "a process with several threads can't be forked safely"
         child = os.fork()

@@ -19,14 +19,16 @@ from testing import warm_python
 from testing.servers import preparing
 
 
-def prepare(
-    model_store: Path, *arguments: str, imported_with: Mapping[str, str] | None = None, **settings: str
-) -> subprocess.CompletedProcess[str]:
-    """Do the same as `run_prepare`, in a fork of a process that has imported torch already.
+def prepare(model_store: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Do the same as `run_prepare`, in a fork of a process that has imported torch already."""
+    return prepare_with({}, model_store, *arguments, **settings)
 
-    `imported_with` are variables that libraries read when they are imported: see `warm_python.run`.
-    """
-    environment = preparing(model_store, **(imported_with or {}), **settings)
+
+def prepare_with(
+    imported_with: Mapping[str, str], model_store: Path, *arguments: str, **settings: str
+) -> subprocess.CompletedProcess[str]:
+    """Do the same with more variables, which libraries read when they are imported: see `warm_python.run`."""
+    environment = preparing(model_store, **imported_with, **settings)
     return warm_python.run("model.prepare", *arguments, environment=environment, imported_with=imported_with)
 
 

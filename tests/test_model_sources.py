@@ -24,6 +24,7 @@ from testing.ports import free_port
 from testing.servers import PROJECT, Server, inherited, run_prepare, running
 from tests.hub import COMMIT, Hub
 from tests.prepare_all import prepare as prepare_warm
+from tests.prepare_all import prepare_with
 
 NEWER = "f" * 40
 NOWHERE = "http://127.0.0.1:9"
@@ -62,7 +63,7 @@ def port_of(place: dict[str, str]) -> int:
 
 
 def prepare(models: Path, place: dict[str, str], *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    return prepare_warm(models, *arguments, imported_with=place, **settings)
+    return prepare_with(place, models, *arguments, **settings)
 
 
 def manifests(models: Path) -> list[dict[str, Any]]:
