@@ -8,7 +8,7 @@ from inference.ranking import top_k
 NAMES = [f"label {number}" for number in range(1000)]
 
 
-@pytest.mark.parametrize("k", [1, 5, 999, 1000, 2000])
+@pytest.mark.parametrize("k", [1, 5, 16, 17, 999, 1000, 2000])
 @pytest.mark.parametrize("different", [1, 3, 1000], ids=["all equal", "many equal", "hardly any equal"])
 def test_the_best_come_first_and_equal_ones_by_number(k: int, different: int) -> None:
     chance = np.random.default_rng(k * different)
