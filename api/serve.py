@@ -4,7 +4,7 @@ It checks the port, creates the first key if it is asked to, and then does what 
 """
 
 # isort: off
-import runtime.lighter_bentoml  # noqa: F401 - before anything that imports BentoML
+import runtime.quick_start  # noqa: F401 - before anything that imports BentoML
 
 # isort: on
 import argparse

@@ -7,12 +7,13 @@ All workers of a server write their metrics to files, from which any of them ans
 import atexit
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any
 
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.server.http.instruments import RunnerTrafficMetricsMiddleware
-from prometheus_client import values
+from prometheus_client import Histogram, values
 from prometheus_client.metrics import MetricWrapperBase
 from starlette.applications import Starlette
 
@@ -60,6 +61,22 @@ class DeferredWrites:
 
         return inc, set_to
 
+    def observe(self) -> Callable[..., None]:
+        """Return what replaces `Histogram.observe`: both changes at once, and the bucket found by bisection."""
+        lock, note = self._lock, self._note
+
+        def observe(histogram: Any, amount: float, _exemplar: object = None) -> None:
+            # The last bound is infinite.
+            bucket = histogram._buckets[bisect_left(histogram._upper_bounds, amount)]
+            total = histogram._sum
+            with lock:
+                total._value += amount
+                bucket._value += 1
+                note(total)
+                note(bucket)
+
+        return observe
+
     def _note(self, value: Any) -> None:
         if not self._changed:
             self._woken.set()
@@ -105,6 +122,7 @@ def use(app: Starlette) -> None:
             middleware.cls = _RequestMetrics
     if values.ValueClass._multiprocess:
         deferred = DeferredWrites(values.ValueClass)
+        Histogram.observe = deferred.observe()  # type: ignore[method-assign]
         client = BentoMLContainer.metrics_client.get()
         generate_latest = client.generate_latest
 

@@ -69,6 +69,21 @@ def test_gauges_and_histograms_are_written_too(deferred: DeferredWrites) -> None
     assert seen_by_another_worker("spans_count") == 1
 
 
+@pytest.mark.parametrize("amount", [0, 1, 1.5, 10, 11])
+def test_histograms_count_in_the_same_bucket_as_before(
+    deferred: DeferredWrites, monkeypatch: pytest.MonkeyPatch, amount: float
+) -> None:
+    def counted(name: str) -> list[tuple[dict[str, str], float]]:
+        histogram = Histogram(name, "Spans.", registry=None, buckets=(1, 10))
+        histogram.observe(amount)
+        [family] = histogram.collect()
+        return [(sample.labels, sample.value) for sample in family.samples if not sample.name.endswith("_created")]
+
+    before = counted("before")
+    monkeypatch.setattr(Histogram, "observe", deferred.observe())
+    assert counted("after") == before
+
+
 def test_nothing_is_written_before_that(deferred: DeferredWrites, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deferred_metrics, "WRITTEN_EVERY_S", 1e6)
     counter = Counter("plums", "Plums.", registry=None)
