@@ -35,6 +35,7 @@ DEFERRED: tuple[Names, ...] = (
     {"jinja2": (), "jinja2.loaders": ("FileSystemLoader",), "jinja2.sandbox": ("SandboxedEnvironment",)},
     {"fsspec": ()},
     {"openvino.tools.ovc": ("convert_model",)},
+    {"uvicorn.supervisors": ("ChangeReload", "Multiprocess")},
 )
 # New objects less freed ones, at which the youngest are collected.
 GC_THRESHOLD = 50_000
@@ -48,11 +49,11 @@ class _DeferredModule(ModuleType):
         root, *inner = name.split(".")
         spec = find_spec(root)
         assert spec is not None
-        assert spec.origin is not None
+        assert spec.submodule_search_locations is not None
         if not inner:
             # Other packages ask by it whether this one is installed.
             self.__spec__ = spec
-        folder = Path(spec.origin).parent.joinpath(*inner)
+        folder = Path(spec.submodule_search_locations[0]).joinpath(*inner)
         if folder.is_dir():
             # The other modules of a package are imported without it.
             self.__path__ = [str(folder)]
