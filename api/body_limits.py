@@ -4,7 +4,7 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.draining import Draining
+from api.draining import Draining, TimeLimit
 from api.requests import connection_closed
 from inference.fair_shares import FairShares
 from runtime.memory import FreedMemory
@@ -56,19 +56,19 @@ class BodyLimits:
             await send(message)
 
         try:
-            async with self.draining.limit(self.time_limit_s) as limit:
+            with self.draining.limit(self.time_limit_s) as limit:
                 self._check_declared(scope)
                 body.limit = limit
                 await self.app(scope, body.receive, send_noted)
         except TimeoutError:
             request = context.of(scope)
-            if request.is_sent_in_parts and started and limit.expired():
+            if request.is_sent_in_parts and started and limit.has_expired:
                 request.ended_by = self._reason(body)
                 line = request.ended_by.line(request.request_id)
                 return await send({"type": "http.response.body", "body": line})
             if started and body.is_abandoned:
                 return
-            if started or not limit.expired():
+            if started or not limit.has_expired:
                 raise
             await context.send_problem(self._reason(body), scope, receive, send)
         except Problem as problem:
@@ -109,7 +109,7 @@ class _Body:
         is_abandoned: whether the caller disconnected after it had sent the body.
     """
 
-    limit: asyncio.Timeout
+    limit: TimeLimit
 
     def __init__(self, limits: BodyLimits, scope: Scope, receive: Receive) -> None:
         self.is_slow = False
@@ -121,7 +121,7 @@ class _Body:
         self._size = 0
         self._began: float | None = None
         self._ends: float | None = None
-        self._watch_begins: asyncio.TimerHandle | None = None
+        self._is_complete = False
         self._watch: asyncio.Task[None] | None = None
 
     async def receive(self) -> Message:
@@ -131,7 +131,7 @@ class _Body:
             Problem: 413, the body is too large; 503, the worker holds too many bytes already.
         """
         if self._began is None:
-            self._began, self._ends = self._now(), self.limit.when()
+            self._began, self._ends = self._now(), self.limit.at
             self._user = self._request.user_id if self._request.caller else ""
             self._keep_pace()
         message = await self._receive()
@@ -139,17 +139,16 @@ class _Body:
             self._take(len(message.get("body", b"")))
             if message.get("more_body", False):
                 self._keep_pace()
-            elif self._watch_begins is None:
+            elif not self._is_complete:
+                self._is_complete = True
                 self._set_limit(None)
                 # A request without a body is answered at once.
                 if self._size:
-                    self._watch_begins = asyncio.get_running_loop().call_later(WATCHED_AFTER_S, self._begin_watch)
+                    self.limit.call_later(WATCHED_AFTER_S, self._begin_watch)
         return message
 
     def close(self) -> None:
         """Give back the bytes that the body held."""
-        if self._watch_begins is not None:
-            self._watch_begins.cancel()
         if self._watch is not None:
             self._watch.cancel()
         self._give_back()

@@ -34,7 +34,7 @@ def classification_endpoint(endpoint: Endpoint) -> Endpoint:
             # The images are classified while it is sent; it does both itself.
             return response
         timing = context.of(request.scope).timing
-        response.headers["Server-Timing"] = timing.header()
+        response.raw_headers.append((b"server-timing", timing.header().encode()))
         if response.status_code == 200:
             timing.observe()
         return response

@@ -60,7 +60,7 @@ class Gateway(bentoml.Service):
         from api.classification_routes import hugging_face_route
         from api.routes import ROUTES, STREAM
         from api.streams import Streams
-        from runtime import bentoml_app, http_protocol, quick_start
+        from runtime import access_lines, bentoml_app, deferred_metrics, http_protocol, quick_start
         from web.matching import RouteMatching
 
         stream_options = self.assembled().stream_options
@@ -71,7 +71,9 @@ class Gateway(bentoml.Service):
         # BentoML's own limits answer outside of the usage log, and not with a problem. `BodyLimits` applies the time
         # limit instead, and the limit of the queue replaces the limit of concurrency.
         bentoml_app.hand_time_limit_to(BodyLimits, app)
-        bentoml_app.leave_out_tracing(app)
+        if bentoml_app.leave_out_tracing(app):
+            access_lines.use()
+        deferred_metrics.use(app)
         bentoml_app.call_endpoints_directly(app, self.apis)
         app.router.routes.insert(0, hugging_face_route(bentoml.get_current_service))
         # Before BentoML's own route, which would build the schema again for each request.

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from auth import identity
@@ -146,8 +145,9 @@ class _LimitCheck:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": list(message["headers"])}
-                MutableHeaders(raw=message["headers"]).update(self._headers or self._headers_unchecked())
+                headers = self._headers or self._headers_unchecked()
+                own = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+                message = {**message, "headers": [*message["headers"], *own]}
             await send(message)
 
         return send_with_headers

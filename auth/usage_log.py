@@ -61,8 +61,7 @@ class UsageLog:
             # In `finally`: a request that a time limit cancelled is logged too.
             if request.caller is not None:
                 status = answer.status if request.ended_by is None else request.ended_by.status.value
-                row = _row(scope, (time.perf_counter() - started) * 1000, status)
-                row = row._replace(settlement=_settlement(request))
+                row = _row(scope, (time.perf_counter() - started) * 1000, status, _settlement(request))
                 route = request.match.route
                 problem = await (self._try_commit(row) if route and route.outlasts_database else self._commit(row))
         # The parts that were sent have rows of their own.
@@ -172,7 +171,7 @@ def _given_back() -> Problem:
 _WITHHELD = {Withheld.GIVEN_BACK: _given_back, Withheld.KEY_LOST: under_way}
 
 
-def _row(scope: Scope, response_ms: float, status: int) -> UsageRow:
+def _row(scope: Scope, response_ms: float, status: int, settlement: Settlement | None = None) -> UsageRow:
     request, caller = context.of(scope), identity.caller(scope)
     is_answered = status < STATUS_OF_ERRORS
     model, revision = request.model if is_answered else ("", "")
@@ -194,4 +193,5 @@ def _row(scope: Scope, response_ms: float, status: int) -> UsageRow:
         cost_nanos=caller.cost_nanos(billable, request.arrived_us),
         takes_quota=request.takes_quota,
         notes_use=caller.is_use_to_note(request.arrived_us),
+        settlement=settlement,
     )

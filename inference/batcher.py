@@ -4,7 +4,6 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -18,8 +17,7 @@ from runtime.loop_threads import LoopThreads
 TimedProbabilities = tuple[Probabilities, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Predicted:
+class Predicted(NamedTuple):
     """The model's answer for some images.
 
     Attributes:

@@ -9,9 +9,8 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from inference.fair_queue import FairSlots
 from inference.isolated_decoder import IsolatedDecoder
@@ -43,8 +42,7 @@ Source = Callable[[], bytes]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class DecodeResult:
+class DecodeResult(NamedTuple):
     """A decoded image, or the error, and the milliseconds that its decoder was busy."""
 
     result: Decoded | Exception

@@ -28,8 +28,12 @@ def hand_time_limit_to(middleware: type, app: Starlette) -> None:
     app.user_middleware = [*used.values()]
 
 
-def leave_out_tracing(app: Starlette) -> None:
-    """Remove the middleware that traces requests, if BentoML's configuration excludes each URL from it."""
+def leave_out_tracing(app: Starlette) -> bool:
+    """Remove the middleware that traces requests, if BentoML's configuration excludes each URL from it.
+
+    Returns:
+        Whether no request is traced.
+    """
     used = _by_class(app)
     tracing = used.get(OpenTelemetryMiddleware)
     excluded: Any = tracing.kwargs["excluded_urls"] if tracing is not None else None
@@ -37,6 +41,7 @@ def leave_out_tracing(app: Starlette) -> None:
     if excluded is not None and excluded.url_disabled(""):
         del used[OpenTelemetryMiddleware]
         app.user_middleware = [*used.values()]
+    return OpenTelemetryMiddleware not in used
 
 
 def call_endpoints_directly(app: Starlette, apis: Mapping[str, Any]) -> None:

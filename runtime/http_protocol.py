@@ -154,6 +154,7 @@ class LimitedProtocol(LingeringProtocol):
         self.scope["method"] = "GET"
         self.scope["headers"] = web_socket_handshake.kept_headers(self.headers)
         self.registry.forget(self)
+        self._answers.send()
         self.handle_websocket_upgrade()
         self.forget_transport()
 

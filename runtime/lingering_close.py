@@ -60,13 +60,14 @@ class LingeringProtocol(HttpToolsProtocol):
 
     def forget_transport(self) -> None:
         """Break a reference cycle: garbage is collected seldom (see `freeze_gc`)."""
-        self._answers.close = self.transport.close
+        self._answers.end = self.transport.close
 
     def close_after(self, problem: Problem | None = None) -> None:
         """Send the last answer, if there is one, end our side of the connection, and discard what still arrives."""
         if self.is_last_answer_sent or self.transport.is_closing():
             return
         self.is_last_answer_sent = True
+        self._answers.send()
         if problem is not None:
             self.transport.write(self._bytes_of(problem))
         if self.transport.can_write_eof():
@@ -131,11 +132,13 @@ class LingeringProtocol(HttpToolsProtocol):
 
     def abort(self) -> None:
         """Close the connection at once."""
+        self._answers.send()
         self.transport.abort()
 
     def shutdown(self) -> None:
         """See uvicorn: the worker shuts down."""
         self._is_shutting_down = True
+        self._answers.send()
         if not self.is_lingering:
             return super().shutdown()
         self.close_after()
@@ -188,12 +191,33 @@ class LingeringProtocol(HttpToolsProtocol):
 
 
 class _Answers:
-    """The transport that an answer is written to; closing it does a lingering close."""
+    """The transport that answers are written to; closing it does a lingering close.
+
+    What is written in one turn of the event loop is sent at once. uvicorn writes headers and body one after the other:
+    two system calls, and a caller who is woken twice.
+    """
 
     def __init__(self, protocol: LingeringProtocol) -> None:
-        self.write = protocol.transport.write
+        self._send = protocol.transport.write
+        self._call_soon = protocol.loop.call_soon
+        self._unsent: list[bytes] = []
         self.is_closing = protocol.transport.is_closing
-        self.close = protocol.close
+        self.end = protocol.close
+
+    def write(self, data: bytes) -> None:
+        if not self._unsent:
+            self._call_soon(self.send)
+        self._unsent.append(data)
+
+    def send(self) -> None:
+        """Send what was written; called before whatever else is done with the connection."""
+        if self._unsent:
+            unsent, self._unsent = self._unsent, []
+            self._send(b"".join(unsent))
+
+    def close(self) -> None:
+        self.send()
+        self.end()
 
 
 class _ExpectedAnswers:

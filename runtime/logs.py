@@ -24,20 +24,22 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter`. Of an exception only its kind is told: its text may hold what must not be logged."""
-        line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if server_context.service_name:
-            line["component"] = f"{server_context.service_name}:{server_context.worker_index}"
+        line = self.start_of_line(record.created, record.levelname, record.name, record.getMessage())
         if record.exc_info and record.exc_info[0]:
             line["exception"] = record.exc_info[0].__name__
         shown = request_id.current.get()
         if shown:
             line["request_id"] = shown
         return json.dumps({**line, **getattr(record, "fields", {})}, ensure_ascii=False)
+
+    @staticmethod
+    def start_of_line(unix_s: float, level: str, logger: str, message: str) -> dict[str, Any]:
+        """Return the fields that every line has."""
+        time = datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds")
+        line = {"time": time, "level": level, "logger": logger, "message": message}
+        if server_context.service_name:
+            line["component"] = f"{server_context.service_name}:{server_context.worker_index}"
+        return line
 
 
 def use(log_format: str) -> None:

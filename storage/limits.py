@@ -8,8 +8,7 @@ no user waits longer than a window.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, bindparam, delete, insert, select, update
 
@@ -48,8 +47,7 @@ _select_expired = (
 _delete_expired = delete(hits).where(_of_user, hits.c.seq.in_(_select_expired))
 
 
-@dataclass(frozen=True, slots=True)
-class HitRequest:
+class HitRequest(NamedTuple):
     """A request to admit or refuse.
 
     Attributes:

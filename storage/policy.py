@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from storage.clock import MICROSECONDS
 from storage.quotas import QuotaStanding
@@ -101,8 +101,7 @@ def kept_s(limits: tuple[Limit, ...]) -> int:
     return max(UNITS["day"], *(limit.window_s for limit in limits))
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """How much of one limit a user has used.
 
     Attributes:
@@ -151,8 +150,7 @@ class Standing:
         return Standing(self.limit, self.remaining - cost, reset_s, 0.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """Whether a request was admitted, and the user's standing afterwards with each limit.
 
     Attributes:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, delete, func, literal_column, select, union_all
 
@@ -34,8 +34,7 @@ _SUMS = ("requests", "images", "total_ms", "billable", "cost_nanos")
 _COLUMNS = _DIMENSIONS + _SUMS
 
 
-@dataclass(frozen=True, slots=True)
-class RollupInput:
+class RollupInput(NamedTuple):
     """The part of a usage row that the roll-up counts; see `UsageRow` for the attributes."""
 
     user_id: str

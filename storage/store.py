@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -130,16 +129,16 @@ class Store:
         taken = self.database.write(reservations.take, request.quota)
         quotas = await self._of_database.watch(taken, is_change=True)
         if any(standing.wait_s > 0 for standing in quotas):
-            return replace(decision, quotas=quotas)
+            return decision._replace(quotas=quotas)
         decision = await self._of_redis.watch(redis.hit(request), is_change=True)
-        return replace(decision, quotas=quotas)
+        return decision._replace(quotas=quotas)
 
     async def _standing_in_redis(self, redis: "RedisLimits", request: HitRequest) -> Decision:
         decision = await self._of_redis.watch(redis.test(request))
         if request.quota is None:
             return decision
         query = partial(reservations.test, request=request.quota)
-        return replace(decision, quotas=await self._of_database.watch(self.database.read(query)))
+        return decision._replace(quotas=await self._of_database.watch(self.database.read(query)))
 
     async def standing(
         self, user_id: str, user_limits: tuple[Limit, ...], cost: int = 0, quota: QuotaRequest | None = None

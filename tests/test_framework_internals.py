@@ -24,6 +24,7 @@ from bentoml._internal.configuration import containers
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.marshal import dispatcher
 from bentoml._internal.models.model import copy_model
+from bentoml._internal.server.http.instruments import RunnerTrafficMetricsMiddleware
 from bentoml._internal.server.http.traffic import MaxConcurrencyMiddleware, TimeoutMiddleware
 from bentoml._internal.utils.analytics import usage_stats
 from bentoml.models import BentoModel
@@ -88,7 +89,8 @@ def test_bentoml_app_finds_the_innermost_middleware_and_the_endpoints() -> None:
     service = bentoml.service(Named)
     app = service.to_asgi()
     assert app.user_middleware[-1].cls is ContextMiddleware
-    assert OpenTelemetryMiddleware in [one.cls for one in app.user_middleware]
+    used = [one.cls for one in app.user_middleware]
+    assert {OpenTelemetryMiddleware, RunnerTrafficMetricsMiddleware} <= {*used}
     assert {one.route: one.func.__name__ for one in service.apis.values()} == {"/here": "endpoint"}
 
 

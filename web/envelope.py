@@ -80,7 +80,7 @@ class _Outgoing:
         return content_type == MEDIA_TYPE or is_json_rpc
 
     def _complete(self, headers: security_headers.Headers) -> security_headers.Headers:
-        own = [(name.lower(), value) for name, value in headers if name.lower() not in _REPLACED]
+        own = [(lower, value) for name, value in headers if (lower := name.lower()) not in _REPLACED]
         own.append((b"x-request-id", context.of(self._scope).request_id.encode()))
         has_key = any(name == b"authorization" for name, _ in self._scope["headers"])
         return security_headers.add_to(own, has_key, over_tls=self._scope.get("scheme") == "https")

@@ -25,8 +25,8 @@ class Timing:
 
     def header(self) -> str:
         """Return the value of the header `Server-Timing`."""
-        parts = {"queue": self.queue_ms, "decode": self.decode_ms, "infer": self.infer_ms}
-        return ", ".join(f"{name};dur={max(0.0, spent):.2f}" for name, spent in parts.items())
+        queue_ms, decode_ms, infer_ms = max(0.0, self.queue_ms), max(0.0, self.decode_ms), max(0.0, self.infer_ms)
+        return f"queue;dur={queue_ms:.2f}, decode;dur={decode_ms:.2f}, infer;dur={infer_ms:.2f}"
 
     def observe(self) -> None:
         """Record the stages in the histogram `classifier_stage_seconds`."""
