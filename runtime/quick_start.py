@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 _CLOUD, _CLIENT = "bentoml._internal.cloud", "_bentoml_impl.client"
+_BENTOML = ("bentoml", "_bentoml_impl")
 Names = dict[str, tuple[str, ...]]
 # What is loaded together: modules, and the names in them that BentoML imports at every start.
 DEFERRED: tuple[Names, ...] = (
@@ -33,7 +34,6 @@ DEFERRED: tuple[Names, ...] = (
     {"_bentoml_impl.server.serving": ("serve_http",)},
     {"httpx": ()},
     {"jinja2": (), "jinja2.loaders": ("FileSystemLoader",), "jinja2.sandbox": ("SandboxedEnvironment",)},
-    {"fsspec": ()},
     {"openvino.tools.ovc": ("convert_model",)},
     {"uvicorn.supervisors": ("ChangeReload", "Multiprocess")},
 )
@@ -54,15 +54,15 @@ class _DeferredModule(ModuleType):
             # Other packages ask by it whether this one is installed.
             self.__spec__ = spec
         folder = Path(spec.submodule_search_locations[0]).joinpath(*inner)
-        if folder.is_dir():
-            # The other modules of a package are imported without it.
+        if root in _BENTOML and folder.is_dir():
+            # BentoML imports other modules of the package, which need not be loaded for them.
             self.__path__ = [str(folder)]
         for one in names:
             setattr(self, one, _deferred(name, one))
 
     def __getattr__(self, name: str) -> Any:
-        # Python itself asks every module for such names.
-        if name.startswith("__"):
+        # Python itself asks every module for such names, and for the path before it imports a module of a package.
+        if name.startswith("__") and name != "__path__":
             raise AttributeError(name)
         return getattr(load(self.__name__), name)
 
