@@ -1,10 +1,10 @@
 """Makes starts quick; imported before anything of BentoML or OpenVINO.
 
 It keeps a server from loading what it never uses: the client of BentoML's cloud, the proxy for servers in other
-languages, what builds Bentos, what starts workers (in a worker), httpx, and OpenVINO's converter, which reports to
-OpenVINO's makers. BentoML and OpenVINO import a few names of them at every start, which takes a third of a second in
-each process. Here each of these names stands for the real one, and loads it when it is called. Any other name loads the
-real module.
+languages, what starts workers (in a worker), uvicorn's own supervisors, httpx, and OpenVINO's converter, which reports
+to OpenVINO's makers. BentoML, uvicorn and OpenVINO import a few names of them at every start, which takes a third of a
+second in each process. Here each of these names stands for the real one, and loads it when it is called. Any other name
+loads the real module.
 
 It also has garbage collected less often: a start makes many objects, and nearly all of them stay.
 """
@@ -19,7 +19,6 @@ from types import ModuleType
 from typing import Any
 
 _CLOUD, _CLIENT = "bentoml._internal.cloud", "_bentoml_impl.client"
-_BENTOML = ("bentoml", "_bentoml_impl")
 Names = dict[str, tuple[str, ...]]
 # What is loaded together: modules, and the names in them that BentoML imports at every start.
 DEFERRED: tuple[Names, ...] = (
@@ -33,7 +32,6 @@ DEFERRED: tuple[Names, ...] = (
     {"_bentoml_impl.server.proxy": ("create_proxy_app",)},
     {"_bentoml_impl.server.serving": ("serve_http",)},
     {"httpx": ()},
-    {"jinja2": (), "jinja2.loaders": ("FileSystemLoader",), "jinja2.sandbox": ("SandboxedEnvironment",)},
     {"openvino.tools.ovc": ("convert_model",)},
     {"uvicorn.supervisors": ("ChangeReload", "Multiprocess")},
 )
@@ -54,15 +52,15 @@ class _DeferredModule(ModuleType):
             # Other packages ask by it whether this one is installed.
             self.__spec__ = spec
         folder = Path(spec.submodule_search_locations[0]).joinpath(*inner)
-        if root in _BENTOML and folder.is_dir():
-            # BentoML imports other modules of the package, which need not be loaded for them.
+        if folder.is_dir():
+            # The other modules of a package are imported without it.
             self.__path__ = [str(folder)]
         for one in names:
             setattr(self, one, _deferred(name, one))
 
     def __getattr__(self, name: str) -> Any:
-        # Python itself asks every module for such names, and for the path before it imports a module of a package.
-        if name.startswith("__") and name != "__path__":
+        # Python itself asks every module for such names.
+        if name.startswith("__"):
             raise AttributeError(name)
         return getattr(load(self.__name__), name)
 
