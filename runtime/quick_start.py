@@ -1,10 +1,10 @@
 """Makes starts quick; imported before anything of BentoML or OpenVINO.
 
 It keeps a server from loading what it never uses: the client of BentoML's cloud, the proxy for servers in other
-languages, what builds Bentos, what starts workers (in a worker), httpx, and OpenVINO's converter, which reports to
-OpenVINO's makers. BentoML and OpenVINO import a few names of them at every start, which takes a third of a second in
-each process. Here each of these names stands for the real one, and loads it when it is called. Any other name loads the
-real module.
+languages, what starts workers (in a worker), uvicorn's own supervisors, httpx, and OpenVINO's converter, which reports
+to OpenVINO's makers. BentoML, uvicorn and OpenVINO import a few names of them at every start, which takes a third of a
+second in each process. Here each of these names stands for the real one, and loads it when it is called. Any other name
+loads the real module.
 
 It also has garbage collected less often: a start makes many objects, and nearly all of them stay.
 """
@@ -32,9 +32,8 @@ DEFERRED: tuple[Names, ...] = (
     {"_bentoml_impl.server.proxy": ("create_proxy_app",)},
     {"_bentoml_impl.server.serving": ("serve_http",)},
     {"httpx": ()},
-    {"jinja2": (), "jinja2.loaders": ("FileSystemLoader",), "jinja2.sandbox": ("SandboxedEnvironment",)},
-    {"fsspec": ()},
     {"openvino.tools.ovc": ("convert_model",)},
+    {"uvicorn.supervisors": ("ChangeReload", "Multiprocess")},
 )
 # New objects less freed ones, at which the youngest are collected.
 GC_THRESHOLD = 50_000
@@ -48,11 +47,11 @@ class _DeferredModule(ModuleType):
         root, *inner = name.split(".")
         spec = find_spec(root)
         assert spec is not None
-        assert spec.origin is not None
+        assert spec.submodule_search_locations is not None
         if not inner:
             # Other packages ask by it whether this one is installed.
             self.__spec__ = spec
-        folder = Path(spec.origin).parent.joinpath(*inner)
+        folder = Path(spec.submodule_search_locations[0]).joinpath(*inner)
         if folder.is_dir():
             # The other modules of a package are imported without it.
             self.__path__ = [str(folder)]

@@ -134,6 +134,21 @@ def test_quick_start_defers_what_is_there(module: str, names: tuple[str, ...]) -
     assert [name for name in names if not callable(getattr(import_module(module), name))] == []
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import uvicorn.supervisors.basereload, uvicorn; assert uvicorn.run",
+        "import openvino.tools.ovc.convert, openvino; assert openvino.convert_model",
+        "from importlib.util import find_spec; assert find_spec('httpx')",
+        "from huggingface_hub import HfFileSystem, InferenceClient; assert HfFileSystem and InferenceClient",
+    ],
+)
+def test_what_quick_start_defers_is_whole_for_whoever_needs_it(line: str) -> None:
+    program = f"import runtime.quick_start, bentoml\nbentoml.service, bentoml.models\n{line}"
+    done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_quick_start_finds_the_client_that_a_worker_opens_of_its_own_service() -> None:
     creation = inspect.getsource(ServiceAppFactory.create_instance)
     assert "from ..client import RemoteProxy" in creation

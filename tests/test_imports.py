@@ -9,7 +9,7 @@ from testing.servers import Server
 
 # torch, transformers and MCP's SDK cost seconds and hundreds of megabytes; the others some hundredths of a second each.
 NOT_LOADED = ["torch", "transformers", "nncf", "mcp", "alembic", "aiohttp", "rich", "httpx", "httpx_ws"]
-NOT_LOADED += ["standardwebhooks", "stripe", "jinja2", "openvino_telemetry"]
+NOT_LOADED += ["standardwebhooks", "stripe", "openvino_telemetry"]
 # Either the supervisor uses them or the worker, not both.
 LOADED_ONCE = (
     "numpy",
