@@ -116,7 +116,7 @@ test: install-tests ## run all tests: PROCESSES=3 at a time, then, one by one, t
 
 # What runs in process, and older tests that need no server and take little time.
 FAST_TESTS := tests/fast $(patsubst %,tests/test_%.py,architecture audit batcher cors fair_shares framework_internals \
-  group_commit history inline_commit key_reads keys limits machine recipes route_table usage_v2)
+  group_commit history inline_commit kept_hits key_reads keys limits machine recipes route_table usage_v2)
 
 .PHONY: test-fast
 test-fast: install-tests ## the tests for the loop while writing: in process, no server, under a minute
@@ -125,6 +125,12 @@ test-fast: install-tests ## the tests for the loop while writing: in process, no
 .PHONY: coverage
 coverage: install-tests ## the share of the serving code, with branches, that the fast tests run
 	$(BIN)/pytest -n 2 --no-servers --cov --cov-report=term-missing:skip-covered $(FAST_TESTS)
+
+.PHONY: coverage-all
+coverage-all: install-tests ## the same for all tests, with the servers and commands that they start: about an hour
+	@rm -f var/coverage
+	@PYTEST_ADDOPTS="--cov --cov-append --cov-report=" $(MAKE) test
+	@$(BIN)/coverage report --show-missing --skip-covered
 
 .PHONY: test-pythons
 test-pythons: install-tests ## serve on Python 3.12 and 3.13, where they are found, and resolve the locks for each: minutes
@@ -139,7 +145,7 @@ torture: install-tests ## the long runs: concurrent callers, kills, outages, fuz
 	TORTURE=1 $(BIN)/pytest -s tests/test_history.py tests/test_outages.py tests/test_fuzzing.py tests/test_openapi.py \
 	  tests/test_overload.py tests/test_quantize.py tests/test_hostile_images.py tests/test_unread_bodies.py \
 	  tests/test_stream.py tests/test_client_server.py tests/test_billing.py tests/test_move.py tests/test_gate.py \
-	  tests/test_nginx.py tests/test_fidelity.py tests/fast/test_documented_answers.py
+	  tests/test_nginx.py tests/test_fidelity.py tests/fast/test_documented_answers.py tests/fast/test_hostile_inputs.py
 
 .PHONY: bench
 bench: install-tests ## the benchmarks, measured side by side: about 25 minutes (make bench-extras adds LitServe and MLServer)

@@ -4,13 +4,15 @@
 """
 
 # isort: off
-import runtime.lighter_bentoml  # noqa: F401 - before anything that imports BentoML
+import runtime.quick_start  # noqa: F401 - before anything that imports BentoML or OpenVINO
 
 # isort: on
 import asyncio
 import sys
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import bentoml
@@ -60,10 +62,23 @@ class _Plan:
 
         return (self.load or load_engine)(self.model(), self.settings)
 
+    @cached_property
+    def loading(self) -> "Future[tuple[Engine, Description]]":
+        """The engine, which a thread loads from when this is first asked for."""
+        thread = ThreadPoolExecutor(1, "load-engine")
+        loading = thread.submit(self.load_engine)
+        thread.shutdown(wait=False)
+        return loading
+
+    def begin_loading(self) -> None:
+        """Have the engine loaded while the worker imports the rest of what it needs, if the runner is embedded."""
+        if self.is_embedded:
+            _ = self.loading
+
     def embedded_runner(self) -> "Runner":
         from inference.runner import EmbeddedRunner, batch_sizes
 
-        return EmbeddedRunner(*self.load_engine(), self.max_batch, batch_sizes(self.max_batch))
+        return EmbeddedRunner(*self.loading.result(), self.max_batch, batch_sizes(self.max_batch))
 
     def remote_runner(self, service: Callable[[], Any]) -> "Runner":
         # Imported only here: BentoML's client takes long to load.
@@ -97,7 +112,7 @@ def build(settings: Settings, load: Load | None = None, stand_ins: StandIns | No
     plan = _Plan(settings, load, prepared, is_embedded, max_batch)
     runner = None if is_embedded else _runner_service(plan)
     gateway = _gateway_service(plan, runner)
-    gateway.set_up(settings, stand_ins or {})
+    gateway.set_up(settings, stand_ins or {}, plan.begin_loading)
     return Services(runner, gateway)
 
 

@@ -4,7 +4,7 @@ BentoML's supervisor imports it too, for its name. So what a worker needs is imp
 asks for the app.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import bentoml
@@ -26,15 +26,18 @@ class Gateway(bentoml.Service):
     _settings: Settings
     _stand_ins: StandIns
     _assembled: "Assembled | None"
+    _begin_loading: Callable[[], None]
 
-    def set_up(self, settings: Settings, stand_ins: StandIns) -> None:
+    def set_up(self, settings: Settings, stand_ins: StandIns, begin_loading: Callable[[], None]) -> None:
         """Set what the app is put together from; called once, before any other method of this class.
 
         Args:
             settings: all settings.
             stand_ins: for benchmarks.
+            begin_loading: begins to load the engine in a thread, if this worker has one.
         """
         self._settings, self._stand_ins, self._assembled = settings, stand_ins, None
+        self._begin_loading = begin_loading
 
     def assembled(self) -> "Assembled":
         """Return what the app is made of. The first call puts it together, and adds it to this service."""
@@ -51,18 +54,19 @@ class Gateway(bentoml.Service):
 
     def to_asgi(self, is_main: bool = True) -> "Streams":
         """Build the ASGI app that a worker serves; called once, before its HTTP server starts."""
+        self._begin_loading()
         from api import documents
         from api.body_limits import BodyLimits
         from api.classification_routes import hugging_face_route
         from api.routes import ROUTES, STREAM
         from api.streams import Streams
-        from runtime import access_lines, bentoml_app, deferred_metrics, http_protocol, lighter_bentoml
+        from runtime import access_lines, bentoml_app, deferred_metrics, http_protocol, quick_start
         from web.matching import RouteMatching
 
         stream_options = self.assembled().stream_options
         http_protocol.use({STREAM.encode(): stream_options.max_message_bytes})
         if not self.dependencies:
-            lighter_bentoml.leave_out_client()
+            quick_start.leave_out_client()
         app = super().to_asgi(is_main)
         # BentoML's own limits answer outside of the usage log, and not with a problem. `BodyLimits` applies the time
         # limit instead, and the limit of the queue replaces the limit of concurrency.

@@ -4,13 +4,14 @@ It checks the port, creates the first key if it is asked to, and then does what 
 """
 
 # isort: off
-import runtime.lighter_bentoml  # noqa: F401 - before anything that imports BentoML
+import runtime.quick_start  # noqa: F401 - before anything that imports BentoML
 
 # isort: on
 import argparse
 import signal
 import sys
 
+from auth.cli import first_key
 from runtime import bentoml_server, port
 
 
@@ -31,7 +32,7 @@ def main() -> int:
     reason = port.why_not(given.host, given.port)
     if reason is not None:
         sys.exit(f"ERROR: {reason}")
-    if given.first_key:
+    if given.first_key and not first_key.tell_if_kept():
         from auth.cli.main import main as run_auth
 
         status = run_auth(["init"])

@@ -13,16 +13,15 @@ from configs.data_folder import PROJECT
 from configs.settings import PREFIX, Settings
 from model.engine_check import check
 from model.errors import ModelError
+from model.prepare.hub import stand_in_again
 from model.prepared import find_prepared, is_ready_to_serve
 from model.store import PreparedModel
 from model.tune.at_start import measure_in_subprocess
 from runtime import bentoml_config, bentoml_defaults, running_servers, worker
 from runtime.forwarded import trusted_hosts
 from runtime.processes import close_listeners_on_shutdown
-from storage import keys, urls
-from storage.database import Database
+from storage import first_look, urls
 from storage.errors import StorageError
-from storage.migrate import migrate
 
 logger = logging.getLogger("bentoml.classifier")
 
@@ -38,7 +37,11 @@ def prepare_start(settings: Settings) -> None:
     if bentoml_config.answers_cors():
         sys.exit("ERROR: BentoML's http.cors would answer behind the gate, too late; set CLASSIFIER_CORS_ORIGINS.")
     try:
-        migrate(settings.database_url)
+        if first_look.has_user(settings.database_url) is None:
+            # Imported here, as below, since most starts find a database that is ready.
+            from storage.migrate import migrate
+
+            migrate(settings.database_url)
         tell_how_to_create_a_key(settings.database_url)
         prepared = _prepared_model(settings)
         chosen = measure_in_subprocess(prepared, settings, PROJECT)
@@ -65,14 +68,23 @@ def write_down_database(settings: Settings) -> None:
 
 def tell_how_to_create_a_key(database_url: str) -> None:
     """Log the command that creates a key, if there is no user yet: without a key, nobody can classify."""
-    database = Database(database_url)
-    try:
-        has_user = database.ask(keys.has_user)
-    finally:
-        database.close()
-    if not has_user:
+    if not _has_user(database_url):
         create = f"{_auth_command()} create --email you@example.org"
         logger.warning("There is no API key yet; create one: %s", create)
+
+
+def _has_user(database_url: str) -> bool:
+    seen = first_look.has_user(database_url)
+    if seen is not None:
+        return seen
+    from storage import keys
+    from storage.database import Database
+
+    database = Database(database_url)
+    try:
+        return database.ask(keys.has_user)
+    finally:
+        database.close()
 
 
 def _auth_command() -> str:
@@ -88,13 +100,19 @@ def _auth_command() -> str:
 
 
 def _prepared_model(settings: Settings) -> PreparedModel:
-    # In a separate process, so that the memory of torch and transformers is freed when it ends.
+    prepared = find_prepared(settings) if is_ready_to_serve(settings) else stand_in_again(settings)
+    if prepared is None:
+        _prepare_apart()
+        prepared = find_prepared(settings)
+        assert prepared is not None, "it has just been prepared"
+    check(prepared, settings)
+    return prepared
+
+
+def _prepare_apart() -> None:
+    """Prepare the model in a separate process, so that the memory of torch and transformers is freed when it ends."""
     preparing = [sys.executable, "-m", "model.prepare"]
     paths = filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    if not is_ready_to_serve(settings) and subprocess.run(preparing, env=environment, check=False).returncode != 0:
+    if subprocess.run(preparing, env=environment, check=False).returncode != 0:
         sys.exit(1)
-    prepared = find_prepared(settings)
-    assert prepared is not None, "it has just been prepared"
-    check(prepared, settings)
-    return prepared

@@ -79,6 +79,11 @@ class Choice:
         """Return the fields that `/v2/models` shows: all but the table."""
         return {**asdict(self.configuration), "why": self.why, "measured_at": self.measured_at}
 
+    @property
+    def images_per_s(self) -> float | None:
+        """What was measured of the chosen configuration; None where nothing was."""
+        return next((row.images_per_s for row in self.table if row.configuration == self.configuration), None)
+
     def with_max_batch_size(self, settings: Settings) -> "Choice":
         """Apply CLASSIFIER_MAX_BATCH_SIZE where it is set; it changes nothing else."""
         size = settings.max_batch_size

@@ -17,7 +17,7 @@ class Description:
     Attributes:
         engine: the engine's name.
         precision: what the engine computes in.
-        images_per_s: images per second, measured when the engine was loaded.
+        images_per_s: images per second, measured for the choice or when the engine was loaded.
         resize: `exact` or `quick`: how images must be resized for this engine.
         chosen: the configuration and the reason for it, as `/v2/models` shows them; None: there was nothing to choose.
     """

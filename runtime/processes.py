@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from runtime import listening
+from runtime.quick_start import GC_THRESHOLD
 
 if TYPE_CHECKING:
     from circus.sighandler import SysHandler
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 DELAY_AT_MOST_S = 25.0
 DELAY_AS_ORPHAN_S = 2.0
 WORKERS_GET_SIGTERM_WITHIN_S = 0.2
-GC_THRESHOLD = 50_000  # new objects less freed ones, at which the youngest are collected
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 

@@ -5,7 +5,7 @@ needs of BentoML.
 """
 
 # isort: off
-import runtime.lighter_bentoml  # noqa: F401 - before anything that imports BentoML
+import runtime.quick_start  # noqa: F401 - before anything that imports BentoML
 
 # isort: on
 import os

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Connection, bindparam, delete, func, null, select, tuple_, update
 
-from storage.clock import MICROSECONDS, server_now_us
+from storage.clock import MICROSECONDS
 from storage.models import idempotency_keys
+from storage.server_clock import server_now_us
 from storage.sqlite import Transaction
 
 # How long an answer is kept, seconds.

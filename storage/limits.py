@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, bindparam, delete, insert, select, update
 
-from storage.clock import MICROSECONDS, server_now_us
+from storage.clock import MICROSECONDS
 from storage.models import hits
 from storage.policy import UNITS, Decision, Limit, Standing
 from storage.quotas import QuotaStanding
 from storage.reservations import QuotaRequest, UserQuotas, lock_user
 from storage.reservations import test as test_quotas
+from storage.server_clock import server_now_us
 from storage.sqlite import Transaction
 
 # A user's expired hits are deleted once in so many of its hits, in small pieces, so that no request waits for long.

@@ -1,4 +1,4 @@
-"""Pages of users, keys and the audit log, the oldest first, and of plans, by name."""
+"""Pages of users and keys, the oldest first, of plans, by name, and of the audit log, in either order."""
 
 import json
 from collections.abc import Sequence
@@ -97,13 +97,24 @@ def page_of_plans(connection: Connection, page: Page) -> tuple[list[Plan], str |
     return _page(found, page, lambda plan: plan.name)
 
 
-def page_of_audit_log(connection: Connection, after: int, most: int) -> tuple[list[NumberedEntry], int | None]:
-    """Returns at most `most` entries of the audit log with numbers above `after`, and the number to go on after.
+def page_of_audit_log(
+    connection: Connection, after: int | None, most: int, *, newest_first: bool
+) -> tuple[list[NumberedEntry], int | None]:
+    """Returns a page of the audit log.
+
+    Args:
+        connection: a connection.
+        after: the number of the last entry of the page before; None: from the beginning.
+        most: the largest number to return.
+        newest_first: from the newest entry to the oldest, in place of the other way.
 
     Returns:
         The entries, and the number to go on after; None on the last page.
     """
-    query = select(audit_log).where(audit_log.c.id > after).order_by(audit_log.c.id).limit(most + 1)
+    number = audit_log.c.id
+    query = select(audit_log).order_by(number.desc() if newest_first else number).limit(most + 1)
+    if after is not None:
+        query = query.where(number < after if newest_first else number > after)
     found = [
         NumberedEntry(row.id, Entry(row.at_us, row.actor, row.action, row.user_id, row.key_id, json.loads(row.detail)))
         for row in connection.execute(query)

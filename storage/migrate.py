@@ -1,15 +1,13 @@
 """Migrates a database to this version's tables. Safe at every start, and from several processes at once."""
 
-from pathlib import Path
-
 from sqlalchemy import Connection, inspect, text
 
 from storage.database import Database, create_sqlite_file
 from storage.errors import Refused
+from storage.first_look import SCRIPTS, newest_version
 
 # The id of the PostgreSQL advisory lock for migrations. Any number that nothing else in this database uses.
 MIGRATION_LOCK = 7_361_002
-SCRIPTS = Path(__file__).parent / "migrations"
 
 
 def migrate(url: str) -> None:
@@ -33,7 +31,7 @@ def _upgrade(connection: Connection) -> None:
         connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
         # A migration may take longer than the timeout for requests.
         connection.execute(text("SET LOCAL statement_timeout = 0"))
-    if _versions(connection) == [_newest_version()]:
+    if _versions(connection) == [newest_version()]:
         return
     # Imported here: it takes a tenth of the start time, and most starts have nothing to migrate.
     from alembic import command
@@ -55,8 +53,3 @@ def _versions(connection: Connection) -> list[str]:
     if not inspect(connection).has_table("alembic_version"):
         return []
     return [str(version) for (version,) in connection.execute(text("SELECT version_num FROM alembic_version"))]
-
-
-def _newest_version() -> str:
-    """Returns the newest version. The names of the migration files begin with their version."""
-    return max(path.name for path in (SCRIPTS / "versions").glob("*.py")).split("_")[0]

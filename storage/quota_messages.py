@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, delete, func, select, update
 
 from storage import outbox as messages
-from storage.clock import MICROSECONDS, iso, server_now_us
+from storage.clock import MICROSECONDS, iso
 from storage.models import outbox, users
 from storage.outbox import Message
 from storage.quota_marks import NEARING, REACHED
 from storage.quotas import Quota
 from storage.reservations import lock_user, used_in
+from storage.server_clock import server_now_us
 
 # A message that can't be decided yet is looked at again after this time: a request lasts about as long.
 AGAIN_US = 1 * MICROSECONDS

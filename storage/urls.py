@@ -6,11 +6,14 @@ may contain it anywhere. The names of options are quoted if they are plain words
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from sqlalchemy import URL, make_url
+if TYPE_CHECKING:
+    from sqlalchemy import URL
 
 _POSTGRESQL = "postgresql://"
+_SQLITE = "sqlite:///"
 _ESCAPED = "write / as %2F, @ as %40, : as %3A and # as %23 in a user or password"
 _REDIS = ("redis://", "rediss://", "unix://")
 _REDIS_FORM = "give a URL like redis://host:6379/0"
@@ -27,7 +30,7 @@ def database(url: str) -> str:
         url = _POSTGRESQL + url.removeprefix("postgres://")
     if url.startswith(_POSTGRESQL):
         _check_postgresql(url)
-    elif url.startswith("sqlite:///"):
+    elif url.startswith(_SQLITE):
         _check_sqlite(url)
     else:
         raise ValueError("give a URL like sqlite:///var/classifier.db or postgresql://user@host/database")
@@ -48,9 +51,10 @@ def postgresql(url: str) -> str:
 
 def shown(url: str) -> str:
     """Returns a checked URL of a database as people may read it, without user, password and options."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        return str(Path(parsed.database or "").absolute())
+    path = sqlite_path(url)
+    if path is not None:
+        return str(path.absolute())
+    parsed = _parsed(url)
     host = parsed.host or ", ".join(_as_tuple(parsed.query.get("host", "this machine")))
     port = f":{parsed.port}" if parsed.port else ""
     return f"{parsed.database or 'the default database'} on {host}{port}"
@@ -58,7 +62,11 @@ def shown(url: str) -> str:
 
 def without_password(url: str) -> tuple[str, bool]:
     """Returns a checked URL without its password, and whether it had one."""
-    parsed = make_url(url)
+    if sqlite_path(url) is not None:
+        return url, False
+    from sqlalchemy import URL
+
+    parsed = _parsed(url)
     options = {name: value for name, value in parsed.query.items() if "password" not in name.lower()}
     has_password = parsed.password is not None or len(options) < len(parsed.query)
     # A URL object can't be set to no password: `set` ignores None.
@@ -68,17 +76,29 @@ def without_password(url: str) -> tuple[str, bool]:
 
 def is_missing_file(url: str) -> bool:
     """Returns whether a checked URL names a SQLite file that does not exist."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite":
+    path = sqlite_path(url)
+    if path is None:
         return False
     try:
-        Path(parsed.database or "").stat()
+        path.stat()
     except FileNotFoundError:
         return True
     except OSError:
         # Something else is wrong with the path: opening the database says what.
         return False
     return False
+
+
+def sqlite_path(url: str) -> Path | None:
+    """Returns the path of the file of an SQLite database, as SQLAlchemy reads it from the URL; None for PostgreSQL."""
+    return Path(unquote(url.removeprefix(_SQLITE))) if url.startswith(_SQLITE) else None
+
+
+def _parsed(url: str) -> "URL":
+    # Imported here, since a start with SQLite gets by without it in the process that starts the others.
+    from sqlalchemy import make_url
+
+    return make_url(url)
 
 
 def _as_tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -130,17 +150,14 @@ def _check_redis_options(url: str) -> None:
 
 
 def _check_sqlite(url: str) -> None:
-    try:
-        parsed = make_url(url)
-    except Exception:
-        raise ValueError("give a URL like sqlite:///var/classifier.db") from None
-    if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
+    name = unquote(url.removeprefix(_SQLITE))
+    if not name or name == ":memory:" or name.startswith("file:"):
         raise ValueError(
             "name a file: sqlite:///var/classifier.db, or sqlite:////data/classifier.db for an absolute path"
         )
-    if parsed.query or "?" in url:
+    if "?" in url:
         raise ValueError("an SQLite database takes no options: remove the part after the ?")
-    if "\0" in parsed.database:
+    if "\0" in name:
         raise ValueError("name a file without control characters")
 
 
@@ -148,7 +165,7 @@ def _check_postgresql(url: str) -> None:
     if "," in urlsplit(url.replace("#", "%23")).netloc.rpartition("@")[2]:
         raise ValueError("name several hosts as postgresql://user@/database?host=one:5432&host=two:5432")
     try:
-        parsed = make_url(url)
+        parsed = _parsed(url)
     except ValueError:
         raise ValueError(f"its port is no number, or its password is not escaped: {_ESCAPED}") from None
     except Exception:
@@ -162,7 +179,7 @@ def _check_postgresql(url: str) -> None:
     _check_postgresql_options(parsed)
 
 
-def _check_postgresql_options(parsed: URL) -> None:
+def _check_postgresql_options(parsed: "URL") -> None:
     # Imported here, since most processes have no PostgreSQL.
     from psycopg import ProgrammingError
     from psycopg.conninfo import make_conninfo

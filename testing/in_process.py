@@ -268,8 +268,15 @@ def _wiring(settings: Settings) -> _Wiring:
 
 
 def _settings(**values: Any) -> Settings:
+    return _read_settings(tuple(sorted(values.items())))
+
+
+@cache
+def _read_settings(values: tuple[tuple[str, Any], ...]) -> Settings:
+    """Reading settings takes longer than all else that a gateway is made of."""
+    own = {"model": colour_model.NAME, "engine": "openvino", "runner": "embedded", **dict(values)}
     with _no_settings_of_the_developer():
-        return Settings(_env_file=None, model=colour_model.NAME, engine="openvino", runner="embedded", **values)
+        return Settings(_env_file=None, **own)
 
 
 @contextmanager

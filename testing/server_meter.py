@@ -11,6 +11,7 @@ processor does not count (the second field of /proc/PID/task/TID/schedstat, wher
 import contextlib
 import http.client
 import os
+import re
 import signal
 import threading
 import time
@@ -20,10 +21,16 @@ from typing import Self
 
 TICKS = os.sysconf("SC_CLK_TCK")
 SAMPLE_EVERY_S, PROBE_EVERY_S = 0.005, 0.01
+# To find all processes takes a hundred times as long as to read the size of one: new ones are looked for less often.
+LOOK_EVERY_S = 0.025
+# The kernel takes milliseconds to tell the PSS of a large process: it is read again where the size has changed so much.
+CHANGED_BY_KB, CHANGED_BY_SHARE = 1024, 0.02
 # A server is idle if it has used at most this share of a core for this time.
 IDLE_SHARE, IDLE_FOR_S = 0.2, 0.2
 # A server that takes more memory could exhaust the machine that runs the tests: it is killed, and the test fails.
 KILL_ABOVE_MB = 3000
+_PSS = ("Pss_Anon:", "Pss_Shmem:")
+_OWN_MEMORY = re.compile(rb"^Rss(?:Anon|Shmem):\s+(\d+)", re.MULTILINE)
 
 
 def processes(root: int) -> list[int]:
@@ -49,12 +56,52 @@ def cpu_s(root: int) -> float:
 
 def memory_mb(root: int) -> float:
     """Return the memory of a process and all its descendants, each page counted once, MB."""
-    return sum(_kilobytes(pid, "smaps_rollup", ("Pss_Anon:", "Pss_Shmem:")) for pid in processes(root)) / 1024
+    return sum(_kilobytes(pid, "smaps_rollup", _PSS) for pid in processes(root)) / 1024
 
 
-def _memory_at_most_mb(root: int) -> float:
-    """Return an upper bound of `memory_mb`: a shared page counts for each process. This is many times faster."""
-    return sum(_kilobytes(pid, "status", ("RssAnon:", "RssShmem:")) for pid in processes(root)) / 1024
+class _Memory:
+    """Reads the memory of a process and all its descendants again and again, as `memory_mb` does but much faster."""
+
+    def __init__(self, root: int) -> None:
+        self._root, self._looked_at = root, -LOOK_EVERY_S
+        self._processes: dict[int, _Process] = {}
+
+    def read_mb(self) -> float:
+        now = time.monotonic()
+        if now >= self._looked_at + LOOK_EVERY_S:
+            self._looked_at = now
+            self._open_those_of(processes(self._root))
+        return sum(process.read_kb() for process in self._processes.values()) / 1024
+
+    def close(self) -> None:
+        self._open_those_of([])
+
+    def _open_those_of(self, pids: list[int]) -> None:
+        for pid in self._processes.keys() - pids:
+            os.close(self._processes.pop(pid).status)
+        for pid in pids:
+            if pid not in self._processes:
+                with contextlib.suppress(OSError):
+                    self._processes[pid] = _Process(pid, os.open(f"/proc/{pid}/status", os.O_RDONLY))
+
+
+@dataclass
+class _Process:
+    """One process: its PSS when it was last read, and the size it had then, kilobytes."""
+
+    pid: int
+    status: int
+    pss_kb: int = 0
+    size_kb: int = 0
+
+    def read_kb(self) -> int:
+        try:
+            size_kb = sum(map(int, _OWN_MEMORY.findall(os.pread(self.status, 8192, 0))))
+        except OSError:
+            return 0
+        if abs(size_kb - self.size_kb) > CHANGED_BY_KB + CHANGED_BY_SHARE * self.size_kb:
+            self.pss_kb, self.size_kb = _kilobytes(self.pid, "smaps_rollup", _PSS), size_kb
+        return self.pss_kb
 
 
 def _kilobytes(pid: int, file: str, names: tuple[str, ...]) -> int:
@@ -163,11 +210,12 @@ class Meter:
             thread.join()
 
     def _sample(self) -> None:
+        memory = _Memory(self._root)
         while not self._over.wait(SAMPLE_EVERY_S):
-            if _memory_at_most_mb(self._root) - self._idle.memory_mb > self.memory_mb:
-                self.memory_mb = max(self.memory_mb, memory_mb(self._root) - self._idle.memory_mb)
+            self.memory_mb = max(self.memory_mb, memory.read_mb() - self._idle.memory_mb)
             if self.memory_mb > KILL_ABOVE_MB:
                 self._kill_largest()
+        memory.close()
 
     def _kill_largest(self) -> None:
         self.was_killed = True

@@ -153,6 +153,15 @@ class Server:
         if self._process is not None:
             self.stop()
 
+    def ensure_running(self) -> None:
+        """Start the server again unless it runs and is ready, or soon will be."""
+        if self._process is not None and self._process.poll() is None:
+            with contextlib.suppress(AssertionError):
+                self.wait_until_ready()
+                return
+            self.kill()
+        self.start()
+
     def workers(self, service: str) -> list[psutil.Process]:
         """Return the worker processes of a service: `ImageClassifier` or `ResNetRunner`."""
         found = []

@@ -1,11 +1,12 @@
 """Runs modules in forks of one process that has imported torch and transformers: importing them takes seconds.
 
 A fork does what `python -m MODULE` does: it has the given arguments, environment and standard input, and returns output
-and exit status. But libraries that read a variable when they are imported saw that of the first process: a test that
-sets `HF_ENDPOINT` or its like has to start a process of its own.
+and exit status. But libraries that read a variable when they are imported, such as `HF_ENDPOINT`, saw that of the first
+process: `imported_with` asks for a first process that has those variables.
 """
 
 import atexit
+import gc
 import json
 import os
 import runpy
@@ -17,6 +18,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 _PROJECT = Path(__file__).parent.parent
@@ -39,22 +41,35 @@ _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error", "HF_H
 
 
 def run(
-    module: str, *arguments: str, environment: Mapping[str, str], stdin: str = ""
+    module: str,
+    *arguments: str,
+    environment: Mapping[str, str],
+    stdin: str = "",
+    imported_with: Mapping[str, str] = MappingProxyType({}),
 ) -> subprocess.CompletedProcess[str]:
-    """Run a module as `python -m` does, in the project's folder, and return what it said and its exit status."""
+    """Run a module as `python -m` does, in the project's folder, and return what it said and its exit status.
+
+    Args:
+        module: the module.
+        arguments: of its command line.
+        environment: all of its environment variables.
+        stdin: what it reads on standard input.
+        imported_with: what a library reads when it is imported. All runs with the same variables share a process, so
+            few tests should have others.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "stdin").write_text(stdin)
         order = {"module": module, "arguments": arguments, "environment": dict(environment), "folder": name}
-        status = _first_process().fork(order)
+        status = _first_process(tuple(sorted(imported_with.items()))).fork(order)
         command = [sys.executable, "-m", module, *arguments]
         stdout, stderr = ((folder / stream).read_text() for stream in ("stdout", "stderr"))
         return subprocess.CompletedProcess(command, status, stdout, stderr)
 
 
 @cache
-def _first_process() -> "_FirstProcess":
-    process = _FirstProcess()
+def _first_process(imported_with: tuple[tuple[str, str], ...]) -> "_FirstProcess":
+    process = _FirstProcess(dict(imported_with))
     atexit.register(process.close)
     return process
 
@@ -62,12 +77,12 @@ def _first_process() -> "_FirstProcess":
 class _FirstProcess:
     """The process that has imported torch. It forks once for each line on its standard input, and ends with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, imported_with: Mapping[str, str]) -> None:
         self._lock = threading.Lock()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "testing.warm_python"],
             cwd=_PROJECT,
-            env={**os.environ, **_ENVIRONMENT},
+            env={**os.environ, **_ENVIRONMENT, **imported_with},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -93,6 +108,9 @@ def _fork_for_each_order() -> None:
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     for module in _IMPORTED:
         import_module(module)
+    # A garbage collection in a fork would look at all of it, and copy it.
+    gc.collect()
+    gc.freeze()
     for line in sys.stdin:
         assert len(os.listdir("/proc/self/task")) == 1, "a process with several threads can't be forked safely"
         child = os.fork()

@@ -1,5 +1,6 @@
 """What the tests share: one prepared stand-in, one running server, and a user of its own for each test."""
 
+import gc
 import itertools
 import os
 from collections.abc import Callable, Iterator
@@ -63,6 +64,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in left_out]
 
 
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected out of all garbage collections: it stays, and there is much of it."""
+    gc.collect()
+    gc.freeze()
+
+
 def _needs_server(item: pytest.Item) -> bool:
     assert isinstance(item, pytest.Function)
     parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
@@ -114,6 +121,13 @@ def server(tmp_path_factory: pytest.TempPathFactory, model_store: Path) -> Itera
     """A server with the stand-in, on SQLite, as `make serve` starts it."""
     with running(tmp_path_factory.mktemp("server") / "it", model_store) as server:
         yield server
+
+
+@pytest.fixture
+def strained(server: Server) -> Iterator[Server]:
+    """The same server, for a test that stops it, kills its workers or fills it; then it is made to run again."""
+    yield server
+    server.ensure_running()
 
 
 @pytest.fixture

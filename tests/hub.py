@@ -13,17 +13,20 @@ _API = "/api/models/ours/resnet"
 class Hub:
     """Serves the files of a checkpoint, at the commit that every branch is said to be.
 
+    Args:
+        checkpoint: the folder with the files.
+        port: where it listens, on this machine.
+
     Attributes:
         main: that commit.
         asked: the paths of all requests so far.
     """
 
-    def __init__(self, checkpoint: Path) -> None:
+    def __init__(self, checkpoint: Path, port: int) -> None:
         self.main = COMMIT
         self.asked: list[str] = []
         self._checkpoint = checkpoint
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def close(self) -> None:

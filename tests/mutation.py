@@ -1,4 +1,4 @@
-"""Requests that no caller should send: real image files damaged at random, and bodies made up by hypothesis."""
+"""Requests that no caller should send: files, bodies, types and queries damaged at random, or made up by hypothesis."""
 
 import base64
 import json
@@ -12,30 +12,31 @@ from PIL import Image
 from testing.photographs import COFFEE, encoded
 
 PHOTO = Image.open(COFFEE).convert("RGB").resize((150, 100))
+_FORM = "multipart/form-data; boundary=x"
 MARKERS = (b"\xff\xd8", b"\xff\xda", b"\xff\xc0", b"IHDR", b"IDAT", b"VP8 ", b"VP8X", b"GIF89a", b"II*\x00", b"BM")
 
 
-def seeds() -> list[bytes]:
+def seeds(photo: Image.Image = PHOTO) -> list[bytes]:
     """Small image files of every kind that is read."""
     exif = Image.Exif()
     exif[0x0112] = 6
     return [
-        encoded(PHOTO, "JPEG", exif=exif),
-        encoded(PHOTO, "JPEG", progressive=True),
-        encoded(PHOTO.convert("CMYK"), "JPEG"),
-        encoded(PHOTO),
-        encoded(PHOTO.convert("RGBA"), "PNG"),
-        encoded(PHOTO.quantize(32), "PNG"),
-        encoded(PHOTO.convert("I;16"), "PNG"),
-        encoded(PHOTO, "WEBP"),
-        encoded(PHOTO, "WEBP", lossless=True),
-        encoded(PHOTO, "WEBP", save_all=True, append_images=[PHOTO.rotate(90)]),
-        encoded(PHOTO, "GIF", save_all=True, append_images=[PHOTO.rotate(90)]),
-        encoded(PHOTO, "BMP"),
-        encoded(PHOTO, "TIFF"),
-        encoded(PHOTO, "TIFF", compression="tiff_lzw"),
-        encoded(PHOTO, "TIFF", compression="jpeg"),
-        encoded(PHOTO.convert("F").point(lambda value: value * (1 / 255)), "TIFF"),
+        encoded(photo, "JPEG", exif=exif),
+        encoded(photo, "JPEG", progressive=True),
+        encoded(photo.convert("CMYK"), "JPEG"),
+        encoded(photo),
+        encoded(photo.convert("RGBA"), "PNG"),
+        encoded(photo.quantize(32), "PNG"),
+        encoded(photo.convert("I;16"), "PNG"),
+        encoded(photo, "WEBP"),
+        encoded(photo, "WEBP", lossless=True),
+        encoded(photo, "WEBP", save_all=True, append_images=[photo.rotate(90)]),
+        encoded(photo, "GIF", save_all=True, append_images=[photo.rotate(90)]),
+        encoded(photo, "BMP"),
+        encoded(photo, "TIFF"),
+        encoded(photo, "TIFF", compression="tiff_lzw"),
+        encoded(photo, "TIFF", compression="jpeg"),
+        encoded(photo.convert("F").point(lambda value: value * (1 / 255)), "TIFF"),
     ]
 
 
@@ -79,6 +80,79 @@ def requests(chance: random.Random, damage: bool) -> Iterator[tuple[str, dict[st
             ("/v2/classify/batch", {"json": {"images": [text, text[:-3]]}}),
         ]
         yield chance.choice(made)
+
+
+def hostile(chance: random.Random, model: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Path and arguments for httpx, without end: somewhere each request is damaged, from the query to the pixels.
+
+    Args:
+        chance: decides all of them.
+        model: the name of the model that is served.
+    """
+    files = seeds(PHOTO.resize((60, 40)))
+    paths = ["/v1/classify", "/v2/classify", "/v2/classify/batch", f"/models/{model}"]
+    while True:
+        is_file, is_body, is_type, is_query = (chance.random() < share for share in (0.6, 0.3, 0.1, 0.1))
+        images = [damaged(chance, files) if is_file else chance.choice(files) for _ in range(chance.choice((1, 1, 2)))]
+        kind, body = chance.choice((_as_json, _as_form, _as_it_is))(chance, images)
+        if is_body:
+            body = damaged(chance, [body, json.dumps({"image": None, "images": [], "inputs": ""}).encode()])
+        headers = {"Content-Type": chance.choice(TYPES) if is_type else kind}
+        if chance.random() < 0.1:
+            headers["Accept"] = chance.choice(("application/x-ndjson", "text/html", "*/*;q=0", "\xff"))
+        query = f"?{chance.choice(QUERIES)}" if is_query else ""
+        encoded_headers = {name: value.encode("latin-1") for name, value in headers.items()}
+        yield chance.choice(paths) + query, {"content": body, "headers": encoded_headers}
+
+
+TYPES = (
+    "application/json",
+    "text/plain",
+    "image/jpeg",
+    "multipart/form-data",
+    f"{_FORM}; charset=zlib",
+    "",
+    "\xff/x;;=",
+)
+QUERIES = (
+    "top_k=0",
+    "top_k=1e9",
+    "top_k=%00",
+    "min_confidence=nan",
+    "min_confidence=2",
+    "top_k=1&top_k=2",
+    "x=%ff",
+    "=&&",
+)
+
+
+def _as_json(chance: random.Random, images: list[bytes]) -> tuple[str, bytes]:
+    written = [base64.b64encode(image) for image in images]
+    if chance.random() < 0.2:
+        written[0] = damaged(chance, written)
+    texts = [one.decode("latin-1") for one in written]
+    made = chance.choice(
+        [
+            {"image": texts[0]},
+            {"image": texts[0], "top_k": chance.choice((1, 0, -1, 2**70, "3", None, 1.5, [])), "filename": "a\0b"},
+            {"images": texts},
+            {
+                "inputs": texts[0],
+                "parameters": {"top_k": chance.choice((1, 0, None, "x")), "function_to_apply": "tanh"},
+            },
+        ]
+    )
+    return "application/json", json.dumps(made).encode()
+
+
+def _as_form(chance: random.Random, images: list[bytes]) -> tuple[str, bytes]:
+    disposition = chance.choice(('name="image"; filename="a.jpg"', 'name="image"', "name=image; filename*=UTF-8''%E2"))
+    parts = [b"--x\r\nContent-Disposition: form-data; %b\r\n\r\n%b\r\n" % (disposition.encode(), one) for one in images]
+    return _FORM, b"".join(parts) + b"--x--\r\n"
+
+
+def _as_it_is(chance: random.Random, images: list[bytes]) -> tuple[str, bytes]:
+    return chance.choice(("image/png", "image/jpeg", "application/octet-stream")), images[0]
 
 
 _texts = st.text(max_size=50)

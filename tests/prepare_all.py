@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from testing import warm_python
@@ -20,7 +21,15 @@ from testing.servers import preparing
 
 def prepare(model_store: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Do the same as `run_prepare`, in a fork of a process that has imported torch already."""
-    return warm_python.run("model.prepare", *arguments, environment=preparing(model_store, **settings))
+    return prepare_with({}, model_store, *arguments, **settings)
+
+
+def prepare_with(
+    imported_with: Mapping[str, str], model_store: Path, *arguments: str, **settings: str
+) -> subprocess.CompletedProcess[str]:
+    """Do the same with more variables, which libraries read when they are imported: see `warm_python.run`."""
+    environment = preparing(model_store, **imported_with, **settings)
+    return warm_python.run("model.prepare", *arguments, environment=environment, imported_with=imported_with)
 
 
 def prepare_all(model_store: Path, folders: list[Path], stdin: str = "") -> dict[str, tuple[int, str]]:

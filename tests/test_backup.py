@@ -2,35 +2,38 @@
 
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from testing.callers import BODY
-from testing.servers import Server, running
+from testing.servers import Server
 from testing.store_servers import Postgres
 from testing.waiting import wait_until
 
 
-def test_a_backup_under_load_is_whole_and_can_be_put_back(tmp_path: Path, model_store: Path) -> None:
+def test_a_backup_under_load_is_whole_and_can_be_put_back(
+    server: Server, new_user: Callable[..., dict[str, Any]], tmp_path: Path, model_store: Path
+) -> None:
     copy = tmp_path / "backup.db"
-    with running(tmp_path / "first", model_store) as server:
-        made = server.create_key("kept@example.org", "--limit", "1000000/day")
-        over, answered = threading.Event(), []
+    made = new_user("--limit", "1000000/day")
+    over, answered = threading.Event(), []
 
-        def ask() -> None:
-            with server.client(made["key"]) as client:
-                while not over.is_set():
-                    answered.append(client.post("/v1/classify", json=BODY).status_code)
+    def ask() -> None:
+        with server.client(made["key"]) as client:
+            while not over.is_set():
+                answered.append(client.post("/v1/classify", json=BODY).status_code)
 
-        asking = threading.Thread(target=ask)
-        asking.start()
-        wait_until(lambda: len(answered) >= 5, "some requests are answered")
-        done = server.auth("backup", str(copy))
-        over.set()
-        asking.join()
-        assert done.returncode == 0, done.stderr
-        assert set(answered) == {200}
-        assert copy.stat().st_mode & 0o777 == 0o600
-        assert "name a new one" in server.auth("backup", str(copy)).stderr
+    asking = threading.Thread(target=ask)
+    asking.start()
+    wait_until(lambda: len(answered) >= 5, "some requests are answered")
+    done = server.auth("backup", str(copy))
+    over.set()
+    asking.join()
+    assert done.returncode == 0, done.stderr
+    assert set(answered) == {200}
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert "name a new one" in server.auth("backup", str(copy)).stderr
 
     restored = Server(tmp_path / "second", model_store, CLASSIFIER_DATABASE_URL=f"sqlite:///{copy}")
     usage = json.loads(restored.auth("usage", made["user_id"], "--json").stdout)

@@ -1,20 +1,21 @@
 """bf16 on any processor, imitated: it is served only where it answers as float32 does for the model."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import openvino
 import pytest
-import torch
 from openvino import opset13
 
 from model import store
+from model.engine import Images, Probabilities
 from model.openvino_engine import OpenVinoEngine
 from model.store import PreparedModel
-from model.tune.precision_choice import generated_sample
+from model.tune.precision_choice import Sample, generated_sample
 from model.tune.tuning import choose
 from testing.imitated_bf16 import ImitatedBf16
-from tests.tuning import EDGE, Machine
+from tests.tuning import EDGE, Answers, Machine
 
 FASTER = {"f32": 100.0, "bf16": 200.0}
 
@@ -25,8 +26,23 @@ def ready(model_store: Path) -> PreparedModel:
     return store.open_folder("it:1", folder)
 
 
-def bf16(values: torch.Tensor) -> torch.Tensor:
-    return values.bfloat16().float()
+@pytest.fixture(scope="module")
+def sample() -> Sample:
+    """The pictures that a start compares answers on, made once."""
+    return Sample(list(generated_sample().files))
+
+
+def remembered(answers: Answers) -> Answers:
+    """Give an answer that was given before without computing it again."""
+    known: dict[bytes, Probabilities] = {}
+
+    def answer(images: Images) -> Probabilities:
+        key = hashlib.sha256(images.tobytes()).digest()
+        if key not in known:
+            known[key] = answers(images)
+        return known[key]
+
+    return answer
 
 
 def red_or_green(path: Path) -> Path:
@@ -43,6 +59,11 @@ def red_or_green(path: Path) -> Path:
 
 def test_weights_and_each_stored_result_are_rounded_once(tmp_path: Path) -> None:
     """A convolution with its bias and ReLU is one step, the matrix product with its bias another; softmax is exact."""
+    import torch
+
+    def bf16(values: torch.Tensor) -> torch.Tensor:
+        return values.bfloat16().float()
+
     random = np.random.default_rng(16)
     kernel, bias, matrix, last = (
         random.normal(size=shape).astype(np.float32) for shape in ((4, 3, 3, 3), (1, 4, 1, 1), (4 * 14 * 14, 5), (1, 5))
@@ -69,27 +90,28 @@ def test_weights_and_each_stored_result_are_rounded_once(tmp_path: Path) -> None
     assert np.median(np.abs(exact - expected).max(1)) > 1e-4
 
 
-def test_auto_serves_the_stand_in_in_float32_however_fast_bf16_is(ready: PreparedModel) -> None:
+def test_auto_serves_the_stand_in_in_float32_however_fast_bf16_is(ready: PreparedModel, sample: Sample) -> None:
     graph = ready.folder / store.GRAPH
     exact, rounded = OpenVinoEngine(graph, "f32"), ImitatedBf16(graph)
-    machine = Machine(FASTER, {"f32": exact.predict, "bf16": rounded.predict})
+    # What is asked for does not change the answers.
+    machine = Machine(FASTER, {"f32": remembered(exact.predict), "bf16": remembered(rounded.predict)})
     for asked in ("auto", "bf16"):
         trial = machine.trial(precision=asked)
         trial.prepared = ready
-        choice = choose(trial, [generated_sample()])
+        choice = choose(trial, [sample])
         assert (choice.configuration.precision, choice.configuration.resize) == ("f32", "exact")
         assert "bf16: 200, not exact enough: of " in choice.why
 
 
-def test_auto_serves_bf16_where_it_is_faster_and_answers_alike(tmp_path: Path) -> None:
+def test_auto_serves_bf16_where_it_is_faster_and_answers_alike(tmp_path: Path, sample: Sample) -> None:
     graph = red_or_green(tmp_path / "it.xml")
     exact, rounded = OpenVinoEngine(graph, "f32"), ImitatedBf16(graph)
     machine = Machine(FASTER, {"f32": exact.predict, "bf16": rounded.predict})
-    choice = choose(machine.trial(), [generated_sample()])
+    choice = choose(machine.trial(), [sample])
     assert choice.configuration.precision == "bf16"
     row = next(row for row in choice.table if row.largest is not None)
     assert row.same_top1 == 1.0
     assert row.largest is not None
     assert 0 < row.largest < 0.005, "it was rounded"
     slower = Machine({"f32": 100.0, "bf16": 90.0}, machine.answers)
-    assert choose(slower.trial(), [generated_sample()]).configuration.precision == "f32"
+    assert choose(slower.trial(), [sample]).configuration.precision == "f32"

@@ -14,10 +14,11 @@ from testing.store_servers import Postgres
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def canary_server(request: pytest.FixtureRequest, tmp_path: Path, model_store: Path) -> Iterator[Server]:
-    settings = {}
-    if request.param == "postgresql":
-        settings["CLASSIFIER_DATABASE_URL"] = request.getfixturevalue("postgres").new_database()
-    with running(tmp_path / "it", model_store, **settings) as server:
+    if request.param == "sqlite":
+        yield request.getfixturevalue("server")
+        return
+    url = request.getfixturevalue("postgres").new_database()
+    with running(tmp_path / "it", model_store, CLASSIFIER_DATABASE_URL=url) as server:
         yield server
 
 

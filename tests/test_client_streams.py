@@ -13,7 +13,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
-from tests.test_client_calls import KEY, RESULT
+from tests.played_server import KEY, RESULT
 
 PROBLEM = {"type": "about:blank", "title": "No", "detail": "Wait.", "request_id": "req_9"}
 

@@ -5,8 +5,9 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from testing.mqtt_broker import MqttBroker, mqtt_broker
 from testing.photographs import COFFEE
 from testing.ports import free_port
-from testing.servers import PROJECT, Server, running
+from testing.servers import PROJECT, Server
 from testing.waiting import PATIENCE_S, eventually
 
 AT_ONCE = 3
@@ -71,12 +72,6 @@ def test_ctrl_c_ends_it_at_any_moment(tmp_path: Path, moment: str) -> None:
     assert "Exception" not in said
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, model_store: Path) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("watched") / "it", model_store) as started:
-        yield started
-
-
 def environment_for(server: Server, key: str, folder: Path) -> dict[str, str]:
     return {
         **os.environ,
@@ -87,10 +82,12 @@ def environment_for(server: Server, key: str, folder: Path) -> dict[str, str]:
     }
 
 
-def test_a_broker_that_restarts_loses_no_image_that_has_arrived(server: Server, tmp_path: Path) -> None:
+def test_a_broker_that_restarts_loses_no_image_that_has_arrived(
+    server: Server, new_user: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
     """The server is still at work when the broker goes: the answers wait for it, and then the bridge watches on."""
 
-    key = server.create_key("restarts@example.org", "--limit", "100/minute")["key"]
+    key = new_user("--limit", "100/minute")["key"]
     environment = environment_for(server, key, tmp_path)
 
     async def answered_by_the_second() -> list[str]:
@@ -139,8 +136,10 @@ def test_a_broker_that_restarts_loses_no_image_that_has_arrived(server: Server, 
         assert client.get("/v2/usage").json()["total"]["billable_images"] == AT_ONCE
 
 
-def test_the_broker_keeps_images_for_a_session_that_is_away(server: Server, tmp_path: Path) -> None:
-    environment = environment_for(server, server.create_key("away@example.org")["key"], tmp_path)
+def test_the_broker_keeps_images_for_a_session_that_is_away(
+    server: Server, new_user: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    environment = environment_for(server, new_user()["key"], tmp_path)
 
     async def answered_later(broker: MqttBroker) -> str:
         address = f"{broker.address}/cameras/door"

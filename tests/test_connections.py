@@ -7,12 +7,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from testing.servers import Server, running
+from testing.servers import Server
 from testing.waiting import PATIENCE_S, wait_until
 from tests.answers import assert_problem
 
@@ -239,22 +239,20 @@ def test_an_upgrade_that_is_not_offered_is_ignored(server: Server, protocol: str
     assert answer.count(b"HTTP/1.1 ") == 1
 
 
-def test_where_all_are_busy_a_newcomer_is_told(tmp_path: Path, model_store: Path) -> None:
-    """A server of its own: nothing else may use it meanwhile."""
-    with running(tmp_path / "it", model_store) as server:
-        key = server.create_key("slow@example.org", "--limit", "100000/minute")["key"]
-        # Each waits for the rest of a body, which is a request under way.
-        head = f"POST /v1/classify HTTP/1.1\r\nHost: it\r\nAuthorization: Bearer {key}\r\n"
-        head += "Content-Type: application/json\r\nContent-Length: 99\r\n\r\n"
-        with contextlib.ExitStack() as opened:
-            for _ in range(1_001):
-                opened.enter_context(connect(server)).sendall(head.encode())
+def test_where_all_are_busy_a_newcomer_is_told(strained: Server, new_user: Callable[..., dict[str, Any]]) -> None:
+    key = new_user("--limit", "100000/minute")["key"]
+    # Each waits for the rest of a body, which is a request under way.
+    head = f"POST /v1/classify HTTP/1.1\r\nHost: it\r\nAuthorization: Bearer {key}\r\n"
+    head += "Content-Type: application/json\r\nContent-Length: 99\r\n\r\n"
+    with contextlib.ExitStack() as opened:
+        for _ in range(1_001):
+            opened.enter_context(connect(strained)).sendall(head.encode())
 
-            def refused() -> bytes:
-                answer = exchange(server, HEAD + b"\r\n")
-                return answer if b" 503 " in answer else b""
+        def refused() -> bytes:
+            answer = exchange(strained, HEAD + b"\r\n")
+            return answer if b" 503 " in answer else b""
 
-            told = wait_until(refused, "a newcomer is refused")
-            assert_told(told, 503)
-            assert b"retry-after: 1\r\n" in told
-        server.wait_until_ready()
+        told = wait_until(refused, "a newcomer is refused")
+        assert_told(told, 503)
+        assert b"retry-after: 1\r\n" in told
+    strained.wait_until_ready()

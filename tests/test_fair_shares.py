@@ -51,7 +51,6 @@ def users(narrow: Server) -> Iterator[list[httpx.Client]]:
         yield [one, other]
 
 
-@pytest.mark.alone
 def test_one_user_never_takes_all_places_of_the_queue(narrow: Server, users: list[httpx.Client]) -> None:
     busy, other = users
     [runner] = narrow.workers("ResNetRunner")
@@ -59,7 +58,7 @@ def test_one_user_never_takes_all_places_of_the_queue(narrow: Server, users: lis
     try:
         with ThreadPoolExecutor(4 * QUEUE) as pool:
             flood = [pool.submit(busy.post, "/v1/classify", json=BODY) for _ in range(3 * QUEUE)]
-            time.sleep(1.5)
+            wait_until(lambda: sum(answer.done() for answer in flood) == 2 * QUEUE, "the flood fills its places")
             waiting = pool.submit(other.post, "/v1/classify", json=BODY)
             time.sleep(0.5)
             assert not waiting.done(), "the other user's image has a place"

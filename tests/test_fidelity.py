@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from configs.settings import Settings
 from model import store
@@ -44,6 +44,18 @@ def files() -> list[bytes]:
 
 
 @pytest.fixture(scope="module")
+def photographs() -> tuple[Image.Image, ...]:
+    """Large photographs would take a client longer to send than the server to classify; `files` are as they are."""
+    photos = crops(PHOTOGRAPHS)
+    return photos if IN_FULL else tuple(ImageOps.contain(photo, (400, 400)) for photo in photos)
+
+
+@pytest.fixture(scope="module")
+def sent(photographs: tuple[Image.Image, ...]) -> list[bytes]:
+    return [encoded(image, compress_level=1) for image in photographs]
+
+
+@pytest.fixture(scope="module")
 def resnet_store(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
     models = tmp_path_factory.mktemp("resnet") / "models"
     done = prepare(models, CLASSIFIER_MODEL=str(checkpoint))
@@ -52,8 +64,8 @@ def resnet_store(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> 
 
 
 @pytest.fixture(scope="module")
-def reference(checkpoint: Path) -> list[dict[str, float]]:
-    told = reference_probabilities(checkpoint, list(crops(PHOTOGRAPHS)))
+def reference(checkpoint: Path, photographs: tuple[Image.Image, ...]) -> list[dict[str, float]]:
+    told = reference_probabilities(checkpoint, list(photographs))
     tops = {max(shares, key=lambda label: shares[label]) for shares in told}
     assert len(tops) > 5, "a model that says the same of every image could not tell answers apart"
     return told
@@ -71,11 +83,11 @@ def resnet(
 
 
 def test_every_confidence_is_the_references(
-    resnet: tuple[Server, float], reference: list[dict[str, float]], files: list[bytes]
+    resnet: tuple[Server, float], reference: list[dict[str, float]], sent: list[bytes]
 ) -> None:
     server, allowed = resnet
     key = server.create_key("fidelity@example.org", "--limit", "100000/minute")["key"]
-    bodies = [{"image": as_base64(file)} for file in files]
+    bodies = [{"image": as_base64(file)} for file in sent]
     order = np.random.default_rng(0).permutation(np.repeat(np.arange(PHOTOGRAPHS), ROUNDS)).tolist()
     for callers in (1, 7, 16, 64):
         with server.client(key) as client, ThreadPoolExecutor(callers) as pool:
@@ -104,9 +116,9 @@ def loaded(ready: PreparedModel, request: pytest.FixtureRequest) -> Engine:
 
 @pytest.mark.parametrize("batch", [1, 7, 16])
 def test_each_engine_agrees_at_each_batch_size(
-    ready: PreparedModel, reference: list[dict[str, float]], loaded: Engine, batch: int, files: list[bytes]
+    ready: PreparedModel, reference: list[dict[str, float]], loaded: Engine, batch: int, sent: list[bytes]
 ) -> None:
-    images = [decode(file, ready.recipe, 10**8).pixels for file in files[:batch]]
+    images = [decode(file, ready.recipe, 10**8).pixels for file in sent[:batch]]
     answers = loaded.predict(np.stack(images))
     assert answers.shape == (batch, 1000)
     for told, shares in zip(reference, answers, strict=False):

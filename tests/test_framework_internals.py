@@ -43,7 +43,7 @@ from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from uvicorn.server import ServerState
 
 from runtime import http_protocol, lingering_close
-from runtime.lighter_bentoml import DEFERRED, load
+from runtime.quick_start import DEFERRED, load
 from testing.servers import PROJECT
 
 # Where another test of this process has imported the service, this module is deferred.
@@ -130,11 +130,11 @@ def test_dispatching_finds_where_the_media_type_is_computed() -> None:
 
 
 @pytest.mark.parametrize(("module", "names"), [item for together in DEFERRED for item in together.items()])
-def test_lighter_bentoml_defers_what_is_there(module: str, names: tuple[str, ...]) -> None:
+def test_quick_start_defers_what_is_there(module: str, names: tuple[str, ...]) -> None:
     assert [name for name in names if not callable(getattr(import_module(module), name))] == []
 
 
-def test_lighter_bentoml_finds_the_client_that_a_worker_opens_of_its_own_service() -> None:
+def test_quick_start_finds_the_client_that_a_worker_opens_of_its_own_service() -> None:
     creation = inspect.getsource(ServiceAppFactory.create_instance)
     assert "from ..client import RemoteProxy" in creation
     assert creation.index("await proxy.__aenter__()") < creation.index(".to_async = proxy.to_async")

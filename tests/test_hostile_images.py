@@ -213,8 +213,9 @@ def test_32_at_once_keep_nobody_else_waiting(target: Target) -> None:
 
     usual_ms = neighbour(target, other)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        tries = []
-        for _ in range(NEIGHBOUR_TRIES):
+        tries: list[float] = []
+        # A machine that pauses for something else may spoil a try.
+        while len(tries) < NEIGHBOUR_TRIES and min(tries, default=usual_ms * 2) >= usual_ms * 2:
             attacks = [pool.submit(attack, number) for number in range(AT_ONCE)]
             time.sleep(0.5)
             tries.append(neighbour(target, other))

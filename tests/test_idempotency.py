@@ -3,10 +3,10 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 import pytest
@@ -20,7 +20,7 @@ from storage.store import Store
 from storage.usage import UsageRow, Withheld
 from testing.photographs import COFFEE
 from testing.replicas import Replicas
-from testing.servers import Server, running
+from testing.servers import Server
 from testing.waiting import wait_until
 from tests.raw_sql import RawSql
 
@@ -208,26 +208,26 @@ def wait_until_there(database: RawSql, key: str, is_answered: bool) -> None:
     wait_until(lambda: database.rows(question), f"the row of {key}", patience_s=GIVE_UP_AFTER_S)
 
 
-def test_a_killed_worker_bills_nothing_twice(tmp_path: Path, model_store: Path) -> None:
+def test_a_killed_worker_bills_nothing_twice(strained: Server, new_user: Callable[..., dict[str, Any]]) -> None:
     """It is killed with one answer received, one sent and not received, and one request under way."""
-    with running(tmp_path / "it", model_store) as server:
-        key = server.create_key("ada@example.org", "--limit", "1000/minute")["key"]
-        with server.client(key) as client, RawSql(server.environment["CLASSIFIER_DATABASE_URL"]) as database:
-            received = classify(client, "received")
-            with begun(server, key, "sent", 1.0), begun(server, key, "under-way", 0.5):
-                wait_until_there(database, "sent", is_answered=True)
-                wait_until_there(database, "under-way", is_answered=False)
-                [worker] = server.workers("ImageClassifier")
-                worker.kill()
-                worker.wait()
-            again = {name: classify(client, name) for name in ("received", "sent", "under-way")}
-        assert [answer.status_code for answer in again.values()] == [200] * 3
-        assert [answer.headers.get("idempotency-replayed") for answer in again.values()] == ["true", "true", None]
-        assert again["received"].content == received.content
-        replicas = Replicas([server])
-        log = replicas.usage_log()
-        billed = [logged for logged in log if logged.status == 200 and logged.images]
-        assert [logged.images for logged in billed] == [1] * 3
-        assert {answer.json()["id"] for answer in again.values()} == {logged.request_id for logged in billed}
-        # The request that was under way had spent its hit, as without a key.
-        assert list(replicas.hits().values()) == [3 + 1]
+    server, made = strained, new_user("--limit", "1000/minute")
+    key = made["key"]
+    with server.client(key) as client, RawSql(server.environment["CLASSIFIER_DATABASE_URL"]) as database:
+        received = classify(client, "received")
+        with begun(server, key, "sent", 1.0), begun(server, key, "under-way", 0.5):
+            wait_until_there(database, "sent", is_answered=True)
+            wait_until_there(database, "under-way", is_answered=False)
+            [worker] = server.workers("ImageClassifier")
+            worker.kill()
+            worker.wait()
+        again = {name: classify(client, name) for name in ("received", "sent", "under-way")}
+    assert [answer.status_code for answer in again.values()] == [200] * 3
+    assert [answer.headers.get("idempotency-replayed") for answer in again.values()] == ["true", "true", None]
+    assert again["received"].content == received.content
+    replicas = Replicas([server])
+    log = [logged for logged in replicas.usage_log() if logged.user == made["user_id"]]
+    billed = [logged for logged in log if logged.status == 200 and logged.images]
+    assert [logged.images for logged in billed] == [1] * 3
+    assert {answer.json()["id"] for answer in again.values()} == {logged.request_id for logged in billed}
+    # The request that was under way had spent its hit, as without a key.
+    assert replicas.hits()[made["user_id"]] == 3 + 1

@@ -1,5 +1,6 @@
 """What an image file's headers say: which way up it is, and that nothing but its pixels decides how it is decoded."""
 
+import contextlib
 import io
 import os
 import resource
@@ -12,12 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps, PngImagePlugin
 
-from model.errors import NotAnImage, TooCostly, TooManyPixels
+from model.errors import ImageError, NotAnImage, TooCostly, TooManyPixels
 from model.images.decode import decode
 from model.images.formats import read_header
 from model.images.resize import fit
 from model.recipe import Recipe
 from testing.photographs import crops, encoded
+from tests.mutation import seeds
 
 RECIPE = Recipe(256, 3, 224, 224, 1 / 255, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 MAX_PIXELS = 50_000_000
@@ -202,3 +204,14 @@ def test_a_thin_image_takes_no_more_memory_than_it_has_pixels(
         finally:
             os._exit(2)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_every_file_that_is_cut_off_or_has_a_wrong_byte_is_read_or_refused() -> None:
+    """Whatever is left of a header, its reader says what it can, or leaves the file to the decoder."""
+    wrong = (0, 1, 0x7F, 0x80, 0xFF)
+    for file in seeds(PHOTO.resize((30, 20))):
+        damaged = [file[:end] for end in range(len(file))]
+        damaged += [file[:at] + bytes([byte]) + file[at + 1 :] for at in range(min(len(file), 800)) for byte in wrong]
+        for data in damaged:
+            with contextlib.suppress(ImageError):
+                assert read_header(data, MAX_PIXELS).format

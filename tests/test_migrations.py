@@ -13,7 +13,8 @@ from sqlalchemy import text
 from storage import audit, keys, rollup, usage
 from storage.database import Database, create_sqlite_file
 from storage.errors import Refused
-from storage.migrate import SCRIPTS, migrate
+from storage.first_look import SCRIPTS
+from storage.migrate import migrate
 from storage.models import metadata
 from tests.raw_sql import RawSql
 

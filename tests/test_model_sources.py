@@ -15,10 +15,16 @@ from typing import Any
 
 import pytest
 
+from configs.settings import Settings
+from model.prepare import hub as hub_again
+from model.prepared import STAND_IN_NAME
+from model.store import PreparedModel, open_folder
 from testing.checkpoints import save_resnet18
-from testing.servers import PROJECT, Server, run_prepare
+from testing.ports import free_port
+from testing.servers import PROJECT, Server, inherited, run_prepare, running
 from tests.hub import COMMIT, Hub
 from tests.prepare_all import prepare as prepare_warm
+from tests.prepare_all import prepare_with
 
 NEWER = "f" * 40
 NOWHERE = "http://127.0.0.1:9"
@@ -31,25 +37,46 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Where all tests of this file look for the hub and keep its cache: its library reads it when it is imported."""
+    endpoint = f"http://127.0.0.1:{free_port()}"
+    cache = tmp_path_factory.mktemp("cache") / "it"
+    return {"HF_ENDPOINT": endpoint, "HF_HOME": str(cache), "HF_HUB_DISABLE_XET": "1"}
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(place: dict[str, str]) -> None:
+    shutil.rmtree(place["HF_HOME"], ignore_errors=True)
+
+
 @pytest.fixture
-def hub(checkpoint: Path) -> Iterator[Hub]:
-    hub = Hub(checkpoint)
+def hub(checkpoint: Path, place: dict[str, str]) -> Iterator[Hub]:
+    """A hub at that place; without it, nothing listens there."""
+    hub = Hub(checkpoint, port_of(place))
     yield hub
     hub.close()
 
 
-def prepare(models: Path, cache: Path, hub: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    return run_prepare(models, HF_ENDPOINT=hub, HF_HOME=str(cache), HF_HUB_DISABLE_XET="1", **settings)
+def port_of(place: dict[str, str]) -> int:
+    return int(place["HF_ENDPOINT"].rpartition(":")[2])
+
+
+def prepare(models: Path, place: dict[str, str], *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    return prepare_with(place, models, *arguments, **settings)
 
 
 def manifests(models: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(models.glob("*/*/manifest.json"))]
 
 
-def test_a_model_is_fetched_from_the_hub_once_and_its_commit_kept(tmp_path: Path, hub: Hub) -> None:
-    models, cache = tmp_path / "home" / "models", tmp_path / "cache"
+def test_a_model_is_fetched_from_the_hub_once_and_its_commit_kept(
+    tmp_path: Path, hub: Hub, place: dict[str, str]
+) -> None:
+    models = tmp_path / "home" / "models"
     wanted = {"CLASSIFIER_MODEL": "ours/resnet", "CLASSIFIER_OFFLINE_MODEL": "deny"}
-    done = prepare(models, cache, hub.url, **wanted)
+    # Once with the real command, which reads the hub's variables when it starts.
+    done = run_prepare(models, **place, **wanted)
     assert done.returncode == 0, done.stderr
     [manifest] = manifests(models)
     assert (manifest["name"], manifest["revision"], manifest["stand_in"]) == ("ours/resnet", COMMIT, False)
@@ -57,44 +84,103 @@ def test_a_model_is_fetched_from_the_hub_once_and_its_commit_kept(tmp_path: Path
 
     # The hub moves on; a later start serves what was prepared, and does not even ask.
     hub.main, hub.asked[:] = NEWER, []
-    assert prepare(models, cache, hub.url, **wanted).returncode == 0
+    assert prepare(models, place, **wanted).returncode == 0
     assert hub.asked == []
     assert [manifest["revision"] for manifest in manifests(models)] == [COMMIT]
 
     # Only `make model` prepares anew.
-    done = run_prepare(models, "--anew", HF_ENDPOINT=hub.url, HF_HOME=str(cache), HF_HUB_DISABLE_XET="1", **wanted)
+    done = prepare(models, place, "--anew", **wanted)
     assert done.returncode == 0, done.stderr
     assert {manifest["revision"] for manifest in manifests(models)} == {COMMIT, NEWER}
 
     # With the hub gone and the model store lost, the hub's cache on this machine will do.
+    hub.close()
     elsewhere = tmp_path / "elsewhere" / "models"
-    assert prepare(elsewhere, cache, NOWHERE, **wanted).returncode == 0
+    assert prepare(elsewhere, place, **wanted).returncode == 0
     assert [manifest["revision"] for manifest in manifests(elsewhere)] == [NEWER]
 
 
-def test_a_model_that_the_hub_does_not_have_is_no_reason_for_the_stand_in(tmp_path: Path, hub: Hub) -> None:
-    done = prepare(tmp_path / "models", tmp_path / "cache", hub.url, CLASSIFIER_MODEL="ours/nothing")
+def test_a_model_that_the_hub_does_not_have_is_no_reason_for_the_stand_in(
+    tmp_path: Path, hub: Hub, place: dict[str, str]
+) -> None:
+    done = prepare(tmp_path / "models", place, CLASSIFIER_MODEL="ours/nothing")
     assert done.returncode == 1
     assert "ours/nothing" in done.stderr
     assert manifests(tmp_path / "models") == []
 
 
-def test_an_unreachable_hub_is_answered_by_the_stand_in_and_loudly(tmp_path: Path) -> None:
-    done = prepare(tmp_path / "models", tmp_path / "cache", NOWHERE)
+def test_an_unreachable_hub_is_answered_by_the_stand_in_and_loudly(tmp_path: Path, place: dict[str, str]) -> None:
+    done = prepare(tmp_path / "models", place)
     assert done.returncode == 0, done.stderr
     assert "WARNING" in done.stderr
     assert "stand-in" in done.stderr
     assert [manifest["stand_in"] for manifest in manifests(tmp_path / "models")] == [True]
 
 
-def test_a_hub_that_never_answers_is_given_up(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
+def test_a_hub_that_never_answers_is_given_up(tmp_path: Path, place: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", port_of(place))):
         began = time.monotonic()
-        hub = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        done = prepare(tmp_path / "models", tmp_path / "cache", hub, CLASSIFIER_OFFLINE_MODEL="deny")
+        done = prepare(tmp_path / "models", place, CLASSIFIER_OFFLINE_MODEL="deny")
         assert time.monotonic() - began < 90, "which is what several attempts would take that are each waited for"
     assert done.returncode == 1
     assert "CLASSIFIER_OFFLINE_MODEL=allow" in done.stderr
+
+
+@pytest.fixture
+def with_stand_in(tmp_path: Path, model_store: Path, monkeypatch: pytest.MonkeyPatch) -> PreparedModel:
+    """Have a prepared stand-in, and an empty cache of the hub."""
+    [folder] = model_store.glob(f"{STAND_IN_NAME}/*-*")
+    stand_in = open_folder(f"{folder.parent.name}:{folder.name}", folder)
+    monkeypatch.setattr(hub_again, "find_stand_in", lambda: stand_in)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    return stand_in
+
+
+def ask_again(name: str = "ours/nothing", offline_model: Any = "allow") -> PreparedModel | None:
+    return hub_again.stand_in_again(Settings(_env_file=None, model=name, offline_model=offline_model))
+
+
+def test_a_prepared_stand_in_serves_again_while_the_hub_is_unreachable(
+    with_stand_in: PreparedModel, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", NOWHERE)
+    assert ask_again() == with_stand_in
+    said = capfd.readouterr().err
+    assert "WARNING: The Hugging Face hub can't be reached (ConnectError)." in said
+    assert f"Serving the offline stand-in {STAND_IN_NAME} instead of ours/nothing." in said
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        assert ask_again() == with_stand_in
+        assert "Timeout" in capfd.readouterr().err
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert ask_again() == with_stand_in
+    assert "(OfflineModeIsEnabled)" in capfd.readouterr().err
+
+
+def test_a_hub_that_answers_decides_about_a_prepared_stand_in(
+    tmp_path: Path, with_stand_in: PreparedModel, hub: Hub, place: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", place["HF_ENDPOINT"])
+    assert ask_again() is None, "it answers 404, and its client tells why"
+    assert ask_again("ours/resnet") is None
+    assert hub.asked == ["/api/models/ours/nothing", "/api/models/ours/resnet"]
+    monkeypatch.setenv("HF_ENDPOINT", NOWHERE)
+    assert ask_again("no such/name!") is None
+    assert ask_again(offline_model="deny") is None
+    (tmp_path / "cache" / "hub" / "models--ours--nothing").mkdir(parents=True)
+    assert ask_again() is None, "what the cache has may be served"
+
+
+def test_a_start_that_serves_the_stand_in_again_loads_nothing_that_prepares(tmp_path: Path, model_store: Path) -> None:
+    unreachable = {"HF_ENDPOINT": NOWHERE, "HF_HOME": str(tmp_path / "cache"), "PYTHONPROFILEIMPORTTIME": "1"}
+    with running(tmp_path / "it", model_store, CLASSIFIER_OFFLINE_MODEL="allow", **unreachable) as server:
+        said = server.log.read_text()
+    assert "can't be reached (ConnectError). Serving the offline stand-in" in said
+    loaded = {line.rpartition("|")[2].strip() for line in said.splitlines() if "import time:" in line}
+    assert "model.prepare.hub" in loaded
+    assert {"torch", "huggingface_hub", "model.prepare.preparation"} & loaded == set()
 
 
 def serve_and_fail(server: Server) -> str:
@@ -144,25 +230,54 @@ def test_another_checkpoint_in_the_same_directory_is_another_version(tmp_path: P
     assert len({manifest["revision"] for manifest in manifests(models)}) == 2
 
 
+# What a start does before anything else, once for each of several environments.
+FIND = """
+import json, os, sys
+from configs.settings import load_settings
+from model.errors import ModelError
+from model.prepared import find_prepared
+
+for variables in json.load(sys.stdin):
+    os.environ.update(variables)
+    try:
+        find_prepared(load_settings())
+        print()
+    except ModelError as error:
+        print(error)
+    for name in variables:
+        del os.environ[name]
+"""
+
+
 def test_a_chosen_model_is_served_only_where_the_other_settings_agree(tmp_path: Path, model_store: Path) -> None:
     """As in an image, which holds one model: what it does not hold is told, not passed over."""
-    models = tmp_path / "home" / "models"
+    models = tmp_path / "models"
     shutil.copytree(model_store, models)
-    [path] = models.glob("*/*-*/manifest.json")
-    path.write_text(json.dumps({**json.loads(path.read_text()), "name": "resnet-18", "stand_in": False}))
-    [own], [stand_in] = ([f"{p.parent.name}:{p.name}" for p in store.glob("*/*-*")] for store in (models, model_store))
+    [stand_in] = models.glob("*/*-*")
+    own = stand_in.with_name("own-1")
+    shutil.copytree(stand_in, own)
+    described = (own / "model.yaml").read_text()
+    (own / "model.yaml").write_text(described.replace(f"version: {stand_in.name}", f"version: {own.name}"))
+    manifest = json.loads((own / "manifest.json").read_text())
+    (own / "manifest.json").write_text(json.dumps({**manifest, "name": "resnet-18", "stand_in": False}))
     (tmp_path / "resnet-18").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "resnet-18")
-    cases: list[tuple[Path, str, dict[str, str], str]] = [
-        (model_store, stand_in, {"CLASSIFIER_OFFLINE_MODEL": "deny"}, "CLASSIFIER_OFFLINE_MODEL=only"),
-        (models, own, {"CLASSIFIER_OFFLINE_MODEL": "only"}, "asks for the stand-in"),
-        (models, own, {"CLASSIFIER_OFFLINE_MODEL": "deny", "CLASSIFIER_MODEL": "other/model"}, "resnet-18, not"),
-        (models, own, {"CLASSIFIER_OFFLINE_MODEL": "deny", "CLASSIFIER_MODEL": str(tmp_path / "link")}, ""),
+    cases = [
+        (stand_in, {"CLASSIFIER_OFFLINE_MODEL": "deny"}, "CLASSIFIER_OFFLINE_MODEL=only"),
+        (own, {"CLASSIFIER_OFFLINE_MODEL": "only"}, "asks for the stand-in"),
+        (own, {"CLASSIFIER_OFFLINE_MODEL": "deny", "CLASSIFIER_MODEL": "other/model"}, "resnet-18, not"),
+        (own, {"CLASSIFIER_OFFLINE_MODEL": "deny", "CLASSIFIER_MODEL": str(tmp_path / "link")}, ""),
     ]
-    for number, (store, tag, settings, said) in enumerate(cases):
-        server = Server(tmp_path / str(number), store, CLASSIFIER_PREPARED_MODEL=tag, **settings)
-        command = [sys.executable, "-c", "import service"]
-        done = subprocess.run(command, cwd=PROJECT, env=server.environment, capture_output=True, text=True, check=False)
-        assert (done.returncode != 0) is bool(said), done.stderr
-        assert said in done.stderr
-        assert "Traceback" not in done.stderr
+    asked = [{"CLASSIFIER_PREPARED_MODEL": f"{path.parent.name}:{path.name}", **of} for path, of, _ in cases]
+    done = subprocess.run(
+        [sys.executable, "-c", FIND],
+        cwd=PROJECT,
+        env={**inherited(), "BENTOML_HOME": str(tmp_path)},
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for line, (_, _, says) in zip(done.stdout.splitlines(), cases, strict=True):
+        assert bool(line) is bool(says), line
+        assert says in line

@@ -185,6 +185,8 @@ def test_an_owner_sees_users_keys_plans_usage_and_changes(
     for title, cell in (("Users", email), ("Keys", user["key_id"]), ("Plans", name), ("Changes", user["key_id"])):
         card = page.locator(".card").filter(has=page.get_by_role("heading", name=title, exact=True))
         find_row(card, cell)
+    numbers = [int(one) for one in card.locator("tbody td:first-child").all_inner_texts()]
+    assert numbers == sorted(numbers, reverse=True), "the latest change stands first"
     looks: list[tuple[Literal["light", "dark"], int]] = [("light", 1200), ("dark", 1200), ("dark", 360), ("light", 360)]
     for scheme, width in looks:
         page.emulate_media(color_scheme=scheme)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model.quantize.quantization import FEWEST_IMAGES
 from model.tune.fidelity import Report
 from testing.checkpoints import save_resnet18
 from testing.photographs import as_base64, crops, encoded
@@ -15,7 +16,8 @@ from testing.servers import PROJECT, running
 from tests.prepare_all import prepare
 
 IN_FULL = bool(os.environ.get("TORTURE"))
-PHOTOS = 100
+# NNCF computes all of them once for each layer that it tries in float.
+PHOTOS = 100 if IN_FULL else FEWEST_IMAGES
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """The id of a request: the caller's own where it is valid, and never one that would carry a key into the log."""
 
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -9,7 +10,7 @@ import pytest
 from auth.api_key import ApiKey
 from testing.callers import BODY
 from testing.photographs import COFFEE
-from testing.servers import running
+from testing.servers import Server, running
 from testing.waiting import PATIENCE_S
 from web import request_id
 
@@ -51,44 +52,49 @@ def test_an_id_that_holds_a_key_is_not_taken(written: str) -> None:
         assert taken(own) is None
 
 
-@pytest.mark.parametrize("log_format", ["text", "json"])
-def test_what_a_caller_says_in_passing_reaches_no_log_no_metric_and_no_usage_log(
-    tmp_path: Path, model_store: Path, log_format: str
-) -> None:
+@pytest.fixture(params=["text", "json"])
+def logging_server(request: pytest.FixtureRequest, tmp_path: Path, model_store: Path) -> Iterator[Server]:
+    """A server that writes its log in that format."""
+    if request.param == "text":
+        yield request.getfixturevalue("server")
+        return
+    with running(tmp_path / "it", model_store, CLASSIFIER_LOG_FORMAT="json") as started:
+        yield started
+
+
+def test_what_a_caller_says_in_passing_reaches_no_log_no_metric_and_no_usage_log(logging_server: Server) -> None:
     """A key where it does not belong: in ids, other headers, methods, paths, file names and upgrades."""
-    with running(tmp_path / "it", model_store, CLASSIFIER_LOG_FORMAT=log_format) as server:
-        key = server.create_key("ada@example.org", "--limit", "1000/minute")["key"]
-        metrics = server.create_key("metrics@example.org", "--scope", "metrics")["key"]
-        said = []
-        with server.client(key) as client:
-            for own in (key, f"trace-{key}", key.replace("imc_", "IMC_"), key[4:]):
-                answer = client.post("/v1/classify", json=BODY, headers={"X-Request-ID": own})
-                assert answer.status_code == 200
-                assert answer.headers["x-request-id"].startswith("req_")
-                said.append(answer)
-            for name in ("User-Agent", "Referer", "Cookie", "Traceparent", "X-Forwarded-For", "Accept", "Origin"):
-                said.append(client.post("/v1/classify", json=BODY, headers={name: key}))
-            files = {"image": (key, COFFEE.read_bytes(), "image/png")}
-            said.append(client.post("/v2/classify", files=files))
-            said.append(client.post("/v2/classify", files={key: files["image"]}, data={key: key}))
-            said.append(client.get(f"/v2/models/{key}"))
-            said.append(client.request("PROPFIND", f"/{key}"))
-        for words in (
-            f"{key} / HTTP/1.1\r\nHost: x\r\n\r\n",
-            f"GET /{key} HTTP/{key}\r\n\r\n",
-            f"GET /{key}?key={key} HTTP/1.1\r\nHost: {key}\r\nX-Request-ID: {key}\r\nConnection: close\r\n\r\n",
-            f"GET /{key}?key={key} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: {key}\r\n\r\n",
-            f"GET /{key}?key={key} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-            f"Sec-WebSocket-Protocol: bearer.{key}\r\nX-Request-ID: {key}\r\n\r\n",
-        ):
-            _speak(server.port, words)
-        with server.client(metrics) as client:
-            said.append(client.get("/metrics"))
+    key = logging_server.create_key("ids@example.org", "--limit", "1000/minute")["key"]
+    metrics = logging_server.create_key("metrics@example.org", "--scope", "metrics")["key"]
+    said = []
+    with logging_server.client(key) as client:
+        for own in (key, f"trace-{key}", key.replace("imc_", "IMC_"), key[4:]):
+            answer = client.post("/v1/classify", json=BODY, headers={"X-Request-ID": own})
+            assert answer.status_code == 200
+            assert answer.headers["x-request-id"].startswith("req_")
+            said.append(answer)
+        for name in ("User-Agent", "Referer", "Cookie", "Traceparent", "X-Forwarded-For", "Accept", "Origin"):
+            said.append(client.post("/v1/classify", json=BODY, headers={name: key}))
+        files = {"image": (key, COFFEE.read_bytes(), "image/png")}
+        said.append(client.post("/v2/classify", files=files))
+        said.append(client.post("/v2/classify", files={key: files["image"]}, data={key: key}))
+        said.append(client.get(f"/v2/models/{key}"))
+        said.append(client.request("PROPFIND", f"/{key}"))
+    for words in (
+        f"{key} / HTTP/1.1\r\nHost: x\r\n\r\n",
+        f"GET /{key} HTTP/{key}\r\n\r\n",
+        f"GET /{key}?key={key} HTTP/1.1\r\nHost: {key}\r\nX-Request-ID: {key}\r\nConnection: close\r\n\r\n",
+        f"GET /{key}?key={key} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: {key}\r\n\r\n",
+        f"GET /{key}?key={key} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+        f"Sec-WebSocket-Protocol: bearer.{key}\r\nX-Request-ID: {key}\r\n\r\n",
+    ):
+        _speak(logging_server.port, words)
+    with logging_server.client(metrics) as client:
+        said.append(client.get("/metrics"))
     assert all(isinstance(answer, httpx.Response) for answer in said)
-    kept = {
-        path.name: path.read_bytes() for path in server.folder.rglob("*") if path.is_file() and not path.is_symlink()
-    }
+    written = [path for path in logging_server.folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    kept = {path.name: path.read_bytes() for path in written}
     kept |= {f"answer {number}": answer.text.encode() for number, answer in enumerate(said)}
     assert "server.log" in kept
     assert b"/v1/classify" in kept["server.log"]

@@ -1,11 +1,12 @@
 """What is wrong with a store is told by its right name, to the operator in one line and to callers without insides."""
 
 import asyncio
+import contextlib
 import sqlite3
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from storage.migrate import migrate
 from storage.policy import Limit
 from storage.sqlite import SqliteTransactions, sqlite_engine
 from testing.callers import BODY
-from testing.servers import Server, running
+from testing.servers import Server
 from testing.store_servers import Postgres, RedisServer
 from tests.answers import assert_problem
 
@@ -32,8 +33,8 @@ SECRET = "sesame"
 
 
 def auth(folder: Path, url: str, *command: str) -> subprocess.CompletedProcess[str]:
-    """`python -m auth`, over that database."""
-    return Server(folder / "it", folder, CLASSIFIER_DATABASE_URL=url).auth_process(*(command or ("list",)))
+    """`python -m auth`, over that database, in this process."""
+    return Server(folder / "it", folder, CLASSIFIER_DATABASE_URL=url).auth(*(command or ("list",)))
 
 
 def assert_told(done: subprocess.CompletedProcess[str], said: str) -> None:
@@ -128,13 +129,13 @@ def test_sqlite_is_told_by_what_lies_there(tmp_path: Path, kind: str, said: str)
 
 
 @pytest.fixture
-def locked(tmp_path: Path, model_store: Path) -> Iterator[tuple[Server, str, sqlite3.Connection]]:
+def locked(
+    strained: Server, new_user: Callable[..., dict[str, Any]]
+) -> Iterator[tuple[Server, str, sqlite3.Connection]]:
     """A server, a key, and another program's connection to its database."""
-    with running(tmp_path / "it", model_store) as server:
-        key = server.create_key("locked@example.org", "--limit", "1000/day")["key"]
-        connection = sqlite3.connect(server.folder / "classifier.db", isolation_level=None)
-        yield server, key, connection
-        connection.close()
+    key = new_user("--limit", "1000/day")["key"]
+    with contextlib.closing(sqlite3.connect(strained.folder / "classifier.db", isolation_level=None)) as connection:
+        yield strained, key, connection
 
 
 def test_a_database_that_another_program_has_locked_is_told_as_such(

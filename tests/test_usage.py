@@ -2,11 +2,10 @@
 
 import sqlite3
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from testing.photographs import COFFEE, as_base64
-from testing.servers import Server, running
+from testing.servers import Server
 
 BODY = {"image": as_base64(COFFEE.read_bytes())}
 
@@ -30,18 +29,17 @@ def test_usage_shows_the_callers_own_requests_alone(server: Server, new_user: Ca
         assert other.get("/v1/usage").json() == nothing
 
 
-def test_usage_and_keys_outlive_a_restart(tmp_path: Path, model_store: Path) -> None:
-    with running(tmp_path / "it", model_store) as server:
-        key = server.create_key("ada@example.org", "--limit", "5/hour")["key"]
-        with server.client(key) as client:
-            assert [client.post("/v1/classify", json=BODY).status_code for _ in range(5)] == [200] * 5
-            before = client.get("/v1/usage").json()
-        assert server.stop() == 0
-        server.start()
-        with server.client(key) as client:
-            assert client.get("/v1/usage").json() == before
-            # So does the limit's window.
-            assert client.post("/v1/classify", json=BODY).status_code == 429
+def test_usage_and_keys_outlive_a_restart(strained: Server, new_user: Callable[..., dict[str, Any]]) -> None:
+    key = new_user("--limit", "5/hour")["key"]
+    with strained.client(key) as client:
+        assert [client.post("/v1/classify", json=BODY).status_code for _ in range(5)] == [200] * 5
+        before = client.get("/v1/usage").json()
+    assert strained.stop() == 0
+    strained.start()
+    with strained.client(key) as client:
+        assert client.get("/v1/usage").json() == before
+        # So does the limit's window.
+        assert client.post("/v1/classify", json=BODY).status_code == 429
 
 
 def test_the_usage_log_has_a_row_for_each_authenticated_request(

@@ -117,9 +117,8 @@ def packed_row(row: Numbers, bits: int, order: str = ">") -> bytes:
     """The bytes of a row of samples, padded to a whole one."""
     if bits % 8 == 0:
         return row.astype(row.dtype.newbyteorder("<" if order == "<" else ">")).tobytes()
-    digits = "".join(f"{int(value):0{bits}b}" for value in row)
-    digits += "0" * (-len(digits) % 8)
-    return int(digits, 2).to_bytes(len(digits) // 8)
+    digits = row[:, np.newaxis].astype(np.uint64) >> np.arange(bits - 1, -1, -1, dtype=np.uint64) & np.uint64(1)
+    return np.packbits(digits.astype(np.uint8)).tobytes()
 
 
 def _floating_row(row: Numbers) -> bytes:

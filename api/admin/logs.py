@@ -40,10 +40,12 @@ def routes(store: Store) -> list[JsonRoute]:
         return UserUsage(**fields, user_id=user.user_id, email=user.email, all_time=all_time)
 
     async def audit_log(request: Request) -> AuditLog:
-        """All changes of users and keys, the oldest first, page by page: when, by whom, and what."""
+        """All changes of users and keys, the oldest or the newest first, page by page: when, by whom, and what."""
         query = read_query(request, AuditQuery)
         found, after = await store.ask(
-            lambda connection: listings.page_of_audit_log(connection, query.cursor or 0, query.limit)
+            lambda connection: listings.page_of_audit_log(
+                connection, query.cursor, query.limit, newest_first=query.order == "newest"
+            )
         )
         return AuditLog(data=[_described(one) for one in found], next_cursor=None if after is None else str(after))
 

@@ -228,6 +228,7 @@ class AuditQuery(BaseModel):
 
     limit: Annotated[int, Field(ge=1, le=MOST_PER_PAGE)] = Field(MOST_PER_PAGE, description="The most on a page.")
     cursor: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = Field(None, description=_CURSOR)
+    order: Literal["oldest", "newest"] = Field("oldest", description="Which entries come first.")
 
 
 class AuditEntry(BaseModel):
@@ -243,7 +244,7 @@ class AuditEntry(BaseModel):
 
 
 class AuditLog(BaseModel):
-    """v2: a page of the audit log, the oldest entry first."""
+    """v2: a page of the audit log, in the order that was asked for."""
 
     data: list[AuditEntry]
     next_cursor: str | None = Field(description=_NEXT_CURSOR)

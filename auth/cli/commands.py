@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from auth.api_key import ApiKey
-from auth.cli import reports
+from auth.cli import first_key, reports
 from auth.cli.actor import actor
 from auth.cli.answer import Answer, Context
 from auth.identity import DEFAULT_SCOPES
@@ -66,7 +66,7 @@ def init(context: Context) -> Answer:
     new = NewKey(*first)
     made = context.database.change(lambda connection: key_changes.create_first(connection, new, actor()))
     if made is None:
-        return Answer({}, "The database is ready; its users and keys are kept.")
+        return Answer({}, first_key.KEPT)
     return _reveal(key, made)
 
 

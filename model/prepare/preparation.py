@@ -20,6 +20,7 @@ from configs.settings import Settings, SettingsError, load_settings
 from model import environment, store
 from model.checkpoint.files import FILES, check, processor_file
 from model.errors import HubUnreachable, ModelError, SourceUnavailable
+from model.prepare.hub import say, warn_of_stand_in
 from model.prepare.source import Checkpoint, fetch_checkpoint
 from model.prepared import STAND_IN_NAME, STAND_IN_ORIGIN, find_prepared, find_stand_in, is_ready_to_serve
 from model.recipe import Recipe
@@ -53,13 +54,13 @@ def ensure_prepared(settings: Settings, anew: bool = False) -> PreparedModel:
                 f"{error} Connect to it, set CLASSIFIER_MODEL to a local checkpoint directory, "
                 "or set CLASSIFIER_OFFLINE_MODEL=allow to serve the offline stand-in."
             ) from None
-        _say(f"WARNING: {error} Serving the offline stand-in {STAND_IN_NAME} instead of {settings.model}.")
+        warn_of_stand_in(error, settings)
         return (None if anew else find_stand_in()) or _prepare_stand_in()
     return _prepare_checkpoint(checkpoint)
 
 
 def _prepare_checkpoint(checkpoint: Checkpoint) -> PreparedModel:
-    _say(f"Preparing {checkpoint.name} ({checkpoint.revision[:12]}): loading it in transformers ...")
+    say(f"Preparing {checkpoint.name} ({checkpoint.revision[:12]}): loading it in transformers ...")
     check(checkpoint.folder)
     from model.checkpoint.classifier import Classifier, TransformersLogits
     from model.prepare import comparison, reference
@@ -85,7 +86,7 @@ def _prepare_checkpoint(checkpoint: Checkpoint) -> PreparedModel:
 
 
 def _prepare_stand_in() -> PreparedModel:
-    _say(f"Preparing the offline stand-in {STAND_IN_NAME} ...")
+    say(f"Preparing the offline stand-in {STAND_IN_NAME} ...")
     import torch
 
     from model.checkpoint import efficientnet_lite
@@ -113,15 +114,15 @@ def _convert_and_store(
 
     with tempfile.TemporaryDirectory(prefix="classifier-") as name:
         folder = Path(name)
-        _say("Converting it to OpenVINO ...")
+        say("Converting it to OpenVINO ...")
         with as_unsupported("OpenVINO can't convert the model"):
             convert(classifier, recipe, folder / GRAPH)
-        _say("Comparing it with the reference ...")
+        say("Comparing it with the reference ...")
         difference = largest_difference(folder / GRAPH, recipe, expected)
         manifest.fidelity["f32_largest_difference"] = difference
         save_checkpoint(folder / CHECKPOINT)
         prepared = store.save(manifest, folder)
-    _say(f"Prepared {prepared.tag}: at most {difference:.1e} from torch in float32.")
+    say(f"Prepared {prepared.tag}: at most {difference:.1e} from torch in float32.")
     return prepared
 
 
@@ -135,15 +136,11 @@ def _copy_checkpoint(source: Path, folder: Path) -> None:
 def _prepare_apart(arguments: list[str]) -> int:
     status = environment.run_apart("model.prepare", arguments, "prepare", "torch")
     if status == 0:
-        _say(
+        say(
             f"torch and transformers lie in {environment.FOLDER.name}. No server needs them: 'make clean-prepare' "
             "deletes that folder."
         )
     return status
-
-
-def _say(line: str) -> None:
-    print(f"[model] {line}", file=sys.stderr, flush=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -163,12 +160,12 @@ def main(arguments: list[str] | None = None) -> int:
             return _prepare_apart(arguments)
         prepared = ensure_prepared(settings, anew)
     except (ModelError, SettingsError) as error:
-        _say(f"ERROR: {error}")
+        say(f"ERROR: {error}")
         return 1
     except Exception as error:
         # Other errors are shown without a traceback, since it would name paths.
-        _say(f"ERROR: Preparing the model fails ({type(error).__name__}); {_ADVICE}")
+        say(f"ERROR: Preparing the model fails ({type(error).__name__}); {_ADVICE}")
         return 1
-    tuning.ensure_measured(prepared, settings, _say)
-    _say(f"Ready: {prepared.tag} ({time.monotonic() - started:.1f} s).")
+    tuning.ensure_measured(prepared, settings, say)
+    say(f"Ready: {prepared.tag} ({time.monotonic() - started:.1f} s).")
     return 0

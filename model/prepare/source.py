@@ -4,23 +4,20 @@ Nothing here imports torch.
 """
 
 import logging
-import threading
-from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
 from configs.settings import Settings
 from model.checkpoint import location
 from model.checkpoint.files import FILES
-from model.errors import HubUnreachable, SourceUnavailable
+from model.errors import SourceUnavailable
+from model.prepare.hub import ASKED_AGAIN_S, unreachable
+from model.prepare.hub_question import run_within
 from model.prepared import find_stand_in
 
 logger = logging.getLogger("bentoml.classifier")
 
 HUB_ANSWERS_WITHIN_S = 8.0
-# Where a prepared stand-in can serve, a start waits less for a hub that was unreachable before.
-HUB_ASKED_AGAIN_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -60,8 +57,8 @@ def _from_hub(settings: Settings) -> Checkpoint:
     # Without a token from the settings, the library uses the one that its own command line has stored.
     token = settings.hf_token.get_secret_value() if settings.hf_token else None
     try:
-        timeout_s = HUB_ANSWERS_WITHIN_S if find_stand_in() is None else HUB_ASKED_AGAIN_S
-        _run_within(timeout_s, lambda: _check_on_hub(name, revision, timeout_s, token))
+        timeout_s = HUB_ANSWERS_WITHIN_S if find_stand_in() is None else ASKED_AGAIN_S
+        run_within(timeout_s, lambda: _check_on_hub(name, revision, timeout_s, token))
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=list(FILES), token=token))
     except SourceUnavailable:
         raise
@@ -69,7 +66,7 @@ def _from_hub(settings: Settings) -> Checkpoint:
         _raise_if_refused(error, name)
         cached = _find_in_cache(name, revision)
         if cached is None:
-            raise HubUnreachable(f"The Hugging Face hub can't be reached ({type(error).__name__}).") from None
+            raise unreachable(type(error).__name__) from None
         logger.warning("The Hugging Face hub can't be reached; preparing %s from its cache.", name)
         folder = cached
     location.require_checkpoint(folder)
@@ -110,23 +107,3 @@ def _find_in_cache(name: str, revision: str) -> Path | None:
     except Exception:
         return None
     return Path(found)
-
-
-def _run_within(seconds: float, work: Callable[[], None]) -> None:
-    """Run the work in a thread, since the client's own timeout does not cover a name server that never answers.
-
-    Raises:
-        TimeoutError: the work takes longer.
-    """
-    outcome: Future[None] = Future()
-
-    def run() -> None:
-        try:
-            work()
-        except Exception as error:
-            outcome.set_exception(error)
-        else:
-            outcome.set_result(None)
-
-    threading.Thread(target=run, daemon=True).start()
-    outcome.result(seconds)

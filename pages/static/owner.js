@@ -6,6 +6,7 @@ import { idOf, key } from "./keyring.js";
 import { draw as drawUsage, scrolled } from "./usage.js";
 
 const LISTS = { users: "Users", keys: "Keys", plans: "Plans", audit: "Changes" };
+const ORDERS = { audit: { order: "newest" } };
 
 /** Return whether the key may see all this. The server decides; it is asked once for each key in a tab. */
 export async function isOwner() {
@@ -43,9 +44,9 @@ async function fill(part, name, title) {
   let cursor = null;
 
   async function add() {
-    const query = cursor === null ? "" : `?${new URLSearchParams({ cursor })}`;
+    const query = new URLSearchParams({ ...ORDERS[name], ...cursor === null ? {} : { cursor } });
     try {
-      const { answer } = await call(`v2/admin/${name}${query}`);
+      const { answer } = await call(`v2/admin/${name}?${query}`);
       columns ??= columnsOf(answer.data);
       // A button behind a dozen columns would not be found.
       const titles = [...name === "users" ? ["usage"] : [], ...columns];

@@ -142,13 +142,17 @@ async def test_an_erased_user_is_gone_but_for_its_usage(
 async def test_pages_follow_each_other_without_gap_or_repetition(gateway: InProcessGateway, admin: IssuedKey) -> None:
     for number in range(6):
         await created(gateway, admin, email=f"user{number}@example.org")
-    for path, name in ((USERS, "user_id"), (KEYS, "key_id"), ("/v2/admin/audit", "id")):
+    newest_first = "/v2/admin/audit?order=newest"
+    for path, name in ((USERS, "user_id"), (KEYS, "key_id"), ("/v2/admin/audit", "id"), (newest_first, "id")):
         whole = [one[name] for one in (await gateway.request("GET", path, admin)).json()["data"]]
+        if name == "id":
+            assert whole == sorted(whole, reverse=path == newest_first)
         assert len(set(whole)) == (6 if name == "id" else 7)
         read: list[Any] = []
         cursor: str | None = ""
         while cursor is not None:
-            page = (await gateway.request("GET", f"{path}?limit=3{cursor}", admin)).json()
+            joined = "&" if "?" in path else "?"
+            page = (await gateway.request("GET", f"{path}{joined}limit=3{cursor}", admin)).json()
             assert len(page["data"]) in (1, 3)
             read += [one[name] for one in page["data"]]
             cursor = None if page["next_cursor"] is None else f"&cursor={page['next_cursor']}"

@@ -87,6 +87,7 @@ WRONG = [
     ("GET", KEYS + "?user=%00", None, "user"),
     ("GET", KEYS + "?state=lost", None, "state"),
     ("GET", "/v2/admin/audit?cursor=x", None, "cursor"),
+    ("GET", "/v2/admin/audit?order=up", None, "order"),
     ("GET", "/v2/admin/audit?cursor=99999999999999999999", None, "cursor"),
     ("GET", "/v2/admin/usage", None, "user"),
     ("GET", "/v2/admin/usage?user=admin@example.org&from=2026-01-02&to=2026-01-01", None, "from"),

@@ -6,9 +6,9 @@ that they depend on, so that no other part of the file can cause work or errors.
 a process with limits (see `inference/decoder_process.py`).
 """
 
-from model.errors import NotAnImage, TooManyPixels
+from model.errors import ImageError, NotAnImage, TooManyPixels
 from model.images.formats import bmp, gif, jpeg, png, tiff, webp
-from model.images.formats.header import MOST_PARTS, Header, Unusual
+from model.images.formats.header import MOST_PARTS, Header
 
 NAMES = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _READERS = (jpeg, png, webp, gif, bmp, tiff)
@@ -35,7 +35,10 @@ def read_header(data: bytes, max_pixels: int, most_png_chunks: int = MOST_PARTS)
         raise NotAnImage("The data is no image of a known format; send a JPEG, PNG, WebP, GIF, BMP or TIFF file.")
     try:
         header = png.read(data, most_png_chunks) if reader is png else reader.read(data)
-    except (Unusual, IndexError):
+    except ImageError:
+        raise
+    except Exception:
+        # `Unusual`; or the file ends within a header, which the readers notice by many types of errors.
         return Header(reader.FORMAT, data)
     if header.width * header.height > max_pixels:
         raise TooManyPixels(f"The image has {header.width} x {header.height} pixels; send one of at most {max_pixels}.")

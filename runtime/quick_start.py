@@ -1,10 +1,15 @@
-"""Keeps a server from loading parts of BentoML that it never uses; imported before anything else of BentoML.
+"""Makes starts quick; imported before anything of BentoML or OpenVINO.
 
-These are the client of BentoML's cloud, the proxy for servers in other languages, what starts workers (in a
-worker), and httpx. BentoML imports a few names of them at every start, which takes a third of a second in each process.
-Here each of these names stands for the real one, and loads it when it is called. Any other name loads the real module.
+It keeps a server from loading what it never uses: the client of BentoML's cloud, the proxy for servers in other
+languages, what builds Bentos, what starts workers (in a worker), httpx, and OpenVINO's converter, which reports to
+OpenVINO's makers. BentoML and OpenVINO import a few names of them at every start, which takes a third of a second in
+each process. Here each of these names stands for the real one, and loads it when it is called. Any other name loads the
+real module.
+
+It also has garbage collected less often: a start makes many objects, and nearly all of them stay.
 """
 
+import gc
 import sys
 from collections.abc import Callable, Iterable
 from importlib import import_module
@@ -27,15 +32,28 @@ DEFERRED: tuple[Names, ...] = (
     {"_bentoml_impl.server.proxy": ("create_proxy_app",)},
     {"_bentoml_impl.server.serving": ("serve_http",)},
     {"httpx": ()},
+    {"jinja2": (), "jinja2.loaders": ("FileSystemLoader",), "jinja2.sandbox": ("SandboxedEnvironment",)},
+    {"fsspec": ()},
+    {"openvino.tools.ovc": ("convert_model",)},
 )
+# New objects less freed ones, at which the youngest are collected.
+GC_THRESHOLD = 50_000
 
 
 class _DeferredModule(ModuleType):
     """Takes the place of a module until a name is needed that is not deferred, or a deferred one is called."""
 
-    def __init__(self, name: str, names: Iterable[str], folder: Path | None) -> None:
+    def __init__(self, name: str, names: Iterable[str]) -> None:
         super().__init__(name)
-        if folder is not None:
+        root, *inner = name.split(".")
+        spec = find_spec(root)
+        assert spec is not None
+        assert spec.origin is not None
+        if not inner:
+            # Other packages ask by it whether this one is installed.
+            self.__spec__ = spec
+        folder = Path(spec.origin).parent.joinpath(*inner)
+        if folder.is_dir():
             # The other modules of a package are imported without it.
             self.__path__ = [str(folder)]
         for one in names:
@@ -53,7 +71,7 @@ def defer() -> None:
     for together in DEFERRED:
         if not together.keys() & sys.modules.keys():
             for name, names in together.items():
-                sys.modules[name] = _DeferredModule(name, names, _folder(name))
+                sys.modules[name] = _DeferredModule(name, names)
 
 
 class _NoProxy:
@@ -75,19 +93,9 @@ class _NoProxy:
 def leave_out_client() -> None:
     """Leave out BentoML's client, which loads two HTTP clients, from a worker that calls no other service."""
     if _CLIENT not in sys.modules:
-        module = _DeferredModule(_CLIENT, (), _folder(_CLIENT))
+        module = _DeferredModule(_CLIENT, ())
         setattr(module, _NoProxy.takes_place_of, _NoProxy)
         sys.modules[_CLIENT] = module
-
-
-def _folder(name: str) -> Path | None:
-    """Return the folder of a package; None for a module."""
-    root, *inner = name.split(".")
-    spec = find_spec(root)
-    assert spec is not None
-    assert spec.origin is not None
-    folder = Path(spec.origin).parent.joinpath(*inner)
-    return folder if folder.is_dir() else None
 
 
 def _deferred(module: str, name: str) -> Callable[..., Any]:
@@ -108,4 +116,5 @@ def load(name: str) -> ModuleType:
     return import_module(name)
 
 
+gc.set_threshold(GC_THRESHOLD)
 defer()

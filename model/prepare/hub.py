@@ -1,0 +1,84 @@
+"""Serves a prepared stand-in again where the Hugging Face hub can't be reached, without the hub's client.
+
+The client lies in an environment of its own, beside torch: to start that takes seconds.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from configs.settings import Settings
+from model.checkpoint import location
+from model.errors import HubUnreachable
+from model.prepared import STAND_IN_NAME, find_stand_in
+from model.store import PreparedModel
+
+# Where a prepared stand-in can serve, a start waits less for a hub that was unreachable before.
+ASKED_AGAIN_S = 2.0
+_HUB = "https://huggingface.co"
+_CODE = Path(__file__).parent.parent.parent
+_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+# What the hub's client takes for "yes".
+_YES = ("1", "ON", "YES", "TRUE")
+
+
+def stand_in_again(settings: Settings) -> PreparedModel | None:
+    """Return the prepared stand-in, after a warning, if the hub is asked for the model again and can't be reached.
+
+    Returns:
+        the stand-in; None where `python -m model.prepare` has to decide, such as where the hub answers.
+    """
+    if settings.offline_model != "allow" or location.is_directory(settings):
+        return None
+    stand_in = find_stand_in()
+    # What no model can be called, the client refuses with a message of its own.
+    if stand_in is None or _NAME.fullmatch(settings.model) is None or _has_in_cache(settings.model):
+        return None
+    kind = _why_unreachable(settings.model)
+    if kind is None:
+        return None
+    warn_of_stand_in(unreachable(kind), settings)
+    return stand_in
+
+
+def unreachable(kind: str) -> HubUnreachable:
+    """Return the error for a hub that can't be reached; `kind` is that of the error below it."""
+    return HubUnreachable(f"The Hugging Face hub can't be reached ({kind}).")
+
+
+def warn_of_stand_in(error: HubUnreachable, settings: Settings) -> None:
+    """Say that the stand-in is served in place of the model."""
+    say(f"WARNING: {error} Serving the offline stand-in {STAND_IN_NAME} instead of {settings.model}.")
+
+
+def say(line: str) -> None:
+    """Print a line about the model, for whoever starts the server."""
+    print(f"[model] {line}", file=sys.stderr, flush=True)
+
+
+def _has_in_cache(name: str) -> bool:
+    """Tell whether the client's cache has a folder for the model. The client reads the same variables."""
+    told = os.environ
+    home = told.get("HF_HOME") or str(Path(told.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface")
+    cache = told.get("HF_HUB_CACHE") or told.get("HUGGINGFACE_HUB_CACHE") or str(Path(home) / "hub")
+    return (Path(os.path.expandvars(cache)).expanduser() / f"models--{name.replace('/', '--')}").exists()
+
+
+def _why_unreachable(name: str) -> str | None:
+    """Return the kind of the error that the hub can't be reached by; None if there is an answer."""
+    if (os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE", "")).upper() in _YES:
+        return "OfflineModeIsEnabled"
+    url = f"{os.environ.get('HF_ENDPOINT', _HUB).rstrip('/')}/api/models/{name}"
+    asking = [sys.executable, "-m", "model.prepare.hub_question", url, str(ASKED_AGAIN_S)]
+    paths = [str(_CODE), *filter(None, [os.environ.get("PYTHONPATH")])]
+    asked = subprocess.run(
+        asking,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        check=False,
+    )
+    return None if asked.returncode == 0 else asked.stdout.strip() or "no answer"
