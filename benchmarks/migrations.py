@@ -20,7 +20,8 @@ from sqlalchemy import Connection, text
 from benchmarks.filled_log import add_up, add_users, fill, settle
 from storage.database import Database, create_sqlite_file
 from storage.errors import StorageUnavailable
-from storage.migrate import SCRIPTS, migrate
+from storage.first_look import SCRIPTS
+from storage.migrate import migrate
 from testing.store_servers import Postgres
 
 # Releases: the first one, whose rows are not added up yet, and one whose rows are.
