@@ -144,22 +144,23 @@ class Callers:
 ONE_WORKER: dict[str, str] = {}
 TWO_WORKERS = {"BENTOML_CONFIG_OPTIONS": "services.ImageClassifier.workers=2"}
 APART = {"CLASSIFIER_RUNNER": "service"}
+ONCE, TWICE = [signal.SIGTERM], [signal.SIGTERM, signal.SIGTERM]
 
 
 @pytest.mark.parametrize(
-    ("signals", "settings", "stops"),
+    ("stops", "settings"),
     [
-        pytest.param([signal.SIGTERM], ONE_WORKER, STOPS, id="one worker"),
-        pytest.param([signal.SIGTERM], TWO_WORKERS, 1, id="two workers"),
-        pytest.param([signal.SIGINT], APART, 1, id="a runner apart, by Ctrl-C"),
-        pytest.param([signal.SIGTERM, signal.SIGTERM], ONE_WORKER, 1, id="told twice"),
+        pytest.param([*[ONCE] * (STOPS - 1), TWICE], ONE_WORKER, id="one worker"),
+        pytest.param([ONCE], TWO_WORKERS, id="two workers"),
+        pytest.param([[signal.SIGINT]], APART, id="a runner apart, by Ctrl-C"),
     ],
 )
 def test_who_got_a_connection_gets_an_answer(
-    tmp_path: Path, model_store: Path, signals: list[signal.Signals], settings: dict[str, str], stops: int
+    tmp_path: Path, model_store: Path, stops: list[list[signal.Signals]], settings: dict[str, str]
 ) -> None:
+    """However often and by whichever signals a server is stopped: each stop is the signals that it gets."""
     server = Server(tmp_path / "it", model_store, **settings)
-    for number in range(stops):
+    for number, signals in enumerate(stops):
         server.start()
         key = server.create_key(f"load{number}@example.org", "--limit", "1000000/minute")["key"]
         callers = Callers(server, key)
