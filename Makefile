@@ -162,9 +162,10 @@ corpus: install-tests ## post the test images of four other projects, fetched fr
 	$(BIN)/python -m benchmarks.corpus
 
 .PHONY: bench-gateway
-bench-gateway: install-tests ## what the gateway costs with a model that does nothing, and each layer of it: about 15 minutes
+bench-gateway: install-tests ## what the gateway costs with a model that does nothing, each layer of it, and a lone caller: about 17 minutes
 	$(BIN)/python -m benchmarks.gateway
 	$(BIN)/python -m benchmarks.gateway --layers
+	$(BIN)/python -m benchmarks.lone_caller
 
 .PHONY: soak
 soak: install-tests ## ten minutes at 80 % load: memory and latency, minute by minute
