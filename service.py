@@ -208,11 +208,12 @@ def _gateway_service(plan: _Plan, runner_service: bentoml.Service[Any] | None) -
 
         @bentoml.on_shutdown
         async def finish(self) -> None:
-            """Write the rows that wait for the usage log."""
+            """Write the rows that wait for the usage log, and the metrics."""
             for task in self._tasks:
                 task.cancel()
             self.classifier.close()
             await made.assembled().store.close()
+            made.write_metrics()
 
         async def __is_ready__(self) -> bool:
             await made.assembled().check_store()

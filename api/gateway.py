@@ -21,12 +21,17 @@ StandIns = Mapping[type, tuple[type, dict[str, Any]] | None]
 
 
 class Gateway(bentoml.Service):
-    """A BentoML service that serves the project's table of routes and no others."""
+    """A BentoML service that serves the project's table of routes and no others.
+
+    Attributes:
+        write_metrics: writes the metrics that are still in memory; there once `to_asgi` was called.
+    """
 
     _settings: Settings
     _stand_ins: StandIns
     _assembled: "Assembled | None"
     _begin_loading: Callable[[], None]
+    write_metrics: Callable[[], None]
 
     def set_up(self, settings: Settings, stand_ins: StandIns, begin_loading: Callable[[], None]) -> None:
         """Set what the app is put together from; called once, before any other method of this class.
@@ -73,7 +78,7 @@ class Gateway(bentoml.Service):
         bentoml_app.hand_time_limit_to(BodyLimits, app)
         if bentoml_app.leave_out_tracing(app):
             access_lines.use()
-        deferred_metrics.use(app)
+        self.write_metrics = deferred_metrics.use(app)
         bentoml_app.call_endpoints_directly(app, self.apis)
         app.router.routes.insert(0, hugging_face_route(bentoml.get_current_service))
         # Before BentoML's own route, which would build the schema again for each request.

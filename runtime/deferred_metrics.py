@@ -115,20 +115,30 @@ class _RememberedLabels:
         return child
 
 
-def use(app: Starlette) -> None:
-    """Gather the metrics of this process so, which serves `app`, if Prometheus' files are used."""
+def use(app: Starlette) -> Callable[[], None]:
+    """Gather the metrics of this process so, which serves `app`, if Prometheus' files are used.
+
+    Returns:
+        what writes all that was counted; to be called when the process ends.
+    """
     for middleware in app.user_middleware:
         if middleware.cls is RunnerTrafficMetricsMiddleware:
             middleware.cls = _RequestMetrics
-    if values.ValueClass._multiprocess:
-        deferred = DeferredWrites(values.ValueClass)
-        Histogram.observe = deferred.observe()  # type: ignore[method-assign]
-        client = BentoMLContainer.metrics_client.get()
-        generate_latest = client.generate_latest
+    if not values.ValueClass._multiprocess:
+        return _nothing
+    deferred = DeferredWrites(values.ValueClass)
+    Histogram.observe = deferred.observe()  # type: ignore[method-assign]
+    client = BentoMLContainer.metrics_client.get()
+    generate_latest = client.generate_latest
 
-        def generate() -> bytes:
-            # The caller of this worker sees all that it has counted.
-            deferred.write()
-            return generate_latest()
+    def generate() -> bytes:
+        # The caller of this worker sees all that it has counted.
+        deferred.write()
+        return generate_latest()
 
-        client.generate_latest = generate
+    client.generate_latest = generate
+    return deferred.write
+
+
+def _nothing() -> None:
+    pass
