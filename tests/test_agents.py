@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
@@ -51,6 +52,7 @@ async def call_twice(url: str, key: str) -> list[Any]:
         return [await agent.call_tool("classify_image", photo) for _ in range(2)]
 
 
+@pytest.mark.alone
 def test_the_first_message_does_not_keep_other_requests_waiting() -> None:
     """The SDK is imported then, in a thread. `requirements/install.py` has compiled it, or the first run here does."""
     environment = inherited()

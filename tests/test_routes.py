@@ -137,6 +137,7 @@ def test_bentomls_own_discovery_tells_the_same(server: Server, document: dict[st
     assert routes["classify_v2"]["input"]["properties"]["image"]["type"] == "file"
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("path", ["/schema.json", "/docs.json", "/openapi.json", "/", "/docs"])
 def test_strangers_who_ask_for_a_document_have_nothing_worked_out(server: Server, path: str) -> None:
     [worker] = server.workers("ImageClassifier")
