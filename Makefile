@@ -127,7 +127,7 @@ coverage: install-tests ## the share of the serving code, with branches, that th
 	$(BIN)/pytest -n 2 --no-servers --cov --cov-report=term-missing:skip-covered $(FAST_TESTS)
 
 .PHONY: coverage-all
-coverage-all: install-tests ## the same for all tests, with the servers and commands that they start: about an hour
+coverage-all: install-tests ## the same for all tests, with the servers and commands that they start: half an hour
 	@rm -f var/coverage
 	@PYTEST_ADDOPTS="--cov --cov-append --cov-report=" $(MAKE) test
 	@$(BIN)/coverage report --show-missing --skip-covered
