@@ -21,6 +21,8 @@ SILENT_S = 5
 LINGER_AT_SHUTDOWN_S = 3
 # Until a connection is closed whose caller reads nothing of its answer.
 UNREAD_S = 20
+# What is kept of an answer at most until the end of a turn of the event loop.
+MOST_UNSENT_BYTES = 64 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -201,6 +203,7 @@ class _Answers:
         self._send = protocol.transport.write
         self._call_soon = protocol.loop.call_soon
         self._unsent: list[bytes] = []
+        self._unsent_bytes = 0
         self.is_closing = protocol.transport.is_closing
         self.end = protocol.close
 
@@ -208,11 +211,15 @@ class _Answers:
         if not self._unsent:
             self._call_soon(self.send)
         self._unsent.append(data)
+        self._unsent_bytes += len(data)
+        # The transport pauses an app that writes faster than its caller reads, by what it was given.
+        if self._unsent_bytes > MOST_UNSENT_BYTES:
+            self.send()
 
     def send(self) -> None:
         """Send what was written; called before whatever else is done with the connection."""
         if self._unsent:
-            unsent, self._unsent = self._unsent, []
+            unsent, self._unsent, self._unsent_bytes = self._unsent, [], 0
             self._send(b"".join(unsent))
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from uvicorn import Config
 from uvicorn.server import ServerState
 
 from runtime.http_protocol import LimitedProtocol
+from runtime.lingering_close import MOST_UNSENT_BYTES
 
 pytestmark = pytest.mark.anyio
 GET = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
@@ -90,6 +91,20 @@ async def test_the_first_part_of_an_answer_does_not_wait_for_the_second() -> Non
     more.set()
     await turns()
     assert b"two" in b"".join(wire.writes)
+
+
+async def test_an_app_that_never_waits_keeps_little_unsent() -> None:
+    part = b"x" * 1000
+
+    async def parts() -> Any:
+        for _ in range(1000):
+            yield part
+
+    protocol, wire = await connected(StreamingResponse(parts()))
+    protocol.data_received(GET)
+    await turns()
+    assert sum(map(len, wire.writes)) > 1000 * len(part)
+    assert max(map(len, wire.writes)) < 2 * MOST_UNSENT_BYTES
 
 
 @pytest.mark.parametrize(
