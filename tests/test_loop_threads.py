@@ -8,7 +8,7 @@ import weakref
 import pytest
 
 from runtime.loop_threads import LoopThreads
-from testing.waiting import PATIENCE_S
+from testing.waiting import PATIENCE_S, wait_until
 
 
 class Image:
@@ -81,8 +81,13 @@ def test_a_waiting_thread_keeps_neither_work_nor_result() -> None:
         return references
 
     references = asyncio.run(work())
-    gc.collect()
-    assert [reference() for reference in references] == [None, None]
+
+    def are_gone() -> bool:
+        gc.collect()
+        return [reference() for reference in references] == [None, None]
+
+    # The thread tells the result just before it waits again.
+    wait_until(are_gone, "the thread waits and keeps nothing")
 
 
 def _refuse(_image: Image) -> None:
