@@ -4,7 +4,6 @@ All workers of a server write their metrics to files, from which any of them ans
 17 values, and writing each change took 5 % of what a small request costs beside decoding.
 """
 
-import atexit
 import threading
 import time
 from bisect import bisect_left
@@ -35,7 +34,6 @@ class DeferredWrites:
         self._woken = threading.Event()
         of.inc, of.set = self._replacements()
         threading.Thread(target=self._keep_writing, name="metrics", daemon=True).start()
-        atexit.register(self.write)
 
     def write(self) -> None:
         """Write what has changed."""
