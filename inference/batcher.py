@@ -13,6 +13,8 @@ from inference.fair_queue import FairQueue
 from model.engine import Engine, Images, Probabilities
 from runtime.loop_threads import LoopThreads
 
+# How often `compute_when_idle` looks whether the engine is idle.
+LOOK_EVERY_S = 0.1
 # The probabilities of a batch, float32, n x labels, and the milliseconds that the engine took.
 TimedProbabilities = tuple[Probabilities, float]
 
@@ -78,6 +80,14 @@ class Batcher:
             self._is_scheduled = True
             loop.call_soon(self._dispatch)
         return await answer
+
+    async def compute_when_idle(self, images: Images) -> None:
+        """Compute a batch on one stream once no image waits and no batch is computed; nobody needs its answer."""
+        while self._waiting_images or self._free_streams < self._engine.streams:
+            await asyncio.sleep(LOOK_EVERY_S)
+        nobody = _Waiting(images, asyncio.get_running_loop().create_future())
+        self._start([nobody], on_all_threads=False)
+        await nobody.answer
 
     def _dispatch(self) -> None:
         """Start batches as long as images wait and streams are free."""

@@ -134,9 +134,9 @@ class Classifier:
         return await self._connection.is_ready()
 
     async def warm_up(self) -> None:
-        """Start the decoders, and wait until the runner has answered."""
+        """Start the decoders, and warm up the runner."""
         self._decode_pool.start()
-        await self._connection.wait_until_ready()
+        await self._connection.warm_up()
 
     def close(self) -> None:
         """Stop the processes that decode."""

@@ -42,6 +42,9 @@ class RemoteRunner:
         """See `Runner`."""
         return Description(**await self._call("describe"))
 
+    async def warm_up(self, blank: NDArray[np.uint8]) -> None:
+        """Do nothing: several gateways share the runner, and one can't know that no caller waits."""
+
     async def _predict(self, images: NDArray[np.uint8], user: str) -> NDArray[np.float32]:
         await self._slots.acquire(user)
         try:

@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from prometheus_client import Histogram
 
 from inference.batcher import Batcher, Predicted
-from model.engine import Description, Engine
+from model.engine import Description, Engine, usual_sizes
+
+# A caller who comes meanwhile may have to wait for a batch that is computed in advance. Longer ones are not.
+WARM_UP_BATCH_S = 0.1
 
 
 class Runner(Protocol):
@@ -33,6 +36,13 @@ class Runner(Protocol):
 
         Raises:
             Problem: 503, the runner is gone.
+        """
+
+    async def warm_up(self, blank: NDArray[np.uint8]) -> None:
+        """Compute batches of other sizes than one, while no caller waits: the first of a size takes longer.
+
+        Args:
+            blank: uint8, 1 x height x width x 3.
         """
 
 
@@ -70,6 +80,7 @@ class EmbeddedRunner:
     ) -> None:
         self._max_batch = max_batch
         self._batcher = Batcher(engine, max_batch, observe)
+        self._streams = engine.streams
         self._description = description
 
     async def predict(self, images: NDArray[np.uint8], user: str) -> Predicted:
@@ -83,15 +94,21 @@ class EmbeddedRunner:
         """See `Runner`."""
         return self._description
 
+    async def warm_up(self, blank: NDArray[np.uint8]) -> None:
+        """See `Runner`. Each stream computes each size, since each has its own memory for it."""
+        for size in usual_sizes(self._max_batch)[1:]:
+            if size / self._description.images_per_s <= WARM_UP_BATCH_S:
+                for _ in range(self._streams):
+                    await self._batcher.compute_when_idle(np.repeat(blank, size, axis=0))
+
 
 def batch_sizes(max_batch: int) -> Callable[[int], None]:
     """Return a function that records the size of a batch in the histogram that BentoML has for a runner service."""
-    powers = [2**power for power in range(max_batch.bit_length()) if 2**power < max_batch]
     histogram = Histogram(
         "bentoml_service_adaptive_batch_size",
         "Service adaptive batch size",
         ["runner_name", "worker_index", "method_name", "service_version", "service_name"],
-        buckets=[*powers, max_batch],
+        buckets=usual_sizes(max_batch),
     )
     counted = histogram.labels(
         runner_name="ResNetRunner",

@@ -14,6 +14,8 @@ from web.timing import Timing
 
 READY_FOR_S = 1.0
 WARM_UP_EVERY_S = 0.2
+# Callers who waited for the service to be ready go first.
+AFTER_READY_S = 0.3
 RUNNER_ANSWERS_WITHIN_S = 5.0
 # The user of the service's own requests.
 SERVICE_USER = ""
@@ -64,17 +66,21 @@ class RunnerConnection:
         """Return whether the runner answers. Sends it a blank image if its last answer is older than `READY_FOR_S`."""
         if time.monotonic() - self._answered_at < READY_FOR_S:
             return True
-        blank = np.zeros((1, self._recipe.height, self._recipe.width, 3), np.uint8)
         try:
             async with asyncio.timeout(RUNNER_ANSWERS_WITHIN_S):
-                await self.predict(SERVICE_USER, blank, Timing())
+                await self.predict(SERVICE_USER, self._blank(), Timing())
                 if self.description is None:
                     self.description = await self._runner.describe()
         except (Problem, TimeoutError):
             return False
         return True
 
-    async def wait_until_ready(self) -> None:
-        """Wait until the runner has answered, and has said what it runs on."""
+    async def warm_up(self) -> None:
+        """Wait until the runner has answered, and has said what it runs on; then have it warm up for larger batches."""
         while not await self.is_ready() or self.description is None:
             await asyncio.sleep(WARM_UP_EVERY_S)
+        await asyncio.sleep(AFTER_READY_S)
+        await self._runner.warm_up(self._blank())
+
+    def _blank(self) -> NDArray[np.uint8]:
+        return np.zeros((1, self._recipe.height, self._recipe.width, 3), np.uint8)

@@ -29,6 +29,11 @@ class Description:
     chosen: dict[str, Any] | None = None
 
 
+def usual_sizes(most: int) -> list[int]:
+    """Return the sizes of batches that are computed in advance: the powers of two below `most`, and `most`."""
+    return [*(2**power for power in range((most - 1).bit_length())), most]
+
+
 class Engine(Protocol):
     """Computes probabilities. Every engine computes the same function (`checkpoint/classifier.py`).
 

@@ -9,7 +9,7 @@ from configs.settings import Settings
 from model import choices
 from model.configuration import Choice, Configuration
 from model.devices import chosen_engine
-from model.engine import Description, Engine
+from model.engine import Description, Engine, usual_sizes
 from model.engine_check import check
 from model.openvino_engine import OpenVinoEngine
 from model.recipe import Recipe
@@ -65,8 +65,8 @@ def load(prepared: PreparedModel, name: str, configuration: Configuration) -> En
 def _warm_up(engine: Engine, recipe: Recipe, choice: Choice) -> float:
     """Run a batch on each stream, because the first one is slow, and more batches where the speed is not known.
 
-    On a CPU the first batch of each other size takes about 50 ms longer than the next. To run them all here takes
-    a fifth of the processor time of a start, for sizes that most servers never see.
+    On a CPU the first batch of each other size takes about 50 ms longer than the next. They are run once the server is
+    ready, while no caller waits (`EmbeddedRunner.warm_up`).
 
     Returns:
         images per second.
@@ -78,9 +78,8 @@ def _warm_up(engine: Engine, recipe: Recipe, choice: Choice) -> float:
         # The machine may have been busy when it was measured.
         return max(choice.images_per_s, 1 / _time(engine, recipe, 1))
     most = choice.configuration.batch_size
-    for power in range(1, (most - 1).bit_length()):
-        _time(engine, recipe, 2**power)
-    _time(engine, recipe, most)
+    for size in usual_sizes(most)[1:]:
+        _time(engine, recipe, size)
     return most / _time(engine, recipe, most)
 
 

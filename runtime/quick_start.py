@@ -6,7 +6,8 @@ to OpenVINO's makers. BentoML, uvicorn and OpenVINO import a few names of them a
 second in each process. Here each of these names stands for the real one, and loads it when it is called. Any other name
 loads the real module.
 
-It also has garbage collected less often: a start makes many objects, and nearly all of them stay.
+It also has garbage collected less often, since a start makes many objects, and nearly all of them stay; and it limits
+the allocator's arenas, before any thread has one.
 """
 
 import gc
@@ -17,6 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from runtime.memory import use_few_arenas
 
 _CLOUD, _CLIENT = "bentoml._internal.cloud", "_bentoml_impl.client"
 Names = dict[str, tuple[str, ...]]
@@ -116,4 +119,5 @@ def load(name: str) -> ModuleType:
 
 
 gc.set_threshold(GC_THRESHOLD)
+use_few_arenas()
 defer()

@@ -116,6 +116,9 @@ class ColourRunner:
     async def describe(self) -> Description:
         return await self._embedded.describe()
 
+    async def warm_up(self, blank: NDArray[np.uint8]) -> None:
+        await self._embedded.warm_up(blank)
+
     async def asked(self, times: int) -> None:
         """Return once `predict` has been called so many times since the last `forget`."""
         async with asyncio.timeout(GIVE_UP_AFTER_S):

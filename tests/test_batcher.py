@@ -6,8 +6,9 @@ import threading
 import numpy as np
 import pytest
 
-from inference.batcher import Batcher, Predicted
-from model.engine import Images, Probabilities
+from inference.batcher import LOOK_EVERY_S, Batcher, Predicted
+from inference.runner import EmbeddedRunner
+from model.engine import Description, Images, Probabilities
 from testing.waiting import PATIENCE_S, eventually
 
 MAX_BATCH = 4
@@ -151,3 +152,35 @@ def test_who_gave_up_takes_no_place_and_an_error_reaches_its_batch_alone() -> No
 
     asyncio.run(run())
     assert sizes == [1, 1, 1]
+
+
+def test_a_batch_in_advance_waits_until_nobody_else_does() -> None:
+    engine = Engine(streams=2)
+    engine.may_end.clear()
+
+    async def run() -> None:
+        batcher = Batcher(engine, MAX_BATCH, lambda _: None)
+        lone = asyncio.create_task(batcher.predict(image(1)))
+        await eventually(lambda: engine.computed, "the first batch begins")
+        blank = asyncio.create_task(batcher.compute_when_idle(image(0, 3)))
+        await asyncio.sleep(3 * LOOK_EVERY_S)
+        assert engine.computed == [(1, True)]
+        # It takes one stream, and leaves the other to who comes meanwhile.
+        engine.met = True
+        engine.may_end.set()
+        await blank
+        assert rows(await lone) == [1]
+
+    asyncio.run(run())
+    assert engine.computed == [(1, True), (3, False)]
+
+
+@pytest.mark.parametrize(("images_per_s", "computed"), [(1000.0, [2, 2, 4, 4]), (30.0, [2, 2]), (5.0, [])])
+def test_each_stream_computes_each_size_in_advance_but_none_that_takes_long(
+    images_per_s: float, computed: list[int]
+) -> None:
+    engine = Engine(streams=2)
+    engine.met = True
+    runner = EmbeddedRunner(engine, Description("test", "f32", images_per_s), MAX_BATCH, lambda _: None)
+    asyncio.run(runner.warm_up(image(0)))
+    assert engine.computed == [(size, False) for size in computed]

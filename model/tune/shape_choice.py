@@ -7,8 +7,9 @@ from model.engine import Engine
 from model.tune.speed import Load, min_seconds
 from model.tune.trial import Trial
 
-# The default is first, so that it is chosen among equally fast sizes. In a larger batch every image waits longer.
-BATCHES = (CPU_BATCH, CPU_BATCH // 2, 2 * CPU_BATCH, 4 * CPU_BATCH)
+# The smallest is first, so that it is chosen among equally fast sizes: in a larger batch every image waits longer, and
+# each stream keeps the memory for it.
+BATCHES = (CPU_BATCH, 2 * CPU_BATCH, 4 * CPU_BATCH, 8 * CPU_BATCH)
 # The longest time for one batch while threads and streams are compared, in seconds.
 BATCH_S = 0.1
 
