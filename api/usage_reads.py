@@ -25,8 +25,9 @@ from auth.rate_limit import policy_names, quota_names
 from storage.clock import MICROSECONDS
 from storage.prices import write_amount
 from storage.reservations import QuotaRequest
-from storage.rollup import WIDTHS_S, Span, Tally
+from storage.rollup import WIDTHS_S, Span
 from storage.store import Store
+from storage.tally import Tally
 from web import context
 from web.problem import Problem
 

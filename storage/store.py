@@ -21,8 +21,9 @@ from storage.keys import KEY_MEMORY_S
 from storage.limits import HitRequest
 from storage.policy import UNITS, Decision, Limit
 from storage.reservations import QuotaRequest
-from storage.rollup import Span, Tally
+from storage.rollup import Span
 from storage.shared_reads import SharedReads
+from storage.tally import Tally
 from storage.usage import UsageRow, Withheld
 
 T = TypeVar("T")
