@@ -38,7 +38,7 @@ PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
 
 def routes(store: Store) -> list[JsonRoute]:
-    """Return the routes.
+    """Return the routes of the caller's usage and limits.
 
     Args:
         store: holds the usage log and the limits.
