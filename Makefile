@@ -115,7 +115,7 @@ test: install-tests ## run all tests: PROCESSES=3 at a time, then, one by one, t
 	exit $$status
 
 # What runs in process, and older tests that need no server and take little time.
-FAST_TESTS := tests/fast $(patsubst %,tests/test_%.py,architecture audit batcher cors fair_shares framework_internals \
+FAST_TESTS := tests/fast $(patsubst %,tests/test_%.py,architecture audit batcher cors_origins fair_shares framework_internals \
   group_commit history inline_commit kept_hits key_reads keys limits machine recipes route_table usage_v2)
 
 .PHONY: test-fast
@@ -144,7 +144,7 @@ test-clients: install-tests ## classify with clients made from /openapi.json, an
 torture: install-tests ## the long runs: concurrent callers, kills, outages, fuzzing and overload in full size
 	TORTURE=1 $(BIN)/pytest -s tests/test_history.py tests/test_outages.py tests/test_fuzzing.py tests/test_openapi.py \
 	  tests/test_overload.py tests/test_quantize.py tests/test_hostile_images.py tests/test_unread_bodies.py \
-	  tests/test_stream.py tests/test_client_server.py tests/test_billing.py tests/test_move.py tests/test_gate.py \
+	  tests/test_stream.py tests/test_client_server.py tests/test_billing.py tests/test_move.py tests/test_gate_paths.py \
 	  tests/test_nginx.py tests/test_fidelity.py tests/fast/test_documented_answers.py tests/fast/test_hostile_inputs.py
 
 .PHONY: bench

@@ -9,31 +9,19 @@ import runtime.quick_start  # noqa: F401 - before anything that imports BentoML 
 # isort: on
 import asyncio
 import sys
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
 import bentoml
 
 from api.classification_routes import ClassificationRoutes
 from api.gateway import Gateway, StandIns
 from configs.settings import Settings, SettingsError, load_settings
-from model import choices
-from model.devices import chosen_engine
+from inference.serving import Load, Serving
 from model.errors import ModelError
-from model.prepared import find_prepared
-from model.store import PreparedModel
 from runtime import bentoml_defaults, logs
-from runtime.bentos import MissingModel, PackedModel
 
 # What only workers need is imported where they need it: BentoML's supervisor imports this module too, at every start.
-if TYPE_CHECKING:
-    from inference.runner import Runner
-    from model.engine import Description, Engine
-
-Load = Callable[[PreparedModel, Settings], "tuple[Engine, Description]"]
 
 
 class Services(NamedTuple):
@@ -41,54 +29,6 @@ class Services(NamedTuple):
 
     runner: bentoml.Service[Any] | None
     gateway: Gateway
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What both services are built from."""
-
-    settings: Settings
-    load: Load | None
-    prepared: PreparedModel | None
-    is_embedded: bool
-    max_batch: int
-
-    def model(self) -> PreparedModel:
-        assert self.prepared is not None, "the start prepares a model before it starts a worker"
-        return self.prepared
-
-    def load_engine(self) -> "tuple[Engine, Description]":
-        from model.loading import load_engine
-
-        return (self.load or load_engine)(self.model(), self.settings)
-
-    @cached_property
-    def loading(self) -> "Future[tuple[Engine, Description]]":
-        """The engine, which a thread loads from when this is first asked for."""
-        thread = ThreadPoolExecutor(1, "load-engine")
-        loading = thread.submit(self.load_engine)
-        thread.shutdown(wait=False)
-        return loading
-
-    def begin_loading(self) -> None:
-        """Have the engine loaded while the worker imports the rest of what it needs, if the runner is embedded."""
-        if self.is_embedded:
-            _ = self.loading
-
-    def embedded_runner(self) -> "Runner":
-        from inference.runner import EmbeddedRunner, batch_sizes
-
-        return EmbeddedRunner(*self.loading.result(), self.max_batch, batch_sizes(self.max_batch))
-
-    def remote_runner(self, service: Callable[[], Any]) -> "Runner":
-        # Imported only here: BentoML's client takes long to load.
-        from inference.remote_runner import RemoteRunner
-
-        return RemoteRunner(lambda: service().to_async, self.max_batch)
-
-    def packed(self) -> bentoml.models.BentoModel:
-        """Return what `bentoml build` packs, where a service names it as an attribute."""
-        return MissingModel("none") if self.prepared is None else PackedModel(self.prepared.tag)
 
 
 def build(settings: Settings, load: Load | None = None, stand_ins: StandIns | None = None) -> Services:
@@ -104,19 +44,14 @@ def build(settings: Settings, load: Load | None = None, stand_ins: StandIns | No
         ModelError: the settings name a model that can't be served.
     """
     logs.use(settings.log_format)
-    prepared = find_prepared(settings)
-    # On a GPU the runner is a service of its own, which several gateways feed. On a CPU that costs more than it gives.
-    is_embedded = settings.runner == "embedded" or (settings.runner == "auto" and chosen_engine(settings) == "openvino")
-    # The start measures the best size of batches; workers start after that, and find it in their settings.
-    max_batch = choices.current(prepared, settings).configuration.batch_size
-    plan = _Plan(settings, load, prepared, is_embedded, max_batch)
-    runner = None if is_embedded else _runner_service(plan)
-    gateway = _gateway_service(plan, runner)
-    gateway.set_up(settings, stand_ins or {}, plan.begin_loading)
+    serving = Serving.of(settings, load)
+    runner = None if serving.is_embedded else _runner_service(serving)
+    gateway = _gateway_service(serving, runner)
+    gateway.set_up(settings, stand_ins or {}, serving.begin_loading)
     return Services(runner, gateway)
 
 
-def _runner_service(plan: _Plan) -> bentoml.Service[Any]:
+def _runner_service(serving: Serving) -> bentoml.Service[Any]:
     import numpy as np
 
     from inference.runner import predict_timed
@@ -124,18 +59,18 @@ def _runner_service(plan: _Plan) -> bentoml.Service[Any]:
     from runtime.processes import delay_sigterm_until_exited, end_with_parent, freeze_gc
 
     # BentoML refuses batches of one.
-    batched = {"batchable": True, "max_batch_size": plan.max_batch} if plan.max_batch > 1 else {}
+    batched = {"batchable": True, "max_batch_size": serving.max_batch} if serving.max_batch > 1 else {}
 
     # BentoML's client closes a connection after 100 requests or 300 s, also one with requests under way. Never, here.
     @bentoml.service(workers=1, runner_connection={"max_requests": 10**9, "max_age": 1e9})
     class ResNetRunner:
         """Runs the model on batches of images."""
 
-        model = plan.packed()
+        model = serving.packed()
 
         def __init__(self) -> None:
             end_with_parent()
-            self.engine, self.description = plan.load_engine()
+            self.engine, self.description = serving.load_engine()
 
         @bentoml.on_startup
         async def set_up_worker(self) -> None:
@@ -158,13 +93,13 @@ def _runner_service(plan: _Plan) -> bentoml.Service[Any]:
     return ResNetRunner
 
 
-def _gateway_service(plan: _Plan, runner_service: bentoml.Service[Any] | None) -> Gateway:
+def _gateway_service(serving: Serving, runner_service: bentoml.Service[Any] | None) -> Gateway:
     # BentoML's own probe of the runner raises where the runner is gone. `__is_ready__` asks the runner instead.
     @bentoml.service(service_class=Gateway, workers=1, runner_probe={"enabled": False})
     class ImageClassifier(ClassificationRoutes):
         """Image classification: send an image, get its most probable labels."""
 
-        model = plan.packed()
+        model = serving.packed()
         runner = None if runner_service is None else bentoml.depends(runner_service)
 
         def __init__(self) -> None:
@@ -172,9 +107,9 @@ def _gateway_service(plan: _Plan, runner_service: bentoml.Service[Any] | None) -
             from runtime.processes import end_with_parent
 
             end_with_parent()
-            runner = plan.embedded_runner() if plan.is_embedded else plan.remote_runner(lambda: self.runner)
-            self.classifier = Classifier(runner, plan.model(), plan.settings)
-            self.most_images = plan.settings.max_batch_images
+            runner = serving.runner(lambda: self.runner)
+            self.classifier = Classifier(runner, serving.model(), serving.settings)
+            self.most_images = serving.settings.max_batch_images
 
         @bentoml.on_deployment
         def prepare() -> None:
@@ -182,7 +117,7 @@ def _gateway_service(plan: _Plan, runner_service: bentoml.Service[Any] | None) -
             # Imported only here: workers need not load what it takes.
             from api.start import prepare_start
 
-            prepare_start(plan.settings)
+            prepare_start(serving.settings)
 
         @bentoml.on_startup
         async def warm_up(self) -> None:
@@ -198,7 +133,7 @@ def _gateway_service(plan: _Plan, runner_service: bentoml.Service[Any] | None) -
                 asyncio.create_task(gauges.keep_reporting(parts.store, self.classifier)),
                 asyncio.create_task(keep_forgetting(parts.store)),
             ]
-            endpoint = Endpoint.of(plan.settings)
+            endpoint = Endpoint.of(serving.settings)
             if endpoint is not None:
                 from auth.quota_webhooks import keep_sending
 

@@ -20,7 +20,7 @@ from web.problem import Problem
 
 
 def routes(store: Store) -> list[JsonRoute]:
-    """Return the routes.
+    """Return the routes of the caller's own keys.
 
     Args:
         store: holds the keys.

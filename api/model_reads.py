@@ -11,7 +11,7 @@ from web.problem import Problem
 
 
 def routes(classifier: Callable[[], Classifier]) -> list[JsonRoute]:
-    """Return the routes.
+    """Return the routes of the model.
 
     Args:
         classifier: returns the worker's classifier, which exists once the worker has started.

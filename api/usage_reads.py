@@ -25,8 +25,9 @@ from auth.rate_limit import policy_names, quota_names
 from storage.clock import MICROSECONDS
 from storage.prices import write_amount
 from storage.reservations import QuotaRequest
-from storage.rollup import WIDTHS_S, Span, Tally
+from storage.rollup import WIDTHS_S, Span
 from storage.store import Store
+from storage.tally import Tally
 from web import context
 from web.problem import Problem
 
@@ -37,7 +38,7 @@ PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
 
 def routes(store: Store) -> list[JsonRoute]:
-    """Return the routes.
+    """Return the routes of the caller's usage and limits.
 
     Args:
         store: holds the usage log and the limits.

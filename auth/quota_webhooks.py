@@ -32,6 +32,9 @@ undelivered = Gauge(
     multiprocess_mode="livemax",
 )
 attempts_total = Counter("classifier_webhook_attempts", "Attempts to deliver a message to the owner.", ["outcome"])
+# Start each counter at zero: Prometheus sees no increase in a counter whose first value is one.
+for _outcome in ("delivered", "failed", "given_up"):
+    attempts_total.labels(_outcome)
 
 
 async def keep_sending(store: Store, endpoint: Endpoint) -> None:

@@ -3,7 +3,7 @@
 from sqlalchemy import Connection, create_engine, text
 
 from storage.clock import unix_us
-from storage.rollup import bin_of
+from storage.tally import bin_of
 
 USERS = 20
 DAYS = 90

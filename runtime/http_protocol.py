@@ -1,6 +1,6 @@
 """Limits what a connection may send: the size of headers, the time for them, and the number of waiting requests.
 
-Requests that are no valid HTTP, or exceed a limit, are answered with a problem here. No application sees them.
+Requests that are no valid HTTP, or exceed a limit, are answered with a problem of `http_limits.py`.
 uvicorn has no settings for these limits, so its protocol class is extended; `tests/test_framework_internals.py` checks
 what this relies on.
 """
@@ -13,39 +13,13 @@ import uvicorn.config
 from uvicorn.protocols.http.flow_control import FlowControl
 
 from runtime import connections as open_connections
-from runtime import web_socket_handshake
+from runtime import http_limits, web_socket_handshake
+from runtime.http_limits import FRAMING_FOR_A_BYTE, HEAD_WITHIN_S, MOST_HEAD_BYTES, MOST_HEADERS, MOST_WAITING
 from runtime.lingering_close import LingeringProtocol
 from web.matching import IS_HANDSHAKE
-from web.problem import Problem, unavailable
+from web.problem import Problem
 
-MOST_HEAD_BYTES = 32 * 1024
-MOST_HEADERS = 100
-MOST_WAITING = 8
-HEAD_WITHIN_S = 10
-# Bytes of chunk headers allowed for each byte of a chunked body; a chunk of one byte has five.
-FRAMING_FOR_A_BYTE = 16
 _END_OF_HEAD = b"\r\n\r\n"
-
-
-def _not_http() -> Problem:
-    return Problem(400, "The request is not valid HTTP/1.1; let an HTTP library write it.")
-
-
-def _http_2() -> Problem:
-    return Problem(400, "This port does not speak HTTP/2; set the client to HTTP/1.1, or ask by way of a proxy.")
-
-
-def _too_large() -> Problem:
-    bounds = f"larger than {MOST_HEAD_BYTES} bytes, or more than {MOST_HEADERS}"
-    return Problem(431, f"The request line and headers are {bounds}; send fewer and smaller ones.")
-
-
-def _too_slow() -> Problem:
-    return Problem(408, f"The headers were not complete within {HEAD_WITHIN_S} s; send the request again at once.")
-
-
-def _all_busy() -> Problem:
-    return unavailable("Too many connections are open; send the request again shortly.", kind="overload")
 
 
 class LimitedProtocol(LingeringProtocol):
@@ -78,7 +52,7 @@ class LimitedProtocol(LingeringProtocol):
         super().connection_made(transport)
         self.flow = self._flow = _Flow(transport)
         if not self.registry.admit(self):
-            self.close_after(_all_busy())
+            self.close_after(http_limits.all_busy())
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
@@ -132,7 +106,7 @@ class LimitedProtocol(LingeringProtocol):
             return None
         self._framing_bytes = max(self._framing_bytes, 0)
         if self._framing_bytes >= MOST_HEAD_BYTES or (self.is_in_request and len(self.headers) > MOST_HEADERS):
-            self._refuse(_too_large())
+            self._refuse(http_limits.too_large())
             return None
         return taken
 
@@ -161,14 +135,12 @@ class LimitedProtocol(LingeringProtocol):
     def _without_upgrade(self) -> bytes:
         """Return the head of a request without `Upgrade`, for a new parser: this one stops at an upgrade."""
         method, version = self.parser.get_method(), self.parser.get_http_version()
-        line = b"%s %s HTTP/%s" % (method, self.url, version.encode())
-        kept = [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
-        offered = b",".join(value.lower() for name, value in self.headers if name == b"upgrade")
-        self._is_handshake = method == b"GET" and b"websocket" in (one.strip() for one in offered.split(b","))
+        self._is_handshake = web_socket_handshake.is_attempted(method, self.headers)
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._framing_bytes = 0
-        return b"\r\n".join([line, *kept, b"", b""])
+        line = b"%s %s HTTP/%s" % (method, self.url, version.encode())
+        return web_socket_handshake.head_without_upgrade(line, self.headers)
 
     def on_message_begin(self) -> None:
         """See uvicorn."""
@@ -210,8 +182,10 @@ class LimitedProtocol(LingeringProtocol):
     def _wrong(self) -> Problem:
         """Return the problem with what the parser refused."""
         if len(self.headers) > MOST_HEADERS:
-            return _too_large()
-        return _http_2() if self.is_in_request and self.parser.get_method() == b"PRI" else _not_http()
+            return http_limits.too_large()
+        if self.is_in_request and self.parser.get_method() == b"PRI":
+            return http_limits.http_2()
+        return http_limits.not_http()
 
     def _refuse(self, problem: Problem) -> None:
         """Send a problem after the answers to the requests before it; read nothing more."""
@@ -252,7 +226,7 @@ class LimitedProtocol(LingeringProtocol):
         waits_s = self.registry.now_s - self._waits_since_s
         if self.is_in_request or self._framing_bytes:
             if waits_s > HEAD_WITHIN_S:
-                self.close_after(_too_slow())
+                self.close_after(http_limits.too_slow())
         elif waits_s > (HEAD_WITHIN_S if self.cycle is None else self.timeout_keep_alive):
             self.transport.close()
 

@@ -58,6 +58,18 @@ def is_complete(target: bytes, headers: Headers) -> bool:
     )
 
 
+def is_attempted(method: bytes, headers: Headers) -> bool:
+    """Return whether a request asks for a WebSocket, with a complete handshake or without."""
+    offered = b",".join(value.lower() for name, value in headers if name == b"upgrade")
+    return method == b"GET" and b"websocket" in (one.strip() for one in offered.split(b","))
+
+
+def head_without_upgrade(line: bytes, headers: Headers) -> bytes:
+    """Write the head of a request that stays an ordinary one, from its request line and headers."""
+    kept = [b"%s: %s" % header for header in headers if header[0] != b"upgrade"]
+    return b"\r\n".join([line, *kept, b"", b""])
+
+
 def _is_key(value: bytes) -> bool:
     try:
         return len(base64.b64decode(value.strip(), validate=True)) == _KEY_BYTES

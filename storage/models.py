@@ -127,7 +127,7 @@ usage_log = Table(
 )
 
 # Sums over the usage log, updated with each row: the same requests by minute, by hour, by day, and in total (`width_s`
-# is 0). `bin` is the logarithmic bin of the response time (see `rollup.py`), from which percentiles are computed. Rows
+# is 0). `bin` is the logarithmic bin of the response time (see `tally.py`), from which percentiles are computed. Rows
 # of the width -86400 count the billable images of a day over all endpoints. `billable` is NULL where all requests are
 # older than this column. `cost_nanos` is the sum of the prices that were in force, in billionths.
 usage_rollup = Table(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from prometheus_client import Histogram
 from sqlalchemy import Connection, text
 
-from storage import idempotency, keys, limits, reservations, rollup, usage
+from storage import idempotency, keys, limits, rollup, usage
 from storage.availability import Availability
 from storage.clock import unix_us
 from storage.database import Database
@@ -21,8 +21,9 @@ from storage.keys import KEY_MEMORY_S
 from storage.limits import HitRequest
 from storage.policy import UNITS, Decision, Limit
 from storage.reservations import QuotaRequest
-from storage.rollup import Span, Tally
+from storage.rollup import Span
 from storage.shared_reads import SharedReads
+from storage.tally import Tally
 from storage.usage import UsageRow, Withheld
 
 T = TypeVar("T")
@@ -30,7 +31,7 @@ T = TypeVar("T")
 DECISION_CACHE_S = 1.0
 
 if TYPE_CHECKING:
-    from storage.limits_redis import RedisLimits
+    from storage.hits_in_redis import HitsInRedis
 
 usage_commit_seconds = Histogram(
     "classifier_ledger_seconds", "Time from the end of a request to the commit of its usage row.", buckets=SECONDS
@@ -62,9 +63,8 @@ class Store:
         self.database = Database(url)
         self.now_us = clock_us
         self.tells_owner = tells_owner
-        self._redis = _redis_limits(redis_url) if redis_url else None
         self._of_database = Availability("database", "The database")
-        self._of_redis = Availability("redis", "Redis")
+        self._redis = _hits_in_redis(redis_url, self.database, self._of_database) if redis_url else None
         # Replicas' clocks differ. Replicas that share a server go by the server's clock.
         self.database_clock = None if self.database.has_server else clock_us
         self._limit_clock = None if redis_url else self.database_clock
@@ -112,33 +112,11 @@ class Store:
         """
         request = HitRequest(user_id, user_limits, cost, self._limit_clock, kept_s, quota)
         if self._redis is not None:
-            decision = await self._hit_in_redis(self._redis, request)
+            decision = await self._redis.hit(request)
         else:
             decision = await self._of_database.watch(self.database.write(limits.hit, request), is_change=True)
         self._decisions.put(user_id, decision)
         return decision
-
-    async def _hit_in_redis(self, redis: "RedisLimits", request: HitRequest) -> Decision:
-        """Counts hits in Redis, and quotas in the database, since only there a usage row can replace a reservation."""
-        if request.quota is None:
-            return await self._of_redis.watch(redis.hit(request), is_change=True)
-        # A request that a limit refuses should not reserve images that another one could have.
-        decision = await self._standing_in_redis(redis, request)
-        if not decision.admitted:
-            return decision
-        taken = self.database.write(reservations.take, request.quota)
-        quotas = await self._of_database.watch(taken, is_change=True)
-        if any(standing.wait_s > 0 for standing in quotas):
-            return decision._replace(quotas=quotas)
-        decision = await self._of_redis.watch(redis.hit(request), is_change=True)
-        return decision._replace(quotas=quotas)
-
-    async def _standing_in_redis(self, redis: "RedisLimits", request: HitRequest) -> Decision:
-        decision = await self._of_redis.watch(redis.test(request))
-        if request.quota is None:
-            return decision
-        query = partial(reservations.test, request=request.quota)
-        return decision._replace(quotas=await self._of_database.watch(self.database.read(query)))
 
     async def standing(
         self, user_id: str, user_limits: tuple[Limit, ...], cost: int = 0, quota: QuotaRequest | None = None
@@ -146,7 +124,7 @@ class Store:
         """Returns the user's standing, and whether `cost` classifications would be admitted. Counts nothing."""
         request = HitRequest(user_id, user_limits, cost, self._limit_clock, quota=quota)
         if self._redis is not None:
-            decision = await self._standing_in_redis(self._redis, request)
+            decision = await self._redis.test(request)
         else:
             query = partial(limits.test, request=request)
             decision = await self._of_database.watch(self.database.read(query))
@@ -242,7 +220,7 @@ class Store:
         """Returns if all stores that a request needs answer. All are asked, also if one of them is away."""
         checks = [self._of_database.watch(self.database.read(lambda connection: connection.scalar(text("SELECT 1"))))]
         if self._redis is not None:
-            checks.append(self._of_redis.watch(self._redis.ping()))
+            checks.append(self._redis.ping())
         for outcome in await asyncio.gather(*checks, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -254,8 +232,8 @@ class Store:
             await self._redis.close()
 
 
-def _redis_limits(url: str) -> "RedisLimits":
+def _hits_in_redis(url: str, database: Database, of_database: Availability) -> "HitsInRedis":
     # Imported here, since most processes have no Redis.
-    from storage.limits_redis import RedisLimits
+    from storage.hits_in_redis import HitsInRedis
 
-    return RedisLimits(url)
+    return HitsInRedis(url, database, of_database)

@@ -6,13 +6,9 @@ routes of BentoML itself are missing: `/livez`, `/readyz`, `/healthz`, `/schema.
 `/metrics` is that of this process.
 """
 
-import os
 import shutil
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -28,13 +24,11 @@ from starlette.types import ASGIApp
 from api import json_routes
 from api.classification_routes import ClassificationRoutes, hugging_face_route, refusal
 from api.draining import Draining
-from api.openapi import OpenApiDocument
 from api.routes import ROUTES
 from api.streams import StreamOptions, Streams
 from auth.api_key import ApiKey
 from auth.failed_logins import FailureLimit
 from auth.identity import DEFAULT_SCOPES
-from configs.settings import PREFIX, Settings
 from inference.classifier import Classifier
 from storage import keys, users
 from storage.keys import NewKey
@@ -44,6 +38,8 @@ from testing import colour_model
 from testing.asgi_exchange import Exchange
 from testing.asgi_web_socket import WebSocket
 from testing.clock import Clock
+from testing.database_rows import DatabaseRows
+from testing.shipped_wiring import settings_of, wiring
 from web.matching import RouteMatching
 
 ADDRESS = "192.0.2.1"
@@ -65,7 +61,7 @@ class IssuedKey:
     user_id: str
 
 
-class InProcessGateway:
+class InProcessGateway(DatabaseRows):
     """The gateway of one test.
 
     Args:
@@ -85,7 +81,7 @@ class InProcessGateway:
     """
 
     def __init__(self, database: Path, clock: Clock, **settings: Any) -> None:
-        made = _settings(**settings)
+        made = settings_of(**settings)
         self.database = database
         self.clock = clock
         url, tells_owner = settings.get("database_url", f"sqlite:///{database}"), made.webhook_url is not None
@@ -93,7 +89,7 @@ class InProcessGateway:
         self.runner = colour_model.ColourRunner()
         self.classifier = Classifier(self.runner, colour_model.PREPARED, made)
         self.draining = Draining(made.drain_seconds)
-        self._wiring = _wiring(made)
+        self._wiring = wiring(made)
         self._default_limits = parse_limits(made.default_limit)
         self.app = self._with_middlewares(self._routes(made.max_batch_images))
 
@@ -168,42 +164,6 @@ class InProcessGateway:
         headers = {**authorization(key), **parts.pop("headers", {})}
         return WebSocket(self.app, path, headers, address=address, **parts)
 
-    def audit_log(self) -> list[dict[str, Any]]:
-        """Return the audit log, the oldest entry first."""
-        return self._query("SELECT * FROM audit_log ORDER BY id")
-
-    def usage_rows(self) -> list[dict[str, Any]]:
-        """Return the rows of the usage log, the oldest first."""
-        return self._query("SELECT * FROM usage_log ORDER BY id")
-
-    def idempotency_keys(self) -> list[dict[str, Any]]:
-        """Return the rows of the idempotency keys."""
-        return self._query("SELECT * FROM idempotency_keys")
-
-    def outbox(self) -> list[dict[str, Any]]:
-        """Return the messages in the outbox, the oldest first."""
-        return self._query("SELECT * FROM outbox ORDER BY id")
-
-    def hits(self) -> int:
-        """Return how many hits are counted, of all users together."""
-        [row] = self._query("SELECT count(*) AS hits FROM hits")
-        return int(row["hits"])
-
-    @contextmanager
-    def without_table(self, name: str) -> Iterator[None]:
-        """Hide a table of the database within this block, so that every statement that needs it fails."""
-        with closing(sqlite3.connect(self.database, isolation_level=None)) as connection:
-            connection.execute(f"ALTER TABLE {name} RENAME TO away")
-            try:
-                yield
-            finally:
-                connection.execute(f"ALTER TABLE away RENAME TO {name}")
-
-    def _query(self, statement: str) -> list[dict[str, Any]]:
-        with closing(sqlite3.connect(self.database)) as connection:
-            connection.row_factory = sqlite3.Row
-            return [dict(row) for row in connection.execute(statement)]
-
     def _with_middlewares(self, app: ASGIApp) -> ASGIApp:
         """Wrap the routes in the middlewares that ship, with this test's store, clock and model in their options."""
         for middleware, shipped in reversed(self._wiring.middlewares):
@@ -245,45 +205,6 @@ def copied(database: Path, folder: Path) -> Path:
 def authorization(key: IssuedKey | None) -> dict[str, str]:
     """Return the header that holds the key; no header without a key."""
     return {} if key is None else {"Authorization": f"Bearer {key.text}"}
-
-
-@dataclass(frozen=True)
-class _Wiring:
-    """The parts that `service.build` gives to BentoML."""
-
-    middlewares: list[tuple[Any, dict[str, Any]]]
-    apis: dict[str, Any]
-    document: OpenApiDocument
-    stream_options: StreamOptions
-
-
-@cache
-def _wiring(settings: Settings) -> _Wiring:
-    """Build the service and read its parts. Nothing else in this module depends on `service.py`."""
-    with _no_settings_of_the_developer():
-        from service import build  # noqa: TID251 - the wiring under test is the one that ships
-    gateway = build(settings).gateway
-    parts = gateway.assembled()
-    return _Wiring(gateway.middlewares, gateway.apis, parts.document, parts.stream_options)
-
-
-def _settings(**values: Any) -> Settings:
-    return _read_settings(tuple(sorted(values.items())))
-
-
-@cache
-def _read_settings(values: tuple[tuple[str, Any], ...]) -> Settings:
-    """Reading settings takes longer than all else that a gateway is made of."""
-    own = {"model": colour_model.NAME, "engine": "openvino", "runner": "embedded", **dict(values)}
-    with _no_settings_of_the_developer():
-        return Settings(_env_file=None, **own)
-
-
-@contextmanager
-def _no_settings_of_the_developer() -> Iterator[None]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    with mock.patch.dict(os.environ, kept, clear=True):
-        yield
 
 
 def _route(worker: Any, api: Any) -> Route:

@@ -2,8 +2,6 @@
 
 import contextlib
 import http.client
-import io
-import json
 import os
 import signal
 import subprocess
@@ -12,14 +10,12 @@ import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
-from unittest import mock
 
 import httpx
 import psutil
 
-from auth.cli.main import main
 from storage.migrate import migrate
+from testing.operators import Operator
 from testing.ports import free_port
 from testing.waiting import PATIENCE_S, wait_until
 
@@ -38,7 +34,7 @@ def inherited() -> dict[str, str]:
     return dict(_INHERITED)
 
 
-class Server:
+class Server(Operator):
     """A server that can be started, stopped and started again with the same folder.
 
     Args:
@@ -170,47 +166,6 @@ class Server:
                 if "runtime.worker" in process.cmdline() and service in process.cmdline():
                     found.append(process)
         return found
-
-    def auth(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run `python -m auth …` with the server's database in this process: a new one would need a second to start.
-
-        Not safe in several threads at once: it changes the environment and the output of this process.
-        """
-        ours = {name: value for name, value in self.environment.items() if name.startswith("CLASSIFIER_")}
-        stdout, stderr = io.StringIO(), io.StringIO()
-        try:
-            with (
-                mock.patch.dict(os.environ, ours),
-                contextlib.redirect_stdout(stdout),
-                contextlib.redirect_stderr(stderr),
-            ):
-                status = main(list(arguments))
-        except SystemExit as end:
-            # argparse ends so when the arguments are wrong.
-            status = int(end.code or 0)
-        return subprocess.CompletedProcess(arguments, status, stdout.getvalue(), stderr.getvalue())
-
-    def auth_process(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Do the same as `auth`, in a process of its own."""
-        command = [sys.executable, "-m", "auth", *arguments]
-        return subprocess.run(
-            command, cwd=self.project, env=self.environment, capture_output=True, text=True, check=False
-        )
-
-    def python(self, program: str) -> str:
-        """Run a Python program in the server's environment, and return what it prints."""
-        command = [sys.executable, "-c", program]
-        done = subprocess.run(
-            command, cwd=self.project, env=self.environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def create_key(self, email: str, *options: str) -> dict[str, Any]:
-        """Create a key, and return the JSON of `python -m auth create --json`."""
-        done = self.auth("create", "--email", email, "--json", *options)
-        assert done.returncode == 0, done.stderr
-        return dict(json.loads(done.stdout))
 
     def client(self, key: str | None = None) -> httpx.Client:
         """Return an HTTP client of the server that sends the key, if one is given."""

@@ -1,22 +1,17 @@
 """`python -m auth`: users by address or id, names and last use of keys, and what ends a user's access."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from storage.clock import unix_us
 from testing.servers import Server
+from tests.auth_commands import operator, told
 from tests.raw_sql import RawSql
 
+__all__ = ["operator"]
+
 ADA = "ada@example.org"
-
-
-@pytest.fixture
-def operator(tmp_path: Path) -> Server:
-    """Somebody with a database that does not exist yet, and no server running."""
-    return Server(tmp_path / "it", tmp_path)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -25,12 +20,6 @@ def on_each(request: pytest.FixtureRequest, operator: Server) -> Server:
     if request.param == "postgresql":
         operator.environment["CLASSIFIER_DATABASE_URL"] = request.getfixturevalue("postgres").new_database()
     return operator
-
-
-def told(operator: Server, *arguments: str) -> dict[str, Any]:
-    done = operator.auth(*arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout))
 
 
 def refusal(operator: Server, *arguments: str) -> str:

@@ -97,7 +97,7 @@ def answers(folder: Path) -> list[dict[Any, float]]:
 
 def test_a_start_says_the_same_line(tried: Path, tmp_path: Path) -> None:
     """As an operator meets it: `make serve` prepares the model, and stops."""
-    from tests.test_model_sources import serve_and_fail
+    from tests.test_model_at_start import serve_and_fail
 
     (tmp_path / "models").mkdir()
     settings = {"CLASSIFIER_MODEL": str(tried / "checkpoints" / "lfs-weights"), "CLASSIFIER_OFFLINE_MODEL": "deny"}

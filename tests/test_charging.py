@@ -9,9 +9,9 @@ import pytest
 
 from storage.clock import iso
 from testing.servers import PROJECT, Server
+from tests.auth_commands import told
 from tests.metering import SECOND_US, hour_ago, log
 from tests.stripe_server import KEY, StripeServer
-from tests.test_auth_cli import told
 
 PAGE = (PROJECT / "docs" / "charging.md").read_text(encoding="utf-8")
 LINES = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]

@@ -8,35 +8,30 @@ import json
 import os
 import signal
 import subprocess
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
-from testing.callers import BODY, Key, run_callers
-from testing.history import Event, check
+from testing.callers import BODY, run_callers
+from testing.history import check
 from testing.photographs import COFFEE, as_base64
-from testing.replicas import Replicas
-from testing.servers import Server
-from testing.store_servers import Postgres, RedisServer
 from testing.waiting import PATIENCE_S, wait_until
 from tests import containers
 from tests.containers import IMAGE, RUN, Container, done
+from tests.containers_behind_nginx import STAND_IN, UNLIMITED, Behind, assert_nothing_is_lost, behind, run_for
 from tests.corpus.file import CorpusFile
 from tests.hostile_files import HOSTILE
-from tests.proxies import Nginx
+
+__all__ = ["behind"]
 
 pytestmark = pytest.mark.skipif(containers.why_not() is not None, reason=str(containers.why_not()))
 
 MOST_BYTES = 750_000_000
 RESPAWNED_WITHIN_S = 45.0
-STAND_IN = {"CLASSIFIER_OFFLINE_MODEL": "only"}
-UNLIMITED = ("--limit", "1000000/day")
 # What has no place in an image that serves: compilers, what installs packages for us, tests, secrets.
 UNWANTED = """
 import glob, importlib.util, os, shutil
@@ -172,43 +167,6 @@ def wait_for_an_answer(container: Container, key: str) -> float:
     return time.monotonic() - began
 
 
-class Behind(Replicas):
-    """Two containers over PostgreSQL and Redis, behind nginx; `check`'s questions are asked of the stores."""
-
-    def __init__(self, folder: Path, postgres: Postgres, redis: RedisServer) -> None:
-        url = postgres.new_database()
-        stores = Server(folder / "stores", folder, CLASSIFIER_DATABASE_URL=url, CLASSIFIER_REDIS_URL=redis.url)
-        super().__init__([stores], redis)
-        # The sockets alone are mounted: their folders are their owners'.
-        database, cache = Path(url.rpartition("host=")[2]) / ".s.PGSQL.5432", Path(redis.url.removeprefix("unix://"))
-        cache.chmod(0o777)
-        mounts = ("--volume", f"{database}:/stores/.s.PGSQL.5432", "--volume", f"{cache}:/stores/redis.sock")
-        settings = {
-            "CLASSIFIER_DATABASE_URL": url.rpartition("host=")[0] + "host=/stores",
-            "CLASSIFIER_REDIS_URL": "unix:///stores/redis.sock",
-            "CLASSIFIER_TRUSTED_PROXIES": "127.0.0.1/32",
-            **STAND_IN,
-        }
-        self.containers = [Container(folder / name, *mounts, **settings) for name in ("one", "two")]
-        self.nginx = Nginx(folder / "nginx", [container.port for container in self.containers])
-
-
-@pytest.fixture
-def behind(tmp_path: Path, postgres: Postgres, redis: RedisServer) -> Iterator[Behind]:
-    running = Behind(tmp_path, postgres, redis)
-    try:
-        # At once: only one of them finds an empty database to migrate.
-        for container in running.containers:
-            container.start()
-        for container in running.containers:
-            container.wait_until_ready()
-        yield running
-    finally:
-        running.nginx.close()
-        for container in running.containers:
-            container.remove()
-
-
 def test_limits_are_exact_over_two_replicas_behind_nginx(behind: Behind) -> None:
     key = behind.new_key("limited@example.org", "--limit", "20/day")
     events = run_callers([behind.nginx.url], [key], 16, 3.0)
@@ -233,26 +191,6 @@ def test_a_rolling_restart_under_load_fails_no_request(behind: Behind) -> None:
     assert {event.status for event in events} == {200}
     assert_nothing_is_lost(events, behind)
     print(f"\n{len(events)} requests, all 200, while both replicas were restarted")
-
-
-def run_for(behind: Behind, key: Key, meanwhile: Callable[[], None]) -> list[Event]:
-    """What callers see at nginx for as long as something else takes."""
-    over, events = threading.Event(), list[Event]()
-
-    def act() -> None:
-        meanwhile()
-        over.set()
-
-    acting = threading.Thread(target=act)
-    acting.start()
-    while not over.is_set():
-        events += run_callers([behind.nginx.url], [key], 8, 1.0)
-    acting.join()
-    return events
-
-
-def assert_nothing_is_lost(events: list[Event], behind: Behind) -> None:
-    assert check(events, [(1_000_000, 86400.0)], behind.usage_log(), behind.hits()) == []
 
 
 def test_what_was_under_way_in_a_replica_that_is_killed_is_not_tried_on_the_other(behind: Behind) -> None:

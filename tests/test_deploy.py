@@ -13,6 +13,7 @@ import promql_parser
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from auth import quota_webhooks
 from testing.photographs import COFFEE
 from testing.ports import free_port
 from testing.servers import PROJECT, Server
@@ -69,6 +70,11 @@ def told(server: Server) -> dict[str, set[str]]:
 
         # What is true of a worker just now is told every second.
         wait_until(tells_its_model, "the metrics tell the model", looks_every_s=0.2)
+    # A server tells these only if it has an endpoint for webhooks.
+    for metric in (quota_webhooks.attempts_total, quota_webhooks.undelivered):
+        for family in metric.collect():
+            for sample in family.samples:
+                labels.setdefault(sample.name, set()).update(sample.labels)
     return labels
 
 

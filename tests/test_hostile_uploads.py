@@ -18,7 +18,8 @@ from testing.photographs import COFFEE, as_base64, encoded
 from testing.servers import Server
 from testing.waiting import PATIENCE_S, wait_until
 from tests.answers import assert_problem
-from tests.test_errors import CLASSIFY, TIME_LIMIT_S, narrow, wrap
+from tests.error_rows import wrap
+from tests.test_errors import CLASSIFY, TIME_LIMIT_S, narrow
 
 __all__ = ["narrow"]
 

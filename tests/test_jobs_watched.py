@@ -1,11 +1,14 @@
-"""What /metrics tells of work that runs by itself: when it last succeeded, and how long messages wait."""
+"""What /metrics tells of work that runs by itself: its last success, and messages that wait or are given up."""
 
 import asyncio
 from collections.abc import Iterator
 from functools import partial
 
 import pytest
+from prometheus_client import REGISTRY
 
+from auth.quota_webhooks import send_due
+from auth.webhook_delivery import Endpoint
 from inference import gauges
 from storage import outbox, users
 from storage.clock import unix_us
@@ -25,6 +28,7 @@ from tests.metering import (
     stripe,
 )
 from tests.stripe_server import Fault, StripeServer
+from tests.webhook_receiver import SECRET, receiving
 
 __all__ = ["database", "operator", "stripe"]
 COMMANDS = ("backup", "meter", "prune", "reconcile")
@@ -82,3 +86,23 @@ def test_the_oldest_message_that_waits_is_told(database: Database, store: Store)
     [first] = database.change(lambda c: outbox.claim(c, "quota.reached", unix_us(), 1, 1))
     database.change(partial(outbox.settle, message_id=first.id, delivered_us=unix_us()))
     assert 3 * 3600 <= ages(store)["quota.reached"] < 4 * 3600
+
+
+def given_up() -> float:
+    """The counter that the alert on given-up messages goes by; it is there before there is anything to count."""
+    count = REGISTRY.get_sample_value("classifier_webhook_attempts_total", {"outcome": "given_up"})
+    assert count is not None
+    return count
+
+
+def test_a_message_whose_receiver_is_gone_is_counted_as_given_up(database: Database, store: Store) -> None:
+    """It waits for nothing any more, so its age tells nothing."""
+    before = given_up()
+    user_id = database.ask(lambda connection: users.require(connection, "ada@example.org")).user_id
+    due = NewMessage("quota.reached", "due", user_id, 0, 80, "{}", unix_us() - SECOND_US)
+    database.change(partial(outbox.add, messages=[due]))
+    with receiving() as receiver:
+        receiver.answers = [(410, {})]
+        asyncio.run(send_due(store, Endpoint(receiver.url, (SECRET,))))
+    assert given_up() == before + 1
+    assert ages(store)["quota.reached"] == 0

@@ -7,7 +7,6 @@ import json
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from model.prepared import STAND_IN_NAME
 from model.store import PreparedModel, open_folder
 from testing.checkpoints import save_resnet18
 from testing.ports import free_port
-from testing.servers import PROJECT, Server, inherited, run_prepare, running
+from testing.servers import run_prepare, running
 from tests.hub import COMMIT, Hub
 from tests.prepare_all import prepare as prepare_warm
 from tests.prepare_all import prepare_with
@@ -183,36 +182,6 @@ def test_a_start_that_serves_the_stand_in_again_loads_nothing_that_prepares(tmp_
     assert {"torch", "huggingface_hub", "model.prepare.preparation"} & loaded == set()
 
 
-def serve_and_fail(server: Server) -> str:
-    """What `bentoml serve` says at once, where it can't start."""
-    command = [sys.executable, "-m", "bentoml", "serve", "service:ImageClassifier", "--port", str(server.port)]
-    done = subprocess.run(
-        command, cwd=PROJECT, env=server.environment, capture_output=True, text=True, check=False, timeout=180
-    )
-    assert done.returncode == 1
-    said = done.stdout + done.stderr
-    assert "Traceback" not in said
-    return said
-
-
-def test_denied_and_unreachable_the_start_stops_with_one_line(tmp_path: Path) -> None:
-    store = tmp_path / "models"
-    store.mkdir()
-    unreachable = {"HF_ENDPOINT": NOWHERE, "HF_HOME": str(tmp_path / "cache")}
-    said = serve_and_fail(Server(tmp_path / "it", store, CLASSIFIER_OFFLINE_MODEL="deny", **unreachable))
-    [line] = [line for line in said.splitlines() if "ERROR" in line]
-    assert "CLASSIFIER_MODEL" in line
-    assert "CLASSIFIER_OFFLINE_MODEL=allow" in line
-
-
-def test_a_directory_that_is_not_there_stops_the_start_with_one_line(tmp_path: Path, model_store: Path) -> None:
-    """`test_wrong_settings.py` has the values that are wrong wherever the model lies."""
-    wanted = {"CLASSIFIER_OFFLINE_MODEL": "allow", "CLASSIFIER_MODEL": "/no/such/directory"}
-    said = serve_and_fail(Server(tmp_path / "it", model_store, **wanted))
-    [line] = said.strip().splitlines()
-    assert "CLASSIFIER_MODEL" in line
-
-
 def test_a_directory_that_is_no_checkpoint_is_told_what_it_lacks(tmp_path: Path, checkpoint: Path) -> None:
     folder = tmp_path / "half"
     folder.mkdir()
@@ -228,56 +197,3 @@ def test_another_checkpoint_in_the_same_directory_is_another_version(tmp_path: P
         save_resnet18(folder, seed, width=8)
         assert prepare_warm(models, CLASSIFIER_MODEL=str(folder)).returncode == 0
     assert len({manifest["revision"] for manifest in manifests(models)}) == 2
-
-
-# What a start does before anything else, once for each of several environments.
-FIND = """
-import json, os, sys
-from configs.settings import load_settings
-from model.errors import ModelError
-from model.prepared import find_prepared
-
-for variables in json.load(sys.stdin):
-    os.environ.update(variables)
-    try:
-        find_prepared(load_settings())
-        print()
-    except ModelError as error:
-        print(error)
-    for name in variables:
-        del os.environ[name]
-"""
-
-
-def test_a_chosen_model_is_served_only_where_the_other_settings_agree(tmp_path: Path, model_store: Path) -> None:
-    """As in an image, which holds one model: what it does not hold is told, not passed over."""
-    models = tmp_path / "models"
-    shutil.copytree(model_store, models)
-    [stand_in] = models.glob("*/*-*")
-    own = stand_in.with_name("own-1")
-    shutil.copytree(stand_in, own)
-    described = (own / "model.yaml").read_text()
-    (own / "model.yaml").write_text(described.replace(f"version: {stand_in.name}", f"version: {own.name}"))
-    manifest = json.loads((own / "manifest.json").read_text())
-    (own / "manifest.json").write_text(json.dumps({**manifest, "name": "resnet-18", "stand_in": False}))
-    (tmp_path / "resnet-18").mkdir()
-    (tmp_path / "link").symlink_to(tmp_path / "resnet-18")
-    cases = [
-        (stand_in, {"CLASSIFIER_OFFLINE_MODEL": "deny"}, "CLASSIFIER_OFFLINE_MODEL=only"),
-        (own, {"CLASSIFIER_OFFLINE_MODEL": "only"}, "asks for the stand-in"),
-        (own, {"CLASSIFIER_OFFLINE_MODEL": "deny", "CLASSIFIER_MODEL": "other/model"}, "resnet-18, not"),
-        (own, {"CLASSIFIER_OFFLINE_MODEL": "deny", "CLASSIFIER_MODEL": str(tmp_path / "link")}, ""),
-    ]
-    asked = [{"CLASSIFIER_PREPARED_MODEL": f"{path.parent.name}:{path.name}", **of} for path, of, _ in cases]
-    done = subprocess.run(
-        [sys.executable, "-c", FIND],
-        cwd=PROJECT,
-        env={**inherited(), "BENTOML_HOME": str(tmp_path)},
-        input=json.dumps(asked),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for line, (_, _, says) in zip(done.stdout.splitlines(), cases, strict=True):
-        assert bool(line) is bool(says), line
-        assert says in line

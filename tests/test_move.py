@@ -10,7 +10,6 @@ import threading
 import time
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,45 +29,17 @@ from storage.usage import UsageRow
 from testing.servers import PROJECT, Server
 from testing.store_servers import Postgres
 from tests.full_database import contents, fill, tables_of
+from tests.moving import move, new, old, operator, refused
 from tests.raw_sql import RawSql
+
+__all__ = ["new", "old", "operator"]
 
 IN_FULL = bool(os.environ.get("TORTURE"))
 ROWS = 1_000_000 if IN_FULL else 10_000
 # So many rows that a move is killed before its end.
 KILLED_ROWS, KILLS = (300_000, 20) if IN_FULL else (40_000, 2)
 WAIT_S = 120
-SECRET = "p4ssw0rd"
 MIDDAY_US = int(datetime(2026, 11, 15, 12, tzinfo=UTC).timestamp()) * 1_000_000
-
-
-@pytest.fixture
-def operator(tmp_path: Path) -> Server:
-    """The command line with an SQLite database of its own, which has empty tables."""
-    operator = Server(tmp_path / "it", tmp_path)
-    migrate(operator.environment["CLASSIFIER_DATABASE_URL"])
-    return operator
-
-
-@pytest.fixture
-def old(operator: Server) -> str:
-    return operator.environment["CLASSIFIER_DATABASE_URL"]
-
-
-@pytest.fixture
-def new(postgres: Postgres) -> str:
-    return postgres.new_database()
-
-
-def move(operator: Server, to: str) -> dict[str, Any]:
-    done = operator.auth("move", "--to", to, "--json")
-    assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout))
-
-
-def refused(operator: Server, to: str) -> str:
-    done = operator.auth("move", "--to", to)
-    assert (done.returncode, done.stdout) == (1, "")
-    return done.stderr.splitlines()[-1]
 
 
 def test_every_table_is_moved_to_the_last_row(operator: Server, old: str, new: str) -> None:
@@ -224,33 +195,6 @@ def test_under_load_nothing_is_lost_and_nothing_is_twice(operator: Server, old: 
     assert len(json.loads(operator.auth("list", "--user", "busy@example.org", "--json").stdout)["keys"]) == 1
 
 
-def test_an_idle_server_must_be_stopped_too(operator: Server, old: str, new: str) -> None:
-    fill(old, 10)
-    with RawSql(old) as idle:
-        idle.rows("SELECT 1 FROM users")
-        assert "Stop all servers" in refused(operator, new)
-    move(operator, new)
-
-
-@pytest.mark.parametrize(("changes", "is_left_alone"), [(1, True), (2, False)])
-def test_a_command_that_changed_something_meanwhile_is_noticed(
-    operator: Server, old: str, new: str, changes: int, is_left_alone: bool
-) -> None:
-    """Not a server, which has the database open: somebody creates a user each time that the tables are compared."""
-    fill(old, 10)
-    seen: list[dict[str, Any]] = []
-
-    def create_user(action: str, table: str, rows: int) -> None:
-        if (action, table) == ("comparing", "users") and len(seen) < changes:
-            seen.append(operator.create_key(f"meanwhile{len(seen)}@example.org"))
-
-    assert copy_all(old, new, create_user).is_left_alone == is_left_alone
-    assert len(seen) == changes
-    assert (contents(old) == contents(new)) == is_left_alone
-    move(operator, new)
-    assert contents(old) == contents(new)
-
-
 def test_what_changes_between_two_runs_is_changed_in_the_new_database(operator: Server, old: str, new: str) -> None:
     """Users exchange their addresses, one is erased, rows are pruned, hits expire, and rows are added."""
     ada, bob, _ = (operator.create_key(f"{name}@example.org") for name in ("ada", "bob", "eve"))
@@ -272,75 +216,3 @@ def test_what_changes_between_two_runs_is_changed_in_the_new_database(operator: 
     assert contents(new) == contents(old)
     with RawSql(new) as raw:
         raw.assert_refused("DELETE FROM usage_log", "usage_log")
-
-
-def test_a_database_with_other_data_is_left_as_it_is(operator: Server, old: str, new: str, postgres: Postgres) -> None:
-    operator.create_key("ada@example.org")
-    move(operator, new)
-    operator.environment["CLASSIFIER_DATABASE_URL"] = new
-    operator.create_key("bob@example.org")
-    served = contents(new)
-    operator.environment["CLASSIFIER_DATABASE_URL"] = old
-    assert "holds other data" in refused(operator, new)
-    assert contents(new) == served
-    foreign = postgres.new_database()
-    with RawSql(foreign) as raw:
-        raw.change("CREATE TABLE users (id int)")
-    assert "name an empty database" in refused(operator, foreign)
-    later = postgres.new_database()
-    migrate(later)
-    with RawSql(later) as raw:
-        raw.change("UPDATE alembic_version SET version_num = '9999'")
-    assert "later version" in refused(operator, later)
-
-
-def test_a_row_that_arrives_otherwise_is_noticed(operator: Server, old: str, new: str) -> None:
-    """A trigger of the new database changes what is written."""
-    fill(old, 10)
-    migrate(new)
-    with RawSql(new) as raw:
-        raw.change(
-            "CREATE FUNCTION other() RETURNS trigger LANGUAGE plpgsql AS"
-            " $$ BEGIN NEW.endpoint := NEW.endpoint || '.'; RETURN NEW; END $$"
-        )
-        raw.change("CREATE TRIGGER other BEFORE INSERT ON usage_log FOR EACH ROW EXECUTE FUNCTION other()")
-    assert "The table usage_log differs after it was copied" in refused(operator, new)
-
-
-def test_two_moves_do_not_meet(operator: Server, old: str, new: str) -> None:
-    fill(old, 10)
-    migrate(new)
-    with RawSql(new) as other:
-        other.change("SELECT pg_advisory_lock(7361004)")
-        assert "Another move" in refused(operator, new)
-    move(operator, new)
-
-
-def test_a_password_is_never_told(operator: Server, new: str) -> None:
-    operator.create_key("ada@example.org")
-    with_password = new.replace("postgres:@", f"postgres:{SECRET}@")
-    assert SECRET in with_password
-    away = f"postgresql://ada:{SECRET}@127.0.0.1:1/it"
-    for arguments, status, said in [
-        (["--to", away], 1, "The new database can't be reached; check that it runs, and the URL to move to."),
-        (["--to", f"postgresql://ada:{SECRET}@:x/it"], 2, "port"),
-        (["--to", f"mysql://ada:{SECRET}@host/it"], 2, "postgresql://"),
-        (["--to", f"sqlite:///{SECRET}"], 2, "postgresql://"),
-        ([away], 2, "unrecognized"),
-        ([], 1, "CLASSIFIER_MOVE_TO_URL"),
-        (["--to", with_password], 0, "(Database:"),
-    ]:
-        done = operator.auth("move", *arguments)
-        assert (done.returncode, SECRET in done.stdout + done.stderr) == (status, False), done.stderr
-        assert said in done.stderr
-    operator.environment["CLASSIFIER_MOVE_TO_URL"] = with_password
-    done = operator.auth("move")
-    assert (done.returncode, SECRET in done.stdout + done.stderr) == (0, False)
-    assert "copying api_keys" in done.stderr
-    assert "CLASSIFIER_DATABASE_URL" in done.stdout
-
-
-def test_only_sqlite_is_moved(operator: Server, new: str, postgres: Postgres) -> None:
-    operator.environment["CLASSIFIER_DATABASE_URL"] = postgres.new_database()
-    operator.create_key("ada@example.org")
-    assert "pg_dump" in refused(operator, new)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from testing.servers import Server
-from tests.test_auth_cli import operator, told
+from tests.auth_commands import operator, told
 
 __all__ = ["operator"]
 

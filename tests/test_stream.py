@@ -2,32 +2,24 @@
 
 import asyncio
 import base64
-import json
 import os
 import re
 import signal
 import socket
-import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.typing import Subprotocol
 
-from testing.callers import BODY, Key
-from testing.history import Event, LoggedRow, check
-from testing.servers import PROJECT, Server, running
+from testing.callers import BODY
+from testing.history import Event, check
+from testing.servers import Server, running
 from testing.waiting import eventually
-from tests.answers import assert_problem
-from tests.wire import read_answers
+from tests.stream_callers import answer_of, hits, id_of, new_key, stream, usage_log
 
 pytestmark = pytest.mark.anyio
 
@@ -36,7 +28,6 @@ IMAGE, BAD = base64.b64decode(BODY["image"]), b"no image"
 FRAMES, LIMIT = (1_000, 400) if os.environ.get("TORTURE") else (300, 30)
 STREAMS = 100
 MAX_BYTES = 200_000
-WIDE = ("--limit", "1000000/day")
 # Closing codes of RFC 6455 and IANA's list.
 WRONG, WRONG_TEXT, TOO_LARGE, NOT_PERMITTED, RESTARTS = 1002, 1007, 1009, 1008, 1012
 DAY_S = 86_400.0
@@ -53,39 +44,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, model_store: Path) -> Itera
     folder = tmp_path_factory.mktemp("stream") / "it"
     with running(folder, model_store, CLASSIFIER_MAX_BODY_BYTES=str(MAX_BYTES)) as server:
         yield server
-
-
-def new_key(server: Server, name: str, *options: str) -> Key:
-    return Key.of(server.create_key(f"{name}@example.org", *(options or WIDE)))
-
-
-def stream(server: Server, key: Key, query: str = "", **options: Any) -> connect:
-    url, headers = f"ws://127.0.0.1:{server.port}/v2/stream{query}", {"Authorization": f"Bearer {key.key}"}
-    # A busy machine is slow with a hundred handshakes, and with pongs.
-    patient = {"open_timeout": 60, "ping_timeout": 60, **options}
-    return connect(url, additional_headers=headers, proxy=None, compression=None, max_size=None, **patient)
-
-
-async def answer_of(connection: ClientConnection) -> dict[str, Any]:
-    async with asyncio.timeout(60):
-        return dict(json.loads(await connection.recv()))
-
-
-def id_of(answer: dict[str, Any]) -> str:
-    return str(answer.get("request_id") or answer["id"])
-
-
-def usage_log(server: Server, key: Key) -> list[LoggedRow]:
-    """The rows of the messages of a user, the oldest first."""
-    statement = "SELECT request_id, user_id, status, images FROM usage_log WHERE user_id = ? AND method = 'POST'"
-    with closing(sqlite3.connect(server.folder / "classifier.db")) as database:
-        return [LoggedRow(*row) for row in database.execute(f"{statement} ORDER BY id", [key.user])]
-
-
-def hits(server: Server, key: Key) -> int:
-    with closing(sqlite3.connect(server.folder / "classifier.db")) as database:
-        [(count,)] = database.execute("SELECT count(*) FROM hits WHERE user_id = ?", [key.user]).fetchall()
-    return int(count)
 
 
 async def test_frames_limits_and_rows_are_exact_also_when_the_worker_is_killed(server: Server) -> None:
@@ -233,71 +191,6 @@ async def test_what_a_frame_must_not_be_closes_with_a_code(server: Server) -> No
         assert connection.response is not None
         assert "sec-websocket-extensions" not in connection.response.headers
         assert connection.subprotocol == f"bearer.{key.key}"
-
-
-HANDSHAKE = {
-    "Connection": "Upgrade",
-    "Upgrade": "websocket",
-    "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-}
-LIVEZ = b"GET /livez HTTP/1.1\r\nHost: it\r\nConnection: close\r\n\r\n"
-
-
-def exchange(server: Server, key: str, headers: dict[str, str], after: bytes = b"") -> list[httpx.Response]:
-    lines = {"Host": "it", "Authorization": f"Bearer {key}", **headers}
-    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as caller:
-        caller.sendall(f"GET /v2/stream HTTP/1.1\r\n{head}\r\n".encode() + after + LIVEZ)
-        return read_answers(caller)
-
-
-@pytest.mark.parametrize(
-    ("changed", "body"),
-    [
-        ({"Sec-WebSocket-Version": "8"}, b""),
-        ({"Sec-WebSocket-Key": "c2hvcnQ="}, b""),
-        ({"Upgrade": "websocket, h2c"}, b""),
-        ({"Content-Length": "7"}, b"smuggle"),
-        ({"Transfer-Encoding": "chunked"}, b"7\r\nsmuggle\r\n0\r\n\r\n"),
-        ({}, b""),
-    ],
-    ids=["version", "key", "two protocols", "a body", "a chunked body", "nothing, but a request follows at once"],
-)
-def test_what_is_no_complete_handshake_is_an_ordinary_request(
-    server: Server, changed: dict[str, str], body: bytes
-) -> None:
-    """And what follows it is the next request: nothing of it becomes a frame."""
-    key = new_key(server, f"wire{time.monotonic_ns()}")
-    for sent, status in ((key.key, 426), ("imc_wrong", 401)):
-        refused, alive = exchange(server, sent, {**HANDSHAKE, **changed}, body)
-        assert_problem(refused, status)
-        assert alive.status_code == 200
-
-
-def test_the_gate_answers_a_handshake_with_a_problem(server: Server) -> None:
-    for headers, status in (({}, 401), ({"Authorization": "Bearer imc_wrong"}, 401)):
-        answer = httpx.get(f"{server.url}/v2/stream", headers={**HANDSHAKE, **headers})
-        assert_problem(answer, status)
-
-
-@pytest.mark.parametrize("kind", ["sh", "python"])
-def test_the_page_about_streams_works_as_written(server: Server, kind: str) -> None:
-    [code] = re.findall(rf"```{kind}\n(.*?)```", (PROJECT / "docs" / "streams.md").read_text("utf-8"), re.DOTALL)
-    key = new_key(server, f"page-{kind}")
-    command = {"sh": ["sh", "-euc"], "python": [sys.executable, "-c"]}[kind]
-    done = subprocess.run(
-        [*command, code.replace("127.0.0.1:3000", f"127.0.0.1:{server.port}")],
-        cwd=PROJECT,
-        env={**os.environ, "KEY": key.key},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    answers = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [answer["predictions"][0]["label"] for answer in answers] == ["espresso"] * 2
-    assert [(row.status, row.images) for row in usage_log(server, key)][:2] == [(200, 1)] * 2
 
 
 async def test_a_server_that_stops_answers_what_is_under_way_then_closes(server: Server) -> None:

@@ -24,9 +24,9 @@ from testing.callers import BODY, Key, run_callers
 from testing.ports import free_port
 from testing.servers import PROJECT, Server, inherited
 from testing.waiting import avoid_the_months_end, wait_until
+from tests.auth_commands import told
 from tests.proxies import copied_with_certificate
 from tests.raw_sql import RawSql
-from tests.test_auth_cli import told
 from tests.test_quotas import LIMITS
 from tests.webhook_receiver import SECRET, Received, Receiver, receiving
 

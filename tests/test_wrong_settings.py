@@ -1,6 +1,5 @@
 """Settings that are wrong: one line that names the setting, says what to write instead, and tells no secret."""
 
-import contextlib
 import os
 import subprocess
 import sys
@@ -10,8 +9,7 @@ from unittest import mock
 import pytest
 
 from configs.settings import SettingsError, load_settings
-from testing.ports import free_port
-from testing.servers import PROJECT
+from testing.servers import PROJECT, inherited
 
 SECRET = "sesame"
 WRONG = {
@@ -169,62 +167,9 @@ def test_webhooks_go_to_https_or_to_this_machine(monkeypatch: pytest.MonkeyPatch
         assert SECRET not in said
 
 
-@pytest.mark.parametrize(
-    ("name", "meant"),
-    [
-        ("CLASSIFIER_REDIS_URI", "CLASSIFIER_REDIS_URL"),
-        ("CLASSIFIER_DATABASE_URI", "CLASSIFIER_DATABASE_URL"),
-        ("CLASSIFIER_MAX_BODY_SIZE", "CLASSIFIER_MAX_BODY_BYTES"),
-        ("CLASSIFIER_TRUSTED_PROXY", "CLASSIFIER_TRUSTED_PROXIES"),
-        ("classifier_offline", "CLASSIFIER_OFFLINE_MODEL"),
-        ("CLASSIFIER_PORT", "README"),
-        ("CLASSIFIER_HF_TOKEN", "README"),
-        ("CLASSIFIER_COLOUR_OF_THE_SKY", "README"),
-    ],
-)
-def test_a_name_that_is_no_settings_is_told_with_the_nearest(tmp_path: Path, name: str, meant: str) -> None:
-    value = f"redis://:{SECRET}@host/0"
-    (tmp_path / "file").mkdir()
-    (tmp_path / "file" / ".env").write_text(f"{name}={value}\n")
-    for told in (default_limit_in(tmp_path, **{name: value}), default_limit_in(tmp_path / "file")):
-        [line] = told.splitlines()
-        assert line.startswith(f"{name}: there is no such setting; ")
-        assert meant in line
-        assert SECRET not in line
-
-
-def test_what_kubernetes_sets_beside_a_service_of_that_name_is_no_setting(tmp_path: Path) -> None:
-    set_by_it = {
-        "CLASSIFIER_SERVICE_HOST": "10.0.0.1",
-        "CLASSIFIER_SERVICE_PORT": "3000",
-        "CLASSIFIER_SERVICE_PORT_HTTP": "3000",
-        "CLASSIFIER_PORT": "tcp://10.0.0.1:3000",
-        "CLASSIFIER_PORT_3000_TCP": "tcp://10.0.0.1:3000",
-        "CLASSIFIER_PORT_3000_TCP_ADDR": "10.0.0.1",
-        "CLASSIFIER_API_SERVICE_HOST": "10.0.0.1",
-        "CLASSIFIER_API_PORT": "tcp://10.0.0.1:3000",
-    }
-    assert default_limit_in(tmp_path, **set_by_it) == "5/minute"
-
-
-def without_settings() -> dict[str, str]:
-    """The environment of this process, without settings of the developer."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("CLASSIFIER_", "HF_"))}
-
-
-def default_limit_in(folder: Path, **settings: str) -> str:
-    """The default limit as a program in that folder reads it, or what is wrong."""
-    environment = {**without_settings(), **settings}
-    with contextlib.chdir(folder), mock.patch.dict(os.environ, environment, clear=True):
-        try:
-            return load_settings().default_limit
-        except SettingsError as error:
-            return str(error)
-
-
 def run(*arguments: str, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     environment = {
-        **without_settings(),
+        **inherited(),
         "PYTHONPATH": str(PROJECT),
         "BENTOML_HOME": str(folder / "bentoml"),
         **settings,
@@ -241,57 +186,3 @@ def test_every_program_says_so(tmp_path: Path, program: tuple[str, ...]) -> None
     assert done.returncode == 1
     assert line.startswith("ERROR: CLASSIFIER_REDIS_URL: ")
     assert SECRET not in line
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        pytest.param(b"CLASSIFIER_DEFAULT_LIMIT=7/minute\n", "7/minute", id="plain"),
-        pytest.param("\ufeffCLASSIFIER_DEFAULT_LIMIT=7/minute\n".encode(), "7/minute", id="byte order mark"),
-        pytest.param(b"A=1\r\nCLASSIFIER_DEFAULT_LIMIT='7/minute'\r\n", "7/minute", id="CRLF and quotes"),
-        pytest.param(b"export CLASSIFIER_DEFAULT_LIMIT=7/minute\n", "7/minute", id="export"),
-        pytest.param(b"CLASSIFIER_DEFAULT_LIMIT=3/day\nCLASSIFIER_DEFAULT_LIMIT=7/minute\n", "7/minute", id="twice"),
-        pytest.param("CLASSIFIER_DEFAULT_LIMIT=7/minute\n".encode("utf-16"), "UTF-8", id="UTF-16"),
-        pytest.param("# für später\nCLASSIFIER_DEFAULT_LIMIT=7/minute\n".encode("latin-1"), "UTF-8", id="Latin-1"),
-    ],
-)
-def test_a_file_of_settings_is_read_or_told_what_is_wrong(tmp_path: Path, content: bytes, said: str) -> None:
-    (tmp_path / ".env").write_bytes(content)
-    [line] = default_limit_in(tmp_path).splitlines()
-    assert said in line
-
-
-def test_a_folder_of_that_name_is_passed_over(tmp_path: Path) -> None:
-    (tmp_path / ".env").mkdir()
-    assert default_limit_in(tmp_path) == "5/minute"
-
-
-def test_the_hubs_token_is_read_from_the_file_too(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text("HF_TOKEN=hf_its_token\n")
-    with contextlib.chdir(tmp_path), mock.patch.dict(os.environ, without_settings(), clear=True):
-        settings = load_settings()
-    assert settings.hf_token is not None
-    own, shown = settings.hf_token.get_secret_value(), repr(settings)
-    assert own == "hf_its_token"
-    assert own not in shown
-
-
-@pytest.mark.parametrize(
-    ("host", "port", "said"),
-    [
-        ("127.0.0.1", "port", "PORT must be a number"),
-        ("127.0.0.1", "99999", "PORT must be a number"),
-        ("no.such.host.invalid", "3999", "no address or name"),
-        ("192.0.2.1", "3999", "has no address 192.0.2.1"),
-    ],
-)
-def test_where_nothing_can_listen_is_told_by_its_reason(tmp_path: Path, host: str, port: str, said: str) -> None:
-    done = run("-m", "runtime.port", host, port, folder=tmp_path)
-    assert done.returncode == 1
-    [line] = done.stderr.splitlines()
-    assert said in line
-
-
-@pytest.mark.parametrize("host", ["::", "::1", "localhost", "0.0.0.0", "127.0.0.1"])
-def test_every_address_of_the_machine_will_do(tmp_path: Path, host: str) -> None:
-    assert run("-m", "runtime.port", host, str(free_port()), folder=tmp_path).returncode == 0

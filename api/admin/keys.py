@@ -29,7 +29,7 @@ _GIVE_FEWER = "leave it out, or ask with a key that has it"
 
 
 def routes(store: Store, default_limits: tuple[Limit, ...]) -> list[JsonRoute]:
-    """Return the routes.
+    """Return the routes of all users' keys.
 
     Args:
         store: holds the keys.

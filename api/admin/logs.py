@@ -14,7 +14,7 @@ from web.problem import Problem
 
 
 def routes(store: Store) -> list[JsonRoute]:
-    """Return the routes.
+    """Return the routes of usage and of the audit log.
 
     Args:
         store: holds the usage log and the audit log.

@@ -23,7 +23,7 @@ PATH = "/v2/admin/plans"
 
 
 def routes(store: Store) -> list[JsonRoute]:
-    """Return the routes.
+    """Return the routes of plans.
 
     Args:
         store: holds the plans.

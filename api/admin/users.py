@@ -24,7 +24,7 @@ PATH = "/v2/admin/users"
 
 
 def routes(store: Store, default_limits: tuple[Limit, ...]) -> list[JsonRoute]:
-    """Return the routes.
+    """Return the routes of users.
 
     Args:
         store: holds the users.

@@ -9,7 +9,7 @@ from storage.key_record import KeyRecord
 from storage.plans import Plan
 from storage.policy import LETTERS, UNITS, Limit
 from storage.prices import write_amount
-from storage.rollup import Tally
+from storage.tally import Tally
 from storage.user_record import User
 
 Document = dict[str, Any]

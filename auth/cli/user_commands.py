@@ -11,7 +11,8 @@ from storage.clock import MICROSECONDS, unix_us
 from storage.keys import KEY_MEMORY_S
 from storage.policy import Limit
 from storage.quotas import Quota
-from storage.rollup import WIDTHS_S, Span, Tally
+from storage.rollup import WIDTHS_S, Span
+from storage.tally import Tally
 
 BUCKETS_AT_ONCE = 1000
 

@@ -1,10 +1,11 @@
-"""The start of the command `classify`. It imports nothing heavy before it has decided what Ctrl+C does meanwhile.
+"""The start of the command `classify`. It decides what Ctrl+C does before it imports anything that takes time.
 
 It lies beside the package, because importing anything of the package imports all that a client needs.
 """
 
+# `_signal` is there when Python has started. `signal` imports other modules first, and Ctrl+C would show a traceback.
+import _signal as signal  # type: ignore[import-not-found]  # noqa: PLC2701
 import os
-import signal
 import sys
 
 

@@ -104,31 +104,40 @@ def _fastest_accurate(
     if asked == "bf16":
         timer = Timer(ASKED_S, trial.timer.clock)
     for candidate in sorted(candidates[1:], key=lambda candidate: -rates[candidate]):
-        is_quick = candidate.resize == "quick"
-        # What would be served instead: the same precision with the exact resize, and the most exact candidate, unless
-        # another precision was asked for.
-        more_exact = rates[replace(candidate, resize="exact")] if is_quick else 0.0
-        if candidate.precision != asked:
-            more_exact = max(more_exact, rates[candidates[0]])
-        if rates[candidate] <= (1 + EQUAL_WITHIN) * more_exact:
+        if not _is_faster(candidate, candidates[0], asked, rates):
             continue
         has_time = candidate.precision == "int8" or _min_comparison_s(candidate, references, speeds) < timer.left_s
         # Only what was asked for may use all that the contract allows.
-        required = REQUIRED if candidate.precision == asked and not is_quick else REQUIRED_WITH_MARGIN
+        required = REQUIRED if (candidate.precision, candidate.resize) == (asked, "exact") else REQUIRED_WITH_MARGIN
         report = _compare(trial, candidate, references, required, timer) if has_time else None
         is_accurate = report is not None and report.meets(required)
-        if is_accurate:
-            verdict = "answers as float32 does"
-        elif report is not None:
-            verdict = f"not exact enough: {report}"
-        else:
-            verdict = "too slow to compare its answers in the time there was"
+        verdict = _verdict(report, is_accurate)
         same_top1, largest = (report.same_top1, report.largest) if report else (None, None)
         trial.record(Row(candidate, speeds[candidate.precision], None, same_top1, largest, verdict))
         if is_accurate:
             return candidate, rejected
         rejected[candidate.precision] = verdict
     return candidates[0], rejected
+
+
+def _is_faster(
+    candidate: Configuration, most_exact: Configuration, asked: str, rates: Mapping[Configuration, float]
+) -> bool:
+    """Return whether a configuration is faster than what would be served instead.
+
+    That is the same precision with the exact resize, and the most exact configuration, unless the precision was asked
+    for.
+    """
+    instead = rates[replace(candidate, resize="exact")] if candidate.resize == "quick" else 0.0
+    if candidate.precision != asked:
+        instead = max(instead, rates[most_exact])
+    return rates[candidate] > (1 + EQUAL_WITHIN) * instead
+
+
+def _verdict(report: Report | None, is_accurate: bool) -> str:
+    if report is None:
+        return "too slow to compare its answers in the time there was"
+    return "answers as float32 does" if is_accurate else f"not exact enough: {report}"
 
 
 def _min_comparison_s(

@@ -8,17 +8,17 @@ from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import httpx
 
 from classifier_client import calls, connection, core, web_socket
-from classifier_client.calls import Call
-from classifier_client.core import Answer, Failure, Pace, Reply, Retries, Send, Sleep, TimeLimits
+from classifier_client.core import Pace, Retries, TimeLimits
 from classifier_client.errors import AuthenticationError, ClassifierError, PermissionDenied
 from classifier_client.images import ImageInput, image_bytes, images_in
 from classifier_client.many import AHEAD, check_concurrency
 from classifier_client.results import Batch, BatchEntry, Classification, Key, Limit, Model, NewKey, Outcome, UsageBucket
+from classifier_client.sending import AsyncSender
 from classifier_client.streams import LinesOfBatch
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ class AsyncClient:
         pace: Pace | None = None,
     ) -> None:
         self._core = connection.core(url, api_key, time_limits, retries, pace)
-        self._http = httpx.AsyncClient(transport=transport)
+        self._sender = AsyncSender(self._core, transport)
 
     @property
     def url(self) -> str:
@@ -63,20 +63,20 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        await self._sender.close()
 
     async def classify(
         self, image: ImageInput, *, top_k: int | None = None, min_confidence: float | None = None
     ) -> Classification:
         """Classify one image: see `Client.classify`."""
         encoded = await asyncio.to_thread(image_bytes, image)
-        return await self._run(calls.classify(encoded, top_k, min_confidence))
+        return await self._sender.run(calls.classify(encoded, top_k, min_confidence))
 
     async def classify_batch(
         self, images: Sequence[ImageInput], *, top_k: int | None = None, min_confidence: float | None = None
     ) -> Batch:
         """Classify several images in one request: see `Client.classify_batch`."""
-        return await self._run(calls.classify_batch(await _encoded(images), top_k, min_confidence))
+        return await self._sender.run(calls.classify_batch(await _encoded(images), top_k, min_confidence))
 
     async def classify_batch_stream(
         self, images: Sequence[ImageInput], *, top_k: int | None = None, min_confidence: float | None = None
@@ -84,7 +84,7 @@ class AsyncClient:
         """Return each entry as soon as its image is done: see `Client.classify_batch_stream`."""
         encoded = await _encoded(images)
         lines = LinesOfBatch(len(encoded))
-        response = await self._open(calls.stream_batch(encoded, top_k, min_confidence))
+        response = await self._sender.open(calls.stream_batch(encoded, top_k, min_confidence))
         try:
             async for line in response.aiter_lines():
                 yield lines.entry(line)
@@ -153,72 +153,31 @@ class AsyncClient:
 
     async def models(self) -> list[Model]:
         """List the models that the server serves, with their labels."""
-        return await self._run(calls.models())
+        return await self._sender.run(calls.models())
 
     async def limits(self) -> list[Limit]:
         """Return your limits, and what is left of them."""
-        return await self._run(calls.limits())
+        return await self._sender.run(calls.limits())
 
     async def usage(self, bucket: str = "day", since: str | None = None, until: str | None = None) -> list[UsageBucket]:
         """Return your requests in buckets of time: see `Client.usage`."""
-        buckets, cursor = await self._run(calls.usage(bucket, since, until, None))
+        buckets, cursor = await self._sender.run(calls.usage(bucket, since, until, None))
         while cursor is not None:
-            page, cursor = await self._run(calls.usage(bucket, since, until, cursor))
+            page, cursor = await self._sender.run(calls.usage(bucket, since, until, cursor))
             buckets += page
         return buckets
 
     async def keys(self) -> list[Key]:
         """List your keys; the key needs the scope `keys`."""
-        return await self._run(calls.keys())
+        return await self._sender.run(calls.keys())
 
     async def rotate_key(self, key_id: str, grace: str = "0s") -> NewKey:
         """Replace a key by a new one: see `Client.rotate_key`."""
-        return await self._run(calls.rotate_key(key_id, grace))
+        return await self._sender.run(calls.rotate_key(key_id, grace))
 
     async def revoke_key(self, key_id: str) -> None:
         """Revoke a key; `self` is the one that this client sends."""
-        await self._run(calls.revoke_key(key_id))
-
-    async def _run(self, call: Call[T]) -> T:
-        result, response = await self._perform(call)
-        assert response is None
-        return result
-
-    async def _open(self, call: Call[None]) -> httpx.Response:
-        _, response = await self._perform(call)
-        assert response is not None
-        return response
-
-    async def _perform(self, call: Call[T]) -> tuple[T, httpx.Response | None]:
-        """Do what the core says; return the result, and for a streamed call the answer, whose body is yet unread."""
-        steps, reply, response = self._core.perform(call), None, None
-        while True:
-            try:
-                step = steps.send(reply)
-            except StopIteration as done:
-                return cast(T, done.value), response
-            if isinstance(step, Sleep):
-                await self._core.pace.sleep_async(step.seconds)
-                reply = None
-            else:
-                reply, response = await self._send(step)
-
-    async def _send(self, step: Send) -> tuple[Reply, httpx.Response | None]:
-        try:
-            response = await self._http.send(step.request, stream=True)
-            if step.is_streamed and response.is_success:
-                return Answer(response.status_code, response.headers, b""), response
-            body = bytearray()
-            try:
-                async for chunk in response.aiter_bytes():
-                    body += chunk
-                    if self._core.pace.now() > step.ends_at:
-                        return Failure(core.late(), is_unsent=False), None
-            finally:
-                await response.aclose()
-            return Answer(response.status_code, response.headers, bytes(body)), None
-        except httpx.TransportError as error:
-            return core.failure(error, self.url), None
+        await self._sender.run(calls.revoke_key(key_id))
 
 
 async def _encoded(images: Sequence[ImageInput]) -> list[bytes]:

@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import httpx
 
-from classifier_client import results
-from classifier_client.results import Batch, Classification, Key, Limit, Model, NewKey, UsageBucket, parsed
+from classifier_client import parsing
+from classifier_client.results import Batch, Classification, Key, Limit, Model, NewKey, UsageBucket
 
 T = TypeVar("T")
 
@@ -64,21 +64,21 @@ class Call(Generic[T]):
         Raises:
             UnexpectedAnswer: it is no JSON, or not of the shape that this client knows.
         """
-        return parsed(lambda text: self.parse(json.loads(text) if text else None), body)
+        return parsing.parsed(lambda text: self.parse(json.loads(text) if text else None), body)
 
 
 def classify(image: bytes, top_k: int | None, min_confidence: float | None) -> Call[Classification]:
     """Classify one image file."""
     params = options(top_k, min_confidence)
     headers = {"Content-Type": _BYTES, **_idempotency_key()}
-    return Call("POST", "/v2/classify", results.classification, params, image, headers)
+    return Call("POST", "/v2/classify", parsing.classification, params, image, headers)
 
 
 def classify_batch(images: Sequence[bytes], top_k: int | None, min_confidence: float | None) -> Call[Batch]:
     """Classify several image files in one request."""
     content, content_type = _form(images)
     headers = {"Content-Type": content_type, **_idempotency_key()}
-    return Call("POST", "/v2/classify/batch", results.batch, options(top_k, min_confidence), content, headers)
+    return Call("POST", "/v2/classify/batch", parsing.batch, options(top_k, min_confidence), content, headers)
 
 
 def stream_batch(images: Sequence[bytes], top_k: int | None, min_confidence: float | None) -> Call[None]:
@@ -101,30 +101,30 @@ def stream_batch(images: Sequence[bytes], top_k: int | None, min_confidence: flo
 
 def models() -> Call[list[Model]]:
     """List the models that the server serves."""
-    return Call("GET", "/v2/models", results.models)
+    return Call("GET", "/v2/models", parsing.models)
 
 
 def limits() -> Call[list[Limit]]:
     """Read the caller's limits."""
-    return Call("GET", "/v2/limits", results.limits)
+    return Call("GET", "/v2/limits", parsing.limits)
 
 
 def usage(bucket: str, since: str | None, until: str | None, cursor: str | None) -> Call[_UsagePage]:
     """Read one page of the caller's usage; the times are in ISO 8601."""
     named = {"bucket": bucket, "from": since, "to": until, "cursor": cursor}
-    return Call("GET", "/v2/usage", results.usage, {name: value for name, value in named.items() if value is not None})
+    return Call("GET", "/v2/usage", parsing.usage, {name: value for name, value in named.items() if value is not None})
 
 
 def keys() -> Call[list[Key]]:
     """List the caller's keys."""
-    return Call("GET", "/v2/keys", results.keys)
+    return Call("GET", "/v2/keys", parsing.keys)
 
 
 def rotate_key(key_id: str, grace: str) -> Call[NewKey]:
     """Replace a key. It may not be sent again if the answer was lost, because the new key is in that answer only."""
     content = json.dumps({"grace": grace}).encode()
     path = f"/v2/keys/{quote(key_id, safe='')}/rotate"
-    return Call("POST", path, results.new_key, {}, content, {"Content-Type": _JSON}, Repeat.IF_UNSENT)
+    return Call("POST", path, parsing.new_key, {}, content, {"Content-Type": _JSON}, Repeat.IF_UNSENT)
 
 
 def revoke_key(key_id: str) -> Call[None]:

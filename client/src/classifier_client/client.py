@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
 from pathlib import Path
 from threading import Event
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import httpx
 
 from classifier_client import calls, connection, core, web_socket
-from classifier_client.calls import Call
-from classifier_client.core import Answer, Failure, Pace, Reply, Retries, Send, Sleep, TimeLimits
+from classifier_client.core import Pace, Retries, TimeLimits
 from classifier_client.errors import AuthenticationError, ClassifierError, PermissionDenied
 from classifier_client.images import ImageInput, image_bytes, images_in
-from classifier_client.many import check_concurrency, in_order, wait
+from classifier_client.many import check_concurrency, in_order
 from classifier_client.results import Batch, BatchEntry, Classification, Key, Limit, Model, NewKey, Outcome, UsageBucket
+from classifier_client.sending import Sender
 from classifier_client.streams import LinesOfBatch
 
 T = TypeVar("T")
@@ -54,7 +53,7 @@ class Client:
         pace: Pace | None = None,
     ) -> None:
         self._core = connection.core(url, api_key, time_limits, retries, pace)
-        self._http = httpx.Client(transport=transport)
+        self._sender = Sender(self._core, transport)
 
     @property
     def url(self) -> str:
@@ -75,7 +74,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._sender.close()
 
     def classify(
         self, image: ImageInput, *, top_k: int | None = None, min_confidence: float | None = None
@@ -90,7 +89,7 @@ class Client:
         Raises:
             OSError: the file can't be read.
         """
-        return self._run(calls.classify(image_bytes(image), top_k, min_confidence))
+        return self._sender.run(calls.classify(image_bytes(image), top_k, min_confidence))
 
     def classify_batch(
         self, images: Sequence[ImageInput], *, top_k: int | None = None, min_confidence: float | None = None
@@ -100,7 +99,7 @@ class Client:
         An image that can't be read has an error in its entry; the others are not affected. The arguments are those of
         `classify`.
         """
-        return self._run(calls.classify_batch([image_bytes(image) for image in images], top_k, min_confidence))
+        return self._sender.run(calls.classify_batch([image_bytes(image) for image in images], top_k, min_confidence))
 
     def classify_batch_stream(
         self, images: Sequence[ImageInput], *, top_k: int | None = None, min_confidence: float | None = None
@@ -108,7 +107,7 @@ class Client:
         """Do the same, and return each entry as soon as its image is done, in the order in which they are done."""
         encoded = [image_bytes(image) for image in images]
         lines = LinesOfBatch(len(encoded))
-        response = self._open(calls.stream_batch(encoded, top_k, min_confidence))
+        response = self._sender.open(calls.stream_batch(encoded, top_k, min_confidence))
         try:
             for line in response.iter_lines():
                 yield lines.entry(line)
@@ -144,7 +143,8 @@ class Client:
 
         def outcome(image: S) -> Outcome[S]:
             try:
-                return Outcome(image, self._run(calls.classify(image_bytes(image), top_k, min_confidence), stopped))
+                call = calls.classify(image_bytes(image), top_k, min_confidence)
+                return Outcome(image, self._sender.run(call, stopped))
             except (AuthenticationError, PermissionDenied):
                 raise
             except (ClassifierError, OSError) as error:
@@ -191,11 +191,11 @@ class Client:
 
     def models(self) -> list[Model]:
         """List the models that the server serves, with their labels."""
-        return self._run(calls.models())
+        return self._sender.run(calls.models())
 
     def limits(self) -> list[Limit]:
         """Return your limits, and what is left of them."""
-        return self._run(calls.limits())
+        return self._sender.run(calls.limits())
 
     def usage(self, bucket: str = "day", since: str | None = None, until: str | None = None) -> list[UsageBucket]:
         """Return your requests in buckets of time, the oldest first.
@@ -205,63 +205,20 @@ class Client:
             since: the start in ISO 8601, such as `2026-11-01T00:00:00Z`.
             until: the end, exclusive; by default now.
         """
-        buckets, cursor = self._run(calls.usage(bucket, since, until, None))
+        buckets, cursor = self._sender.run(calls.usage(bucket, since, until, None))
         while cursor is not None:
-            page, cursor = self._run(calls.usage(bucket, since, until, cursor))
+            page, cursor = self._sender.run(calls.usage(bucket, since, until, cursor))
             buckets += page
         return buckets
 
     def keys(self) -> list[Key]:
         """List your keys; the key needs the scope `keys`."""
-        return self._run(calls.keys())
+        return self._sender.run(calls.keys())
 
     def rotate_key(self, key_id: str, grace: str = "0s") -> NewKey:
         """Replace a key by a new one; the old one works for the grace, such as `1h`. Needs the scope `keys`."""
-        return self._run(calls.rotate_key(key_id, grace))
+        return self._sender.run(calls.rotate_key(key_id, grace))
 
     def revoke_key(self, key_id: str) -> None:
         """Revoke a key; `self` is the one that this client sends, for which any scope will do."""
-        self._run(calls.revoke_key(key_id))
-
-    def _run(self, call: Call[T], stopped: Event | None = None) -> T:
-        result, response = self._perform(call, stopped)
-        assert response is None
-        return result
-
-    def _open(self, call: Call[None]) -> httpx.Response:
-        _, response = self._perform(call)
-        assert response is not None
-        return response
-
-    def _perform(self, call: Call[T], stopped: Event | None = None) -> tuple[T, httpx.Response | None]:
-        """Do what the core says; return the result, and for a streamed call the answer, whose body is yet unread.
-
-        Raises:
-            Stopped: the event came while this waited.
-        """
-        steps, reply, response = self._core.perform(call), None, None
-        while True:
-            try:
-                step = steps.send(reply)
-            except StopIteration as done:
-                return cast(T, done.value), response
-            if isinstance(step, Sleep):
-                wait(self._core.pace, step.seconds, stopped)
-                reply = None
-            else:
-                reply, response = self._send(step)
-
-    def _send(self, step: Send) -> tuple[Reply, httpx.Response | None]:
-        try:
-            response = self._http.send(step.request, stream=True)
-            if step.is_streamed and response.is_success:
-                return Answer(response.status_code, response.headers, b""), response
-            body = bytearray()
-            with closing(response):
-                for chunk in response.iter_bytes():
-                    body += chunk
-                    if self._core.pace.now() > step.ends_at:
-                        return Failure(core.late(), is_unsent=False), None
-            return Answer(response.status_code, response.headers, bytes(body)), None
-        except httpx.TransportError as error:
-            return core.failure(error, self.url), None
+        self._sender.run(calls.revoke_key(key_id))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from classifier_client import results
+from classifier_client import parsing
 from classifier_client.errors import ClassifierError, ConnectionFailed, from_problem
-from classifier_client.results import BatchEntry, Classification, parsed
+from classifier_client.results import BatchEntry, Classification
 
 
 class LinesOfBatch:
@@ -26,10 +26,10 @@ class LinesOfBatch:
         Raises:
             ClassifierError: the line is a problem of the whole request.
         """
-        document = parsed(json.loads, line)
+        document = parsing.parsed(json.loads, line)
         if isinstance(document, dict) and "index" not in document and "error" in document:
             raise from_problem(document["error"])
-        entry = parsed(_entry, document)
+        entry = parsing.parsed(_entry, document)
         self._missing.discard(entry.index)
         return entry
 
@@ -45,11 +45,11 @@ class LinesOfBatch:
 
 def stream_answer(message: str | bytes) -> Classification | ClassifierError:
     """Return what a message of `/v2/stream` says of the image at its turn: its labels, or why there are none."""
-    document = parsed(json.loads, message)
+    document = parsing.parsed(json.loads, message)
     if isinstance(document, dict) and "predictions" not in document:
         return from_problem(document)
-    return parsed(results.classification, document)
+    return parsing.parsed(parsing.classification, document)
 
 
 def _entry(document: Any) -> BatchEntry:
-    return results.batch_entry(int(document["index"]), document)
+    return parsing.batch_entry(int(document["index"]), document)
