@@ -19,13 +19,14 @@ from unittest import mock
 
 import httpx
 from prometheus_client import generate_latest
+from pydantic.json_schema import models_json_schema
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp
 
-from api import json_routes
+from api import documents, json_routes, openapi
 from api.classification_routes import ClassificationRoutes, hugging_face_route, refusal
 from api.draining import Draining
 from api.openapi import OpenApiDocument
@@ -227,8 +228,11 @@ class InProcessGateway:
         worker.classifier, worker.most_images = self.classifier, most_images
         routes: list[BaseRoute] = [_route(worker, api) for api in self._wiring.apis.values()]
         routes.append(hugging_face_route(lambda: worker))
-        # Building the document takes 0.1 s, and it is the same for every store.
-        with mock.patch.object(json_routes, "build_document", return_value=self._wiring.document):
+        # Building the document takes 0.1 s, and writing it as JSON 5 ms; it is the same for every store.
+        with (
+            mock.patch.object(json_routes, "build_document", return_value=self._wiring.document),
+            mock.patch.object(documents, "routes", return_value=self._wiring.document_routes),
+        ):
             others = json_routes.build(self.store, lambda: self.classifier, self._default_limits)
         return Starlette(routes=[*routes, Route("/metrics", _metrics), Mount("/", others)])
 
@@ -254,6 +258,7 @@ class _Wiring:
     middlewares: list[tuple[Any, dict[str, Any]]]
     apis: dict[str, Any]
     document: OpenApiDocument
+    document_routes: list[BaseRoute]
     stream_options: StreamOptions
 
 
@@ -263,8 +268,20 @@ def _wiring(settings: Settings) -> _Wiring:
     with _no_settings_of_the_developer():
         from service import build  # noqa: TID251 - the wiring under test is the one that ships
     gateway = build(settings).gateway
-    parts = gateway.assembled()
-    return _Wiring(gateway.middlewares, gateway.apis, parts.document, parts.stream_options)
+    with mock.patch.object(openapi, "models_json_schema", _schemas):
+        parts = gateway.assembled()
+    routes = documents.routes(parts.document)
+    return _Wiring(gateway.middlewares, gateway.apis, parts.document, routes, parts.stream_options)
+
+
+def _schemas(models: list[Any], ref_template: str) -> Any:
+    return _schemas_of(tuple(models), ref_template)
+
+
+@cache
+def _schemas_of(models: tuple[Any, ...], ref_template: str) -> Any:
+    """Reading the schemas of the same models again would take most of the time of a wiring."""
+    return models_json_schema(models, ref_template=ref_template)
 
 
 def _settings(**values: Any) -> Settings:
