@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp
 
-from api import json_routes
+from api import documents, json_routes
 from api.classification_routes import ClassificationRoutes, hugging_face_route, refusal
 from api.draining import Draining
 from api.routes import ROUTES
@@ -187,8 +187,11 @@ class InProcessGateway(DatabaseRows):
         worker.classifier, worker.most_images = self.classifier, most_images
         routes: list[BaseRoute] = [_route(worker, api) for api in self._wiring.apis.values()]
         routes.append(hugging_face_route(lambda: worker))
-        # Building the document takes 0.1 s, and it is the same for every store.
-        with mock.patch.object(json_routes, "build_document", return_value=self._wiring.document):
+        # Building the document takes 0.1 s, and writing it as JSON 5 ms; it is the same for every store.
+        with (
+            mock.patch.object(json_routes, "build_document", return_value=self._wiring.document),
+            mock.patch.object(documents, "routes", return_value=self._wiring.document_routes),
+        ):
             others = json_routes.build(self.store, lambda: self.classifier, self._default_limits)
         return Starlette(routes=[*routes, Route("/metrics", _metrics), Mount("/", others)])
 

@@ -8,6 +8,10 @@ from functools import cache
 from typing import Any
 from unittest import mock
 
+from pydantic.json_schema import models_json_schema
+from starlette.routing import BaseRoute
+
+from api import documents, openapi
 from api.openapi import OpenApiDocument
 from api.streams import StreamOptions
 from configs.settings import PREFIX, Settings
@@ -21,6 +25,7 @@ class Wiring:
     middlewares: list[tuple[Any, dict[str, Any]]]
     apis: dict[str, Any]
     document: OpenApiDocument
+    document_routes: list[BaseRoute]
     stream_options: StreamOptions
 
 
@@ -30,8 +35,20 @@ def wiring(settings: Settings) -> Wiring:
     with _no_settings_of_the_developer():
         from service import build  # noqa: TID251 - the wiring under test is the one that ships
     gateway = build(settings).gateway
-    parts = gateway.assembled()
-    return Wiring(gateway.middlewares, gateway.apis, parts.document, parts.stream_options)
+    with mock.patch.object(openapi, "models_json_schema", _schemas):
+        parts = gateway.assembled()
+    routes = documents.routes(parts.document)
+    return Wiring(gateway.middlewares, gateway.apis, parts.document, routes, parts.stream_options)
+
+
+def _schemas(models: list[Any], ref_template: str) -> Any:
+    return _schemas_of(tuple(models), ref_template)
+
+
+@cache
+def _schemas_of(models: tuple[Any, ...], ref_template: str) -> Any:
+    """Read the schemas of the same models once: that would take most of the time of a wiring."""
+    return models_json_schema(models, ref_template=ref_template)
 
 
 def settings_of(**values: Any) -> Settings:

@@ -158,6 +158,7 @@ async def test_the_worker_goes_on_after_an_outage_and_sends_more_than_it_claims_
     for number in range(users):
         key = with_quota(telling, "5/month", email=f"user{number}@example.org")
         await telling.request("POST", BATCH, key, json={"images": [IMAGE] * 4})
+    clock.advance(seconds=2)
     await wait_for(lambda: all(row["delivered_us"] for row in telling.outbox()))
     assert len({one.message["data"]["user_id"] for one in receiver.received}) == users
     assert len(receiver.received) == len(telling.outbox()) == users
