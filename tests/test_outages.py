@@ -1,6 +1,6 @@
 """Processes killed and stores stopped under load: what was answered is in the usage log, and the service comes back.
 
-`make torture` runs the same in full size (20 kills, 10 s without a database).
+`make torture` runs the same in full size: 100 kills on each database, 10 s without a database.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from testing.waiting import PATIENCE_S, wait_until
 from tests.answers import assert_problem
 
 IN_FULL = bool(os.environ.get("TORTURE"))
-KILLS = 20 if IN_FULL else 3
+KILLS, KILLED_ON = (100, ["sqlite", "postgresql"]) if IN_FULL else (3, ["sqlite"])
 AWAY_S = 10.0 if IN_FULL else 2.0
 # Callers who wait longer are kept waiting; a store that is back is used again sooner.
 MOST_WAITING_S = 30.0
@@ -51,9 +51,19 @@ def with_runner(tmp_path_factory: pytest.TempPathFactory, model_store: Path) -> 
     server.end()
 
 
-def test_kills_under_load_lose_no_answered_request(with_runner: Server) -> None:
+@pytest.fixture(scope="module")
+def on_postgresql(tmp_path_factory: pytest.TempPathFactory, model_store: Path, postgres: Postgres) -> Iterator[Server]:
+    """The same server on PostgreSQL."""
+    settings = {"CLASSIFIER_RUNNER": "service", "CLASSIFIER_DATABASE_URL": postgres.new_database()}
+    server = Server(tmp_path_factory.mktemp("outages-postgresql") / "it", model_store, **settings)
+    yield server
+    server.end()
+
+
+@pytest.mark.parametrize("database", KILLED_ON)
+def test_kills_under_load_lose_no_answered_request(request: pytest.FixtureRequest, database: str) -> None:
     """The gateway, the runner and the whole group, in turn; every 200 that was received is in the usage log once."""
-    server = with_runner
+    server: Server = request.getfixturevalue("with_runner" if database == "sqlite" else "on_postgresql")
     replicas, chance = Replicas([server]), random.Random(0)
     server.ensure_running()
     key = replicas.new_key("kills@example.org", *UNLIMITED)
