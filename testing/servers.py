@@ -61,7 +61,7 @@ class Server(Operator):
             "BENTOML_CONFIG": str(PROJECT / "configs" / "development.yaml"),
             "CLASSIFIER_DATABASE_URL": f"sqlite:///{folder / DATABASE}",
             "CLASSIFIER_OFFLINE_MODEL": "only",
-            # Without a saved choice, a start measures for seconds; only test_kept_choices.py needs that.
+            # Without a saved choice, a start measures for seconds; only test_served_choices.py needs that.
             "CLASSIFIER_TUNE": "auto" if _is_measured(model_store, settings) else "off",
             **settings,
         }

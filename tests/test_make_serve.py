@@ -77,7 +77,7 @@ RUN_ELSEWHERE = {
     'git clone "$REPOSITORY"': "by CI, which clones the project; and `make serve` by the fixture above",
     "CLASSIFIER_MODEL=google/": "by test_model_sources.py, with a hub and checkpoints of its own",
     "make tune": "by test_tuning.py",
-    "pip install ./client": "by test_client_package.py and test_client_server.py",
+    "pip install ./client": "by test_client_package.py and test_client_commands.py",
     "make quantize": "by test_quantize.py",
     "make container": "by test_container.py",
     "CLASSIFIER_DATABASE_URL=postgresql": "by test_outages.py and others, with a PostgreSQL and a Redis of their own",
