@@ -179,7 +179,7 @@ loadtest: install-tests ## Locust at 70 % of the knee, held against loadtests/sl
 check: install-tests ## lint, format, types, and the walls between the rooms
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(SOURCES)
+	$(BIN)/mypy --num-workers 2 $(SOURCES)
 	$(BIN)/lint-imports
 
 .PHONY: pictures

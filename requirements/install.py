@@ -52,6 +52,8 @@ def main() -> None:
     if "serve" in names and not environment.has("torch") and wants_cuda(os.environ):
         names += ["prepare", "torch"]
     missing = [name for name in dict.fromkeys(names) if not environment.has(name)]
+    if missing and not given.on_top:
+        environment.renew_pip()
     for number, name in enumerate(missing, start=1):
         environment.install(name, f"{number} of {len(missing)}")
 
@@ -85,6 +87,17 @@ class Environment:
             return any(record.get(build) == digest(build) for build in ("torch-cpu", "torch-cuda"))
         return record.get(name) == digest(name)
 
+    def renew_pip(self) -> None:
+        """Install the locked pip, which installs the other locks in a third of the time that Python 3.11's own takes.
+
+        If it can't be had, the pip that is there goes on.
+        """
+        if self.has("pip"):
+            return
+        say("the locked pip first: about 2 MB to download ...")
+        if subprocess.run(self._pip("pip", ("--retries=1",)), capture_output=True, check=False).returncode == 0:
+            self._note("pip")
+
     def install(self, name: str, step: str) -> None:
         """Install a lock, and record it.
 
@@ -102,7 +115,7 @@ class Environment:
         started = time.monotonic()
         downloaded = self._run_pip(lock, options)
         self.compile(COMPILED.get(lock, ()))
-        self._record.write_text(json.dumps(_read(self._record) | {lock: digest(lock)}, indent=1))
+        self._note(lock)
         took = time.monotonic() - started
         size = megabytes(self.folder)
         say(f"{step}: done in {took:.0f} s, {downloaded} MB downloaded; {self.folder} takes {size} MB now.")
@@ -112,6 +125,9 @@ class Environment:
         for package in packages:
             for folder in self.folder.glob(f"lib/python*/site-packages/{package}"):
                 subprocess.run([str(self.python), "-m", "compileall", "-q", str(folder)], check=False)
+
+    def _note(self, lock: str) -> None:
+        self._record.write_text(json.dumps(_read(self._record) | {lock: digest(lock)}, indent=1))
 
     def _pip(self, lock: str, options: Iterable[str]) -> list[str]:
         # Python compiles a module when it is first imported; to compile all of transformers takes a minute.

@@ -28,7 +28,7 @@ from packaging.version import Version
 
 HERE = Path(__file__).parent
 # Each lock may use the versions of those before it.
-NAMES = ("serve", "prepare", "torch-cuda", "quantize", "test", "audit", "bench-litserve", "bench-mlserver")
+NAMES = ("pip", "serve", "prepare", "torch-cuda", "quantize", "test", "audit", "bench-litserve", "bench-mlserver")
 INDEX = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple").rstrip("/")
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 OPTIONS = (

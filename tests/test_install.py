@@ -75,16 +75,24 @@ class Installer:
         (requirements / "torch-cpu.lock").write_text(f"torch==1.0 --hash=sha256:{sha256(self.wheel)}\n")
         (requirements / "torch-cuda.lock").write_text("torch==1.0 --hash=sha256:" + "0" * 64 + "\n")
 
-    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, on_top: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
         # No other index than the one that a test names can be reached.
         nowhere = f"http://127.0.0.1:{free_port()}/simple"
         pip = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": nowhere, "PIP_RETRIES": "0", "PIP_NO_CACHE_DIR": "1"}
         environment = {**inherited(), **pip, "PIP_FIND_LINKS": "", "TORCH": "cpu", **variables}
         # On top of this environment, which takes a second less than one with a pip of its own.
-        command = [sys.executable, "-m", "requirements.install", "--on-top", *arguments]
+        command = [sys.executable, "-m", "requirements.install", *["--on-top"] * on_top, *arguments]
         return subprocess.run(
             command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=400
         )
+
+    def lock_a_pip_that_tells(self) -> Path:
+        """Lock a pip that does nothing but write down what it is asked for, in the file that this returns."""
+        asked = self.folder / "asked.txt"
+        code = f"import sys\nwith open({str(asked)!r}, 'a') as asked:\n    print(*sys.argv[1:], file=asked)\n"
+        wheel = make_wheel(self.index.files, "pip", "99.0", code)
+        (self.folder / "requirements" / "pip.lock").write_text(f"pip==99.0 --hash=sha256:{sha256(wheel)}\n")
+        return asked
 
     def build_in(self, environment: str) -> str:
         command = [str(self.folder / environment / "bin" / "python"), "-c", "import torch; print(torch.BUILD)"]
@@ -113,6 +121,32 @@ def test_the_build_for_cpus_comes_from_the_index_that_is_named(installer: Instal
 
     again = installer.run("made", "torch", TORCH_INDEX=address)
     assert (again.returncode, again.stderr) == (0, "")
+
+
+def test_the_locked_pip_installs_the_other_locks(installer: Installer) -> None:
+    asked, wheels = installer.lock_a_pip_that_tells(), str(installer.index.files)
+    for lock in ("none", "one", "two"):
+        (installer.folder / "requirements" / f"{lock}.lock").write_text("")
+    assert installer.run("made", "none", PIP_FIND_LINKS=wheels).returncode == 0
+    assert not asked.exists(), "an environment on top of another one uses that one's pip"
+
+    for lock in ("one", "two"):
+        done = installer.run("made", lock, on_top=False, PIP_FIND_LINKS=wheels)
+        assert done.returncode == 0, done.stderr
+    first, second = asked.read_text().splitlines()
+    assert "--require-hashes" in first
+    assert first.endswith("one.lock")
+    assert second.endswith("two.lock"), "and pip.lock is not installed again"
+
+
+def test_where_the_locked_pip_can_not_be_had_the_one_that_is_there_goes_on(installer: Installer) -> None:
+    installer.lock_a_pip_that_tells()
+    (installer.index.files / "pip-99.0-py3-none-any.whl").write_text("another one")
+    (installer.folder / "requirements" / "one.lock").write_text("")
+    assert installer.run("made", "one").returncode == 0
+    done = installer.run("made", "torch", on_top=False, PIP_FIND_LINKS=str(installer.index.files))
+    assert done.returncode == 0, done.stderr
+    assert installer.build_in("made") == "cpu"
 
 
 def test_a_build_that_is_not_the_locked_one_is_refused(installer: Installer, address: str) -> None:
