@@ -19,7 +19,7 @@ from model.store import PreparedModel
 from model.tune.at_start import measure_in_subprocess
 from runtime import bentoml_config, bentoml_defaults, running_servers, worker
 from runtime.forwarded import trusted_hosts
-from runtime.processes import close_listeners_on_shutdown
+from runtime.processes import close_listeners_on_shutdown, replace_dead_workers_at_once
 from storage import first_look, urls
 from storage.errors import StorageError
 
@@ -56,6 +56,7 @@ def prepare_start(settings: Settings) -> None:
     write_down_database(settings)
     worker.use()
     close_listeners_on_shutdown()
+    replace_dead_workers_at_once()
 
 
 def write_down_database(settings: Settings) -> None:

@@ -1,6 +1,7 @@
 """Process lifecycle: signals, the death of the parent, thread priority, garbage collection."""
 
 import asyncio
+import contextlib
 import ctypes
 import gc
 import os
@@ -9,6 +10,7 @@ import socket
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 DELAY_AT_MOST_S = 25.0
 DELAY_AS_ORPHAN_S = 2.0
 WORKERS_GET_SIGTERM_WITHIN_S = 0.2
+# So many dead workers are replaced at once in that time. One that dies again at each start would use a whole core.
+AT_ONCE, IN_S = 5, 60.0
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
@@ -92,6 +96,34 @@ def close_listeners_on_shutdown() -> None:
             handler.controller.loop.add_callback_from_signal(close_and_end, handler)
 
     SysHandler.quit = begin
+
+
+def replace_dead_workers_at_once() -> None:
+    """Have the supervisor look after its workers as soon as one has died: BentoML has it look every ten seconds only.
+
+    What can't be done at once, since circus is busy with its workers or since they die again and again, is left to the
+    next of those looks.
+    """
+    # Imported only here: workers need none of circus.
+    from circus.exc import ConflictError
+    from circus.sighandler import SysHandler
+
+    looks: deque[float] = deque(maxlen=AT_ONCE)
+
+    async def look(handler: "SysHandler") -> None:
+        with contextlib.suppress(ConflictError):
+            await handler.controller.arbiter.manage_watchers()
+
+    def begin(handler: "SysHandler") -> None:
+        now = time.monotonic()
+        if len(looks) < AT_ONCE or now - looks[0] > IN_S:
+            looks.append(now)
+            handler.controller.loop.add_callback_from_signal(look, handler)
+
+    SysHandler.SIGNALS = [*SysHandler.SIGNALS, signal.SIGCHLD]
+    # The signal has another name too: `cld`.
+    SysHandler.SIG_NAMES = {**SysHandler.SIG_NAMES, signal.SIGCHLD: "chld"}
+    SysHandler.handle_chld = begin
 
 
 def on_sigterm(act: Callable[[], None]) -> None:

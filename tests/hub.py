@@ -6,6 +6,8 @@ import json
 import threading
 from pathlib import Path
 
+from testing.waiting import LOOKS_EVERY_S
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 _API = "/api/models/ours/resnet"
 
@@ -27,7 +29,7 @@ class Hub:
         self.asked: list[str] = []
         self._checkpoint = checkpoint
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(LOOKS_EVERY_S,), daemon=True).start()
 
     def close(self) -> None:
         self._server.shutdown()

@@ -9,6 +9,8 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from testing.waiting import LOOKS_EVERY_S
+
 
 def make_wheel(folder: Path, name: str, version: str, code: str) -> Path:
     """Make a wheel with one module, for every platform."""
@@ -57,6 +59,6 @@ class _Quiet(SimpleHTTPRequestHandler):
 def served(index: Index) -> Iterator[str]:
     """Serve an index within a block; yields its address."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(index.folder))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(LOOKS_EVERY_S,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/simple"
         server.shutdown()

@@ -8,6 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
+from testing.waiting import LOOKS_EVERY_S
+
 KEY = "sk_test_its_secret"
 PATH = "/v1/billing/meter_events"
 DAY_S = 86400
@@ -71,7 +73,7 @@ class StripeServer:
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(LOOKS_EVERY_S,), daemon=True).start()
 
     @property
     def images(self) -> int:

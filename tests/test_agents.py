@@ -57,13 +57,13 @@ def test_the_first_message_does_not_keep_other_requests_waiting() -> None:
     """The SDK is imported then, in a thread. `requirements/install.py` has compiled it, or the first run here does."""
     environment = inherited()
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    waited = []
-    for _ in range(3):
+    waited: list[float] = []
+    while len(waited) < 3 and min(waited, default=1.0) >= 0.1:
         command = [sys.executable, "-c", LOADED]
         done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=True)
         waited.append(float(done.stdout))
     print(f"the event loop waited {', '.join(f'{1000 * one:.0f}' for one in waited)} ms of processor time")
-    assert min(waited[1:]) < 0.1
+    assert min(waited) < 0.1
 
 
 def test_what_the_first_message_needs_is_compiled_when_it_is_installed(tmp_path: Path) -> None:

@@ -91,10 +91,10 @@ def test_a_limit_is_waited_out(busy: Server) -> None:
 
     async def classify_all() -> list[cc.Outcome[bytes]]:
         async with cc.AsyncClient(busy.url, key) as client:
-            return [outcome async for outcome in client.classify_many([COFFEE.read_bytes()] * 10, concurrency=5)]
+            return [outcome async for outcome in client.classify_many([COFFEE.read_bytes()] * 6, concurrency=5)]
 
     outcomes = asyncio.run(classify_all())
-    assert [outcome.result.label if outcome.result else outcome.error for outcome in outcomes] == ["espresso"] * 10
+    assert [outcome.result.label if outcome.result else outcome.error for outcome in outcomes] == ["espresso"] * 6
     with busy.client(key) as client:
         found = client.get("/v2/usage").json()["data"]
     assert sum(bucket["status"].get("4xx", 0) for bucket in found) > 0

@@ -19,6 +19,7 @@ from PIL import Image
 from benchmarks import corpus, sdists
 from benchmarks.expected_images import expect
 from testing.photographs import encoded
+from testing.waiting import LOOKS_EVERY_S
 from tests.pairwise import Row
 from tests.pictures import SMALL, as_image
 from tests.seeing import MAX_PIXELS, named
@@ -55,7 +56,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     files.append({"filename": "a_project-3.0-py3-none-any.whl", "url": "it.whl", "hashes": {}})
     (page / "index.html").write_text(json.dumps({"files": files}))
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=tmp_path / "index"))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(LOOKS_EVERY_S,), daemon=True).start()
     monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_port}/")
     yield page
     server.shutdown()

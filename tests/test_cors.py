@@ -16,6 +16,7 @@ import pytest
 from api.routes import ROUTES
 from testing.callers import BODY
 from testing.servers import Server, running
+from testing.waiting import LOOKS_EVERY_S
 from tests.answers import assert_problem
 
 SHOP, LOCAL = "https://shop.example", "http://localhost:5173"
@@ -193,7 +194,7 @@ def test_a_real_browser_lets_the_page_read_it(
         script = {"url": called.url, "key": sent_key, "body": json.dumps(json.dumps(BODY))}
         (tmp_path / f"{name}.html").write_text(PAGE % script)
     page.RequestHandlerClass = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
-    threading.Thread(target=page.serve_forever, daemon=True).start()
+    threading.Thread(target=page.serve_forever, args=(LOOKS_EVERY_S,), daemon=True).start()
 
     def shown(name: str) -> str:
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]

@@ -32,6 +32,7 @@ from bentoml.serving import ensure_prometheus_dir
 from bentoml_cli import serve as serve_command
 from circus.arbiter import Arbiter
 from circus.sighandler import SysHandler
+from circus.util import synchronized
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.util.http import parse_excluded_urls
 from starlette.applications import Starlette
@@ -175,6 +176,13 @@ def test_processes_finds_the_supervisors_signals() -> None:
     assert "self.quit()" in inspect.getsource(SysHandler.handle_term)
     assert "self.quit()" in inspect.getsource(SysHandler.handle_int)
     assert never_set(Arbiter, "sockets") == []
+
+
+def test_processes_finds_how_the_supervisor_looks_after_its_workers() -> None:
+    assert "self.SIGNALS" in inspect.getsource(SysHandler._register)
+    assert "self.SIG_NAMES" in inspect.getsource(SysHandler.signal)
+    assert parameters(Arbiter.manage_watchers) == ["self"]
+    assert "raise ConflictError" in inspect.getsource(synchronized)
 
 
 def test_processes_finds_workers_by_the_name_of_their_service() -> None:

@@ -12,11 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import httpx
 import psutil
 import pytest
+from circus.sighandler import SysHandler
 
+from runtime.processes import AT_ONCE, replace_dead_workers_at_once
 from testing.callers import BODY, Key, run_callers
 from testing.history import Event, check
 from testing.replicas import Replicas
@@ -100,6 +103,27 @@ def wait_for_an_answer(server: Server, key: Key, status: int = 200) -> None:
             return False
 
         wait_until(is_answered, lambda: f"an answer {status}\n{server.log.read_text()[-3000:]}", looks_every_s=0.1)
+
+
+def test_a_killed_worker_is_replaced_at_once(strained: Server) -> None:
+    """By itself, BentoML's supervisor would look for it every ten seconds: three times take it twenty at least."""
+    began = time.monotonic()
+    for _ in range(3):
+        [worker] = strained.workers("ImageClassifier")
+        worker.kill()
+        wait_until(lambda gone=worker: {*strained.workers("ImageClassifier")} - {gone}, "a worker takes its place")  # type: ignore[misc]
+    assert time.monotonic() - began < 15
+
+
+def test_a_worker_that_dies_at_each_start_does_not_keep_a_core_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SIGNALS", "SIG_NAMES"):
+        monkeypatch.setattr(SysHandler, name, getattr(SysHandler, name))
+    monkeypatch.setattr(SysHandler, "handle_chld", None, raising=False)
+    supervisor = mock.Mock()
+    replace_dead_workers_at_once()
+    for _ in range(100):
+        SysHandler.handle_chld(supervisor)
+    assert supervisor.controller.loop.add_callback_from_signal.call_count == AT_ONCE
 
 
 def test_workers_end_with_a_supervisor_that_was_killed(with_runner: Server) -> None:

@@ -48,8 +48,8 @@ def test_it_is_painted_before_any_script_arrives(browser: Browser, server: Serve
 @pytest.mark.alone
 def test_it_is_painted_within_a_second(browser: Browser, server: Server) -> None:
     """With nothing in the browser's cache; the best of some visits, since the machine does other things too."""
-    painted = []
-    for _ in range(5):
+    painted: list[float] = []
+    while len(painted) < 5 and min(painted, default=1000) >= 1000:
         with browser.new_context() as context:
             page = context.new_page()
             page.goto(f"{server.url}/")

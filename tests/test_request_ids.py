@@ -2,6 +2,8 @@
 
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -80,7 +82,7 @@ def test_what_a_caller_says_in_passing_reaches_no_log_no_metric_and_no_usage_log
         said.append(client.post("/v2/classify", files={key: files["image"]}, data={key: key}))
         said.append(client.get(f"/v2/models/{key}"))
         said.append(client.request("PROPFIND", f"/{key}"))
-    for words in (
+    at_once = [
         f"{key} / HTTP/1.1\r\nHost: x\r\n\r\n",
         f"GET /{key} HTTP/{key}\r\n\r\n",
         f"GET /{key}?key={key} HTTP/1.1\r\nHost: {key}\r\nX-Request-ID: {key}\r\nConnection: close\r\n\r\n",
@@ -88,8 +90,9 @@ def test_what_a_caller_says_in_passing_reaches_no_log_no_metric_and_no_usage_log
         f"GET /{key}?key={key} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
         f"Sec-WebSocket-Protocol: bearer.{key}\r\nX-Request-ID: {key}\r\n\r\n",
-    ):
-        _speak(logging_server.port, words)
+    ]
+    with ThreadPoolExecutor(len(at_once)) as pool:
+        list(pool.map(partial(_speak, logging_server.port), at_once))
     with logging_server.client(metrics) as client:
         said.append(client.get("/metrics"))
     assert all(isinstance(answer, httpx.Response) for answer in said)

@@ -11,7 +11,7 @@ from typing import Any
 
 from standardwebhooks import Webhook
 
-from testing.waiting import wait_until
+from testing.waiting import LOOKS_EVERY_S, wait_until
 
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -120,7 +120,7 @@ def receiving(port: int = 0, certificate: Path | None = None) -> Iterator[Receiv
         # The handshake is made by the thread of the connection, at its first read.
         server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     receiver.port = server.server_address[1]
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(LOOKS_EVERY_S,), daemon=True).start()
     try:
         yield receiver
     finally:
