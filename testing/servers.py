@@ -18,6 +18,7 @@ from unittest import mock
 import httpx
 import psutil
 
+from auth.cli import commands, plan_commands, restore_commands, user_commands
 from auth.cli.main import main
 from storage.migrate import migrate
 from testing.ports import free_port
@@ -27,6 +28,9 @@ PROJECT = Path(__file__).parent.parent
 READY_WITHIN_S = 180
 ENDS_WITHIN_S = 120
 DATABASE = "classifier.db"
+
+# The commands that wait until the workers of a server have forgotten what they knew of a key.
+_WAITING = (commands, plan_commands, restore_commands, user_commands)
 
 # Settings of the developer must not reach a test.
 _OWN = ("CLASSIFIER_", "BENTOML_", "OMP_")
@@ -174,16 +178,20 @@ class Server:
     def auth(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `python -m auth …` with the server's database in this process: a new one would need a second to start.
 
+        Where the server was not started, commands don't wait until its workers have forgotten what they knew of a key.
         Not safe in several threads at once: it changes the environment and the output of this process.
         """
         ours = {name: value for name, value in self.environment.items() if name.startswith("CLASSIFIER_")}
         stdout, stderr = io.StringIO(), io.StringIO()
         try:
             with (
+                contextlib.ExitStack() as not_started,
                 mock.patch.dict(os.environ, ours),
                 contextlib.redirect_stdout(stdout),
                 contextlib.redirect_stderr(stderr),
             ):
+                for module in _WAITING if self._process is None else ():
+                    not_started.enter_context(mock.patch.object(module, "KEY_MEMORY_S", 0.0))
                 status = main(list(arguments))
         except SystemExit as end:
             # argparse ends so when the arguments are wrong.
