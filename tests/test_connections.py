@@ -151,7 +151,38 @@ def test_a_flood_of_header_lines_is_told_and_not_kept(server: Server, others: Ca
         assert_told(answer, 431)
 
 
-def test_headers_have_ten_seconds_and_silence_no_longer(server: Server, others: Callable[[], None]) -> None:
+class Unread:
+    """A caller who asks for more than the buffers of a connection hold, and reads nothing of it."""
+
+    def __init__(self, server: Server) -> None:
+        [self._worker] = server.workers("ImageClassifier")
+        self._caller = socket.socket()
+        self._caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self._caller.connect(("127.0.0.1", server.port))
+        self._ours = self._caller.getsockname()
+        self._caller.sendall(b"GET /static_content/swagger-ui-bundle.js HTTP/1.1\r\nHost: it\r\n\r\n" * 8)
+        # Under load, a worker takes a moment to accept.
+        wait_until(self.is_open, "the worker accepts")
+
+    def is_open(self) -> bool:
+        """Whether the worker still has its end of the connection."""
+        return any(tuple(seen.raddr) == self._ours for seen in self._worker.net_connections("tcp"))
+
+    def close(self) -> None:
+        self._caller.close()
+
+
+@pytest.fixture(scope="module")
+def unread(server: Server) -> Iterator[Unread]:
+    """One whose time runs while another test waits too."""
+    caller = Unread(server)
+    yield caller
+    caller.close()
+
+
+def test_headers_have_ten_seconds_and_silence_no_longer(
+    server: Server, unread: Unread, others: Callable[[], None]
+) -> None:
     slow, kept, silent, used = (connect(server) for _ in range(4))
     began = time.monotonic()
     kept.sendall(HEAD + b"\r\n")
@@ -179,6 +210,10 @@ def test_headers_have_ten_seconds_and_silence_no_longer(server: Server, others: 
     assert 9.5 < time.monotonic() - began < 45
     for caller in (slow, kept, silent, used):
         caller.close()
+
+
+def test_who_reads_no_answer_is_let_go(unread: Unread, others: Callable[[], None]) -> None:
+    wait_until(lambda: not unread.is_open(), "the worker lets go of the connection", looks_every_s=0.5)
 
 
 @pytest.mark.parametrize("sent", [b"", HEAD, b"POST /v1/classify HTTP/1.1\r\nHost: it\r\nContent-Length: 9\r\n\r\n"])
@@ -212,22 +247,6 @@ def test_requests_in_a_pipeline_are_all_answered_in_turn(
             answers += piece
     statuses = [part[:3] for part in answers.split(b"HTTP/1.1 ")[1:]]
     assert statuses == [b"200", b"401"] * (count // 2)
-
-
-def test_who_reads_no_answer_is_let_go(server: Server, others: Callable[[], None]) -> None:
-    [worker] = server.workers("ImageClassifier")
-    with socket.socket() as caller:
-        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        caller.connect(("127.0.0.1", server.port))
-        ours = caller.getsockname()
-        caller.sendall(b"GET /static_content/swagger-ui-bundle.js HTTP/1.1\r\nHost: it\r\n\r\n" * 8)
-
-        def is_open() -> bool:
-            return any(tuple(seen.raddr) == ours for seen in worker.net_connections("tcp"))
-
-        # Under load, a worker takes a moment to accept.
-        wait_until(is_open, "the worker accepts")
-        wait_until(lambda: not is_open(), "the worker lets go of the connection", looks_every_s=0.5)
 
 
 @pytest.mark.parametrize("protocol", ["h2c", "websocket", "TLS/1.0", "foo/2"])
