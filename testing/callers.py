@@ -37,13 +37,24 @@ class Key:
         return cls(made["user_id"], made["key_id"], made["key"])
 
 
+@dataclass(frozen=True)
+class Bursts:
+    """How callers pause: all of them send their next requests at the same moments, which are so many seconds apart."""
+
+    every_s: float
+
+    def pause_s(self) -> float:
+        """Return the time until the next of these moments, seconds."""
+        return self.every_s - time.monotonic() % self.every_s
+
+
 def run_callers(
     urls: Sequence[str],
     keys: Sequence[Key],
     callers: int,
     seconds: float,
     meanwhile: Callable[[], None] | None = None,
-    pause_s: float = 0.0,
+    pause_s: float | Bursts = 0.0,
     afterwards_s: float = 0.0,
 ) -> list[Event]:
     """Send classification requests from concurrent callers; each caller is given the next key and the next server.
@@ -70,7 +81,7 @@ async def _run(
     callers: int,
     seconds: float,
     meanwhile: Callable[[], None] | None,
-    pause_s: float,
+    pause_s: float | Bursts,
     afterwards_s: float,
 ) -> list[Event]:
     events: list[Event] = []
@@ -83,7 +94,8 @@ async def _run(
         async def call(url: str, key: Key) -> None:
             while not is_over or time.monotonic() < ends:
                 events.append(await _classify(session, url, key))
-                await asyncio.sleep(pause_s if events[-1].status is not None else 0.05)
+                pause = pause_s.pause_s() if isinstance(pause_s, Bursts) else pause_s
+                await asyncio.sleep(pause if events[-1].status is not None else 0.05)
 
         async def interfere() -> None:
             nonlocal ends, is_over

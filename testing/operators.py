@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from auth.cli import commands, plan_commands, restore_commands, user_commands
 from auth.cli.main import main
+
+# The commands that wait until the workers of a server have forgotten what they knew of a key.
+_WAITING = (commands, plan_commands, restore_commands, user_commands)
 
 
 class Operator:
@@ -24,19 +28,28 @@ class Operator:
     project: Path
     environment: dict[str, str]
 
+    @property
+    def has_workers(self) -> bool:
+        """Whether workers of the server may know its keys."""
+        return True
+
     def auth(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `python -m auth …` with the server's database in this process: a new one would need a second to start.
 
+        Without workers, no command waits until they have forgotten what they knew of a key.
         Not safe in several threads at once: it changes the environment and the output of this process.
         """
         ours = {name: value for name, value in self.environment.items() if name.startswith("CLASSIFIER_")}
         stdout, stderr = io.StringIO(), io.StringIO()
         try:
             with (
+                contextlib.ExitStack() as without_workers,
                 mock.patch.dict(os.environ, ours),
                 contextlib.redirect_stdout(stdout),
                 contextlib.redirect_stderr(stderr),
             ):
+                for module in () if self.has_workers else _WAITING:
+                    without_workers.enter_context(mock.patch.object(module, "KEY_MEMORY_S", 0.0))
                 status = main(list(arguments))
         except SystemExit as end:
             # argparse ends so when the arguments are wrong.

@@ -68,6 +68,11 @@ class Server(Operator):
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
+    def has_workers(self) -> bool:
+        """See `Operator`."""
+        return self._process is not None
+
+    @property
     def pid(self) -> int:
         """The id of the process that starts the others."""
         assert self._process is not None

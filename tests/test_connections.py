@@ -17,7 +17,9 @@ from testing.waiting import PATIENCE_S, wait_until
 from tests.answers import assert_problem
 
 HEAD = b"GET /livez HTTP/1.1\r\nHost: it\r\n"
-POST = b"POST /livez HTTP/1.1\r\nHost: it\r\n"
+# After the answer, the server closes the connection.
+LAST = HEAD + b"Connection: close\r\n"
+LAST_POST = b"POST /livez HTTP/1.1\r\nHost: it\r\nConnection: close\r\n"
 MOST_HEAD_BYTES = 32 * 1024
 MANY = 2_000
 ENOUGH_MB = 100
@@ -29,12 +31,12 @@ def connect(server: Server) -> socket.socket:
     return socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S)
 
 
-def exchange(server: Server, sent: bytes, waits_s: float = PATIENCE_S) -> bytes:
-    """All that the server answers until it closes the connection, or until nothing more has come for that long."""
+def exchange(server: Server, sent: bytes) -> bytes:
+    """All that the server answers until it closes the connection."""
     with connect(server) as caller:
         with contextlib.suppress(OSError):
             caller.sendall(sent)
-        return read(caller, waits_s)
+        return read(caller)
 
 
 def read(caller: socket.socket, waits_s: float = PATIENCE_S) -> bytes:
@@ -77,12 +79,12 @@ def others(server: Server) -> Iterator[Callable[[], None]]:
 
 def test_headers_within_the_bounds_are_served(server: Server) -> None:
     for sent in (
-        HEAD + b"X: a\r\n" * 99 + b"\r\n",
-        HEAD + b"X: " + b"a" * (MOST_HEAD_BYTES - len(HEAD) - 7) + b"\r\n\r\n",
-        POST + b"Transfer-Encoding: chunked\r\n\r\n1;name=value\r\nx\r\n0\r\nTrailer: a\r\n\r\n",
-        POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n",
+        LAST + b"X: a\r\n" * 98 + b"\r\n",
+        LAST + b"X: " + b"a" * (MOST_HEAD_BYTES - len(LAST) - 7) + b"\r\n\r\n",
+        LAST_POST + b"Transfer-Encoding: chunked\r\n\r\n1;name=value\r\nx\r\n0\r\nTrailer: a\r\n\r\n",
+        LAST_POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n",
     ):
-        assert exchange(server, sent, waits_s=1).startswith((b"HTTP/1.1 200", b"HTTP/1.1 405"))
+        assert exchange(server, sent).startswith((b"HTTP/1.1 200", b"HTTP/1.1 405"))
 
 
 @pytest.mark.parametrize(
@@ -131,7 +133,7 @@ def test_what_goes_with_chunks_is_bounded(server: Server, chunks: bytes) -> None
 def test_a_trailer_is_no_header(server: Server, new_user: Callable[..., dict[str, str]]) -> None:
     key = new_user("--limit", "9/day")["key"].encode()
     head = b"POST /v1/classify HTTP/1.1\r\nHost: it\r\nTransfer-Encoding: chunked\r\n\r\n"
-    answer = exchange(server, head + b"0\r\nAuthorization: Bearer " + key + b"\r\n\r\n", waits_s=1)
+    answer = exchange(server, head + b"0\r\nAuthorization: Bearer " + key + b"\r\n\r\n" + LAST + b"\r\n")
     assert answer.startswith(b"HTTP/1.1 401")
 
 
@@ -149,7 +151,38 @@ def test_a_flood_of_header_lines_is_told_and_not_kept(server: Server, others: Ca
         assert_told(answer, 431)
 
 
-def test_headers_have_ten_seconds_and_silence_no_longer(server: Server, others: Callable[[], None]) -> None:
+class Unread:
+    """A caller who asks for more than the buffers of a connection hold, and reads nothing of it."""
+
+    def __init__(self, server: Server) -> None:
+        [self._worker] = server.workers("ImageClassifier")
+        self._caller = socket.socket()
+        self._caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self._caller.connect(("127.0.0.1", server.port))
+        self._ours = self._caller.getsockname()
+        self._caller.sendall(b"GET /static_content/swagger-ui-bundle.js HTTP/1.1\r\nHost: it\r\n\r\n" * 8)
+        # Under load, a worker takes a moment to accept.
+        wait_until(self.is_open, "the worker accepts")
+
+    def is_open(self) -> bool:
+        """Whether the worker still has its end of the connection."""
+        return any(tuple(seen.raddr) == self._ours for seen in self._worker.net_connections("tcp"))
+
+    def close(self) -> None:
+        self._caller.close()
+
+
+@pytest.fixture(scope="module")
+def unread(server: Server) -> Iterator[Unread]:
+    """One whose time runs while another test waits too."""
+    caller = Unread(server)
+    yield caller
+    caller.close()
+
+
+def test_headers_have_ten_seconds_and_silence_no_longer(
+    server: Server, unread: Unread, others: Callable[[], None]
+) -> None:
     slow, kept, silent, used = (connect(server) for _ in range(4))
     began = time.monotonic()
     kept.sendall(HEAD + b"\r\n")
@@ -177,6 +210,10 @@ def test_headers_have_ten_seconds_and_silence_no_longer(server: Server, others: 
     assert 9.5 < time.monotonic() - began < 45
     for caller in (slow, kept, silent, used):
         caller.close()
+
+
+def test_who_reads_no_answer_is_let_go(unread: Unread, others: Callable[[], None]) -> None:
+    wait_until(lambda: not unread.is_open(), "the worker lets go of the connection", looks_every_s=0.5)
 
 
 @pytest.mark.parametrize("sent", [b"", HEAD, b"POST /v1/classify HTTP/1.1\r\nHost: it\r\nContent-Length: 9\r\n\r\n"])
@@ -212,31 +249,15 @@ def test_requests_in_a_pipeline_are_all_answered_in_turn(
     assert statuses == [b"200", b"401"] * (count // 2)
 
 
-def test_who_reads_no_answer_is_let_go(server: Server, others: Callable[[], None]) -> None:
-    [worker] = server.workers("ImageClassifier")
-    with socket.socket() as caller:
-        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        caller.connect(("127.0.0.1", server.port))
-        ours = caller.getsockname()
-        caller.sendall(b"GET /static_content/swagger-ui-bundle.js HTTP/1.1\r\nHost: it\r\n\r\n" * 8)
-
-        def is_open() -> bool:
-            return any(tuple(seen.raddr) == ours for seen in worker.net_connections("tcp"))
-
-        # Under load, a worker takes a moment to accept.
-        wait_until(is_open, "the worker accepts")
-        wait_until(lambda: not is_open(), "the worker lets go of the connection", looks_every_s=0.5)
-
-
 @pytest.mark.parametrize("protocol", ["h2c", "websocket", "TLS/1.0", "foo/2"])
 def test_an_upgrade_that_is_not_offered_is_ignored(server: Server, protocol: str) -> None:
-    """The body stays the request's, and is never run as another."""
+    """The body stays the request's, and is never run as another; the next request is the one behind it."""
     smuggled = HEAD + b"\r\n"
     head = f"POST /v1/classify HTTP/1.1\r\nHost: it\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: {protocol}\r\n"
     head += f"HTTP2-Settings: AAMAAABk\r\nContent-Length: {len(smuggled)}\r\n\r\n"
-    answer = exchange(server, head.encode() + smuggled, waits_s=1)
+    answer = exchange(server, head.encode() + smuggled + LAST + b"\r\n")
     assert answer.startswith(b"HTTP/1.1 401")
-    assert answer.count(b"HTTP/1.1 ") == 1
+    assert answer.count(b"HTTP/1.1 ") == 2
 
 
 def test_where_all_are_busy_a_newcomer_is_told(strained: Server, new_user: Callable[..., dict[str, Any]]) -> None:

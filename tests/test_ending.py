@@ -27,7 +27,7 @@ UPLOADS = 24
 DRAINS_S = 8
 A_MINUTE_S = 60
 CALLERS = 24
-STOPS = 20 if os.environ.get("TORTURE") else 3
+STOPS = 20 if os.environ.get("TORTURE") else 2
 # With so many spaces that half of it is at the pace that a server expects for ten seconds.
 BODY = json.dumps({"image": as_base64(encoded(crops(1)[0].resize((500, 375)), "JPEG"))}).encode() + b" " * 150_000
 

@@ -89,7 +89,7 @@ def test_every_confidence_is_the_references(
     key = server.create_key("fidelity@example.org", "--limit", "100000/minute")["key"]
     bodies = [{"image": as_base64(file)} for file in sent]
     order = np.random.default_rng(0).permutation(np.repeat(np.arange(PHOTOGRAPHS), ROUNDS)).tolist()
-    for callers in (1, 7, 16, 64):
+    for callers in (1, 7, 16, 64) if IN_FULL else (1, 7, 64):
         with server.client(key) as client, ThreadPoolExecutor(callers) as pool:
             answers = list(pool.map(lambda number: client.post("/v1/classify", json=bodies[number]), order))
         assert {answer.status_code for answer in answers} == {200}

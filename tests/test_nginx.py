@@ -32,7 +32,7 @@ TIME_LIMIT_S = 12
 ROUNDS = 2 if os.environ.get("TORTURE") else 1
 CALLERS = 8
 # Of each caller after each answer: requests are under way all the time, and processes that start have the cores.
-PAUSE_S = 0.05
+PAUSE_S = 0.1
 
 
 class Behind(Replicas):
