@@ -26,6 +26,8 @@ _SHORT_BUSY_TIMEOUT_MS = 250
 NON_BLOCKING = ("busy_timeout=0", "wal_autocheckpoint=0")
 # The execution option of connections whose transactions take the write lock when they begin.
 WRITES = "storage_writes"
+# The SQL of each statement of the hot path, and those of its values that are always the same.
+_compiled: dict[Executable, tuple[str, dict[str, Any]]] = {}
 
 
 def sqlite_engine(url: str, pragmas: Sequence[str]) -> Engine:
@@ -71,8 +73,6 @@ class SqliteTransactions:
         self._driver_connection: sqlite3.Connection | None = None
         self._busy_timeout_ms = busy_timeout_ms
         self._current_busy_timeout_ms = busy_timeout_ms
-        # The SQL of each statement, and those of its values that are always the same.
-        self._compiled: dict[Executable, tuple[str, dict[str, Any]]] = {}
 
     @contextmanager
     def begin(self) -> Iterator[Self]:
@@ -113,9 +113,9 @@ class SqliteTransactions:
             statement: must be a module's constant, since its compiled SQL is kept for good.
             values: its values; a sequence runs it once for each.
         """
-        compiled = self._compiled.get(statement)
+        compiled = _compiled.get(statement)
         if compiled is None:
-            compiled = self._compiled[statement] = self._compile(statement, values)
+            compiled = _compiled[statement] = self._compile(statement, values)
         sql, fixed = compiled
         if isinstance(values, Mapping):
             return self._driver().execute(sql, {**fixed, **values})

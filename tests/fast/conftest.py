@@ -1,16 +1,26 @@
 """Fixtures of the fast tests: a clock, an event loop that follows it, and a gateway in this process."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
+from storage import sqlite
 from storage.migrate import migrate
 from testing.clock import Clock
 from testing.in_process import InProcessGateway, IssuedKey, copied
 
 Start = Callable[..., Awaitable[InProcessGateway]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _without_waiting_for_the_disk() -> Iterator[None]:
+    """No commit waits until the disk has it: none of these tests takes the machine away."""
+    pragmas = [one.replace("synchronous=NORMAL", "synchronous=OFF") for one in sqlite._PRAGMAS]
+    with mock.patch.object(sqlite, "_PRAGMAS", pragmas):
+        yield
 
 
 @pytest.fixture
