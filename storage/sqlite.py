@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 BUSY_TIMEOUT_MS = 5000
 CACHE_KIB = 32 * 1024
 # WAL: readers and the writer do not block each other. NORMAL: a commit survives a crash of the process, as promised.
-_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"cache_size=-{CACHE_KIB}")
+PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"cache_size=-{CACHE_KIB}")
 # Pragmas of connections that wait for a lock.
 WAITING = (f"busy_timeout={BUSY_TIMEOUT_MS}",)
 # The timeout after a transaction waited for so long in vain: the next ones wait less, until one gets the lock.
@@ -40,7 +40,7 @@ def sqlite_engine(url: str, pragmas: Sequence[str]) -> Engine:
 
     def set_up(connection, _record) -> None:  # type: ignore[no-untyped-def]
         connection.isolation_level = None
-        for pragma in (*_PRAGMAS, *pragmas):
+        for pragma in (*PRAGMAS, *pragmas):
             connection.execute(f"PRAGMA {pragma}")
 
     engine = create_engine(url)

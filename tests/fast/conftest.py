@@ -18,8 +18,8 @@ Start = Callable[..., Awaitable[InProcessGateway]]
 @pytest.fixture(scope="module", autouse=True)
 def _without_waiting_for_the_disk() -> Iterator[None]:
     """No commit waits until the disk has it: none of these tests takes the machine away."""
-    pragmas = [one.replace("synchronous=NORMAL", "synchronous=OFF") for one in sqlite._PRAGMAS]
-    with mock.patch.object(sqlite, "_PRAGMAS", pragmas):
+    pragmas = [one.replace("synchronous=NORMAL", "synchronous=OFF") for one in sqlite.PRAGMAS]
+    with mock.patch.object(sqlite, "PRAGMAS", pragmas):
         yield
 
 
