@@ -13,7 +13,7 @@ from testing.photographs import as_base64, crops, encoded
 from testing.servers import Server, running
 
 CALLERS = 64
-EACH = 5
+EACH = 3
 SMALL = (64, 64)
 LONE_CALLS = 7
 

@@ -1,9 +1,8 @@
-"""What a developer does beside `make serve`: the development server, and the Bento."""
+"""What a developer does beside `make serve`: the development server."""
 
 import os
 import shutil
 import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -62,24 +61,3 @@ def test_the_development_server_answers_and_reloads(tmp_path: Path, model_store:
             assert client.post("/v1/classify", json=BODY).status_code == 200
     finally:
         server.stop()
-
-
-def test_the_bento_builds_and_holds_the_model(tmp_path: Path, model_store: Path) -> None:
-    server = Server(tmp_path / "it", model_store)
-    built = subprocess.run(
-        [sys.executable, "-m", "bentoml", "build", "--output", "tag"],
-        cwd=PROJECT,
-        env=server.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert built.returncode == 0, built.stderr
-    [manifest] = (tmp_path / "it" / "bentoml" / "bentos").glob("image-classifier/*/bento.yaml")
-    assert "efficientnet-lite0-offline-stand-in" in manifest.read_text()
-    shipped = {path.relative_to(manifest.parent / "src").as_posix() for path in manifest.parent.glob("src/**/*")}
-    assert "storage/migrations/env.py" in shipped
-    assert not [name for name in shipped if name.startswith(("tests", "var", ".env")) or "__pycache__" in name]
-    locked = (manifest.parent / "env/python/requirements.txt").read_text()
-    assert "bentoml==1.4.39" in locked
-    assert "torch==" not in locked

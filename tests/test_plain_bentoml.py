@@ -27,6 +27,8 @@ from testing.servers import PROJECT, Server, inherited
 
 COMMAND = re.compile(r"There is no API key yet; create one: (.+)$", re.MULTILINE)
 PROGRAMS = Path(sys.executable).parent
+# What there is in a clone, and in no Bento.
+NOT_SHIPPED = ("tests/test_it.py", "api/__pycache__/routes.cpython-311.pyc")
 
 
 class PlainServer(Server):
@@ -90,6 +92,9 @@ def clone(tmp_path_factory: pytest.TempPathFactory, model_store: Path) -> Path:
     for lock in (folder / "requirements").iterdir():
         os.utime(lock, (0, 0))
     (folder / ".env").write_text("CLASSIFIER_OFFLINE_MODEL=only\n")
+    for name in NOT_SHIPPED:
+        (folder / name).parent.mkdir()
+        (folder / name).touch()
     (folder / "var" / "bentoml").mkdir(parents=True)
     (folder / "var" / "bentoml" / "models").symlink_to(model_store)
     return folder
@@ -171,12 +176,19 @@ def test_a_second_server_leaves_the_first_its_metrics_and_its_keys_are_found(pla
 
 
 @pytest.fixture(scope="module")
-def bento(clone: Path, terminal: dict[str, str]) -> Iterator[PlainServer]:
-    """The Bento of `bentoml build`, served by its tag from an empty folder."""
+def shipped(clone: Path, terminal: dict[str, str]) -> dict[str, Path]:
+    """The files of the Bento that `bentoml build` makes, before it is served; by their names in it."""
     built = subprocess.run(
         ["sh", "-c", "bentoml build --output tag"], cwd=clone, env=terminal, capture_output=True, text=True, check=False
     )
     assert built.returncode == 0, built.stdout + built.stderr
+    [manifest] = {path.resolve() for path in clone.parent.glob("**/bentos/image-classifier/*/bento.yaml")}
+    return {path.relative_to(manifest.parent).as_posix(): path for path in manifest.parent.glob("**/*")}
+
+
+@pytest.fixture(scope="module")
+def bento(clone: Path, terminal: dict[str, str], shipped: dict[str, Path]) -> Iterator[PlainServer]:
+    """That Bento, served by its tag from an empty folder."""
     empty = clone.parent / "empty"
     empty.mkdir()
     server = PlainServer(empty, "bentoml serve image-classifier:latest", terminal, clone.parent / "bento.log")
@@ -190,6 +202,17 @@ def test_a_bento_serves_from_an_empty_folder(bento: PlainServer) -> None:
     data = Path(bento.environment["HOME"]) / ".local" / "share" / "image-classifier"
     assert logged(data / "classifier.db") == [("/v2/classify", 200)]
     assert [*bento.project.iterdir()] == []
+
+
+def test_a_bento_holds_the_model_and_what_ships(clone: Path, shipped: dict[str, Path]) -> None:
+    assert "efficientnet-lite0-offline-stand-in" in shipped["bento.yaml"].read_text()
+    code = {name.removeprefix("src/") for name in shipped if name.startswith("src/")}
+    assert "storage/migrations/env.py" in code
+    assert all((clone / name).exists() for name in (*NOT_SHIPPED, "var", ".env"))
+    assert not [name for name in code if name.startswith(("tests", "var", ".env")) or "__pycache__" in name]
+    locked = shipped["env/python/requirements.txt"].read_text()
+    assert "bentoml==1.4.39" in locked
+    assert "torch==" not in locked
 
 
 def test_make_bento_prints_a_command_that_serves_from_any_folder(

@@ -2,8 +2,6 @@
 
 import socket
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import httpx
@@ -13,8 +11,11 @@ from auth.api_key import ApiKey
 from testing.callers import BODY
 from testing.photographs import COFFEE
 from testing.servers import Server, running
-from testing.waiting import PATIENCE_S
+from testing.waiting import PATIENCE_S, wait_until
 from web import request_id
+
+# The server closes the connection behind its answer.
+LAST = "GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
 def taken(own: str) -> str | None:
@@ -82,19 +83,21 @@ def test_what_a_caller_says_in_passing_reaches_no_log_no_metric_and_no_usage_log
         said.append(client.post("/v2/classify", files={key: files["image"]}, data={key: key}))
         said.append(client.get(f"/v2/models/{key}"))
         said.append(client.request("PROPFIND", f"/{key}"))
-    at_once = [
+    for words in (
         f"{key} / HTTP/1.1\r\nHost: x\r\n\r\n",
         f"GET /{key} HTTP/{key}\r\n\r\n",
         f"GET /{key}?key={key} HTTP/1.1\r\nHost: {key}\r\nX-Request-ID: {key}\r\nConnection: close\r\n\r\n",
-        f"GET /{key}?key={key} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: {key}\r\n\r\n",
+        f"GET /{key}?key={key} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: {key}\r\n\r\n{LAST}",
         f"GET /{key}?key={key} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-        f"Sec-WebSocket-Protocol: bearer.{key}\r\nX-Request-ID: {key}\r\n\r\n",
-    ]
-    with ThreadPoolExecutor(len(at_once)) as pool:
-        list(pool.map(partial(_speak, logging_server.port), at_once))
+        f"Sec-WebSocket-Protocol: bearer.{key}\r\nX-Request-ID: {key}\r\n\r\n{LAST}",
+    ):
+        _speak(logging_server.port, words)
     with logging_server.client(metrics) as client:
         said.append(client.get("/metrics"))
+        client.get("/v1/usage", headers={"X-Request-ID": "the-last"})
+    # A line is written behind its answer.
+    wait_until(lambda: "the-last" in logging_server.log.read_text(), "the line of the last request")
     assert all(isinstance(answer, httpx.Response) for answer in said)
     written = [path for path in logging_server.folder.rglob("*") if path.is_file() and not path.is_symlink()]
     kept = {path.name: path.read_bytes() for path in written}
@@ -107,6 +110,5 @@ def test_what_a_caller_says_in_passing_reaches_no_log_no_metric_and_no_usage_log
 def _speak(port: int, words: str) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
         connection.sendall(words.encode())
-        # The server closes a connection on which nothing is asked any more.
         while connection.recv(65536):
             pass
