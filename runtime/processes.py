@@ -106,19 +106,23 @@ def replace_dead_workers_at_once() -> None:
     """
     # Imported only here: workers need none of circus.
     from circus.exc import ConflictError
+    from circus.process import DEAD_OR_ZOMBIE
     from circus.sighandler import SysHandler
 
-    looks: deque[float] = deque(maxlen=AT_ONCE)
+    replaced: deque[float] = deque(maxlen=AT_ONCE)
 
     async def look(handler: "SysHandler") -> None:
-        with contextlib.suppress(ConflictError):
-            await handler.controller.arbiter.manage_watchers()
+        # The signal also comes when a worker was stopped and goes on, and when another child has ended.
+        arbiter, now = handler.controller.arbiter, time.monotonic()
+        workers = [worker for watcher in arbiter.iter_watchers() for worker in watcher.processes.values()]
+        is_one_dead = any(worker.status == DEAD_OR_ZOMBIE for worker in workers)
+        if is_one_dead and (len(replaced) < AT_ONCE or now - replaced[0] > IN_S):
+            replaced.append(now)
+            with contextlib.suppress(ConflictError):
+                await arbiter.manage_watchers()
 
     def begin(handler: "SysHandler") -> None:
-        now = time.monotonic()
-        if len(looks) < AT_ONCE or now - looks[0] > IN_S:
-            looks.append(now)
-            handler.controller.loop.add_callback_from_signal(look, handler)
+        handler.controller.loop.add_callback_from_signal(look, handler)
 
     SysHandler.SIGNALS = [*SysHandler.SIGNALS, signal.SIGCHLD]
     # The signal has another name too: `cld`.

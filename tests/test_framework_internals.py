@@ -31,8 +31,10 @@ from bentoml.models import BentoModel
 from bentoml.serving import ensure_prometheus_dir
 from bentoml_cli import serve as serve_command
 from circus.arbiter import Arbiter
+from circus.process import Process
 from circus.sighandler import SysHandler
 from circus.util import synchronized
+from circus.watcher import Watcher
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.util.http import parse_excluded_urls
 from starlette.applications import Starlette
@@ -181,7 +183,9 @@ def test_processes_finds_the_supervisors_signals() -> None:
 def test_processes_finds_how_the_supervisor_looks_after_its_workers() -> None:
     assert "self.SIGNALS" in inspect.getsource(SysHandler._register)
     assert "self.SIG_NAMES" in inspect.getsource(SysHandler.signal)
-    assert parameters(Arbiter.manage_watchers) == ["self"]
+    assert parameters(Arbiter.manage_watchers) == parameters(Arbiter.iter_watchers)[:1] == ["self"]
+    assert isinstance(Process.status, property)
+    assert never_set(Watcher, "processes") == []
     assert "raise ConflictError" in inspect.getsource(synchronized)
 
 

@@ -3,6 +3,7 @@
 `make torture` runs the same in full size: 100 kills on each database, 10 s without a database.
 """
 
+import asyncio
 import contextlib
 import itertools
 import os
@@ -17,6 +18,7 @@ from unittest import mock
 import httpx
 import psutil
 import pytest
+from circus.process import DEAD_OR_ZOMBIE
 from circus.sighandler import SysHandler
 
 from runtime.processes import AT_ONCE, replace_dead_workers_at_once
@@ -119,11 +121,15 @@ def test_a_worker_that_dies_at_each_start_does_not_keep_a_core_busy(monkeypatch:
     for name in ("SIGNALS", "SIG_NAMES"):
         monkeypatch.setattr(SysHandler, name, getattr(SysHandler, name))
     monkeypatch.setattr(SysHandler, "handle_chld", None, raising=False)
-    supervisor = mock.Mock()
+    supervisor, worker = mock.Mock(), mock.Mock(status=DEAD_OR_ZOMBIE)
+    arbiter, loop = supervisor.controller.arbiter, supervisor.controller.loop
+    arbiter.iter_watchers.return_value = [mock.Mock(processes={1: worker})]
+    arbiter.manage_watchers = mock.AsyncMock()
+    loop.add_callback_from_signal = lambda look, handler: asyncio.run(look(handler))
     replace_dead_workers_at_once()
     for _ in range(100):
         SysHandler.handle_chld(supervisor)
-    assert supervisor.controller.loop.add_callback_from_signal.call_count == AT_ONCE
+    assert arbiter.manage_watchers.call_count == AT_ONCE
 
 
 def test_workers_end_with_a_supervisor_that_was_killed(with_runner: Server) -> None:
