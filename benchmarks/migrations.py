@@ -89,7 +89,8 @@ def measure(url: str, release: str, rows: int) -> None:
         began = time.perf_counter()
         migrate(url)
         migrated_s = time.perf_counter() - began
-    longest_s, refused = max(took)[0], sum(is_refused for _, is_refused in took)
+    # A quick migration may be over before the first row.
+    longest_s, refused = max(took, default=(0.0, False))[0], sum(is_refused for _, is_refused in took)
     told = f"of {len(took)} rows meanwhile, one waited for {longest_s:.2f} s at most, {refused} were refused"
     print(f"  from {release}: {migrated_s:.2f} s; {told}", flush=True)
 
