@@ -119,7 +119,7 @@ FAST_TESTS := tests/fast $(patsubst %,tests/test_%.py,architecture audit batcher
   group_commit history inline_commit kept_hits key_reads keys limits machine recipes route_table usage_v2)
 
 .PHONY: test-fast
-test-fast: install-tests ## the tests for the loop while writing: in process, no server, half a minute
+test-fast: install-tests ## the tests for the loop while writing: in process, no server, under a minute
 	$(BIN)/pytest -n 2 --no-servers $(FAST_TESTS)
 
 .PHONY: coverage
