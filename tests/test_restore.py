@@ -6,25 +6,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from testing.servers import PROJECT, Server
 from testing.store_servers import Postgres
+from tests.auth_commands import operator, told
 from tests.raw_sql import RawSql
 
-
-@pytest.fixture
-def operator(tmp_path: Path) -> Server:
-    """The command line with an SQLite database of its own."""
-    return Server(tmp_path / "it", tmp_path)
-
-
-def told(operator: Server, *arguments: str) -> dict[str, Any]:
-    done = operator.auth(*arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout))
+__all__ = ["operator"]
 
 
 def refused(operator: Server, *arguments: str) -> str:
