@@ -4,7 +4,7 @@ import csv
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,23 +15,21 @@ from testing.servers import PROJECT, Server
 from tests.loadtest_files import BOUNDS, written
 
 
-@pytest.fixture
-def slowed(tmp_path: Path, model_store: Path) -> Iterator[Server]:
-    """A server whose model takes half a second longer."""
-    server = Server(tmp_path / "slowed", model_store)
-    server.service = "loadtests.slowed:ImageClassifier"
-    server.start()
-    yield server
-    server.end()
+@dataclass(frozen=True)
+class Run:
+    """A load test that has ended, and the folder of its results."""
+
+    done: subprocess.CompletedProcess[str]
+    folder: Path
 
 
-def run(server: Server, folder: Path, mix: str = "steady", **settings: str) -> subprocess.CompletedProcess[str]:
-    """A few seconds of `python -m loadtests`."""
+def started(server: Server, folder: Path, mix: str, user: str, **settings: str) -> subprocess.Popen[str]:
+    """A few seconds of `python -m loadtests`, by users of its own."""
     (folder / "slo.toml").write_text(BOUNDS.format(most_ms=400, ratio=100))
     told = {
         "LOADTEST_URL": server.url,
-        "LOADTEST_KEY": server.create_key("load@example.org", "--limit", "100000/minute")["key"],
-        "LOADTEST_NOISY_KEY": server.create_key("noisy@example.org", "--limit", "3/second")["key"],
+        "LOADTEST_KEY": server.create_key(f"{user}@example.org", "--limit", "100000/minute")["key"],
+        "LOADTEST_NOISY_KEY": server.create_key(f"noisy-{user}@example.org", "--limit", "3/second")["key"],
         "LOADTEST_RATE": "15",
         "LOADTEST_SECONDS": "4",
         "LOADTEST_SLO": str(folder / "slo.toml"),
@@ -39,45 +37,72 @@ def run(server: Server, folder: Path, mix: str = "steady", **settings: str) -> s
         **settings,
     }
     command = [sys.executable, "-m", "loadtests", mix]
-    environment = {**os.environ, **told}
-    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.Popen(
+        command, cwd=PROJECT, env={**os.environ, **told}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def ended(run: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+    stdout, stderr = run.communicate()
+    return subprocess.CompletedProcess(run.args, run.returncode, stdout, stderr)
+
+
+@pytest.fixture(scope="module")
+def runs(server: Server, model_store: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    """Three load tests at the same time: together they send far less than a slow machine carries.
+
+    One is of a server whose model takes half a second longer.
+    """
+    folders = {name: tmp_path_factory.mktemp(name) for name in ("healthy", "noisy", "slowed")}
+    slowed = Server(folders["slowed"] / "it", model_store)
+    slowed.service = "loadtests.slowed:ImageClassifier"
+    slowed.start()
+    try:
+        under_way = {
+            "noisy": started(server, folders["noisy"], "noisy", "beside", LOADTEST_SECONDS="8"),
+            "healthy": started(server, folders["healthy"], "steady", "load"),
+            "slowed": started(slowed, folders["slowed"], "steady", "load"),
+        }
+        return {name: Run(ended(run), folders[name]) for name, run in under_way.items()}
+    finally:
+        slowed.end()
 
 
 @pytest.mark.alone
-def test_a_healthy_server_passes_and_the_run_is_on_paper(server: Server, tmp_path: Path) -> None:
-    done = run(server, tmp_path)
+def test_a_healthy_server_passes_and_the_run_is_on_paper(runs: dict[str, Run]) -> None:
+    done, folder = runs["healthy"].done, runs["healthy"].folder
     assert done.returncode == 0, done.stdout + done.stderr
     assert "photo p50" in done.stdout
-    [report] = tmp_path.glob("results/*/steady/report.html")
+    [report] = folder.glob("results/*/steady/report.html")
     assert "/v1/classify (photo)" in report.read_text()
-    [requests] = tmp_path.glob("results/*/steady/stats_stats.csv")
+    [requests] = folder.glob("results/*/steady/stats_stats.csv")
     assert "/v1/classify (photo)" in requests.read_text()
     assert written(report.parent)["verdict"] == "passed"
 
 
 @pytest.mark.alone
-def test_a_neighbours_refusals_are_expected_and_counted_apart(server: Server, tmp_path: Path) -> None:
-    done = run(server, tmp_path, "noisy", LOADTEST_SECONDS="8")
+def test_a_neighbours_refusals_are_expected_and_counted_apart(runs: dict[str, Run]) -> None:
+    done, folder = runs["noisy"].done, runs["noisy"].folder
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all adds up" in done.stdout
-    [requests] = tmp_path.glob("results/*/noisy/stats_stats.csv")
+    [requests] = folder.glob("results/*/noisy/stats_stats.csv")
     numbers = {row["Name"]: int(row["Request Count"]) for row in csv.DictReader(requests.read_text().splitlines())}
     assert numbers["429 /v1/classify (noisy)"] > numbers["/v1/classify (noisy)"] > 0
 
 
 def test_a_key_that_the_server_does_not_know_is_told_at_once(server: Server, tmp_path: Path) -> None:
-    done = run(server, tmp_path, LOADTEST_KEY="imc_wrong")
+    done = ended(started(server, tmp_path, "steady", "unknown", LOADTEST_KEY="imc_wrong"))
     assert done.returncode == 2
     assert "answers 401 to LOADTEST_KEY" in done.stderr
 
 
 @pytest.mark.alone
-def test_a_slowed_server_fails_and_the_bound_is_named(slowed: Server, tmp_path: Path) -> None:
-    done = run(slowed, tmp_path)
+def test_a_slowed_server_fails_and_the_bound_is_named(runs: dict[str, Run]) -> None:
+    done = runs["slowed"].done
     assert done.returncode == 1, done.stdout + done.stderr
     [line] = [line for line in done.stdout.splitlines() if "photo p50" in line]
     assert line.endswith("MISSED")
-    [folder] = tmp_path.glob("results/*/steady")
+    [folder] = runs["slowed"].folder.glob("results/*/steady")
     verdict = written(folder)
     assert verdict["verdict"] == "failed"
     [check] = [check for check in verdict["checks"] if check["what"] == "photo p50, ms"]

@@ -33,13 +33,13 @@ def busy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         settings = {"CLASSIFIER_MODEL": str(folder / "resnet-18"), "CLASSIFIER_OFFLINE_MODEL": "deny"}
         models = folder / "home" / "models"
         assert run_prepare(models, **settings).returncode == 0
+        with running(folder / "measured", models, **settings) as server:
+            per_s = _capacity(server, CALLERS)
     else:
         models = request.getfixturevalue("model_store")
+        per_s = _capacity(request.getfixturevalue("server"), CALLERS)
+    settings["CLASSIFIER_MAX_QUEUE"] = str(max(SHORTEST_QUEUE, int(per_s * QUEUE_S)))
     with running(folder / "it", models, **settings) as server:
-        per_s = _capacity(server, CALLERS)
-        server.stop()
-        server.environment["CLASSIFIER_MAX_QUEUE"] = str(max(SHORTEST_QUEUE, int(per_s * QUEUE_S)))
-        server.start()
         yield server
 
 
