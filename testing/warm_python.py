@@ -1,25 +1,32 @@
 """Runs modules in forks of one process that has imported torch and transformers: importing them takes seconds.
 
+All processes of a run of the tests share it: the first that needs it starts it, and it ends with the last of them.
+
 A fork does what `python -m MODULE` does: it has the given arguments, environment and standard input, and returns output
 and exit status. But libraries that read a variable when they are imported, such as `HF_ENDPOINT`, saw that of the first
 process: `imported_with` asks for a first process that has those variables.
 """
 
 import atexit
+import contextlib
 import gc
+import hashlib
 import json
 import os
 import runpy
+import selectors
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import IO, Any
 
 _PROJECT = Path(__file__).parent.parent
 # What a preparation imports of other packages. BentoML is not among them: it reads settings when it is imported.
@@ -75,35 +82,115 @@ def _first_process(imported_with: tuple[tuple[str, str], ...]) -> "_FirstProcess
 
 
 class _FirstProcess:
-    """The process that has imported torch. It forks once for each line on its standard input, and ends with it."""
+    """A connection to the process that has imported torch, which is started if there is none."""
 
     def __init__(self, imported_with: Mapping[str, str]) -> None:
         self._lock = threading.Lock()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "testing.warm_python"],
-            cwd=_PROJECT,
-            env={**os.environ, **_ENVIRONMENT, **imported_with},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+        told = repr((run, sorted(imported_with.items())))
+        # An abstract name, which is free again when the process ends, however it ends.
+        name = f"\0warm python {hashlib.sha256(told.encode()).hexdigest()}"
+        self._started: subprocess.Popen[bytes] | None = None
+        while not self._connect(name):
+            # There is none, or it has just ended with the last that needed it.
+            assert self._started is None or self._started.wait() == 0, "the process that imports torch has failed"
+            with socket.socket(socket.AF_UNIX) as listener, contextlib.suppress(OSError):
+                listener.bind(name)
+                listener.listen()
+                self._started = _start(listener, imported_with)
 
     def fork(self, order: dict[str, Any]) -> int:
         """Run a module in a fork, and return its exit status."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         with self._lock:
-            print(json.dumps(order), file=self._process.stdin, flush=True)
-            return int(self._process.stdout.readline())
+            print(json.dumps(order), file=self._orders, flush=True)
+            answer = self._answers.readline()
+        assert answer, "the process that forks has ended"
+        return int(answer)
 
     def close(self) -> None:
-        # Leaving the block closes the streams, and waits until the process has ended.
-        with self._process:
-            pass
+        """Let it end, and wait until nobody else needs it, if it was started here."""
+        self._orders.close()
+        self._answers.close()
+        if self._started is not None:
+            self._started.wait()
+
+    def _connect(self, name: str) -> bool:
+        """Return whether it has imported everything; before that, it takes a connection, and lets it wait."""
+        with socket.socket(socket.AF_UNIX) as connection, contextlib.suppress(OSError):
+            connection.connect(name)
+            self._orders, self._answers = connection.makefile("w"), connection.makefile("r")
+            return bool(self._answers.readline())
+        return False
 
 
-def _fork_for_each_order() -> None:
+def _start(listener: socket.socket, imported_with: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "testing.warm_python", str(listener.fileno())],
+        cwd=_PROJECT,
+        env={**os.environ, **_ENVIRONMENT, **imported_with},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        pass_fds=[listener.fileno()],
+        start_new_session=True,
+    )
+
+
+class _Forks:
+    """Forks for each line on a connection, and answers with the exit status, until the last connection is closed."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self._callers: set[socket.socket] = set()
+        self._selector = selectors.DefaultSelector()
+
+    def serve(self) -> None:
+        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        self._accept()
+        while self._callers:
+            for key, _ in self._selector.select():
+                key.data()
+
+    def _accept(self) -> None:
+        caller, _ = self._listener.accept()
+        _, user, _ = struct.unpack("3i", caller.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if user != os.getuid():
+            caller.close()
+            return
+        self._callers.add(caller)
+        self._selector.register(caller, selectors.EVENT_READ, partial(self._fork, caller, caller.makefile("r")))
+        _tell(caller, "ready")
+
+    def _fork(self, caller: socket.socket, orders: IO[str]) -> None:
+        order = ""
+        with contextlib.suppress(OSError):
+            order = orders.readline()
+        if not order:
+            self._selector.unregister(caller)
+            self._callers.discard(caller)
+            caller.close()
+            return
+        assert len(os.listdir("/proc/self/task")) == 1, "a process with several threads can't be forked safely"
+        # The end of what a fork never writes to says that it has ended.
+        ended, kept = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os._exit(_run(**json.loads(order)))
+        os.close(kept)
+        self._selector.register(ended, selectors.EVENT_READ, partial(self._tell_status, caller, child, ended))
+
+    def _tell_status(self, caller: socket.socket, child: int, ended: int) -> None:
+        self._selector.unregister(ended)
+        os.close(ended)
+        _tell(caller, str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
+
+
+def _tell(caller: socket.socket, line: str) -> None:
+    # Who has gone meanwhile is noticed by what it sends no more.
+    with contextlib.suppress(OSError):
+        caller.sendall(f"{line}\n".encode())
+
+
+def _fork_for_each_order(listener: socket.socket) -> None:
     # OpenVINO's converter sends usage data to its maker; without this package it uses a stub that sends nothing.
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     for module in _IMPORTED:
@@ -111,12 +198,7 @@ def _fork_for_each_order() -> None:
     # A garbage collection in a fork would look at all of it, and copy it.
     gc.collect()
     gc.freeze()
-    for line in sys.stdin:
-        assert len(os.listdir("/proc/self/task")) == 1, "a process with several threads can't be forked safely"
-        child = os.fork()
-        if child == 0:
-            os._exit(_run(**json.loads(line)))
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    _Forks(listener).serve()
 
 
 def _run(module: str, arguments: list[str], environment: dict[str, str], folder: str) -> int:
@@ -142,4 +224,4 @@ def _run(module: str, arguments: list[str], environment: dict[str, str], folder:
 
 
 if __name__ == "__main__":
-    _fork_for_each_order()
+    _fork_for_each_order(socket.socket(fileno=int(sys.argv[1])))
