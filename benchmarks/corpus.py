@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-import torch
 from PIL import Image
 
 from benchmarks import sdists
@@ -72,6 +71,9 @@ def main() -> None:
     parser.add_argument("projects", nargs="*", default=PROJECTS, help="of PyPI; default: %(default)s")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="unpack here, and use what is there already")
     arguments = parser.parse_args()
+    # Not above: the tests, which import this file, would each wait seconds for it.
+    import torch
+
     # On a busy processor two threads of torch wait for each other, and take ten times as long.
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="corpus-") as name:

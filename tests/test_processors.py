@@ -2,18 +2,18 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from torch import nn
 
 from model.errors import UnsupportedModel
-from model.prepare import reference
-from model.prepare.comparison import compared_recipe
-from model.prepare.reference import Reference
 from model.recipe import Recipe
 from tests.families import FAMILIES
+
+# torch takes seconds to import: only tests that use it do, not each process that collects them.
+if TYPE_CHECKING:
+    from model.prepare.reference import Reference
 
 FILE = "preprocessor_config.json"
 SQUARE, TALL = {"height": 64, "width": 64}, {"height": 64, "width": 48}
@@ -74,21 +74,30 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
-def loaded(kind: str, settings: dict[str, Any]) -> Reference:
+def loaded(kind: str, settings: dict[str, Any]) -> "Reference":
     import transformers
+    from torch import nn
+
+    from model.prepare.reference import Reference
 
     return Reference(getattr(transformers, f"{kind}ImageProcessorPil")(**settings), nn.Identity(), [], "softmax")
 
 
+def compared(kind: str, settings: dict[str, Any]) -> Recipe:
+    from model.prepare.comparison import compared_recipe
+
+    return compared_recipe(loaded(kind, settings), FILE)
+
+
 @pytest.mark.parametrize(("kind", "settings"), EXACT)
 def test_a_recipe_is_the_processor_to_the_pixel(kind: str, settings: dict[str, Any]) -> None:
-    assert isinstance(compared_recipe(loaded(kind, settings), FILE), Recipe)
+    assert isinstance(compared(kind, settings), Recipe)
 
 
 @pytest.mark.parametrize(("kind", "settings", "reason"), REFUSED)
 def test_what_no_recipe_says_is_refused(kind: str, settings: dict[str, Any], reason: str) -> None:
     with pytest.raises(UnsupportedModel) as refused:
-        compared_recipe(loaded(kind, settings), FILE)
+        compared(kind, settings)
     assert str(refused.value).startswith(f"{FILE}: ")
     assert reason in str(refused.value)
 
@@ -97,6 +106,8 @@ def test_what_no_recipe_says_is_refused(kind: str, settings: dict[str, Any], rea
 def test_a_processor_goes_by_each_of_its_names(kind: str, tmp_path: Path) -> None:
     """Its own, that of the version on torchvision, and the one from before there were image processors."""
     from transformers import ViTConfig
+
+    from model.prepare import reference
 
     ViTConfig().save_pretrained(tmp_path)
     loaded(kind, {}).processor.save_pretrained(tmp_path)
@@ -116,16 +127,16 @@ def test_a_processor_goes_by_each_of_its_names(kind: str, tmp_path: Path) -> Non
 
 def test_a_wrong_recipe_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison is the net: a recipe off by one pixel, or by one deviation, is refused."""
-    right = compared_recipe(loaded("CLIP", {}), FILE)
+    right = compared("CLIP", {})
     for wrong in ({"resize_shortest": 223}, {"resample": 2}, {"std": (0.26, 0.26, 0.26)}, {"is_bgr": True}):
         changed = Recipe.from_dict({**right.to_dict(), **wrong})
         monkeypatch.setattr("model.prepare.comparison.recipe_of", lambda *_, made=changed: made)
         with pytest.raises(UnsupportedModel, match="exactly"):
-            compared_recipe(loaded("CLIP", {}), FILE)
+            compared("CLIP", {})
 
 
 def test_nan_is_never_close_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = np.full((3, 224, 224), np.nan, np.float32)
-    monkeypatch.setattr(Reference, "pixels", lambda _, pictures: [nothing for _ in pictures])
+    monkeypatch.setattr("model.prepare.reference.Reference.pixels", lambda _, pictures: [nothing for _ in pictures])
     with pytest.raises(UnsupportedModel, match="exactly"):
-        compared_recipe(loaded("ViT", {}), FILE)
+        compared("ViT", {})

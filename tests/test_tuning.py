@@ -5,9 +5,7 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-import torch
 
-from model import torch_engine
 from model.configuration import Choice, Configuration
 from model.engine import Images, Probabilities
 from model.tune import fidelity
@@ -135,6 +133,10 @@ def test_int8_is_resized_quickly_where_the_owners_photographs_allowed_it(
 
 
 def test_on_a_cpu_torch_is_the_reference() -> None:
+    import torch
+
+    from model import torch_engine
+
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     assert torch_engine.precisions(bf16_is_asked_for=False) == ("f32",)

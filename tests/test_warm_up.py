@@ -10,8 +10,8 @@ from configs.settings import Settings
 from model import loading
 from model.configuration import Choice, Configuration, Row
 from model.engine import Images, Probabilities
-from model.prepare.standin import RECIPE
 from model.store import Manifest, PreparedModel
+from tests.seeing import RECIPE
 
 CONFIGURATION = Configuration("f32", "exact", threads=2, streams=2, batch_size=8)
 MEASURED = Choice(CONFIGURATION, "float32: 9000 images/s", "2026-11-25T08:00:00+00:00", (Row(CONFIGURATION, 9e9),))
