@@ -103,11 +103,11 @@ install-tests: $(BIN)/python
 clean-prepare: ## delete what prepared the model; no server needs it, and the next preparation installs it again
 	rm -rf .venv-prepare
 
-# A third of a test's time goes by while it waits for a server or a time limit: so many keep 2 cores busy.
-PROCESSES ?= 4
+# Half of a test's time goes by while it waits for a server or a time limit: so many keep 2 cores busy.
+PROCESSES ?= 6
 
 .PHONY: test
-test: install-tests ## run all tests: PROCESSES=4 at a time, then, one by one, those that measure time
+test: install-tests ## run all tests: PROCESSES=6 at a time, then, one by one, those that measure time
 	@# The second run reads only the files that have such tests: to read all takes ten seconds.
 	@status=0; PREPARED_FOR_TESTS=$$(mktemp -d); export PREPARED_FOR_TESTS; trap 'rm -rf "$$PREPARED_FOR_TESTS"' EXIT; \
 	$(BIN)/pytest -n $(PROCESSES) -m "not alone" || status=1; \
