@@ -20,7 +20,7 @@ from storage.quotas import Quota
 from storage.reservations import QuotaRequest
 from storage.store import Store
 from storage.usage import UsageRow
-from testing.callers import BODY, Key, run_callers
+from testing.callers import BODY, Bursts, Key, run_callers
 from testing.ports import free_port
 from testing.servers import PROJECT, Server, inherited
 from testing.waiting import avoid_the_months_end, wait_until
@@ -61,7 +61,8 @@ def test_the_owner_is_told_once_by_two_workers_although_the_receiver_was_down(
     server.start()
     try:
         key = Key.of(server.create_key("a@example.org", "--limit", "1000000/day", "--quota", "40/month"))
-        events = run_callers([server.url], [key], 64, 1)
+        # All at the same moment, again and again: once is more than the quota.
+        events = run_callers([server.url], [key], 64, 1, pause_s=Bursts(every_s=0.25))
         assert sum(event.status == 200 for event in events) == 40
         receiver.wait_for(lambda it: len(it.received) == 4)
         # Each was sent twice, since the first time was refused, with the same identifier and the same body.
