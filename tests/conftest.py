@@ -48,6 +48,15 @@ _numbers = itertools.count(1)
 _SERVER_FIXTURES = {"server", "model_store", "postgres", "redis"}
 _SERVER_PARAMETERS = {"postgresql", "postgres", "redis"}
 
+# The files that take longest begin first, so that none of them is left when the other processes have ended.
+# Of the first six, only one waits for the prepared stand-in.
+_LONGEST = ["hostile_images", "families", "model_sources", "quantize", "move", "killed_meter", "plain_bentoml"]
+_LONGEST += ["outages", "bad_checkpoints", "install", "nginx", "history", "unread_bodies", "store_faults"]
+_LONGEST += ["hostile_uploads", "served_choices", "make_serve", "webhooks", "docs", "openapi", "billing"]
+_LONGEST += ["client_login", "client_server", "isolation", "standin", "point_in_time", "reconcile_sent", "ending"]
+_LONGEST += ["fidelity"]
+_PLACES = {f"test_{name}.py": place for place, name in enumerate(_LONGEST)}
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -62,6 +71,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = [item for item in items if _needs_server(item) or item.get_closest_marker("alone")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+    items.sort(key=lambda item: _PLACES.get(item.path.name, len(_PLACES)))
 
 
 def pytest_collection_finish() -> None:

@@ -182,7 +182,8 @@ def shipped(clone: Path, terminal: dict[str, str]) -> dict[str, Path]:
         ["sh", "-c", "bentoml build --output tag"], cwd=clone, env=terminal, capture_output=True, text=True, check=False
     )
     assert built.returncode == 0, built.stdout + built.stderr
-    [manifest] = {path.resolve() for path in clone.parent.glob("**/bentos/image-classifier/*/bento.yaml")}
+    version = built.stdout.strip().rpartition(":")[2]
+    [manifest] = {path.resolve() for path in clone.parent.glob(f"**/bentos/image-classifier/{version}/bento.yaml")}
     return {path.relative_to(manifest.parent).as_posix(): path for path in manifest.parent.glob("**/*")}
 
 
