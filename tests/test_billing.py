@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import random
+import select
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from socket import MSG_PEEK
 
 import aiohttp
 import psutil
@@ -38,6 +40,10 @@ CALLERS, TIMES = (64, 3) if IN_FULL else (12, 1)
 USERS, ORDERS = CALLERS // 6, 2
 GIVE_UP_AFTER_S = 90
 IMAGE = BODY["image"]
+
+
+class NotReady(Exception):
+    """A worker in the place of one that was killed before does not classify yet."""
 
 
 class Doomed:
@@ -84,6 +90,8 @@ class Doomed:
         mine = f"SELECT request_id FROM idempotency_keys WHERE key = '{self._order.idempotency_key}'"
         with RawSql(self._server.environment["CLASSIFIER_DATABASE_URL"]) as database:
             while not any(database.rows(question.format(id=name)) for [name] in database.rows(mine)):
+                if select.select([self._connection], [], [], 0)[0] and b" 503 " in self._connection.recv(20, MSG_PEEK):
+                    raise NotReady
                 assert time.monotonic() < give_up, "the request did not come so far"
                 time.sleep(0.002)
 
@@ -152,11 +160,17 @@ class Callers:
                 await self._use_up(key)
 
     async def _kill(self, moment: Callable[[Doomed], None], key: Key, order: Order) -> None:
-        doomed = Doomed(self._server, key, order)
-        try:
-            await asyncio.to_thread(moment, doomed)
-        finally:
-            doomed.close()
+        give_up, is_killed = time.monotonic() + GIVE_UP_AFTER_S, False
+        while not is_killed:
+            assert time.monotonic() < give_up
+            doomed = Doomed(self._server, key, order)
+            try:
+                await asyncio.to_thread(moment, doomed)
+                is_killed = True
+            except NotReady:
+                await asyncio.sleep(0.5)
+            finally:
+                doomed.close()
         self.attempts.append(order.lost(key.user, key.key_id))
         self._again.append((key, order))
 
