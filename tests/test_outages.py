@@ -36,7 +36,7 @@ AWAY_S = 10.0 if IN_FULL else 2.0
 # Callers who wait longer are kept waiting; a store that is back is used again sooner.
 MOST_WAITING_S = 30.0
 # Of each caller after each answer: requests are under way all the time, and processes that start have the cores.
-PAUSE_S = 0.1
+PAUSE_S = 0.2
 KILLED_PAUSE_S = 0.0 if IN_FULL else PAUSE_S
 UNLIMITED = ("--limit", "1000000/day")
 
