@@ -110,7 +110,7 @@ PROCESSES ?= 6
 test: install-tests ## run all tests: PROCESSES=6 at a time, then, one by one, those that measure time
 	@# Python compiles what it imports first: in a new .venv, one process does that before all the others would.
 	@test -e $(VENV)/compiled || { $(BIN)/pytest --collect-only -qq > /dev/null 2>&1; touch $(VENV)/compiled; }
-	@# The second run reads only the files that have such tests: to read all takes ten seconds.
+	@# The second run reads only the files that have such tests: to read all takes some seconds.
 	@status=0; PREPARED_FOR_TESTS=$$(mktemp -d); export PREPARED_FOR_TESTS; trap 'rm -rf "$$PREPARED_FOR_TESTS"' EXIT; \
 	$(BIN)/pytest -n $(PROCESSES) -m "not alone" || status=1; \
 	$(BIN)/pytest -m alone $$(grep -rl --include='test_*.py' 'mark[.]alone' tests) || status=1; \
