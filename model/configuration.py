@@ -13,6 +13,8 @@ from runtime.machine import cores
 CPU_BATCH, GPU_BATCH = 4, 64
 # Each stream needs memory for a batch of its own. With more threads than this, a stream has several threads.
 MOST_STREAMS = 8
+# The longest time for measuring how to compute, in seconds, where a start waits for it.
+MEASURING_S = 8.0
 
 Precision = Literal["f32", "bf16", "int8"]
 Resize = Literal["exact", "quick"]
