@@ -150,7 +150,7 @@ torture: install-tests ## the long runs: concurrent callers, kills, outages, fuz
 	  tests/test_nginx.py tests/test_fidelity.py tests/fast/test_documented_answers.py tests/fast/test_hostile_inputs.py
 
 .PHONY: bench
-bench: install-tests ## the benchmarks, measured side by side: about 25 minutes (make bench-extras adds LitServe and MLServer)
+bench: install-tests ## the benchmarks, measured side by side: about 40 minutes (make bench-extras adds LitServe and MLServer)
 	$(BIN)/python -m benchmarks.tuned
 	$(BIN)/python -m benchmarks.compare
 	$(BIN)/python -m benchmarks.quantized

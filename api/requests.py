@@ -1,9 +1,11 @@
 """Reads request bodies and queries. Its errors say what to correct. `body_limits.py` limits the size."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 from starlette.requests import ClientDisconnect, Request
 
 from web.problem import Problem
@@ -78,6 +80,7 @@ def parse_json(body: bytes, model: type[Model]) -> Model:
     """
     body = body.removeprefix(BYTE_ORDER_MARK)
     _check_cost(body, model)
+    _check_numbers(body, model)
     try:
         return model.model_validate_json(body, strict=True)
     except ValidationError as error:
@@ -132,6 +135,21 @@ def _check_cost(body: bytes, model: type[BaseModel]) -> None:
     if body.count(b",") > MOST_VALUES:
         field = "images" if "images" in model.model_fields else "body"
         raise Problem(422, f"The field '{field}' holds too many values; send fewer.", field=field)
+
+
+def _check_numbers(body: bytes, model: type[BaseModel]) -> None:
+    """Check that no number is NaN or infinite: JSON has no such numbers (RFC 8259), but pydantic's models take them.
+
+    Raises:
+        Problem: 400, a number is.
+    """
+    try:
+        from_json(body, allow_inf_nan=False)
+    except ValueError:
+        # If it is no JSON for another reason, the caller is told that.
+        with suppress(ValueError):
+            from_json(body)
+            raise _not_json(model) from None
 
 
 def _not_json(model: type[BaseModel]) -> Problem:

@@ -24,6 +24,8 @@ _PATTERN = re.compile(
     rf"{PREFIX}(?P<id>[0-9A-Za-z]{{{ID_CHARS}}})_"
     rf"(?P<secret>[0-9A-Za-z]{{{SECRET_CHARS}}})(?P<checksum>[0-9A-Za-z]{{{CHECKSUM_CHARS}}})"
 )
+# What follows the prefix. A lookahead, since what only looks like a key may overlap one.
+_WITHIN = re.compile(rf"(?=([0-9A-Za-z]{{{ID_CHARS}}}_[0-9A-Za-z]{{{SECRET_CHARS + CHECKSUM_CHARS}}}))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,11 @@ class ApiKey:
 
     def _without_checksum(self) -> str:
         return f"{PREFIX}{self.key_id}_{self.secret}"
+
+
+def holds_key(text: str) -> bool:
+    """Return whether a key is anywhere in the text, with or without its prefix. Such a text must not be stored."""
+    return any(ApiKey.parse(PREFIX + match[1]) for match in _WITHIN.finditer(text))
 
 
 def _random(length: int) -> str:

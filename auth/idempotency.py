@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from auth import identity
+from auth.api_key import holds_key
 from auth.authentication import scope_missing
 from auth.kept_answers import HEADER, replay
 from storage.errors import StorageUnavailable
@@ -30,6 +31,7 @@ _QUOTED = re.compile(rb'"((?:[ !#-\[\]-~]|\\["\\])*)"')
 _BARE = re.compile(rb"[!#-~][!-~]*")
 _ESCAPED = re.compile(rb"\\(.)")
 UNDER_WAY = f"A request with this {HEADER} is under way; send this one again shortly to get its answer."
+_IS_SECRET = f"The header {HEADER} holds an API key, which is stored nowhere; send another text, such as a UUID."
 _MALFORMED = f"Set the header {HEADER} once, to 1 to {MOST_CHARACTERS} visible ASCII characters, such as a UUID."
 
 
@@ -105,7 +107,7 @@ def key_in(written: Sequence[bytes]) -> str:
         written: the values of all headers of that name.
 
     Raises:
-        Problem: 400, there are several headers, or the key is malformed.
+        Problem: 400, there are several headers, or the key is malformed or holds an API key.
     """
     text = written[0].strip()
     quoted = _QUOTED.fullmatch(text)
@@ -113,7 +115,10 @@ def key_in(written: Sequence[bytes]) -> str:
     is_one = len(written) == 1 and 1 <= len(key) <= MOST_CHARACTERS
     if not is_one or not (quoted or _BARE.fullmatch(key)):
         raise Problem(400, _MALFORMED, field=HEADER)
-    return key.decode("ascii")
+    found = key.decode("ascii")
+    if holds_key(found):
+        raise Problem(400, _IS_SECRET, field=HEADER)
+    return found
 
 
 def under_way() -> Problem:

@@ -6,7 +6,7 @@ Each function raises `ValueError`, whose message says what to write.
 import re
 from collections.abc import Iterable, Sequence
 
-from auth.api_key import PREFIX
+from auth.api_key import PREFIX, holds_key
 from auth.identity import SCOPES
 from storage.policy import Limit
 from storage.quotas import Quota
@@ -37,7 +37,8 @@ def user(text: str) -> str:
 def name(text: str) -> str:
     """Return the name of a key: any text in one line."""
     text = text.strip()
-    if not text or len(text) > LONGEST_NAME or not text.isprintable() or text.startswith(PREFIX):
+    is_secret = text.startswith(PREFIX) or holds_key(text)
+    if not text or len(text) > LONGEST_NAME or not text.isprintable() or is_secret:
         raise ValueError(f"give a name of at most {LONGEST_NAME} characters in one line")
     return text
 

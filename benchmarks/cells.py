@@ -83,22 +83,25 @@ class Bench:
         self.seconds = seconds
         self.fidelity = fidelity
         self.cells: list[Cell] = []
+        # Measured after each cell; the next one begins at once.
+        self._engine_now = self.limit.engine_per_s()
 
     def baseline(self, files: Sequence[bytes]) -> Baseline:
         """Measure the machine without any server."""
+        alone_ms = self.limit.one_ms(files)
         before = self.limit.engine_per_s()
         limit = self.limit.images_per_s(files, self.seconds)
-        return Baseline(limit, (before + self.limit.engine_per_s()) / 2, self.limit.one_ms(files))
+        self._engine_now = self.limit.engine_per_s()
+        return Baseline(limit, (before + self._engine_now) / 2, alone_ms)
 
     def measure(
         self, case: str, server: ComparedServer, files: Sequence[bytes], callers: int, number: int, baseline: Baseline
     ) -> None:
         """Measure a cell in a closed loop; `number` is that of the round."""
-        requests, before = server.requests(files), self.limit.engine_per_s()
+        requests = server.requests(files)
         with resumed(server):
             samples = closed_loop(server.url, server.key, requests, callers, self.seconds)
-        after = self.limit.engine_per_s()
-        cell = self._keep(case, server, callers, number, samples, (before, after), baseline)
+        cell = self._keep(case, server, callers, number, samples, self._engine_before_and_now(), baseline)
         print(
             f"  {case:14} {server.name:14} {callers:3} callers {cell.per_s:7.1f}/s  "
             f"p50 {cell.p50:6.1f}  p99 {cell.p99:6.1f} ms",
@@ -109,10 +112,14 @@ class Bench:
         self, server: ComparedServer, files: Sequence[bytes], load: float, capacity: float, baseline: Baseline
     ) -> None:
         """Measure an open loop at the share `load` of the capacity (requests/s), for twice the usual time."""
-        before = self.limit.engine_per_s()
         with resumed(server):
             samples = open_loop(server.url, server.key, server.requests(files), load * capacity, 2 * self.seconds)
-        self._keep(f"open, {load:.0%}", server, 0, 0, samples, (before, self.limit.engine_per_s()), baseline)
+        self._keep(f"open, {load:.0%}", server, 0, 0, samples, self._engine_before_and_now(), baseline)
+
+    def _engine_before_and_now(self) -> tuple[float, float]:
+        """Measure the engine alone, and return images/s as before and as now."""
+        before, self._engine_now = self._engine_now, self.limit.engine_per_s()
+        return before, self._engine_now
 
     def _keep(
         self,

@@ -6,6 +6,7 @@ decoded in a process of its own, which can be stopped (see `isolated_decoder.py`
 """
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
@@ -25,12 +26,15 @@ from runtime.processes import lower_priority
 
 # Work, in pixels of a baseline JPEG: what keeps a thread busy for about 20 ms, and for about 200 ms.
 QUICK_WORK, LARGE_WORK = 2_000_000, 16_000_000
-# The most work of all ordinary images of one request after the first: as much as the largest image alone.
+# The most work of the ordinary images of one request that are decoded before it is known how long they take: as much as
+# the largest image alone.
 WORK_TOGETHER = 50_000_000
 # Processor time for decoding the images of one request, seconds, and how much less for each image: the model takes it.
 CPU_S, CPU_OF_EACH_S = 1.35, 0.01
 # As much for any image but the largest with alpha: other ordinary ones take a second at most.
 CPU_WITHOUT_ALPHA_S = 1.15
+# The longest that an ordinary image takes, by its work, seconds. Most take a third of it.
+CPU_OF_WORK_S = CPU_WITHOUT_ALPHA_S / WORK_TOGETHER
 WORK_WITH_ALPHA = range(75_000_000, 90_000_000)
 LEAST_CPU_S = 0.05
 QUICK_NICE, LARGE_NICE = 5, 15
@@ -43,10 +47,15 @@ T = TypeVar("T")
 
 
 class DecodeResult(NamedTuple):
-    """A decoded image, or the error, and the milliseconds that its decoder was busy."""
+    """A decoded image, or the error, and the milliseconds that its decoder was busy.
+
+    A decoder that waits for a processor is busy, too. `cpu_s` is the processor time alone, seconds, without that for
+    reading the headers.
+    """
 
     result: Decoded | Exception
     busy_ms: float
+    cpu_s: float = 0.0
 
 
 class DecodePool:
@@ -97,9 +106,11 @@ class DecodePool:
     async def decode_each(
         self, user: str, sources: Sequence[Source], exact: bool
     ) -> AsyncGenerator[tuple[int, DecodeResult], None]:
-        """Decode several images of one request, and refuse the largest if all are too much work together.
+        """Decode several images of one request, and refuse the largest if all take too much processor time together.
 
-        Ordinary images come first, so that none of them is refused because of an unusual image beside it.
+        Ordinary images come first, so that none of them is refused because of an unusual image beside it. They are
+        decoded in rounds: the first of as much work as the largest image alone, each other one of as much as is sure to
+        take no more than the time that is left.
 
         Args:
             user: whose turn the images take.
@@ -117,17 +128,20 @@ class DecodePool:
                 yield number, DecodeResult(read, busy_ms)
         left_s = CPU_S - CPU_OF_EACH_S * len(sources)
 
-        ordinary = _cheapest_together({number: one for number, one in headers.items() if _is_ordinary(one)})
-        decoding = {number: self._decode(user, headers.pop(number), exact, left_s) for number in ordinary}
-        async with aclosing(_as_completed(decoding)) as decoded:
-            async for number, result in decoded:
-                left_s -= result.busy_ms / 1000
-                yield number, result
+        # One image is always decoded, however much work it is.
+        work = max(WORK_TOGETHER, min((one.work for one in headers.values() if _is_ordinary(one)), default=0))
+        while chosen := _cheapest_together(headers, work):
+            decoding = {number: self._decode(user, headers.pop(number), exact, left_s) for number in chosen}
+            async with aclosing(_as_completed(decoding)) as decoded:
+                async for number, result in decoded:
+                    left_s -= result.cpu_s
+                    yield number, result
+            work = left_s / CPU_OF_WORK_S
 
         for number, header in headers.items():
             if not _is_ordinary(header) and left_s >= LEAST_CPU_S:
                 result = await self._decode_isolated(user, header, exact, left_s)
-                left_s -= result.busy_ms / 1000
+                left_s -= result.cpu_s
             else:
                 result = _refused()
             yield number, result
@@ -146,7 +160,7 @@ class DecodePool:
             isolated = await self._isolated_decoder.decode(header.file, exact, cpu_s)
         finally:
             self._isolated_slots.release()
-        return DecodeResult(isolated.result, isolated.cpu_s * 1000)
+        return DecodeResult(isolated.result, isolated.cpu_s * 1000, isolated.cpu_s)
 
     def _read(self, source: Source, exact: bool, max_work: float) -> tuple[Header | Decoded | Exception, float]:
         """Read the headers of an image, and decode it at once if it is ordinary and of at most `max_work`.
@@ -168,11 +182,13 @@ class DecodePool:
         return [self._read(source, False, 0) for source in sources]
 
     def _decode_in_thread(self, header: Header, exact: bool) -> DecodeResult:
-        started = time.perf_counter()
+        started, cpu_before = time.perf_counter(), time.thread_time()
+        result: Decoded | Exception
         try:
-            return DecodeResult(decode_file(header, self._recipe, self._max_pixels, exact), _ms_since(started))
+            result = decode_file(header, self._recipe, self._max_pixels, exact)
         except Exception as error:
-            return DecodeResult(error, _ms_since(started))
+            result = error
+        return DecodeResult(result, _ms_since(started), time.thread_time() - cpu_before)
 
 
 class _FairThreads:
@@ -215,19 +231,14 @@ def _is_ordinary(header: Header) -> bool:
     return header.is_plain and header.is_bounded
 
 
-def _cheapest_together(headers: Mapping[int, Header]) -> list[int]:
-    """Return the numbers of the images that are decoded: the cheapest first, as many as `WORK_TOGETHER` allows.
+def _cheapest_together(headers: Mapping[int, Header], most_work: float) -> list[int]:
+    """Return the numbers of the ordinary images of the next round: the cheapest first, as many as `most_work` allows.
 
-    The first is always among them. The order by work keeps a large image from pushing out the small ones beside it.
+    The order by work keeps a large image from pushing out the small ones beside it.
     """
-    chosen: list[int] = []
-    work = 0.0
-    for number in sorted(headers, key=lambda number: headers[number].work):
-        work += headers[number].work
-        if chosen and work > WORK_TOGETHER:
-            break
-        chosen.append(number)
-    return chosen
+    ordinary = sorted((header.work, number) for number, header in headers.items() if _is_ordinary(header))
+    together = itertools.accumulate(work for work, _ in ordinary)
+    return [number for (_, number), work in zip(ordinary, together, strict=True) if work <= most_work]
 
 
 def _refused() -> DecodeResult:

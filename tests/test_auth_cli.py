@@ -45,6 +45,13 @@ def test_json_is_one_document_of_the_contracts_shape(operator: Server) -> None:
     assert [(key["key_id"], key["state"]) for key in keys] == [(made["key_id"], "revoked"), (again["key_id"], "live")]
 
 
+def test_one_option_takes_several_values_and_may_come_again(operator: Server) -> None:
+    limits = ("--limit", "7/2s", "1000/day", "--limit", "5000/90s")
+    made = operator.create_key("ada@example.org", *limits, "--scope", "usage", "keys", "--scope", "metrics")
+    assert made["limits"] == ["7/2s", "1000/day", "5000/90s"]
+    assert made["scopes"] == ["keys", "metrics", "usage"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [

@@ -64,6 +64,20 @@ def assert_unreadable(answer: httpx.Response) -> None:
     assert [name for name in answer.headers if name.startswith("access-control-")] == []
 
 
+def test_a_page_may_use_every_header_that_is_documented(opened: Server) -> None:
+    paths = httpx.get(opened.url + "/openapi.json").json()["paths"]
+    operations = [one for path in paths.values() for one in path.values() if "responses" in one]
+    sent = {given["name"] for one in operations for given in one.get("parameters", []) if given["in"] == "header"}
+    read = {name for one in operations for answer in one["responses"].values() for name in answer.get("headers", {})}
+    assert {"If-Match", "Idempotency-Key"} <= sent
+    assert {"ETag", "Location", "RateLimit"} <= read
+    asks = ASKS | {"Origin": SHOP}
+    allowed = httpx.options(opened.url + "/v2/classify", headers=asks).headers["access-control-allow-headers"]
+    assert {name.lower() for name in sent} <= listed(allowed)
+    shown = httpx.get(opened.url + "/livez", headers={"Origin": SHOP}).headers["access-control-expose-headers"]
+    assert {name.lower() for name in read} <= listed(shown)
+
+
 @pytest.mark.parametrize("origin", [SHOP, LOCAL])
 def test_a_page_that_is_named_is_told_what_it_may_send(opened: Server, origin: str) -> None:
     for route in ROUTES:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from testing.photographs import as_base64, crops, encoded
 from testing.servers import Server
@@ -163,6 +164,32 @@ def test_a_large_ordinary_file_is_answered_within_the_same_bounds(target: Target
     while statuses[-1:] != [200] and len(statuses) < ORDINARY_TRIES:
         assert_within_bounds(target, send)
     assert statuses[-1] == 200
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda photo: encoded(photo, "JPEG", quality=80, progressive=True), id="progressive-JPEG"),
+        pytest.param(lambda photo: encoded(photo, "WEBP", quality=60), id="WebP"),
+    ],
+)
+def test_a_batch_of_ordinary_photographs_is_answered_whole(
+    target: Target, make: Callable[[Image.Image], bytes]
+) -> None:
+    """As many and as large as a page shows; some take several times the work of a baseline JPEG of their size."""
+    body, content_type = as_multipart([make(crops(1)[0].resize((1280, 720)))] * 32)
+
+    def send() -> None:
+        status, text = target.post("/v2/classify/batch", body, content_type)
+        assert status == 200, text
+        answered.append(sum("predictions" in entry for entry in json.loads(text)["results"]))
+
+    # As above: on a machine that is busy with others, decoding seems to take longer.
+    answered: list[int] = []
+    while answered[-1:] != [32] and len(answered) < ORDINARY_TRIES:
+        assert_within_bounds(target, send)
+    assert answered[-1] == 32
 
 
 @pytest.mark.parametrize("file", tried(HOSTILE) if IN_FULL else map(named, IN_JSON), ids=lambda file: file.id)

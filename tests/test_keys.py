@@ -2,7 +2,10 @@
 
 import re
 
-from auth.api_key import ApiKey
+import pytest
+
+from auth import inputs
+from auth.api_key import ApiKey, holds_key
 
 
 def test_a_key_has_a_prefix_an_id_a_secret_and_a_checksum() -> None:
@@ -37,3 +40,26 @@ def test_a_secret_matches_its_own_hash_alone() -> None:
 def test_a_keys_secret_is_not_in_its_repr() -> None:
     key = ApiKey.generate()
     assert key.secret not in repr(key)
+
+
+def test_a_key_within_a_text_is_found() -> None:
+    for _ in range(20):
+        written = ApiKey.generate().reveal()
+        rest = written.removeprefix("imc_")
+        for text in (written, rest, f"a{rest}b", f"of imc_x: {written}.", f"{rest[13:]}_{written}"):
+            assert holds_key(text)
+
+
+def test_a_text_that_only_looks_like_a_key_holds_none() -> None:
+    written = ApiKey.generate().reveal()
+    digest = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
+    for text in ("", "imc_", written[:-1], written.upper(), f"order_123456789012_{digest}", f"imc_{digest}"):
+        assert not holds_key(text)
+
+
+def test_a_key_is_no_name_of_a_key() -> None:
+    """Names are stored and shown, and keys must not be."""
+    for name in ("{}", "of {}", "{} (old)"):
+        with pytest.raises(ValueError, match="give a name"):
+            inputs.name(name.format(ApiKey.generate().reveal()))
+    assert inputs.name("imcp, the printer") == "imcp, the printer"

@@ -14,6 +14,7 @@ from web.routes import UNKNOWN, Route, Routes
 TABLE = Routes(
     Route(methods=("GET",), path="/keys", version="v9"),
     Route(methods=("POST",), path="/keys", version="v9", scope="admin"),
+    Route(methods=("DELETE",), path="/keys/self", version="v9"),
     Route(methods=("DELETE",), path="/keys/{id}", version="v9"),
     Route(methods=("POST",), path="/keys/{id}/rotate", version="v9"),
     Route(methods=("POST",), path="/models/{owner}/{name}", version="v9"),
@@ -45,6 +46,7 @@ def test_a_parameter_stands_for_what_can_be_read(method: str, path: bytes, name:
     [
         *(b"/keys/", b"/keys//rotate", b"/keys/a/b/rotate", b"/keys/a%2Fb", b"/keys/a%2frotate", b"/%6beys/k1"),
         *(b"/keys/.", b"/keys/..", b"/keys/%2e%2e", b"/keys/../rotate", b"/keys/k1%0a", b"/keys/%00", b"/keys/k1%20"),
+        *(b"/keys/sel%66", b"/keys/%73elf", b"/keys/%73%65%6C%66"),
         *(b"/keys/k1/rotate/", b"/keys/k1/rotate%0a", b"/keys/k1/%72otate", b"/keys/k1/ROTATE", b"/Keys/k1"),
         *(b"/models/a", b"/models/a/b/c", b"/models/a%2Fb", b"/models//b", b"/models/a/"),
         *(

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from configs.settings import Settings
-from model.configuration import Configuration, default_choice
+from model.configuration import MEASURING_S, Configuration, default_choice
 from model.engine import Images, Probabilities
 from model.recipe import Recipe
 from model.store import Manifest, PreparedModel
 from model.tune.speed import Timer
-from model.tune.trial import SECONDS, Device, Trial
+from model.tune.trial import Device, Trial
 
 EDGE, LABELS = 16, 10
 RECIPE = Recipe(None, 2, EDGE, EDGE, 1 / 255, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -102,7 +102,7 @@ class Machine:
     clock: Clock = field(default_factory=Clock)
     loaded: list[Configuration] = field(default_factory=list)
 
-    def trial(self, seconds: float = SECONDS, **settings: object) -> Trial:
+    def trial(self, seconds: float = MEASURING_S, comparing_s: float = 0.0, **settings: object) -> Trial:
         asked = Settings(_env_file=None, **{"threads": self.threads, **settings})  # type: ignore[arg-type]
         default = default_choice(asked, self.is_gpu).configuration
         device = Device(tuple(self.per_s), default, self.is_gpu, self._load)  # type: ignore[arg-type]
@@ -111,7 +111,8 @@ class Machine:
         manifest = Manifest(
             "it", "it", "1", False, [str(number) for number in range(LABELS)], RECIPE.to_dict(), self.fidelity
         )
-        return Trial(device, PreparedModel("it:1", Path("/nowhere"), manifest), asked, Timer(seconds, self.clock))
+        prepared, timer = PreparedModel("it:1", Path("/nowhere"), manifest), Timer(seconds, self.clock)
+        return Trial(device, prepared, asked, timer, comparing_s)
 
     def _load(self, configuration: Configuration) -> TimedEngine:
         self.loaded.append(configuration)

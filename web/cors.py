@@ -21,9 +21,11 @@ EXPOSED_HEADERS = (
     "X-Request-ID",
     "WWW-Authenticate",
     "Idempotency-Replayed",
+    "ETag",
+    "Location",
 )
 _OF_MCP = ("MCP-Protocol-Version", "Mcp-Method", "Mcp-Name")
-ALLOWED_HEADERS = ("Authorization", "Content-Type", "X-Request-ID", "Idempotency-Key", "Accept", *_OF_MCP)
+ALLOWED_HEADERS = ("Authorization", "Content-Type", "X-Request-ID", "Idempotency-Key", "If-Match", "Accept", *_OF_MCP)
 # The longest time that the most common browser caches the answer to a preflight request.
 MAX_AGE_S = 7200
 

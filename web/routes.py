@@ -154,6 +154,9 @@ class Routes:
         if len(raw_path) > MOST_BYTES:
             return None
         text = raw_path.decode("latin-1")
+        # Another way to write a path without parameters. The routers further inside would take it for that path.
+        if unquote(text).encode() in self._exact:
+            return None
         return next((path for matches, path in self._patterns if matches(text)), None)
 
 

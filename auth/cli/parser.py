@@ -131,16 +131,17 @@ def _add_key_commands(add: _Add) -> None:
         "create",
         commands.create,
         "Create a key, and its user if there is none; the key is printed once.",
-        "--email ada@example.org --name laptop --limit 60/minute --limit 5000/30d",
+        "--email ada@example.org --name laptop --limit 60/minute 5000/30d",
         "--user usr_0123456789abcdef --scope metrics --expires-in 90d",
     )
     owner = create.add_mutually_exclusive_group(required=True)
     owner.add_argument("--email", dest="user", type=values.email, metavar="E", help="the user's address")
     owner.add_argument("--user", **USER | {"help": "the address or the id of a user that exists"})
     create.add_argument("--name", type=values.name, help="what to call the key, such as laptop; default: no name")
-    create.add_argument("--limit", action="append", help=f"{LIMIT_HELP}; may be given again", **LIMIT)
-    create.add_argument("--quota", action="append", help=f"{QUOTA_HELP}; may be given again", **QUOTA)
-    create.add_argument("--scope", action="append", choices=SCOPES, help="default: classify and usage")
+    create.add_argument("--limit", action="extend", nargs="+", help=f"{LIMIT_HELP}; one or several", **LIMIT)
+    create.add_argument("--quota", action="extend", nargs="+", help=f"{QUOTA_HELP}; one or several", **QUOTA)
+    scopes = f"one or several of {', '.join(SCOPES)}; default: classify and usage"
+    create.add_argument("--scope", action="extend", nargs="+", choices=SCOPES, metavar="SCOPE", help=scopes)
     create.add_argument("--expires-in", help="such as 30d, 12h, 15m or 90s; default: never", **TIME)
     listing = add("list", commands.list_keys, "List all keys, without their secrets.", "--user ada@example.org")
     listing.add_argument("--user", **USER | {"help": "only the keys of this user"})

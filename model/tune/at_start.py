@@ -9,13 +9,13 @@ from pathlib import Path
 
 from configs.settings import Settings
 from model import choices
-from model.configuration import Choice, choice_from_json, default_choice
+from model.configuration import MEASURING_S, Choice, choice_from_json, default_choice
 from model.devices import chosen_engine, has_cuda
 from model.store import PreparedModel
 
 logger = logging.getLogger("bentoml.classifier")
 
-# The longest time that a start waits. A measurement takes some seconds (`trial.SECONDS`); only a failure takes longer.
+# The longest time that a start waits. A measurement takes less (`MEASURING_S`); only a failure takes longer.
 START_WAITS_S = 120
 
 
@@ -38,7 +38,7 @@ def measure_in_subprocess(prepared: PreparedModel, settings: Settings, code: Pat
     found = choices.find(prepared, settings)
     if found is None:
         # When the subprocess ends, the memory of all measured engines is free.
-        command = [sys.executable, "-P", "-m", "model.tune", "--json"]
+        command = [sys.executable, "-P", "-m", "model.tune", "--json", "--seconds", str(MEASURING_S)]
         paths = [str(code), os.environ.get("PYTHONPATH", "")]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         try:

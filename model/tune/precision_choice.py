@@ -8,14 +8,14 @@ from model.tune import fidelity
 from model.tune.fidelity import REQUIRED, REQUIRED_WITH_MARGIN, Float32Reference, Report
 from model.tune.pictures import make_pictures
 from model.tune.speed import Load, Timer, best_rounds, min_seconds
-from model.tune.trial import EQUAL_WITHIN, PRECISION_NAMES, Trial
+from model.tune.trial import COMPARING_S, EQUAL_WITHIN, PRECISION_NAMES, Trial
 
 # Shares of the time: for measuring speeds, and reserved for choosing threads, streams and batches afterwards.
 SPEED_SHARE, RESERVED_SHARE = 0.2, 0.2
 # The longest time for one batch while speeds are measured, in seconds; larger batches do not make a slow model faster.
 BATCH_S = 0.2
-# The longest time for comparing the answers of a precision that was asked for, in seconds.
-ASKED_S = 60.0
+# A comparison that takes longer is announced, in seconds.
+ANNOUNCED_S = 5.0
 _RESIZES: tuple[Resize, ...] = ("exact", "quick")
 
 
@@ -51,7 +51,12 @@ def choose_precision(trial: Trial, samples: Sequence[Sample]) -> tuple[Configura
     speeds = _measure_speeds(trial, list(dict.fromkeys(candidate.precision for candidate in candidates)))
     chosen, rejected = candidates[0], dict[Precision, str]()
     if len(candidates) > 1:
-        chosen, rejected = _fastest_accurate(trial, candidates, speeds, samples)
+        timer = trial.timer.part(trial.timer.left_s - RESERVED_SHARE * trial.timer.seconds)
+        if longer_s := COMPARING_S if trial.settings.precision == "bf16" else trial.comparing_s:
+            timer = Timer(longer_s, trial.timer.clock)
+        chosen, rejected = _fastest_accurate(trial, candidates, speeds, samples, timer)
+        if longer_s:
+            trial.timer.extend_to(trial.timer.seconds / 2)
     return chosen, _explain(trial, chosen, speeds, rejected)
 
 
@@ -88,7 +93,11 @@ def _measure_speeds(trial: Trial, precisions: Sequence[Precision]) -> dict[Preci
 
 
 def _fastest_accurate(
-    trial: Trial, candidates: Sequence[Configuration], speeds: Mapping[Precision, float], samples: Sequence[Sample]
+    trial: Trial,
+    candidates: Sequence[Configuration],
+    speeds: Mapping[Precision, float],
+    samples: Sequence[Sample],
+    timer: Timer,
 ) -> tuple[Configuration, dict[Precision, str]]:
     """Return the fastest configuration that is accurate enough, and why each faster precision was rejected."""
     rejected: dict[Precision, str] = {}
@@ -100,13 +109,10 @@ def _fastest_accurate(
         )
         for one in samples
     ]
-    timer = trial.timer.part(trial.timer.left_s - RESERVED_SHARE * trial.timer.seconds)
-    if asked == "bf16":
-        timer = Timer(ASKED_S, trial.timer.clock)
     for candidate in sorted(candidates[1:], key=lambda candidate: -rates[candidate]):
         if not _is_faster(candidate, candidates[0], asked, rates):
             continue
-        has_time = candidate.precision == "int8" or _min_comparison_s(candidate, references, speeds) < timer.left_s
+        has_time = candidate.precision == "int8" or _has_time(trial, candidate, references, speeds, timer)
         # Only what was asked for may use all that the contract allows.
         required = REQUIRED if (candidate.precision, candidate.resize) == (asked, "exact") else REQUIRED_WITH_MARGIN
         report = _compare(trial, candidate, references, required, timer) if has_time else None
@@ -140,13 +146,27 @@ def _verdict(report: Report | None, is_accurate: bool) -> str:
     return "answers as float32 does" if is_accurate else f"not exact enough: {report}"
 
 
-def _min_comparison_s(
-    candidate: Configuration, references: Iterable[Float32Reference], speeds: Mapping[Precision, float]
-) -> float:
-    """Return the fewest seconds that comparing the answers of that configuration takes."""
+def _has_time(
+    trial: Trial,
+    candidate: Configuration,
+    references: Iterable[Float32Reference],
+    speeds: Mapping[Precision, float],
+    timer: Timer,
+) -> bool:
+    """Tell whether there is time to compare the answers of that configuration. Long comparisons are announced."""
     per_image = 1 / speeds[candidate.precision]
     exact = 1 / speeds.get("f32", speeds[candidate.precision])
-    return sum(one.fewest * (per_image + (0 if one.is_started else exact)) for one in references)
+    seconds = sum(one.fewest * (per_image + (0 if one.is_started else exact)) for one in references)
+    name = PRECISION_NAMES[candidate.precision]
+    if seconds >= timer.left_s:
+        trial.say(
+            f"Comparing the answers of {name} takes about {seconds:.0f} s, longer than there is now; "
+            "'python -m model.tune --anew' takes the time."
+        )
+    elif seconds >= ANNOUNCED_S:
+        trial.say(f"{name} is {speeds[candidate.precision] * exact:.1f} times as fast as float32.")
+        trial.say(f"To know whether its answers are close enough takes about {seconds:.0f} s.")
+    return seconds < timer.left_s
 
 
 def _rates_with_decoding(

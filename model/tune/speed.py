@@ -81,6 +81,10 @@ class Timer:
         """Tell whether no time is left."""
         return self.left_s <= 0
 
+    def extend_to(self, seconds: float) -> None:
+        """Extend the limit so that at least that number of seconds is left."""
+        self.seconds += max(0.0, seconds - self.left_s)
+
     def part(self, seconds: float) -> "Timer":
         """Make a timer for a part of the time that is left."""
         return Timer(max(0.0, min(seconds, self.left_s)), self.clock)

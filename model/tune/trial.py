@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from configs.settings import Settings
-from model.configuration import Configuration, Precision, Row
+from model.configuration import MEASURING_S, Configuration, Precision, Row
 from model.engine import Engine, Images
 from model.store import PreparedModel
 from model.tune.speed import Load, Timer, best_rounds, noise
 
-SECONDS = 8.0
+# The longest time for comparing answers, in seconds, where no start waits: when a model is prepared, or on request.
+COMPARING_S = 100.0
 # Speeds that differ by a smaller share count as equal: two runs of the same configuration differ as much.
 EQUAL_WITHIN = 0.04
 
@@ -43,6 +44,7 @@ class Trial:
         prepared: the model.
         settings: values that are set, and so not measured.
         timer: limits the time.
+        comparing_s: seconds that comparing answers may take, if that is more than the timer leaves.
         say: called with lines about the progress.
         rows: the measurements so far.
         engines: engines loaded so far, each with the default configuration in that precision.
@@ -52,7 +54,8 @@ class Trial:
     device: Device
     prepared: PreparedModel
     settings: Settings
-    timer: Timer = field(default_factory=lambda: Timer(SECONDS))
+    timer: Timer = field(default_factory=lambda: Timer(MEASURING_S))
+    comparing_s: float = 0.0
     say: Say = lambda _: None
     rows: dict[Configuration, Row] = field(default_factory=dict)
     engines: dict[Precision, Engine] = field(default_factory=dict)

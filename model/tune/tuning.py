@@ -16,7 +16,7 @@ from pathlib import Path
 
 from configs.settings import Settings, SettingsError, load_settings
 from model import choices, openvino_engine, torch_engine
-from model.configuration import Choice, default_choice
+from model.configuration import MEASURING_S, Choice, default_choice
 from model.devices import chosen_engine, has_cuda
 from model.engine_check import check
 from model.errors import ImageError, ModelError
@@ -29,11 +29,10 @@ from model.tune.precision_choice import Sample, choose_precision, generated_samp
 from model.tune.report import summary, table
 from model.tune.shape_choice import choose_shape
 from model.tune.speed import Timer
-from model.tune.trial import SECONDS, Device, Say, Trial
+from model.tune.trial import COMPARING_S, Device, Say, Trial
 
 logger = logging.getLogger("bentoml.classifier")
 
-SECONDS_WITH_PHOTOGRAPHS = 60.0
 FEWEST_PHOTOGRAPHS, MOST_PHOTOGRAPHS = 40, 400
 
 
@@ -56,7 +55,7 @@ def measure(
     settings: Settings,
     say: Say,
     samples: Sequence[Sample] = (),
-    seconds: float = SECONDS,
+    seconds: float | None = None,
 ) -> Choice:
     """Measure, choose a configuration, and save the choice.
 
@@ -65,17 +64,18 @@ def measure(
         settings: values that are set, and so not measured.
         say: called with lines about the progress.
         samples: images to compare answers on, in addition to generated pictures.
-        seconds: the limit of the time.
+        seconds: the limit of the time; None: `MEASURING_S`, and if need be `COMPARING_S` for each sample.
 
     Raises:
         ModelError: this machine or this model lacks what the settings ask for.
     """
     check(prepared, settings)
-    timer = Timer(seconds)
-    trial = Trial(_device(prepared, settings), prepared, settings, timer, say)
-    choice = choose(trial, [generated_sample(), *samples])
+    samples = [generated_sample(), *samples]
+    timer, comparing_s = Timer(seconds or MEASURING_S), 0.0 if seconds else COMPARING_S * len(samples)
+    trial = Trial(_device(prepared, settings), prepared, settings, timer, comparing_s, say)
+    choice = choose(trial, samples)
     choices.save(prepared, settings, choice)
-    say(f"Chosen: {summary(choice)} ({seconds - timer.left_s:.1f} s).")
+    say(f"Chosen: {summary(choice)} ({timer.clock() - timer.started:.1f} s).")
     return choice
 
 
@@ -132,7 +132,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line. Returns 0 where a choice exists now, else 1, after one line with the reason."""
     parser = argparse.ArgumentParser(prog="python -m model.tune", description=__doc__)
     parser.add_argument("--anew", action="store_true", help="measure although it is known what to choose")
-    parser.add_argument("--seconds", type=float, help="how long to measure, at most")
+    longest = f"{MEASURING_S:.0f} s, and up to {COMPARING_S:.0f} s more where a slow model needs them"
+    parser.add_argument("--seconds", type=float, help=f"measure for no longer; by default {longest}")
     parser.add_argument("--photographs", type=Path, help="a folder of images to compare answers on too; implies --anew")
     parser.add_argument("--json", action="store_true", help="print the choice as JSON")
     given = parser.parse_args(arguments)
@@ -140,9 +141,8 @@ def main(arguments: list[str] | None = None) -> int:
         settings = load_settings()
         prepared = _require_prepared(settings)
         samples = [_photograph_sample(given.photographs, prepared, settings)] if given.photographs else []
-        seconds = given.seconds or (SECONDS_WITH_PHOTOGRAPHS if samples else SECONDS)
         choice = None if given.anew or samples else choices.find(prepared, settings)
-        choice = choice or measure(prepared, settings, _say, samples, seconds)
+        choice = choice or measure(prepared, settings, _say, samples, given.seconds)
     except (ModelError, SettingsError) as error:
         _say(f"ERROR: {error}")
         return 1

@@ -108,6 +108,18 @@ async def test_a_malformed_key_is_400_and_costs_nothing(
     assert gateway.hits() == 0
 
 
+@pytest.mark.parametrize("written", ["{key}", '"{key}"', "retry-{key}-1", "{rest}"])
+async def test_an_api_key_is_never_stored_as_an_idempotency_key(
+    gateway: InProcessGateway, key: IssuedKey, written: str
+) -> None:
+    answer = await post(gateway, key, written.format(key=key.text, rest=key.text.removeprefix("imc_")))
+    problem = assert_problem(answer, 400)
+    assert problem["field"] == "Idempotency-Key"
+    assert "API key" in problem["detail"]
+    assert key.text not in answer.text
+    assert gateway.hits() == 0
+
+
 async def test_a_key_may_be_a_structured_field_or_a_bare_word(gateway: InProcessGateway, key: IssuedKey) -> None:
     """The draft wants a string of RFC 9651; callers who know Stripe send the bare word."""
     longest = "a" * 255

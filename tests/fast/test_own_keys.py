@@ -144,6 +144,13 @@ async def test_any_key_may_revoke_itself(gateway: InProcessGateway, scopes: set[
     assert_problem(await gateway.request("GET", "/v2/models", leaked), 401)
 
 
+@pytest.mark.parametrize("written", ["sel%66", "%73elf", "%73%65%6c%66"])
+async def test_self_written_otherwise_ends_no_key(gateway: InProcessGateway, manager: IssuedKey, written: str) -> None:
+    """Else the row of the table that lets it in would be another than the one that answers."""
+    assert_problem(await gateway.request("DELETE", f"/v2/keys/{written}", manager), 404)
+    assert (await gateway.request("GET", "/v2/keys", manager)).status_code == 200
+
+
 async def test_a_scope_of_the_service_is_not_handed_to_a_key_without_it(
     gateway: InProcessGateway, manager: IssuedKey
 ) -> None:

@@ -87,6 +87,9 @@ async def test_json_is_taken_as_shells_and_editors_write_it(gateway: InProcessGa
     [
         (b"", 400, "not valid JSON"),
         (b'{"image": ', 400, "not valid JSON"),
+        (f'{{"image": "{TEXT}", "other": NaN}}'.encode(), 400, "not valid JSON"),
+        (f'{{"image": "{TEXT}", "min_confidence": -Infinity}}'.encode(), 400, "not valid JSON"),
+        (b'{"image": Infinity}', 400, "not valid JSON"),
         (f'{{"image": "{LINES}" '.encode(), 400, "not valid JSON"),
         (json.dumps({"image": TEXT}).encode("utf-16-le"), 400, "UTF-8"),
         (b'{"image": "AAAA", "other": ' + b"[" * 2000 + b"]" * 2000 + b"}", 400, "not valid JSON"),
