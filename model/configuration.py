@@ -10,7 +10,7 @@ from runtime.machine import cores
 
 # Sizes of batches where nothing was measured. On a CPU a larger batch is hardly faster per image, every image in it
 # waits for the whole batch, and each stream keeps the memory for it. A GPU needs many images at once.
-CPU_BATCH, GPU_BATCH = 2, 64
+CPU_BATCH, GPU_BATCH = 4, 64
 # Each stream needs memory for a batch of its own. With more threads than this, a stream has several threads.
 MOST_STREAMS = 8
 # The longest time for measuring how to compute, in seconds, where a start waits for it.

@@ -9,7 +9,7 @@ from model.tune.trial import Trial
 
 # The smallest is first, so that it is chosen among equally fast sizes: in a larger batch every image waits longer, and
 # each stream keeps the memory for it.
-BATCHES = tuple(CPU_BATCH * 2**number for number in range(5))
+BATCHES = (CPU_BATCH, 2 * CPU_BATCH, 4 * CPU_BATCH, 8 * CPU_BATCH)
 # The longest time for one batch while threads and streams are compared, in seconds.
 BATCH_S = 0.1
 
