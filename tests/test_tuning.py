@@ -95,8 +95,10 @@ def test_a_start_tells_which_command_takes_the_time_that_a_start_has_not(decodin
     slow, said = Machine({"f32": 10.0, "bf16": 18.0}), list[str]()
     decoding["machine"] = slow
     choose(replace(slow.trial(), say=said.append), [SAMPLE])
-    assert any("'python -m model.tune --anew' takes the time" in line for line in said)
     assert slow.clock() <= MEASURING_S
+    [line] = [line for line in said if "'python -m model.tune --anew --seconds " in line]
+    seconds = float(line.partition("--seconds ")[2].partition("'")[0])
+    assert chosen(decoding, Machine({"f32": 10.0, "bf16": 18.0}), seconds).configuration.precision == "bf16"
 
 
 def test_about_as_fast_goes_to_float32(decoding: dict[str, Machine]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from model.configuration import Configuration, Precision, Resize, Row
+from model.configuration import MEASURING_S, Configuration, Precision, Resize, Row
 from model.tune import fidelity
 from model.tune.fidelity import REQUIRED, REQUIRED_WITH_MARGIN, Float32Reference, Report
 from model.tune.pictures import make_pictures
@@ -159,9 +159,10 @@ def _has_time(
     seconds = sum(one.fewest * (per_image + (0 if one.is_started else exact)) for one in references)
     name = PRECISION_NAMES[candidate.precision]
     if seconds >= timer.left_s:
+        all_s = (seconds + MEASURING_S) / (1 - RESERVED_SHARE)
         trial.say(
             f"Comparing the answers of {name} takes about {seconds:.0f} s, longer than there is now; "
-            "'python -m model.tune --anew' takes the time."
+            f"'python -m model.tune --anew --seconds {all_s:.0f}' takes the time."
         )
     elif seconds >= ANNOUNCED_S:
         trial.say(f"{name} is {speeds[candidate.precision] * exact:.1f} times as fast as float32.")
