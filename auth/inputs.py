@@ -20,6 +20,7 @@ _CUSTOMER = re.compile(r"cus_[A-Za-z0-9]{1,200}")
 
 def email(text: str) -> str:
     """Return the address, as it is stored."""
+    _refuse_key(text)
     text = in_lower_case(text)
     if len(text) > LONGEST_EMAIL or not text.isprintable() or not re.fullmatch(r"[^@\s]+@[^@\s]+", text):
         raise ValueError("give an address like ada@example.org")
@@ -37,14 +38,15 @@ def user(text: str) -> str:
 def name(text: str) -> str:
     """Return the name of a key: any text in one line."""
     text = text.strip()
-    is_secret = text.startswith(PREFIX) or holds_key(text)
-    if not text or len(text) > LONGEST_NAME or not text.isprintable() or is_secret:
+    _refuse_key(text)
+    if not text or len(text) > LONGEST_NAME or not text.isprintable() or text.startswith(PREFIX):
         raise ValueError(f"give a name of at most {LONGEST_NAME} characters in one line")
     return text
 
 
 def plan(text: str) -> str:
     """Return the name of a plan."""
+    _refuse_key(text)
     if not _PLAN.fullmatch(text) or text.startswith(PREFIX):
         raise ValueError("give a plan's name: at most 64 letters, digits, '-', '_' and '.', such as pro")
     return text
@@ -89,6 +91,11 @@ def quotas_given_twice(quotas: Sequence[Quota]) -> str | None:
     if len(periods) == len(set(periods)):
         return None
     return f"two quotas are for the same {max(periods, key=periods.count)}; give one of them"
+
+
+def _refuse_key(text: str) -> None:
+    if holds_key(text):
+        raise ValueError("leave the API key out: this text is stored, and an API key never is")
 
 
 def given_twice(limits: Sequence[Limit]) -> str | None:

@@ -1,6 +1,7 @@
 """The form of a key."""
 
 import re
+from collections.abc import Callable
 
 import pytest
 
@@ -57,9 +58,23 @@ def test_a_text_that_only_looks_like_a_key_holds_none() -> None:
         assert not holds_key(text)
 
 
-def test_a_key_is_no_name_of_a_key() -> None:
-    """Names are stored and shown, and keys must not be."""
-    for name in ("{}", "of {}", "{} (old)"):
-        with pytest.raises(ValueError, match="give a name"):
-            inputs.name(name.format(ApiKey.generate().reveal()))
+@pytest.mark.parametrize(
+    ("check", "written"),
+    [
+        (inputs.name, "{}"),
+        (inputs.name, "of {}"),
+        (inputs.name, "{} (old)"),
+        (inputs.plan, "pro.{}"),
+        (inputs.email, "{}@example.org"),
+        (inputs.email, "ada@{}"),
+    ],
+)
+def test_what_is_stored_holds_no_key(check: Callable[[str], str], written: str) -> None:
+    key = ApiKey.generate().reveal()
+    with pytest.raises(ValueError, match="leave the API key out") as refused:
+        check(written.format(key))
+    assert key not in str(refused.value)
+
+
+def test_a_name_may_look_like_the_beginning_of_a_key() -> None:
     assert inputs.name("imcp, the printer") == "imcp, the printer"
