@@ -148,6 +148,9 @@ def test_bf16_that_misses_what_is_promised_is_not_served_even_if_asked_for(
 def test_bf16_that_is_asked_for_is_compared_however_slow_the_model_is(decoding: dict[str, Machine]) -> None:
     large = {"f32": 12.0, "bf16": 24.0}
     assert chosen(decoding, Machine(large), precision="bf16").configuration.precision == "bf16"
+    larger = {"f32": 2.0, "bf16": 4.0}
+    assert chosen(decoding, Machine(larger), precision="bf16").configuration.precision == "f32"
+    assert chosen(decoding, Machine(larger), 300.0, precision="bf16").configuration.precision == "bf16"
     assert chosen(decoding, Machine(large, {"bf16": turned}), precision="bf16").configuration.precision == "f32"
 
 

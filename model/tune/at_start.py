@@ -15,8 +15,9 @@ from model.store import PreparedModel
 
 logger = logging.getLogger("bentoml.classifier")
 
-# The longest time that a start waits. A measurement takes less (`MEASURING_S`); only a failure takes longer.
-START_WAITS_S = 120
+# The longest time that a start waits. A measurement takes less: `MEASURING_S`, and `COMPARING_S` more where bf16 is
+# asked for. Only a failure takes longer.
+START_WAITS_S = 180
 
 
 def measure_in_subprocess(prepared: PreparedModel, settings: Settings, code: Path) -> Choice:

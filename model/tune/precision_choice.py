@@ -51,9 +51,9 @@ def choose_precision(trial: Trial, samples: Sequence[Sample]) -> tuple[Configura
     speeds = _measure_speeds(trial, list(dict.fromkeys(candidate.precision for candidate in candidates)))
     chosen, rejected = candidates[0], dict[Precision, str]()
     if len(candidates) > 1:
-        timer = trial.timer.part(trial.timer.left_s - RESERVED_SHARE * trial.timer.seconds)
-        if longer_s := COMPARING_S if trial.settings.precision == "bf16" else trial.comparing_s:
-            timer = Timer(longer_s, trial.timer.clock)
+        longer_s = max(trial.comparing_s, COMPARING_S if trial.settings.precision == "bf16" else 0.0)
+        usual_s = trial.timer.left_s - RESERVED_SHARE * trial.timer.seconds
+        timer = Timer(max(usual_s, longer_s), trial.timer.clock)
         chosen, rejected = _fastest_accurate(trial, candidates, speeds, samples, timer)
         if longer_s:
             trial.timer.extend_to(trial.timer.seconds / 2)
