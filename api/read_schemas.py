@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-LAST_SECOND = 253_402_300_799  # of the year 9999, in Unix time
+from storage.clock import LAST_SECOND
 
 
 class ModelInfo(BaseModel):

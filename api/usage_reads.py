@@ -9,7 +9,6 @@ from starlette.requests import Request
 
 from api.json_route import JsonRoute, read_query
 from api.read_schemas import (
-    LAST_SECOND,
     Cost,
     Limits,
     Policy,
@@ -22,7 +21,7 @@ from api.read_schemas import (
 )
 from auth import identity
 from auth.rate_limit import policy_names, quota_names
-from storage.clock import MICROSECONDS
+from storage.clock import LAST_SECOND, MICROSECONDS
 from storage.prices import write_amount
 from storage.reservations import QuotaRequest
 from storage.rollup import WIDTHS_S, Span

@@ -8,6 +8,7 @@ import json
 import sys
 from functools import partial
 
+from auth.api_key import without_keys
 from auth.cli import (
     billing_commands,
     commands,
@@ -79,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
         finally:
             database.close()
     except (StorageError, SettingsError) as error:
-        print(f"ERROR: {error}", file=sys.stderr)
+        print(f"ERROR: {without_keys(str(error))}", file=sys.stderr)
         return 1
     if as_json:
         print(json.dumps(answer.document))

@@ -7,7 +7,7 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from auth import inputs
-from auth.api_key import PREFIX, ApiKey
+from auth.api_key import PREFIX, ApiKey, holds_key
 from storage.policy import Limit, parse_seconds
 from storage.prices import parse_amount, parse_currency
 from storage.quotas import Quota
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 def key_id(text: str) -> str:
     """Return the key id. If the operator gives a whole key, return only its id, so that no error repeats the secret."""
-    if not text.startswith(PREFIX):
+    if not (text.startswith(PREFIX) or holds_key(text)) and text.isprintable():
         return text
     key = ApiKey.parse(text)
     if key is None:
@@ -30,7 +30,8 @@ def moment(text: str) -> int:
     """Return a time in ISO 8601 as Unix seconds; UTC if it names no zone."""
     try:
         found = datetime.fromisoformat(text)
-        return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
+        # In UTC, where the time may be outside the years that can be written.
+        return int((found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).timestamp())
     except (ValueError, OverflowError):
         raise ArgumentTypeError("write a moment like 2026-11-01 or 2026-11-01T12:00:00Z") from None
 

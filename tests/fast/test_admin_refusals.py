@@ -58,6 +58,10 @@ WRONG = [
     ("PATCH", USERS + "/{user}", {"quotas": ["5/day", "6/day"]}, "quotas"),
     ("POST", PLANS, {}, "name"),
     ("POST", PLANS, {"name": "two words"}, "name"),
+    *(
+        ("POST", PLANS, {"name": "far", "price": "1", "currency": "EUR", "from": time}, "from")
+        for time in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:00:00-12:00", "9999-12-31T23:59:59.999998Z")
+    ),
     ("POST", PLANS, {"name": "pro", "price": "1.50"}, "currency"),
     ("POST", PLANS, {"name": "pro", "currency": "EUR"}, "price"),
     ("POST", PLANS, {"name": "pro", "price": 1.5, "currency": "EUR"}, "price"),
