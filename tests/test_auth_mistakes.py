@@ -1,8 +1,12 @@
 """`python -m auth`: what is written in the wrong place, or can't be written at all, is told in one line."""
 
+import shlex
+import subprocess
+import sys
+
 import pytest
 
-from testing.servers import Server
+from testing.servers import PROJECT, Server
 from tests.auth_commands import operator
 from tests.test_auth_users import on_each
 
@@ -47,3 +51,57 @@ def test_an_id_that_no_database_can_hold_is_refused(on_each: Server, command: li
         done = on_each.auth(*command, odd)
         assert (done.returncode, done.stdout) == (2, "")
         assert "as 'list' shows it" in done.stderr
+
+
+def in_shell(operator: Server, line: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a line of a shell, in which `auth` is the command."""
+    auth = f'auth() {{ {shlex.quote(sys.executable)} -m auth "$@"; }}; '
+    return subprocess.run(
+        ["bash", "-c", auth + line], cwd=PROJECT, env=operator.environment, capture_output=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    "command", ["list", "list --json", "audit", "show ada@example.org", "completion bash", "export"]
+)
+def test_an_output_that_takes_nothing_is_told_in_one_line(operator: Server, command: str) -> None:
+    operator.create_key(ADA)
+    for output, said in ((">/dev/full", b"No space left on device"), (">&-", b"closed")):
+        done = in_shell(operator, f"auth {command} {output}")
+        assert (done.returncode, done.stdout) == (1, b"")
+        [line] = [line for line in done.stderr.splitlines() if not line.startswith(b"(Database")]
+        assert line.startswith(b"ERROR: ")
+        assert said in line
+
+
+def test_no_key_is_made_that_nobody_can_read(operator: Server) -> None:
+    operator.create_key(ADA)
+    assert in_shell(operator, "auth create --email grace@example.org >&-").returncode == 1
+    assert b"grace" not in in_shell(operator, "auth list").stdout
+
+
+def test_without_standard_error_only_the_answer_is_on_standard_output(operator: Server) -> None:
+    operator.create_key(ADA)
+    for output in ("2>&-", "2>/dev/full"):
+        done = in_shell(operator, f"auth list {output}")
+        assert done.returncode == 0
+        assert b"(Database" not in done.stdout
+        assert ADA.encode() in done.stdout
+        refused = in_shell(operator, f"auth show nobody {output}")
+        assert (refused.returncode, refused.stdout) == (1, b"")
+
+
+def test_an_alphabet_that_the_terminal_lacks_is_escaped(operator: Server) -> None:
+    operator.create_key("ünï@example.org")
+    done = in_shell(operator, "PYTHONIOENCODING=ascii auth list")
+    assert (done.returncode, done.stderr.count(b"\n")) == (0, 1)
+    assert rb"\xfcn\xef@example.org" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["backup", "export --output", "restore", "revocations", "revoke-again"])
+def test_a_file_without_a_name_or_with_an_odd_one_is_refused(operator: Server, command: str) -> None:
+    operator.create_key(ADA)
+    for name in ("''", r"$'\xff'", r"$'two\nlines'"):
+        done = in_shell(operator, f"cd {shlex.quote(str(operator.folder))}; PYTHONPATH={PROJECT} auth {command} {name}")
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert b"give the name of a file" in done.stderr.splitlines()[-1]

@@ -2,7 +2,6 @@
 
 from argparse import ArgumentParser
 from collections.abc import Callable
-from pathlib import Path
 
 from auth.cli import commands, database_commands, restore_commands, values
 
@@ -16,7 +15,7 @@ def add_commands(add: Callable[..., ArgumentParser]) -> None:
     backup = add(
         "backup", database_commands.backup, "Copy an SQLite database to a new file, also while the service runs."
     )
-    backup.add_argument("file", type=Path, metavar="FILE", help="the new file; it must not exist yet")
+    backup.add_argument("file", type=values.file, metavar="FILE", help="the new file; it must not exist yet")
     _add_restore_commands(add)
     move = add(
         "move",
@@ -46,9 +45,12 @@ def _add_restore_commands(add: Callable[..., ArgumentParser]) -> None:
         "backup.db",
         "backup.db --revocations revocations.json",
     )
-    restore.add_argument("file", type=Path, metavar="FILE", help="what 'backup' has written")
+    restore.add_argument("file", type=values.file, metavar="FILE", help="what 'backup' has written")
     restore.add_argument(
-        "--revocations", type=Path, metavar="LIST", help="what 'revocations' has written, if the database is lost"
+        "--revocations",
+        type=values.file,
+        metavar="LIST",
+        help="what 'revocations' has written, if the database is lost",
     )
     unknown = restore.add_mutually_exclusive_group()
     unknown.add_argument("--revoke-all-keys", action="store_true", help="revoke every key")
@@ -59,7 +61,7 @@ def _add_restore_commands(add: Callable[..., ArgumentParser]) -> None:
         "Write which keys and users have ended to a file, to be kept where the backups are.",
         "revocations.json",
     )
-    revocations.add_argument("file", type=Path, metavar="FILE", help="the file; one of that name is replaced")
+    revocations.add_argument("file", type=values.file, metavar="FILE", help="the file; one of that name is replaced")
     again = add(
         "revoke-again",
         restore_commands.revoke_again,
@@ -67,5 +69,5 @@ def _add_restore_commands(add: Callable[..., ArgumentParser]) -> None:
         "revocations.json",
     )
     what = again.add_mutually_exclusive_group(required=True)
-    what.add_argument("file", type=Path, nargs="?", metavar="FILE", help="what 'revocations' has written")
+    what.add_argument("file", type=values.file, nargs="?", metavar="FILE", help="what 'revocations' has written")
     what.add_argument("--all-keys", action="store_true", help="revoke every key")

@@ -4,6 +4,7 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import wraps
+from pathlib import Path
 from typing import Any, TypeVar
 
 from auth import inputs
@@ -34,6 +35,14 @@ def moment(text: str) -> int:
         return int((found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).timestamp())
     except (ValueError, OverflowError):
         raise ArgumentTypeError("write a moment like 2026-11-01 or 2026-11-01T12:00:00Z") from None
+
+
+def file(text: str) -> Path:
+    """Return the path of a file."""
+    # Not one that can't be printed, or that SQLite can't open: it is no UTF-8.
+    if not text or not text.isprintable():
+        raise ArgumentTypeError("give the name of a file, in UTF-8 and in one line")
+    return Path(text)
 
 
 def user_or_event(text: str) -> str:
