@@ -26,6 +26,8 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 # Kubernetes sets such variables in every container of a namespace with a Service whose name starts with "classifier".
 _KUBERNETES_NAME = re.compile(rf"{PREFIX}(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_.+)?)")
 _KUBERNETES_PORT = re.compile(r"(tcp|udp|sctp)://.+")
+# As BentoML takes them.
+_MODEL_TAG = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?(:[a-z0-9]([a-z0-9._-]*[a-z0-9])?)?")
 _ENV_FILE, _ENV_FILE_ENCODING = ".env", "utf-8-sig"
 
 
@@ -46,7 +48,7 @@ class Settings(BaseSettings):
     engine: Literal["auto", "openvino", "torch"] = "auto"
     precision: Literal["auto", "f32", "bf16", "int8"] = "auto"
     tune: Literal["auto", "off"] = "auto"
-    threads: Annotated[int | None, Field(gt=0)] = None
+    threads: Annotated[int | None, Field(gt=0, le=1024)] = None
     max_batch_size: Annotated[int | None, Field(gt=0, le=256)] = None
     runner: Literal["auto", "embedded", "service"] = "auto"
     data_dir: Path | None = None
@@ -138,6 +140,13 @@ class Settings(BaseSettings):
     @classmethod
     def _webhook_is_signed(cls, url: str | None, info: ValidationInfo) -> str | None:
         return webhooks.url(url, has_secret=info.data.get("webhook_secret") is not None)
+
+    @field_validator("prepared_model")
+    @classmethod
+    def _prepared_model_is_a_tag(cls, tag: str) -> str:
+        if tag and not _MODEL_TAG.fullmatch(tag):
+            raise ValueError("give the tag of a prepared model, as `bentoml models list` shows it")
+        return tag
 
     @field_validator("cors_origins")
     @classmethod
