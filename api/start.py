@@ -4,7 +4,6 @@ import logging
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +18,7 @@ from model.store import PreparedModel
 from model.tune.at_start import measure_in_subprocess
 from runtime import bentoml_config, bentoml_defaults, running_servers, worker
 from runtime.forwarded import trusted_hosts
-from runtime.processes import close_listeners_on_shutdown, replace_dead_workers_at_once
+from runtime.processes import close_listeners_on_shutdown, replace_dead_workers_at_once, run_below
 from storage import first_look, urls
 from storage.errors import StorageError
 
@@ -115,5 +114,5 @@ def _prepare_apart() -> None:
     preparing = [sys.executable, "-m", "model.prepare"]
     paths = filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    if subprocess.run(preparing, env=environment, check=False).returncode != 0:
+    if run_below(preparing, env=environment).returncode != 0:
         sys.exit(1)

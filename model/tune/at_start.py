@@ -12,6 +12,7 @@ from model import choices
 from model.configuration import MEASURING_S, Choice, choice_from_json, default_choice
 from model.devices import chosen_engine, has_cuda
 from model.store import PreparedModel
+from runtime.processes import run_below
 
 logger = logging.getLogger("bentoml.classifier")
 
@@ -43,7 +44,7 @@ def measure_in_subprocess(prepared: PreparedModel, settings: Settings, code: Pat
         paths = [str(code), os.environ.get("PYTHONPATH", "")]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         try:
-            done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=False, timeout=START_WAITS_S)
+            done = run_below(command, START_WAITS_S, env=environment, stdout=subprocess.PIPE)
             found = choice_from_json(done.stdout)
         except (OSError, subprocess.TimeoutExpired):
             found = None
