@@ -1,5 +1,6 @@
 """Reads and checks every setting of the project; no other module reads them from the environment or `.env`."""
 
+import io
 import os
 import re
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -28,6 +30,7 @@ _KUBERNETES_NAME = re.compile(rf"{PREFIX}(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|
 _KUBERNETES_PORT = re.compile(r"(tcp|udp|sctp)://.+")
 # As BentoML takes them.
 _MODEL_TAG = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?(:[a-z0-9]([a-z0-9._-]*[a-z0-9])?)?")
+_SETTING = re.compile(rf"\b({PREFIX}\w+|HF_TOKEN)", re.ASCII | re.IGNORECASE)
 _ENV_FILE, _ENV_FILE_ENCODING = ".env", "utf-8-sig"
 
 
@@ -175,6 +178,7 @@ def load_settings() -> Settings:
             value, which may be a secret.
     """
     try:
+        _check_lines()
         _check_names({**dotenv_values(_ENV_FILE, encoding=_ENV_FILE_ENCODING), **os.environ})
         return Settings()
     except ValidationError as error:
@@ -185,6 +189,21 @@ def load_settings() -> Settings:
         raise SettingsError("The file .env is not in UTF-8; save it in that encoding.") from None
     except OSError as error:
         raise SettingsError(f"The file .env can't be read: {error.strerror}.") from None
+
+
+def _check_lines() -> None:
+    """Check that every line of `.env` about a setting sets it: dotenv passes others over, and leaves the default.
+
+    Raises:
+        SettingsError: a line is not written as dotenv reads it.
+    """
+    path = Path(_ENV_FILE)
+    text = path.read_text(_ENV_FILE_ENCODING) if path.is_file() else ""
+    for read in parse_stream(io.StringIO(text)):
+        named = _SETTING.search(read.original.string)
+        if read.error and named:
+            line = read.original.line + read.original.string.count("\n", 0, named.start())
+            raise SettingsError(f"{named[0]}: line {line} of .env does not set it; write NAME=value, and close quotes.")
 
 
 def _check_names(variables: Mapping[str, str | None]) -> None:
