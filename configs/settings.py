@@ -201,7 +201,9 @@ def _check_lines() -> None:
     text = path.read_text(_ENV_FILE_ENCODING) if path.is_file() else ""
     for read in parse_stream(io.StringIO(text)):
         named = _SETTING.search(read.original.string)
-        if read.error and named:
+        # A name alone, as in Docker's files of variables, is one that the environment has.
+        is_alone = read.key is not None and read.value is None and read.key not in os.environ
+        if named and (read.error or is_alone):
             line = read.original.line + read.original.string.count("\n", 0, named.start())
             raise SettingsError(f"{named[0]}: line {line} of .env does not set it; write NAME=value, and close quotes.")
 

@@ -92,6 +92,8 @@ def test_a_file_of_settings_is_read_or_told_what_is_wrong(tmp_path: Path, conten
         "CLASSIFIER_DEFAULT_LIMIT='7'/minute",
         "set CLASSIFIER_DEFAULT_LIMIT=7/minute",
         "classifier_default_limit 7/minute",
+        "CLASSIFIER_DEFAULT_LIMIT",
+        "export CLASSIFIER_DEFAULT_LIMIT",
     ],
 )
 def test_a_line_that_sets_nothing_is_told_with_its_number(
@@ -103,6 +105,11 @@ def test_a_line_that_sets_nothing_is_told_with_its_number(
     assert "line 4" in said
     assert SECRET not in said
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_name_alone_stands_for_the_environments_value(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("CLASSIFIER_DEFAULT_LIMIT\n# CLASSIFIER_MAX_QUEUE\n")
+    assert default_limit_in(tmp_path, CLASSIFIER_DEFAULT_LIMIT="7/minute") == "7/minute"
 
 
 def test_a_line_of_another_program_is_passed_over(tmp_path: Path) -> None:
