@@ -4,6 +4,7 @@ import io
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
@@ -31,6 +32,7 @@ _KUBERNETES_PORT = re.compile(r"(tcp|udp|sctp)://.+")
 # As BentoML takes them.
 _MODEL_TAG = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?(:[a-z0-9]([a-z0-9._-]*[a-z0-9])?)?")
 _SETTING = re.compile(rf"\b({PREFIX}\w+|HF_TOKEN)", re.ASCII | re.IGNORECASE)
+_ONE_WORD = re.compile(r"[!-~]+")
 _ENV_FILE, _ENV_FILE_ENCODING = ".env", "utf-8-sig"
 
 
@@ -129,10 +131,21 @@ class Settings(BaseSettings):
     @field_validator("stripe_api")
     @classmethod
     def _stripe_is_reached_safely(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if (parts.scheme == "https" and parts.hostname) or (parts.scheme == "http" and parts.hostname in _LOOPBACK):
-            return url.rstrip("/")
+        with suppress(ValueError):
+            parts = urlsplit(url)
+            is_safe = bool(parts.hostname) if parts.scheme == "https" else parts.hostname in _LOOPBACK
+            if parts.scheme in ("https", "http") and is_safe and parts.port != 0 and _ONE_WORD.fullmatch(url):
+                return url.rstrip("/")
         raise ValueError("give an address that begins with https://, or with http://127.0.0.1 for tests")
+
+    @field_validator("stripe_key")
+    @classmethod
+    def _stripe_key_fits_a_header(cls, key: SecretStr | None) -> SecretStr | None:
+        # A file that it was read from may have ended with a newline.
+        text = "" if key is None else key.get_secret_value().strip()
+        if text and not _ONE_WORD.fullmatch(text):
+            raise ValueError("give a key of Stripe in one line, like rk_live_...")
+        return SecretStr(text) if text else None
 
     @field_validator("webhook_secret")
     @classmethod

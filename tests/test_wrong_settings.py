@@ -79,7 +79,12 @@ WRONG = {
         f"http://{SECRET}",
         f"http://127.0.0.1@{SECRET}",
         f"ftp://{SECRET}",
+        f"http://127.0.0.1:{SECRET}",
+        f"https://{SECRET}.example:99999",
+        f"https://[::1/{SECRET}",
+        f"https://stripe.example/ {SECRET}",
     ],
+    "STRIPE_KEY": [f"sk_live_{SECRET} x", f"sk_live_{SECRET}\nX: 1", f"sk_ü{SECRET}", f"sk_€{SECRET}"],
     # Without a secret.
     "WEBHOOK_URL": [f"https://shop.example/?token={SECRET}"],
     "WEBHOOK_SECRET": [SECRET, f"whsec_{SECRET}", "whsec_", f"whsec_{'A' * 28}", f"whsec_{'A' * 90}"],
@@ -105,7 +110,7 @@ RIGHT = {
     "TRUSTED_PROXIES": ["", "10.0.0.0/8, ::1/128"],
     "THREADS": ["2", "1024"],
     "PREPARED_MODEL": ["", "microsoft--resnet-18:5fa0dbd3d6c9-20261128234751", "stand_in.1"],
-    "STRIPE_KEY": ["", "sk_test_1"],
+    "STRIPE_KEY": ["", " ", "sk_test_1", "rk_live_1\n"],
     "STRIPE_API": ["https://api.stripe.com", "http://127.0.0.1:8000/", "http://[::1]:8000"],
     "WEBHOOK_URL": [""],
     "WEBHOOK_SECRET": ["", WEBHOOK_SECRET, f"{WEBHOOK_SECRET} whsec_{'B' * 86}=="],
@@ -130,6 +135,7 @@ def test_a_wrong_value_is_told_in_one_line(name: str, value: str) -> None:
     assert "\n" not in said
     assert SECRET not in said
     assert "Value error" not in said
+    assert "IPv6" not in said
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in RIGHT.items() for value in values])
