@@ -16,7 +16,7 @@ from model.prepare.hub import stand_in_again
 from model.prepared import find_prepared, is_ready_to_serve
 from model.store import PreparedModel
 from model.tune.at_start import measure_in_subprocess
-from runtime import bentoml_config, bentoml_defaults, running_servers, worker
+from runtime import bentoml_config, bentoml_defaults, port, running_servers, worker
 from runtime.forwarded import trusted_hosts
 from runtime.processes import close_listeners_on_shutdown, replace_dead_workers_at_once, run_below
 from storage import first_look, urls
@@ -54,6 +54,7 @@ def prepare_start(settings: Settings) -> None:
     running_servers.remove_leftovers(bentoml_defaults.metrics_folder())
     write_down_database(settings)
     worker.use()
+    port.tell_in_one_line()
     close_listeners_on_shutdown()
     replace_dead_workers_at_once()
 
