@@ -113,6 +113,13 @@ async def test_a_wrong_field_is_named_and_changes_nothing(gateway: InProcessGate
     assert changes(gateway) == []
 
 
+async def test_a_key_in_the_place_of_a_name_is_not_repeated(gateway: InProcessGateway, admin: IssuedKey) -> None:
+    for name in (admin.text, f"Bearer {admin.text}", admin.text.removeprefix("imc_")):
+        answer = await gateway.request("POST", KEYS, admin, json={"email": "a@b", name: 1})
+        assert "imc_..." in assert_problem(answer, 422)["field"]
+        assert admin.text.split("_")[2][:20] not in answer.text
+
+
 async def test_what_is_no_json_is_refused(gateway: InProcessGateway, admin: IssuedKey) -> None:
     for method, path in (("POST", USERS), ("PATCH", f"{USERS}/{admin.user_id}"), ("POST", KEYS)):
         assert_problem(await gateway.request(method, path, admin), 400)
