@@ -5,6 +5,7 @@ from sqlalchemy import Connection, inspect, text
 from storage.database import Database, create_sqlite_file
 from storage.errors import Refused
 from storage.first_look import SCRIPTS, newest_version
+from storage.models import metadata
 
 # The id of the PostgreSQL advisory lock for migrations. Any number that nothing else in this database uses.
 MIGRATION_LOCK = 7_361_002
@@ -15,7 +16,7 @@ def migrate(url: str) -> None:
 
     Raises:
         StorageUnavailable: the database does not answer.
-        Refused: a later version of this project has migrated the database.
+        Refused: a later version of this project has migrated the database, or it is another program's.
     """
     create_sqlite_file(url)
     database = Database(url)
@@ -31,8 +32,11 @@ def _upgrade(connection: Connection) -> None:
         connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
         # A migration may take longer than the timeout for requests.
         connection.execute(text("SET LOCAL statement_timeout = 0"))
-    if _versions(connection) == [newest_version()]:
+    versions = _versions(connection)
+    if versions == [newest_version()]:
         return
+    if not versions and set(inspect(connection).get_table_names()) & set(metadata.tables):
+        raise Refused("The database holds tables of another program; check CLASSIFIER_DATABASE_URL, or make a new one.")
     # Imported here: it takes a tenth of the start time, and most starts have nothing to migrate.
     from alembic import command
     from alembic.config import Config
