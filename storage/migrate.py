@@ -37,6 +37,8 @@ def _upgrade(connection: Connection) -> None:
         return
     if not versions and set(inspect(connection).get_table_names()) & set(metadata.tables):
         raise Refused("The database holds tables of another program; check CLASSIFIER_DATABASE_URL, or make a new one.")
+    if not versions and connection.dialect.name == "postgresql":
+        _check_encoding(connection)
     # Imported here: it takes a tenth of the start time, and most starts have nothing to migrate.
     from alembic import command
     from alembic.config import Config
@@ -50,6 +52,20 @@ def _upgrade(connection: Connection) -> None:
         command.upgrade(config, "head")
     except CommandError:
         raise Refused("The database was written by a later version of this project; upgrade the project.") from None
+
+
+def _check_encoding(connection: Connection) -> None:
+    """Checks that a new database can hold every address and name.
+
+    Raises:
+        Refused: its encoding lacks alphabets.
+    """
+    encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
+    if encoding not in ("UTF8", "SQL_ASCII"):
+        raise Refused(
+            f"The database is in the encoding {encoding}; make one in UTF-8: "
+            "CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0."
+        )
 
 
 def _versions(connection: Connection) -> list[str]:

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from testing.servers import PROJECT, Server
-from tests.auth_commands import operator
+from testing.store_servers import Postgres
+from tests.auth_commands import operator, told
 from tests.test_auth_users import on_each
 
 __all__ = ["on_each", "operator"]
@@ -105,3 +106,21 @@ def test_a_file_without_a_name_or_with_an_odd_one_is_refused(operator: Server, c
         done = in_shell(operator, f"cd {shlex.quote(str(operator.folder))}; PYTHONPATH={PROJECT} auth {command} {name}")
         assert (done.returncode, done.stdout) == (2, b"")
         assert b"give the name of a file" in done.stderr.splitlines()[-1]
+
+
+def test_every_alphabet_is_kept_by_a_database_of_no_encoding(operator: Server, postgres: Postgres) -> None:
+    """As `initdb` makes it where the locale is C."""
+    plain = "ENCODING 'SQL_ASCII' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+    operator.environment["CLASSIFIER_DATABASE_URL"] = postgres.new_database(plain)
+    operator.create_key("ünï€@example.org", "--name", "日本")
+    assert "ünï€@example.org" in operator.auth("list").stdout
+    assert told(operator, "show", "ÜNÏ€@example.org")["keys"][0]["name"] == "日本"
+
+
+def test_a_database_that_lacks_most_alphabets_is_refused(operator: Server, postgres: Postgres) -> None:
+    latin = "ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+    operator.environment["CLASSIFIER_DATABASE_URL"] = postgres.new_database(latin)
+    refused = operator.auth("init")
+    assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (1, "", 1)
+    assert "LATIN1" in refused.stderr
+    assert "UTF8" in refused.stderr
