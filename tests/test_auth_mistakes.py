@@ -3,6 +3,7 @@
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -124,3 +125,32 @@ def test_a_database_that_lacks_most_alphabets_is_refused(operator: Server, postg
     assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (1, "", 1)
     assert "LATIN1" in refused.stderr
     assert "UTF8" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param("[" * 100_000, id="deep"),
+        pytest.param('{"read_us": 1e999, "keys": [], "users": []}', id="endless number"),
+        pytest.param('{"read_us": 1, "keys": [1], "users": []}', id="no key"),
+        pytest.param("", id="empty"),
+    ],
+)
+def test_a_file_that_is_no_list_of_revocations_is_refused(operator: Server, tmp_path: Path, content: str) -> None:
+    operator.create_key(ADA)
+    listed = tmp_path / "list.json"
+    listed.write_text(content)
+    for command in ("revoke-again", "revocations"):
+        done = operator.auth(command, str(listed))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "is no whole list" in done.stderr
+    assert listed.read_text() == content
+
+
+def test_a_list_of_revocations_replaces_no_device(operator: Server) -> None:
+    operator.create_key(ADA)
+    for device in ("/dev/null", "/dev/zero"):
+        done = operator.auth("revocations", device)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "is no file" in done.stderr
+    assert not Path("/dev/zero").is_file()
