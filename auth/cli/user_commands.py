@@ -22,6 +22,7 @@ def set_limit(context: Context, *, user: str, limit: list[Limit]) -> Answer:
     changed = context.database.change(
         lambda connection: user_changes.set_limits(connection, user, tuple(limit), actor())
     )
+    time.sleep(KEY_MEMORY_S)
     limits = list(map(str, changed.limits))
     document = {"user_id": changed.user_id, "email": changed.email, "limits": limits}
     return Answer(document, f"The limits of {changed.email} are {reports.limits(limits, ', ')} now.")
