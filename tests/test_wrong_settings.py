@@ -62,7 +62,7 @@ WRONG = {
     "PREPARED_MODEL": ["no such", "Model:1", "a:b:c", "a/b", ":1", "a:", f"{SECRET}/"],
     "MAX_BATCH_SIZE": ["0", "257", "many"],
     "RUNNER": ["here"],
-    "DEFAULT_LIMIT": ["", "5", "5/fortnight", "0/minute", "-5/minute", "five/minute", SECRET],
+    "DEFAULT_LIMIT": ["1٣/minute", "5/1٣s", "", "5", "5/fortnight", "0/minute", "-5/minute", "five/minute", SECRET],
     "AUTH_FAILURE_LIMIT": ["60", "60/eternity"],
     "TRUSTED_PROXIES": ["proxy", "10.0.0.1/8", "10.0.0.0/99", f"10.0.0.0/8,{SECRET}"],
     "MAX_BODY_BYTES": ["0", "-1", "10MB"],
