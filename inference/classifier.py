@@ -20,6 +20,7 @@ from model.errors import ImageError, NotAnImage
 from model.images.decode import Decoded
 from model.store import PreparedModel
 from runtime.machine import cores
+from runtime.memory import return_freed_memory
 from web.problem import Problem, internal_error, unavailable
 from web.timing import Timing
 
@@ -134,9 +135,10 @@ class Classifier:
         return await self._connection.is_ready()
 
     async def warm_up(self) -> None:
-        """Start the decoders, and warm up the runner."""
+        """Start the decoders, and warm up the runner; then return the memory that all this has freed."""
         self._decode_pool.start()
         await self._connection.warm_up()
+        await asyncio.to_thread(return_freed_memory)
 
     def close(self) -> None:
         """Stop the processes that decode."""
