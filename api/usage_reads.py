@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.requests import Request
 
+from api.fields import in_utc
 from api.json_route import JsonRoute, read_query
 from api.read_schemas import (
     LAST_SECOND,
@@ -156,7 +157,7 @@ def cost(nanos: int, currency: str | None) -> Cost | None:
 
 
 def _unix_s(time: datetime) -> int:
-    return min(LAST_SECOND, max(0, int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())))
+    return min(LAST_SECOND, max(0, int(in_utc(time).timestamp())))
 
 
 def _iso(unix_s: int) -> datetime:
