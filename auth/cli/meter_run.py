@@ -1,7 +1,7 @@
-"""One run of the meter: writes what is to be told to the outbox, then claims each message, sends it and settles it.
+"""Runs the meter once: writes messages about new images to the outbox, then claims, sends and settles each message.
 
-A process that is killed between two steps leaves a message that was written and not settled. A later run sends it
-again with the same identifier, by which the receiver counts it once.
+A process that is killed between two steps leaves a message that was written and not settled. A later run sends it again
+with the same identifier, so the receiver counts it once.
 """
 
 import time
@@ -18,12 +18,12 @@ from storage.errors import Refused
 from storage.metering import KIND, OLDEST_S, Count, hour
 from storage.outbox import Message
 
-# Longer than a message takes that is answered at all.
+# Longer than sending a message takes, if it is answered at all.
 LEASE_S = 120
 # Stripe knows an identifier for at least 24 hours.
 KNOWN_FOR_S = 23 * 3600
 FIRST_RETRY_S, LAST_RETRY_S = 60, 3600
-# Where Stripe as a whole does not answer, a run ends after so many messages, or if it is to wait for longer.
+# If Stripe fails for every message, a run ends after MOST_FAILURES in a row, or if it would wait for LONGEST_WAIT_S.
 MOST_FAILURES, LONGEST_WAIT_S = 3, 30
 _UNKNOWN = "nobody knows whether it was counted: the first try was more than 23 hours ago, and none was confirmed"
 _EXPIRED = "its hour is more than 35 days ago"
@@ -39,8 +39,8 @@ class Answer(NamedTuple):
     Attributes:
         is_counted: whether the receiver has counted it, now or before.
         failure: why not.
-        is_final: whether to send it again would be of no use.
-        may_be_counted: whether the receiver may have counted it all the same.
+        is_final: whether sending it again would fail too.
+        may_be_counted: whether the receiver may have counted it although there is a failure.
         is_general: whether other messages would fail too.
         wait_s: how long the receiver asks to wait, seconds; None: it does not say.
     """
@@ -80,10 +80,10 @@ class Report:
 
 
 def write(database: Database, now_us: int) -> list[str]:
-    """Write what is to be told of all users to the outbox, each user in a transaction of its own.
+    """Write messages about the new images of all users to the outbox, each user in a transaction of its own.
 
     Returns:
-        What can't be told, and why.
+        Which images can't be sent, and why.
     """
     problems = []
     for customer in database.ask(customers.every):
@@ -143,7 +143,7 @@ def send(
         database: the database.
         sender: sends a message.
         clock_us: returns the time, Unix microseconds.
-        sleep: waits for so many seconds.
+        sleep: waits for a number of seconds.
         tell: is called after each message.
 
     Raises:
