@@ -24,7 +24,7 @@ class SqliteWatch:
         self._version = self._data_version()
 
     def has_changed(self) -> bool:
-        """Returns whether another connection has committed a change since the last call, or since the creation.
+        """Return whether another connection has committed a change since the last call, or since the creation.
 
         Source: https://www.sqlite.org/pragma.html#pragma_data_version
         """
@@ -32,7 +32,7 @@ class SqliteWatch:
         return before != self._version
 
     def is_open_elsewhere(self) -> bool:
-        """Returns whether another connection is open, be it idle. If not, the write-ahead log is merged into the file.
+        """Return whether another connection is open, even an idle one. If not, merge the write-ahead log into the file.
 
         SQLite leaves the mode of the write-ahead log only while nobody else has the database open. All our connections
         choose that mode when they are opened.
@@ -48,7 +48,7 @@ class SqliteWatch:
         return False
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Close the connection."""
         self._connection.close()
 
     def _data_version(self) -> int:
