@@ -121,7 +121,7 @@ class IsolatedDecoder:
 
     def _read(self, answer: bytes, cpu_s: float) -> IsolatedResult:
         """Read the answer. An empty one means that the child was killed, so the file was too much work."""
-        error = TooCostly("The image takes too much work to decode; save it anew as JPEG or PNG.")
+        error = TooCostly("The image takes too much work to decode; save it as JPEG or PNG.")
         too_costly = IsolatedResult(error, cpu_s)
         if len(answer) < LENGTH.size:
             return too_costly

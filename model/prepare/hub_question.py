@@ -1,6 +1,6 @@
 """Asks the Hugging Face hub a question that a name server or a silent hub can't stretch.
 
-`python -m model.prepare.hub_question URL SECONDS` exits with 0 if anything answers, whatever it says. Otherwise it
+`python -m model.prepare.hub_question URL SECONDS` exits with 0 if anything answers, with any status. Otherwise it
 prints the kind of the error. In a process of its own, the HTTP client takes no memory of the server.
 """
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from configs.settings import Settings
 from model import choices
 from model.configuration import MEASURING_S, Choice, choice_from_json, default_choice
-from model.devices import chosen_engine, has_cuda
+from model.devices import computes_on_gpu
 from model.store import PreparedModel
 from runtime import python_path
 
@@ -31,7 +31,7 @@ def measure_in_subprocess(prepared: PreparedModel, settings: Settings, code: Pat
     Returns:
         the choice; the default where `tune` is off, or the measurement fails.
     """
-    fallback = default_choice(settings, chosen_engine(settings) == "torch" and has_cuda())
+    fallback = default_choice(settings, computes_on_gpu(settings))
     if settings.tune == "off":
         if settings.precision == "bf16":
             logger.warning("CLASSIFIER_TUNE=off: whether bf16 answers as float32 does for this model is not measured.")
