@@ -40,5 +40,5 @@ def backup(url: str, path: Path) -> int:
             connection.close()
     except sqlite3.Error as error:
         path.unlink()
-        raise (faults.of(error) or faults.FAILING).error() from error
+        raise faults.sqlite_error(error) from error
     return path.stat().st_size

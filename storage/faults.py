@@ -142,6 +142,11 @@ def of(error: Exception) -> Fault | None:
     return known
 
 
+def sqlite_error(error: sqlite3.Error) -> StorageUnavailable:
+    """Return the exception to raise for an error of SQLite; an unknown one is taken as an error of the disk."""
+    return (of(error) or FAILING).error()
+
+
 def _of_sqlite_error(cause: sqlite3.Error) -> Fault | None:
     name = getattr(cause, "sqlite_errorname", None) or ""
     # The first two words of an extended name, such as SQLITE_IOERR_WRITE, are the name of the primary error.

@@ -44,7 +44,7 @@ class SqliteWatch:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 return True
-            raise (faults.of(error) or faults.FAILING).error() from error
+            raise faults.sqlite_error(error) from error
         return False
 
     def close(self) -> None:
@@ -55,4 +55,4 @@ class SqliteWatch:
         try:
             return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
         except sqlite3.Error as error:
-            raise (faults.of(error) or faults.FAILING).error() from error
+            raise faults.sqlite_error(error) from error

@@ -33,12 +33,12 @@ class NoAccess(Refused):
     """The receiver takes nothing with this key."""
 
 
-class Answer(NamedTuple):
-    """What became of a message.
+class Delivery(NamedTuple):
+    """What became of an attempt to deliver a message.
 
     Attributes:
         is_counted: whether the receiver has counted it, now or before.
-        failure: why not.
+        failure: why it was not counted.
         is_final: whether sending it again would fail too.
         may_be_counted: whether the receiver may have counted it although there is a failure.
         is_general: whether other messages would fail too.
@@ -56,7 +56,7 @@ class Answer(NamedTuple):
 class Sender(Protocol):
     """Sends messages."""
 
-    def send(self, message: Message) -> Answer:
+    def send(self, message: Message) -> Delivery:
         """Send a message, once.
 
         Raises:
@@ -70,13 +70,22 @@ class Report:
 
     Attributes:
         sent: the number of messages that the receiver has counted.
-        images: the images that they tell of.
-        failures: why others were not delivered: the hour of a user, and the reason.
+        images: the number of images that these messages report.
+        failures: why other messages were not delivered: the hour of a user, and the reason.
     """
 
     sent: int = 0
     images: int = 0
     failures: list[str] = field(default_factory=list)
+
+    def add(self, message: Message, delivery: Delivery) -> None:
+        """Add what became of a message."""
+        if delivery.is_counted:
+            self.sent += 1
+            self.images += message.value
+        else:
+            then = "it is given up" if delivery.is_final else "a later run sends it again"
+            self.failures.append(f"user {message.user_id}, {hour(message.period_s)}: {delivery.failure}; {then}")
 
 
 def write(database: Database, now_us: int) -> list[str]:
@@ -152,18 +161,13 @@ def send(
     report, failed_in_a_row = Report(), 0
     while claimed := database.change(lambda c: outbox.claim(c, KIND, clock_us(), LEASE_S * MICROSECONDS, 1)):
         [message] = claimed
-        answer = _stale(message, clock_us()) or _send(database, sender, message, clock_us)
-        _settle(database, message, answer, clock_us)
-        if answer.is_counted:
-            report.sent += 1
-            report.images += message.value
-        else:
-            then = "it is given up" if answer.is_final else "a later run sends it again"
-            report.failures.append(f"user {message.user_id}, {hour(message.period_s)}: {answer.failure}; {then}")
+        delivery = _stale(message, clock_us()) or _send(database, sender, message, clock_us)
+        _settle(database, message, delivery, clock_us)
+        report.add(message, delivery)
         tell(report)
-        failed_in_a_row = failed_in_a_row + 1 if answer.is_general else 0
+        failed_in_a_row = failed_in_a_row + 1 if delivery.is_general else 0
         if failed_in_a_row:
-            wait_s = 2.0 ** (failed_in_a_row - 1) if answer.wait_s is None else answer.wait_s
+            wait_s = 2.0 ** (failed_in_a_row - 1) if delivery.wait_s is None else delivery.wait_s
             if failed_in_a_row >= MOST_FAILURES or wait_s > LONGEST_WAIT_S:
                 break
             sleep(wait_s)
@@ -171,33 +175,33 @@ def send(
     return report
 
 
-def _stale(message: Message, now_us: int) -> Answer | None:
-    """Return why a message must not be sent any more; None if it may be sent."""
+def _stale(message: Message, now_us: int) -> Delivery | None:
+    """Return the failure of a message that must not be sent any more; None if it may be sent."""
     tried_us = message.first_tried_us
     if tried_us is not None and now_us - tried_us >= KNOWN_FOR_S * MICROSECONDS:
-        return Answer(False, _UNKNOWN, is_final=True)
+        return Delivery(False, _UNKNOWN, is_final=True)
     if message.period_s < now_us // MICROSECONDS - OLDEST_S - metering.HOUR_S:
-        return Answer(False, _EXPIRED, is_final=True)
+        return Delivery(False, _EXPIRED, is_final=True)
     return None
 
 
-def _send(database: Database, sender: Sender, message: Message, clock_us: Callable[[], int]) -> Answer:
+def _send(database: Database, sender: Sender, message: Message, clock_us: Callable[[], int]) -> Delivery:
     try:
         return sender.send(message)
     except NoAccess as refused:
-        _settle(database, message, Answer(False, str(refused)), clock_us)
+        _settle(database, message, Delivery(False, str(refused)), clock_us)
         raise
 
 
-def _settle(database: Database, message: Message, answer: Answer, clock_us: Callable[[], int]) -> None:
+def _settle(database: Database, message: Message, delivery: Delivery, clock_us: Callable[[], int]) -> None:
     """Note in the outbox what became of a message."""
-    if answer.is_counted:
+    if delivery.is_counted:
         database.change(partial(outbox.settle, message_id=message.id, delivered_us=clock_us()))
-    elif answer.is_final:
-        database.change(partial(outbox.give_up, message_id=message.id, failure=answer.failure))
+    elif delivery.is_final:
+        database.change(partial(outbox.give_up, message_id=message.id, failure=delivery.failure))
     else:
         backoff_s = min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(message.tries, 10))
-        due_us = clock_us() + int(max(backoff_s, answer.wait_s or 0) * MICROSECONDS)
-        is_untried = message.first_tried_us is None and not answer.may_be_counted
-        change = partial(outbox.postpone, message_id=message.id, due_us=due_us, failure=answer.failure)
+        due_us = clock_us() + int(max(backoff_s, delivery.wait_s or 0) * MICROSECONDS)
+        is_untried = message.first_tried_us is None and not delivery.may_be_counted
+        change = partial(outbox.postpone, message_id=message.id, due_us=due_us, failure=delivery.failure)
         database.change(partial(change, is_untried=is_untried))
