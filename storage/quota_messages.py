@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, select, update
 
 from storage import outbox as messages
 from storage.clock import MICROSECONDS, iso
@@ -76,12 +76,8 @@ def decide(connection: Connection, message_id: int, at_us: int, clock_us: Clock)
     Returns:
         Whether it is to be delivered.
     """
-    row = (_table.id == message_id, _table.kind == NEARING)
-    waiting = connection.execute(outbox.select().where(*row)).one_or_none()
-    if waiting is not None and connection.dialect.name == "postgresql":
-        connection.execute(lock_user, {"user": waiting.user_id})
-        # Another process may have decided since it was read.
-        waiting = connection.execute(outbox.select().where(*row)).one_or_none()
+    this = (_table.id == message_id, _table.kind == NEARING)
+    waiting = _lock(connection, this)
     if waiting is None:
         return False
     quota, percent = _mark(waiting.payload)
@@ -98,13 +94,24 @@ def decide(connection: Connection, message_id: int, at_us: int, clock_us: Clock)
             "period_start": iso(period.start_s * MICROSECONDS),
             "period_end": iso(period.end_s * MICROSECONDS),
         }
-        told = {"kind": REACHED, "payload": event(REACHED, at_us, data), "value": used.answered, "created_us": at_us}
-        connection.execute(update(outbox).where(*row).values(told))
+        reached = {"kind": REACHED, "payload": event(REACHED, at_us, data), "value": used.answered, "created_us": at_us}
+        connection.execute(update(outbox).where(*this).values(reached))
     elif sum(used) < waiting.value:
-        connection.execute(delete(outbox).where(*row))
+        connection.execute(delete(outbox).where(*this))
     else:
-        connection.execute(update(outbox).where(*row).values(due_us=read_clock_us(connection, clock_us) + AGAIN_US))
+        connection.execute(update(outbox).where(*this).values(due_us=read_clock_us(connection, clock_us) + AGAIN_US))
     return used.answered >= waiting.value
+
+
+def _lock(connection: Connection, this: tuple[ColumnElement[bool], ...]) -> Row[Any] | None:
+    """Lock the user of a waiting message, and return the row of the message; None if it waits no more."""
+    waiting = outbox.select().where(*this)
+    row = connection.execute(waiting).one_or_none()
+    if row is not None and connection.dialect.name == "postgresql":
+        connection.execute(lock_user, {"user": row.user_id})
+        # Another process may have decided since it was read.
+        row = connection.execute(waiting).one_or_none()
+    return row
 
 
 def _mark(payload: str) -> tuple[Quota, int]:
