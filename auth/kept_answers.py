@@ -18,7 +18,7 @@ HEADER = "Idempotency-Key"
 # A larger answer is not kept. An answer with all labels of one image is smaller, and so is one with the five best
 # labels of each image of a batch.
 MOST_BYTES = 256 * 1024
-# Errors that the same body would get again. After any other error, a retry is computed anew.
+# Errors that the same body would get again. After any other error, a retry is computed again.
 _KEPT_ERRORS = frozenset({400, 415, 422})
 _OTHER_BODY = f"This {HEADER} came with another body before; send each new request with a new key."
 _TOO_LARGE = f"The answer to this {HEADER} was larger than {MOST_BYTES} bytes, so it was not kept; send a new key."

@@ -33,8 +33,8 @@ class RateLimit:
     Args:
         app: the app behind the limit.
         store: counts the hits.
-        refusal: returns a problem if the request can't be answered, whatever its body is: the queue has no place for
-            its user, or it names another model. It is called before a hit is counted.
+        refusal: returns a problem if the request can't be answered, since the queue has no place for its user, or it
+            names another model. This is known without the body. It is called before a hit is counted.
     """
 
     def __init__(self, app: ASGIApp, store: Store, refusal: Callable[[RequestContext], Problem | None]) -> None:

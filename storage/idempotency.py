@@ -147,7 +147,7 @@ def _in_force(connection: Transaction, wanted: Claim, now_us: int) -> Outcome | 
 
 
 def renew(connection: Transaction, claims: Sequence[Claim]) -> Sequence[None]:
-    """Begin the lease of each claim anew, if it still holds its key."""
+    """Start the lease of each claim again, if it still holds its key."""
     expires_us = read_clock_us(connection, claims[0].clock_us) + LEASE_S * MICROSECONDS
     for held in sorted(claims, key=lambda claim: claim[:3]):
         connection.execute(_renew, _held(held) | {"expires_us": expires_us})

@@ -157,7 +157,7 @@ class Store:
         return claim, await self._of_database.watch(write, is_change=True)
 
     async def renew_claim(self, claim: Claim) -> None:
-        """Begin the lease of a claim anew."""
+        """Start the lease of a claim again."""
         await self._of_database.watch(self.database.write(idempotency.renew, claim), is_change=True)
 
     async def forget_answers(self, most_per_user: int = MOST_PER_USER) -> int:

@@ -34,7 +34,7 @@ class RequestContext:
         path: the requested path, decoded.
         match: the route that the path and method match.
         request_id: the id in the answer and in errors: the caller's own id if it sent a valid one.
-        usage_id: the id in the usage log, `req_…`: unique, whatever callers send.
+        usage_id: the id in the usage log, `req_…`: unique, since it is made here and callers can't choose it.
         arrived_us: when the request arrived, as the usage log tells it, Unix microseconds.
         caller: the API key, once it has been checked.
         has_body: whether bytes of a body have arrived.

@@ -1,6 +1,6 @@
-"""Serves the stand-in again if the Hugging Face hub still can't be reached, and asks it without the hub's client.
+"""Serves the stand-in again if the Hugging Face hub still can't be reached.
 
-The client is in an environment of its own, with torch, which takes seconds to start.
+It asks without the hub's client, which is in an environment of its own, with torch, and takes seconds to start.
 """
 
 import os
@@ -25,7 +25,7 @@ _YES = ("1", "ON", "YES", "TRUE")
 
 
 def stand_in_again(settings: Settings) -> PreparedModel | None:
-    """Return the prepared stand-in, after a warning, if the hub is asked for the model again and can't be reached.
+    """Ask the hub for the model again. If it can't be reached, warn, and return the prepared stand-in.
 
     Returns:
         the stand-in; None where `python -m model.prepare` has to decide, such as where the hub answers.
