@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 LAST_SECOND = 253_402_300_799  # of the year 9999, in Unix time
+CURSOR = "`next_cursor` of the previous page, to get the next one."
+NEXT_CURSOR = "Send it as `cursor` to get the next page; null on the last page."
 
 
 class ModelInfo(BaseModel):
@@ -36,9 +38,7 @@ class UsageQuery(BaseModel):
     endpoint: Annotated[str, Field(max_length=200)] | None = Field(
         None, description="Count only requests to this path."
     )
-    cursor: Annotated[int, Field(ge=0, le=LAST_SECOND)] | None = Field(
-        None, description="`next_cursor` of the previous page, to get the next one."
-    )
+    cursor: Annotated[int, Field(ge=0, le=LAST_SECOND)] | None = Field(None, description=CURSOR)
 
 
 class ResponseTime(BaseModel):
@@ -89,7 +89,7 @@ class Usage(BaseModel):
     endpoint: str | None
     total: UsageTotal = Field(description="All buckets of the span together, on every page.")
     data: list[UsageBucket]
-    next_cursor: str | None = Field(description="Send it as `cursor` to get the next page; null on the last page.")
+    next_cursor: str | None = Field(description=NEXT_CURSOR)
 
 
 class Policy(BaseModel):

@@ -88,7 +88,7 @@ def routes(store: Store) -> list[JsonRoute]:
 def _change(
     connection: Any, actor: str, request: Request, body: PlanChange, price: Price | None, now_us: int
 ) -> plans.Plan:
-    """Make each change that the body names, and that is one.
+    """Make the changes that the body names, except those that would change nothing.
 
     Raises:
         Problem: 404, there is no such plan; 412, it was changed meanwhile.
@@ -114,7 +114,7 @@ def _price(body: PlanChange, default_us: int) -> Price | None:
         default_us: when the price begins if the body does not say so, Unix microseconds.
 
     Raises:
-        Problem: 422, a part of it is missing, or it begins at no time that can be written.
+        Problem: 422, a part of it is missing, or the time at which it begins is out of range.
     """
     given = {"price", "currency", "since"} & body.model_fields_set
     if not given:
@@ -125,10 +125,9 @@ def _price(body: PlanChange, default_us: int) -> Price | None:
             raise Problem(422, detail, field=name)
     if "since" not in given:
         return Price(parse_amount(body.price), body.currency, default_us)
-    since = body.since if body.since.tzinfo else body.since.replace(tzinfo=UTC)
-    if not datetime.fromtimestamp(0, UTC) <= since < datetime.max.replace(tzinfo=UTC):
+    if not datetime.fromtimestamp(0, UTC) <= body.since < datetime.max.replace(tzinfo=UTC):
         raise Problem(422, "The field 'from' is wrong: write a time after 1970.", field="from")
-    return Price(parse_amount(body.price), body.currency, int(since.timestamp() * MICROSECONDS))
+    return Price(parse_amount(body.price), body.currency, int(body.since.timestamp() * MICROSECONDS))
 
 
 def _of_path(connection: Any, request: Request) -> plans.Plan:

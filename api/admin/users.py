@@ -1,6 +1,5 @@
 """The routes with which operators manage users."""
 
-from datetime import UTC
 from functools import partial
 from typing import Any
 
@@ -103,7 +102,7 @@ def _create(
 
 
 def _change(connection: Any, actor: str, request: Request, body: UserChange, now_us: int) -> user_record.User:
-    """Make each change that the body names, and that is one.
+    """Make the changes that the body names, except those that would change nothing.
 
     Raises:
         Problem: 404, there is no such user; 412, it was changed meanwhile; 422, there is no such plan.
@@ -155,8 +154,7 @@ def _with_customer(
         raise Problem(422, detail, field="stripe_customer")
     from_s = None
     if "stripe_from" in given:
-        since = body.stripe_from if body.stripe_from.tzinfo else body.stripe_from.replace(tzinfo=UTC)
-        from_s = int(since.timestamp())
+        from_s = int(body.stripe_from.timestamp())
         wrong = customers.wrong_hour(from_s, now_us // MICROSECONDS)
         if wrong is not None:
             raise Problem(422, f"The field 'stripe_from' is wrong: {wrong}.", field="stripe_from")
