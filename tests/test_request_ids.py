@@ -12,6 +12,7 @@ from testing.callers import BODY
 from testing.photographs import COFFEE
 from testing.servers import Server, running
 from testing.waiting import PATIENCE_S, wait_until
+from tests.wire import read_answers
 from web import request_id
 
 # The server closes the connection behind its answer.
@@ -53,6 +54,16 @@ def test_an_id_that_holds_a_key_is_not_taken(written: str) -> None:
         own = written.format(key=key, upper=key.replace("imc_", "IMC_"), rest=key[4:], half=key[:20])
         assert len(own) <= 128
         assert taken(own) is None
+
+
+@pytest.mark.parametrize("behind", [b" ", b"\t", b"  \t "])
+def test_white_space_behind_an_id_is_no_part_of_it(server: Server, behind: bytes) -> None:
+    """A parser leaves it to the server (RFC 9110, 5.5). So it is with every header."""
+    asked = LAST.encode().replace(b"\r\n\r\n", b"\r\nX-Request-ID: \tmine-1" + behind + b"\r\n\r\n")
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as connection:
+        connection.sendall(asked)
+        [answer] = read_answers(connection)
+    assert answer.headers["x-request-id"] == "mine-1"
 
 
 @pytest.fixture(params=["text", "json"])
