@@ -10,6 +10,8 @@ from auth.identity import SCOPES
 from storage.policy import parse_seconds
 from storage.prices import parse_amount, parse_currency
 
+WRITE_A_TIME = "write a time like 2026-11-01 or 2026-11-01T12:00:00Z"
+
 
 def _seconds(value: Any) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
@@ -44,7 +46,7 @@ def _moment(value: Any) -> datetime:
     try:
         return datetime.fromisoformat(value)
     except (TypeError, ValueError):
-        raise ValueError("write a time like 2026-11-01 or 2026-11-01T12:00:00Z") from None
+        raise ValueError(WRITE_A_TIME) from None
 
 
 def _checked_scopes(names: list[str]) -> list[str]:

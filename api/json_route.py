@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from api.fields import WRITE_A_TIME
 from api.openapi_parts import Json, query_parameter, reference
 from api.requests import OWN_ERROR
 from web.problem import Problem
@@ -169,6 +170,8 @@ def read_query(request: Request, model: type[Query]) -> Query:
     detail = f"The field '{field}' is wrong: {first['msg'].removeprefix(OWN_ERROR)}."
     if first["type"] == "missing":
         detail = f"The field '{field}' is missing; add it to the query."
+    if first["type"].startswith("datetime"):
+        detail = f"The field '{field}' is wrong: {WRITE_A_TIME}."
     if _SPACE_BEFORE_ZONE.search(str(first["input"])):
         detail = f"The field '{field}' is wrong: a '+' in a query means a space; write the one before the zone as %2B."
     raise Problem(422, detail, field=field)
