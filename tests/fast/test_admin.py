@@ -204,7 +204,8 @@ async def test_a_plan_is_made_changed_and_given_to_a_user(
         "prices": [first],
         "created_at": "2023-11-14T22:13:20Z",
     }
-    assert_problem(await gateway.request("POST", PLANS, admin, json=order), 409)
+    twice = assert_problem(await gateway.request("POST", PLANS, admin, json=order), 409)
+    assert f"GET {PLANS}/pro" in twice["detail"], "an operator of the API has no command line"
     etag = (await gateway.request("GET", f"{PLANS}/pro", admin)).headers["etag"]
     change = {"quotas": ["2000/month"], "price": "1.20", "currency": "EUR", "from": "2030-01-01"}
     changed = await gateway.request("PATCH", f"{PLANS}/pro", admin, json=change, headers={"If-Match": etag})
