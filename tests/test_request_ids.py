@@ -1,8 +1,9 @@
 """The id of a request: the caller's own where it is valid, and never one that would carry a key into the log."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -64,6 +65,34 @@ def test_white_space_behind_an_id_is_no_part_of_it(server: Server, behind: bytes
         connection.sendall(asked)
         [answer] = read_answers(connection)
     assert answer.headers["x-request-id"] == "mine-1"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET /livez HTTP/1.1\r\nX-Request-ID: mine-1\r\nX: " + b"a" * 40_000, 431),
+        (b"GET /livez HTTP/1.1\r\nX-Request-ID: mine-1\r\n" + b"X: a\r\n" * 120 + b"\r\n", 431),
+        (b"GET /livez HTTP/1.1\r\n" + b"X: a\r\n" * 99 + b"X-Request-ID: mine-1\r\nX: a\r\n\r\n", 431),
+        (b"GET /livez HTTP/1.1\r\nX-Request-ID: mine-1\r\nX: a\r\nX : a\r\n\r\n", 400),
+        (b"CONNECT it:1 HTTP/1.1\r\nHost: it\r\nX-Request-ID: mine-1\r\n\r\n", 400),
+        (b"POST /v2/classify HTTP/1.1\r\n%b\r\nX-Request-ID: mine-1\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", 400),
+        (
+            LAST.encode().replace(b"Connection: close", b"X-Request-ID: other")
+            + b"CONNECT it:1 HTTP/1.1\r\nX-Request-ID: mine-1\r\n\r\n",
+            400,
+        ),
+    ],
+    ids=["a large header", "many headers behind it", "many before it", "a header", "a method", "a chunk", "the second"],
+)
+def test_what_is_refused_before_any_route_keeps_it_too(
+    server: Server, new_user: Callable[..., dict[str, Any]], sent: bytes, status: int
+) -> None:
+    key = new_user()["key"].encode()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as connection:
+        connection.sendall(sent.replace(b"%b", b"Content-Type: image/jpeg\r\nAuthorization: Bearer " + key))
+        answer = read_answers(connection)[-1]
+    assert answer.status_code == status
+    assert answer.headers["x-request-id"] == answer.json()["request_id"] == "mine-1"
 
 
 @pytest.fixture(params=["text", "json"])
