@@ -7,8 +7,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from auth import inputs
 from auth.identity import SCOPES
-from storage.policy import HOW_TO_WRITE_TIME, parse_seconds
+from storage.policy import HOW_TO_WRITE_DURATION, parse_seconds
 from storage.prices import parse_amount, parse_currency
+
+HOW_TO_WRITE_MOMENT = "write a time like 2026-11-01 or 2026-11-01T12:00:00Z"
 
 
 def _seconds(value: Any) -> int:
@@ -17,13 +19,13 @@ def _seconds(value: Any) -> int:
     if value in ("0", "0s"):
         return 0
     if not isinstance(value, str):
-        raise ValueError(HOW_TO_WRITE_TIME)  # noqa: TRY004 - pydantic reports only this one
+        raise ValueError(HOW_TO_WRITE_DURATION)  # noqa: TRY004 - pydantic reports only this one
     return parse_seconds(value)
 
 
 def _not_zero(seconds: int) -> int:
     if seconds == 0:
-        raise ValueError(HOW_TO_WRITE_TIME)
+        raise ValueError(HOW_TO_WRITE_DURATION)
     return seconds
 
 
@@ -44,7 +46,7 @@ def _moment(value: Any) -> datetime:
     try:
         written = datetime.fromisoformat(value)
     except (TypeError, ValueError):
-        raise ValueError("write a time like 2026-11-01 or 2026-11-01T12:00:00Z") from None
+        raise ValueError(HOW_TO_WRITE_MOMENT) from None
     return in_utc(written)
 
 

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from api.fields import HOW_TO_WRITE_MOMENT
 from api.openapi_parts import Json, query_parameter, reference
 from api.requests import OWN_ERROR
 from web.problem import Problem
@@ -170,6 +171,8 @@ def read_query(request: Request, model: type[Query]) -> Query:
     detail = f"The field '{field}' is wrong: {first['msg'].removeprefix(OWN_ERROR)}."
     if first["type"] == "missing":
         detail = f"The field '{field}' is missing; add it to the query."
+    if first["type"].startswith("datetime"):
+        detail = f"The field '{field}' is wrong: {HOW_TO_WRITE_MOMENT}."
     if _SPACE_BEFORE_ZONE.search(str(first["input"])):
         detail = f"The field '{field}' is wrong: a '+' in a query means a space; write the one before the zone as %2B."
     raise Problem(422, detail, field=field)

@@ -150,6 +150,10 @@ class LimitedProtocol(LingeringProtocol):
             self._is_handshake = False
             self.scope["state"][IS_HANDSHAKE] = True
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """See uvicorn. The parser leaves white space behind a value, which is no part of it (RFC 9110, 5.5)."""
+        super().on_header(name, value.rstrip(b" \t"))
+
     def on_headers_complete(self) -> None:
         """See uvicorn."""
         if len(self.headers) > MOST_HEADERS or self.parser.get_method() == b"CONNECT":

@@ -178,8 +178,14 @@ class LingeringProtocol(HttpToolsProtocol):
             )
             self.registry.note_lingering(self)
 
+    def _received_headers(self) -> list[tuple[bytes, bytes]]:
+        """Return the headers of the request that arrives, as far as they have been parsed."""
+        if self.is_in_body:
+            return list(self.cycle.scope["headers"])
+        return self.headers if self.is_in_request else []
+
     def _bytes_of(self, problem: Problem) -> bytes:
-        shown = request_id.new()
+        shown = request_id.chosen_by_caller({"headers": self._received_headers()}) or request_id.new()
         response = problem.response(shown)
         headers = [
             *self.server_state.default_headers,

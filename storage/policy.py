@@ -19,7 +19,7 @@ _CALENDAR_DAYS = {"week": 7, "month": 30, "year": 365}
 _LONGEST_S = 99_999_999
 _TIME = re.compile(r"([1-9]\d{0,8})([smhd])")
 _LONGEST_TIME_S = 36500 * LETTERS["d"]
-HOW_TO_WRITE_TIME = "write a time like 30d, 12h, 15m or 90s"
+HOW_TO_WRITE_DURATION = "write a time like 30d, 12h, 15m or 90s"
 HOW_TO_WRITE = "write a limit like 60/minute (second, minute, hour, day), 60/90s, 60/12h or 60/30d"
 
 
@@ -72,7 +72,7 @@ def parse_seconds(text: str) -> int:
     """
     match = _TIME.fullmatch(text)
     if match is None:
-        raise ValueError(HOW_TO_WRITE_TIME)
+        raise ValueError(HOW_TO_WRITE_DURATION)
     found = int(match[1]) * LETTERS[match[2]]
     if found > _LONGEST_TIME_S:
         raise ValueError("write a time of at most 100 years, 36500d")

@@ -14,6 +14,7 @@ from api.requests import JSON, content_type, read_json
 from auth import inputs
 from storage import listings, plan_changes, plans
 from storage.clock import MICROSECONDS
+from storage.errors import Refused
 from storage.listings import Page
 from storage.prices import Price, parse_amount
 from storage.store import Store
@@ -50,6 +51,9 @@ def routes(store: Store) -> list[JsonRoute]:
         )
 
         def create(connection: Any, actor: str) -> plans.Plan:
+            plans.lock(connection)
+            if plans.find(connection, new.name) is not None:
+                raise Refused(f"There is a plan {new.name} already; GET {PATH}/{new.name} shows it.")
             return plan_changes.create(connection, new, actor)
 
         return _described(await changes.make(store, request, create, changes_keys=False))

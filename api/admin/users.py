@@ -61,10 +61,8 @@ def routes(store: Store, default_limits: tuple[Limit, ...]) -> list[JsonRoute]:
         return described(await changes.make(store, request, change))
 
     async def erase_user(request: Request) -> None:
-        """Remove a user's address and keys for good. The usage stays under the user's id."""
-        await changes.make(
-            store, request, lambda connection, actor: _erase(of_path(connection, request), connection, actor)
-        )
+        """Remove a user's address and keys for good; with `If-Match` only if nobody changed it. The usage stays."""
+        await changes.make(store, request, partial(_erase, request=request))
 
     one = f"{PATH}/{{id}}"
     return [
@@ -83,7 +81,7 @@ def routes(store: Store, default_limits: tuple[Limit, ...]) -> list[JsonRoute]:
             has_etag=True,
             takes_if_match=True,
         ),
-        JsonRoute(one, erase_user, None, method="DELETE"),
+        JsonRoute(one, erase_user, None, method="DELETE", takes_if_match=True),
     ]
 
 
@@ -161,10 +159,14 @@ def _with_customer(
     return customers.assign(connection, user.user_id, body.stripe_customer, from_s, now_us, actor)
 
 
-def _erase(user: user_record.User, connection: Any, actor: str) -> None:
+def _erase(connection: Any, actor: str, request: Request) -> None:
+    user = of_path(connection, request)
     # A retry after a lost answer must not fail.
-    if not user.is_erased:
-        user_changes.erase(connection, user.user_id, unix_us(), actor)
+    if user.is_erased:
+        return
+    user = users.require_for_change(connection, user.user_id)
+    check_if_match(request, lambda: described(user))
+    user_changes.erase(connection, user.user_id, unix_us(), actor)
 
 
 def of_path(connection: Any, request: Request) -> user_record.User:
