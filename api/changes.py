@@ -32,7 +32,8 @@ async def make(store: Store, request: Request, change: Change[T], *, changes_key
         store: holds users and keys.
         request: the request for the change.
         change: makes the change; what it raises undoes it.
-        changes_keys: whether workers may know what is changed of a key; then it takes half a second.
+        changes_keys: whether workers may have cached what is changed. If so, this waits half a second, until no worker
+            uses the old state.
 
     Raises:
         Problem: 401, the calling key is not live any more; 409, the change is refused; or `change` raised it.
@@ -80,7 +81,7 @@ def revoke(connection: Any, found: KeyRecord, actor: str) -> None:
 
 
 def check_scopes(caller: KeyRecord, given: Iterable[str], what_to_do: str) -> None:
-    """Check that a key has what it is about to give another.
+    """Check that a key has the scopes that it is about to give to another key.
 
     Args:
         caller: the key.

@@ -40,7 +40,7 @@ def hugging_face_route(routes: "Callable[[], ClassificationRoutes]") -> Route:
 
 
 def refusal(request: RequestContext, classifier: "Classifier") -> Problem | None:
-    """Return the problem if a request to one of these routes can't be answered, whatever its body is."""
+    """Return the problem if it is known without the body that a request to one of these routes can't be answered."""
     from api import hugging_face
 
     return hugging_face.other_model(request, classifier.manifest.name) or classifier.queue.overload(request.user_id)

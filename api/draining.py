@@ -1,7 +1,7 @@
 """Limits the time of each request, and shortens it for all under way when the worker is told to end.
 
-One timer looks after all requests: a timer for each request, set anew for its body and its answer, takes longer than
-all else that limits it.
+One timer checks the time limits of all requests. A timer for each request, reset for its body and for its answer, would
+take more time than all the other checks together.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-# How late a request may be ended.
+# How often the time limits are checked, so also how late a request may be ended.
 LOOKS_EVERY_S = 0.05
 
 
@@ -17,7 +17,7 @@ class TimeLimit:
     """Ends a block of code that takes too long, as `asyncio.timeout` does: `TimeoutError` is raised from the block.
 
     Args:
-        limits: what looks at the time.
+        limits: checks this limit again and again.
         seconds: how long the block may take.
 
     Attributes:
@@ -45,17 +45,17 @@ class TimeLimit:
         self, kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
         self._limits.discard(self)
-        # It may refer to what refers to this limit: such a circle would keep the request in memory.
+        # It may refer to this limit. Such a reference cycle would keep the request in memory.
         self.later = None
         if self.has_expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
     def call_later(self, seconds: float, later: Callable[[], None]) -> None:
-        """Call a function once, after this time, if the block still runs; it replaces one that waits."""
+        """Call a function once, after this time, if the block still runs. It replaces a function that is waiting."""
         self.later, self.later_at = later, asyncio.get_running_loop().time() + seconds
 
     def look(self, now: float) -> None:
-        """Do what is due at this time of the event loop."""
+        """End the block, or call the waiting function, if that is due at this time of the event loop."""
         if now >= self.at and not self.has_expired:
             self.has_expired = True
             self._task.cancel()
@@ -106,7 +106,7 @@ class Draining:
             limit.look(asyncio.get_running_loop().time())
 
     def add(self, limit: TimeLimit, seconds: float) -> None:
-        """Look after a limit from now on."""
+        """Start to check a limit."""
         loop = asyncio.get_running_loop()
         limit.at = loop.time() + seconds
         self._limits.add(limit)
@@ -115,7 +115,7 @@ class Draining:
             loop.call_later(LOOKS_EVERY_S, self._look)
 
     def discard(self, limit: TimeLimit) -> None:
-        """Look after a limit no more."""
+        """Stop checking a limit."""
         self._limits.discard(limit)
 
     def _look(self) -> None:

@@ -24,7 +24,7 @@ class Gateway(bentoml.Service):
     """A BentoML service that serves the project's table of routes and no others.
 
     Attributes:
-        write_metrics: writes the metrics that are still in memory; there once `to_asgi` was called.
+        write_metrics: writes the metrics that are still in memory; set by `to_asgi`.
     """
 
     _settings: Settings

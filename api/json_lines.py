@@ -12,11 +12,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from api.requests import JSON
+from web.accept import prefers
 from web.context import RequestContext
 from web.problem import Problem, internal_error
 
 MEDIA_TYPE = "application/x-ndjson"
-_JSON = "application/json"
 
 Entry = dict[str, Any]
 # Takes the number of an image, and its entry or its problem.
@@ -25,18 +26,7 @@ TakeEntry = Callable[[int, Entry | Problem], Awaitable[None]]
 
 def are_wanted(request: Request) -> bool:
     """Return whether the caller accepts JSON lines, and does not prefer JSON."""
-    qualities = dict(map(_quality, ",".join(request.headers.getlist("accept")).split(",")))
-    lines = qualities.get(MEDIA_TYPE, 0.0)
-    return lines > 0 and lines >= qualities.get(_JSON, 0.0)
-
-
-def _quality(media_range: str) -> tuple[str, float]:
-    media_type, *parameters = (part.strip().lower() for part in media_range.split(";"))
-    written = next((one[2:] for one in parameters if one.startswith("q=")), "1")
-    try:
-        return media_type, float(written)
-    except ValueError:
-        return media_type, 0.0
+    return prefers(",".join(request.headers.getlist("accept")), MEDIA_TYPE, over=JSON)
 
 
 class JsonLines(Response):

@@ -11,9 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from api.fields import HOW_TO_WRITE_MOMENT
 from api.openapi_parts import Json, query_parameter, reference
 from api.requests import OWN_ERROR
 from web.problem import Problem
+from web.routes import route_name
 
 Query = TypeVar("Query", bound=BaseModel)
 _SPACE_BEFORE_ZONE = re.compile(r"T[0-9:.]{2,20} [0-9]{2}(:?[0-9]{2})?$", re.IGNORECASE)
@@ -42,7 +44,7 @@ class JsonRoute:
         location: where the object that the route creates is, with the names of fields of the answer in braces. With it,
             the route answers 201 and the header `Location`; None if it creates nothing.
         has_etag: whether the answer has an `ETag`.
-        takes_if_match: whether the route heeds `If-Match`.
+        takes_if_match: whether the route checks the header `If-Match`.
     """
 
     path: str
@@ -59,7 +61,7 @@ class JsonRoute:
     @property
     def name(self) -> str:
         """The name of the path in the table of routes."""
-        return self.path.replace(":path}", "}")
+        return route_name(self.path)
 
     def starlette_route(self) -> Route:
         """Return the route for Starlette."""
@@ -136,10 +138,10 @@ def check_if_match(request: Request, current: Callable[[], BaseModel]) -> None:
 
     Args:
         request: the request.
-        current: returns the object as it is, as a GET would answer it.
+        current: returns the object as a GET would answer it now.
 
     Raises:
-        Problem: 412, the object is none of those that the header names.
+        Problem: 412, the object was changed: the header does not name its current ETag.
     """
     named = request.headers.get("if-match")
     if named is None or named.strip() == "*":
@@ -169,6 +171,8 @@ def read_query(request: Request, model: type[Query]) -> Query:
     detail = f"The field '{field}' is wrong: {first['msg'].removeprefix(OWN_ERROR)}."
     if first["type"] == "missing":
         detail = f"The field '{field}' is missing; add it to the query."
+    if first["type"].startswith("datetime"):
+        detail = f"The field '{field}' is wrong: {HOW_TO_WRITE_MOMENT}."
     if _SPACE_BEFORE_ZONE.search(str(first["input"])):
         detail = f"The field '{field}' is wrong: a '+' in a query means a space; write the one before the zone as %2B."
     raise Problem(422, detail, field=field)

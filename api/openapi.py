@@ -127,7 +127,7 @@ def _expected_errors(route: Route) -> tuple[int, ...]:
         return (401, 403, 429, 503)
     if route.methods == ("GET",):
         return (401, 403, 404, 422, 429, 503, 504)
-    changed = (412,) if "PATCH" in route.methods else ()
+    changed = (412,) if route.scope == "admin" and route.methods in (("PATCH",), ("DELETE",)) else ()
     return (400, 401, 403, 404, 409, *changed, 413, 415, 422, 429, 503, 504)
 
 

@@ -3,9 +3,12 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from storage.clock import LAST_SECOND
+
+CURSOR = "`next_cursor` of the previous page, to get the next one."
+NEXT_CURSOR = "Send it as `cursor` to get the next page; null on the last page."
 
 
 class ModelInfo(BaseModel):
@@ -25,20 +28,26 @@ class UsageTotals(BaseModel):
     avg_response_time_ms: float
 
 
+def _with_hyphens(value: object) -> object:
+    # Pydantic takes 8 digits for Unix time, of the year 1970; in ISO 8601 they are a date.
+    if isinstance(value, str) and len(value) == 8 and value.isdecimal():
+        return f"{value[:4]}-{value[4:6]}-{value[6:]}"
+    return value
+
+
+Time = Annotated[datetime, BeforeValidator(_with_hyphens)]
+
+
 class UsageQuery(BaseModel):
     """v2: selects the requests of the caller that are counted."""
 
-    since: datetime | None = Field(
-        None, alias="from", description="The start. The default is some buckets before `to`."
-    )
-    until: datetime | None = Field(None, alias="to", description="The end, exclusive. The default is now.")
+    since: Time | None = Field(None, alias="from", description="The start. The default is some buckets before `to`.")
+    until: Time | None = Field(None, alias="to", description="The end, exclusive. The default is now.")
     bucket: Literal["minute", "hour", "day"] = Field("day", description="The width of a bucket.")
     endpoint: Annotated[str, Field(max_length=200)] | None = Field(
         None, description="Count only requests to this path."
     )
-    cursor: Annotated[int, Field(ge=0, le=LAST_SECOND)] | None = Field(
-        None, description="`next_cursor` of the previous page, to get the next one."
-    )
+    cursor: Annotated[int, Field(ge=0, le=LAST_SECOND)] | None = Field(None, description=CURSOR)
 
 
 class ResponseTime(BaseModel):
@@ -89,7 +98,7 @@ class Usage(BaseModel):
     endpoint: str | None
     total: UsageTotal = Field(description="All buckets of the span together, on every page.")
     data: list[UsageBucket]
-    next_cursor: str | None = Field(description="Send it as `cursor` to get the next page; null on the last page.")
+    next_cursor: str | None = Field(description=NEXT_CURSOR)
 
 
 class Policy(BaseModel):

@@ -58,7 +58,7 @@ def check_not_compressed(request: Request) -> None:
     Raises:
         Problem: 415, the body is compressed.
     """
-    codings = request.headers.get("content-encoding", "").lower().replace(" ", "").split(",")
+    codings = ",".join(request.headers.getlist("content-encoding")).lower().replace(" ", "").split(",")
     if not _COMPRESSED.isdisjoint(codings):
         detail = "Send the body as it is, without the header Content-Encoding; images are compressed already."
         raise Problem(415, detail, {"Accept-Encoding": "identity"})

@@ -16,7 +16,7 @@ from model.prepare.hub import stand_in_again
 from model.prepared import find_prepared, is_ready_to_serve
 from model.store import PreparedModel
 from model.tune.at_start import measure_in_subprocess
-from runtime import bentoml_config, bentoml_defaults, port, running_servers, worker
+from runtime import bentoml_config, bentoml_defaults, port, python_path, running_servers, worker
 from runtime.forwarded import trusted_hosts
 from runtime.processes import close_listeners_on_shutdown, replace_dead_workers_at_once, run_below
 from storage import first_look, urls
@@ -26,15 +26,18 @@ logger = logging.getLogger("bentoml.classifier")
 
 
 def prepare_start(settings: Settings) -> None:
-    """Create or migrate the tables, prepare the model if there is none, and set what the workers serve.
+    """Create or migrate the tables, prepare the model if there is none, and tell the workers what to serve.
 
-    The workers get it in environment variables.
+    The workers read that from environment variables.
 
     Raises:
         SystemExit: the server can't start; one line says why.
     """
     if bentoml_config.answers_cors():
-        sys.exit("ERROR: BentoML's http.cors would answer behind the gate, too late; set CLASSIFIER_CORS_ORIGINS.")
+        sys.exit(
+            "ERROR: BentoML's setting http.cors has no effect here, since keys are checked first; remove it, and set "
+            "CLASSIFIER_CORS_ORIGINS."
+        )
     try:
         if first_look.has_user(settings.database_url) is None:
             # Imported here, as below, since most starts find a database that is ready.
@@ -103,17 +106,15 @@ def _auth_command() -> str:
 def _prepared_model(settings: Settings) -> PreparedModel:
     prepared = find_prepared(settings) if is_ready_to_serve(settings) else stand_in_again(settings)
     if prepared is None:
-        _prepare_apart()
+        _prepare_in_subprocess()
         prepared = find_prepared(settings)
         assert prepared is not None, "it has just been prepared"
     check(prepared, settings)
     return prepared
 
 
-def _prepare_apart() -> None:
-    """Prepare the model in a separate process, so that the memory of torch and transformers is freed when it ends."""
+def _prepare_in_subprocess() -> None:
+    """Prepare the model in a subprocess, so that the memory of torch and transformers is freed when it ends."""
     preparing = [sys.executable, "-m", "model.prepare"]
-    paths = filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    if run_below(preparing, env=environment).returncode != 0:
+    if run_below(preparing, env=python_path.environment()).returncode != 0:
         sys.exit(1)

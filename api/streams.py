@@ -1,7 +1,7 @@
 """Serves WebSockets: turns the handshake and each message into a request of its own, and sends back what is answered.
 
-Each of these requests takes the way of all others through the middlewares. So keys, limits, the usage log, the log and
-the metrics apply to a message as to any other request, and nothing of them is done here.
+Each of these requests passes through all middlewares, as any other request does. So keys, limits, the usage log, the
+access log and the metrics apply to each message, and this module does nothing about them.
 """
 
 import asyncio
@@ -21,9 +21,9 @@ from web.problem import unavailable
 
 # How many WebSockets of one user a worker holds open. Other users can open a third more.
 MOST_STREAMS = 200
-# A WebSocket is closed if no message arrives for so long, and at the latest after so long; seconds.
+# A WebSocket is closed after this time without a message, and in any case this long after it was opened; seconds.
 IDLE_S, OPEN_S = 300.0, 3600.0
-# Until an answer must have been taken by its reader, seconds.
+# How long a caller may take to read an answer, seconds.
 UNREAD_S = 60.0
 
 # RFC 6455, 7.4, and IANA's list of codes.
@@ -32,7 +32,7 @@ GOING_AWAY, NOT_PERMITTED, RESTARTS = 1001, 1008, 1012
 open_streams = Gauge("classifier_open_streams", "WebSockets that are open.", multiprocess_mode="livesum")
 
 _TOO_MANY = "Too many streams are open; close one, or open this one again shortly."
-# Nothing that is sent with the same key would be answered otherwise.
+# Further messages have the same key, so they would be refused too.
 _KEY_REFUSED = (401, 403)
 
 
@@ -99,7 +99,7 @@ class Stream:
         self._user: str | None = None
         # Bytes of messages that are not answered yet: at the server, and the one received ahead.
         self._bytes_at_server = self._bytes_ahead = self._bytes_taken = 0
-        # The next message is received while one is answered. So it is noticed if the caller leaves.
+        # Receives the next message while one is answered, to notice if the caller leaves.
         self._ahead: asyncio.Task[Message] | None = None
 
     async def run(self) -> None:
@@ -206,7 +206,7 @@ class Stream:
             await asyncio.Event().wait()
 
     def _hold_at_server(self, size: int) -> bool:
-        """Note how many bytes of messages the server holds; return whether it may hold so many."""
+        """Note the bytes of messages that the HTTP server holds; return whether it may hold that many."""
         self._bytes_at_server = size
         return self._take_bytes()
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.requests import Request
 
+from api.fields import in_utc
 from api.json_route import JsonRoute, read_query
 from api.read_schemas import (
     Cost,
@@ -22,7 +23,9 @@ from api.read_schemas import (
 from auth import identity
 from auth.rate_limit import policy_names, quota_names
 from storage.clock import LAST_SECOND, MICROSECONDS
+from storage.policy import Standing
 from storage.prices import write_amount
+from storage.quotas import QuotaStanding
 from storage.reservations import QuotaRequest
 from storage.rollup import WIDTHS_S, Span
 from storage.store import Store
@@ -65,37 +68,24 @@ def routes(store: Store) -> list[JsonRoute]:
         caller, asked = identity.caller(request.scope), context.of(request.scope)
         quota = QuotaRequest(caller.user_id, caller.quotas, asked.usage_id, 0, asked.arrived_us)
         decision = await store.standing(caller.user_id, caller.limits, 0, quota if caller.quotas else None)
-        quotas = [standing.quota for standing in decision.quotas]
-        return Limits(
-            policies=[
-                Policy(
-                    name=name,
-                    limit=str(standing.limit),
-                    quota=standing.limit.quota,
-                    window=standing.limit.window_s,
-                    remaining=standing.remaining,
-                    reset=math.ceil(standing.reset_s),
-                )
-                for name, standing in zip(policy_names(caller.limits), decision.standings, strict=True)
-            ]
-            + [
-                Policy(
-                    name=name,
-                    limit=str(standing.quota),
-                    quota=standing.quota.images,
-                    window=standing.window_s,
-                    remaining=standing.remaining,
-                    reset=math.ceil(standing.reset_s),
-                )
-                for name, standing in zip(quota_names(quotas), decision.quotas, strict=True)
-            ]
-        )
+        names = policy_names(caller.limits) + quota_names([standing.quota for standing in decision.quotas])
+        standings: list[Standing | QuotaStanding] = [*decision.standings, *decision.quotas]
+        return Limits(policies=[_policy(name, standing) for name, standing in zip(names, standings, strict=True)])
 
     return [
         JsonRoute("/v1/usage", usage_totals, UsageTotals),
         JsonRoute("/v2/usage", usage_by_time, Usage, UsageQuery),
         JsonRoute("/v2/limits", limits, Limits),
     ]
+
+
+def _policy(name: str, standing: Standing | QuotaStanding) -> Policy:
+    if isinstance(standing, Standing):
+        rule, images, window_s = str(standing.limit), standing.limit.quota, standing.limit.window_s
+    else:
+        rule, images, window_s = str(standing.quota), standing.quota.images, standing.window_s
+    reset_s = math.ceil(standing.reset_s)
+    return Policy(name=name, limit=rule, quota=images, window=window_s, remaining=standing.remaining, reset=reset_s)
 
 
 async def counted(store: Store, user_id: str, currency: str | None, query: UsageQuery) -> dict[str, Any]:
@@ -155,7 +145,7 @@ def cost(nanos: int, currency: str | None) -> Cost | None:
 
 
 def _unix_s(time: datetime) -> int:
-    return min(LAST_SECOND, max(0, int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())))
+    return min(LAST_SECOND, max(0, int(in_utc(time).timestamp())))
 
 
 def _iso(unix_s: int) -> datetime:

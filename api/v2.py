@@ -11,8 +11,9 @@ from api.endpoint import json_response
 from api.json_lines import TakeEntry
 from api.schemas import Options
 from api.uploads import Upload, read_many, read_one
-from inference.classifier import Classifier, Probabilities, Result
+from inference.classifier import Classifier, Result
 from inference.ranking import top_k
+from model.engine import Probabilities
 from model.images.decode import Decoded
 from web import context
 from web.context import RequestContext

@@ -14,9 +14,9 @@ from web import context
 from web.problem import Problem, storage_unavailable
 from web.routes import Cost, Route
 
-# For a route that outlasts the database: how long ago the database must have confirmed the key, and how long it is
-# asked again before its earlier answer counts. Prometheus waits 10 s for a whole scrape.
-KNOWN_OF_LATE_S = 300.0
+# While the database is away, a route that outlasts it accepts a key that the database confirmed at most this long ago.
+RECENTLY_VALID_S = 300.0
+# How long such a route waits for the database before it accepts the key. Prometheus waits 10 s for a whole scrape.
 CONFIRMED_WITHIN_S = 2.0
 
 
@@ -67,7 +67,7 @@ class Authentication:
         key = ApiKey.parse(token.strip()) if scheme.lower() == "bearer" else None
         if key is None:
             raise wrong_key(self.failures.fail(scope))
-        known = self._known_of_late(key, context.of(scope).match.route)
+        known = self._recently_valid(key, context.of(scope).match.route)
         try:
             async with asyncio.timeout(None if known is None else CONFIRMED_WITHIN_S):
                 return await self.failures.check(scope, key, self.store)
@@ -78,17 +78,18 @@ class Authentication:
                 raise
             return known
 
-    def _known_of_late(self, key: ApiKey, route: Route | None) -> KeyRecord | None:
-        """Return what is known of the key in case the database is away; None if that must not be used."""
+    def _recently_valid(self, key: ApiKey, route: Route | None) -> KeyRecord | None:
+        """Return the key as the database confirmed it recently; None if the route must not accept it without asking."""
         if route is None or not route.outlasts_database:
             return None
-        record = self.failures.recently_valid(key, KNOWN_OF_LATE_S)
+        record = self.failures.recently_valid(key, RECENTLY_VALID_S)
         usable = record is not None and route.scope in record.scopes and record.is_live(self.store.now_us())
         return record if usable else None
 
 
 _NO_KEY = "Send your API key in the header 'Authorization: Bearer imc_...'."
-# The same for all: nobody must be able to tell an unknown key from a revoked one. An empty variable is a common reason.
+# One text for all cases: callers must not be able to tell an unknown key from a revoked one. A common reason is that
+# the environment variable with the key is empty.
 _NO_LIVE_KEY = "This API key is not valid; check that it is set and typed right, or ask the operator for a new one."
 
 

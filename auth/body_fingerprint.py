@@ -1,4 +1,4 @@
-"""Computes the fingerprint of a request, by which a retry is told from a request with another body."""
+"""Computes the fingerprint of a request: a retry has the same one, a request with another body does not."""
 
 import hashlib
 import json

@@ -1,8 +1,8 @@
 """Limits the failed authentications of each client address, before a key is looked up.
 
-Each worker counts in its memory: a request without a valid key must never cause a write, and few of them a look-up. A
-key that was valid recently is never counted or refused, even if others send wrong keys from the same address. Any other
-key counts as a failure until its look-up finds it.
+Each worker counts in its memory. So a request without a valid key never causes a write to the database, and seldom a
+look-up. A key that was valid recently is never counted or refused, even if others send wrong keys from the same
+address. Any other key counts as a failure until its look-up finds it.
 """
 
 import asyncio

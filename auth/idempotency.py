@@ -36,11 +36,11 @@ _MALFORMED = f"Set the header {HEADER} once, to 1 to {MOST_CHARACTERS} visible A
 
 
 class Idempotency:
-    """Has a request with an idempotency key hold it until it is answered. Stands before the limits: a retry is no hit.
+    """Makes a request hold its idempotency key until it is answered. Outside of the rate limit: a retry costs no hit.
 
-    If the key has an answer already, or is held by another request, it sets what answers the request in place of its
-    route (`RequestContext.answer_without_hit`). Otherwise it sets what the usage log commits with the request's row
-    (`RequestContext.settlement`).
+    If the key has a kept answer, or another request holds it, this sets `RequestContext.answer_without_hit`, which
+    answers the request instead of its route. Otherwise it sets `RequestContext.settlement`, which the usage log commits
+    with the request's row.
 
     Args:
         app: the app behind it; `KeptAnswers` must be in it.

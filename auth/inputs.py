@@ -39,8 +39,12 @@ def name(text: str) -> str:
     """Return the name of a key: any text in one line."""
     text = text.strip()
     _refuse_key(text)
-    if not text or len(text) > LONGEST_NAME or not text.isprintable() or text.startswith(PREFIX):
-        raise ValueError(f"give a name of at most {LONGEST_NAME} characters in one line")
+    if not text or len(text) > LONGEST_NAME:
+        raise ValueError(f"give a name of 1 to {LONGEST_NAME} characters")
+    if not text.isprintable():
+        raise ValueError("give a name in one line, without invisible characters")
+    if text.startswith(PREFIX):
+        raise ValueError(f"give a name that does not begin with {PREFIX}, as a key does")
     return text
 
 

@@ -15,9 +15,10 @@ from web import context
 from web.problem import Problem
 
 HEADER = "Idempotency-Key"
-# A larger answer is not kept. All labels of one image take less; so do the five best of each image in a batch.
+# A larger answer is not kept. An answer with all labels of one image is smaller, and so is one with the five best
+# labels of each image of a batch.
 MOST_BYTES = 256 * 1024
-# Errors that the same body would get again. After any other error, a retry is computed.
+# Errors that the same body would get again. After any other error, a retry is computed again.
 _KEPT_ERRORS = frozenset({400, 415, 422})
 _OTHER_BODY = f"This {HEADER} came with another body before; send each new request with a new key."
 _TOO_LARGE = f"The answer to this {HEADER} was larger than {MOST_BYTES} bytes, so it was not kept; send a new key."
@@ -148,7 +149,7 @@ class _Answer:
 
     @property
     def is_to_keep(self) -> bool:
-        """Whether a retry gets this answer again: it is complete, and a success or an error in the body."""
+        """Whether a retry gets this answer again: it is complete, and either a success or an error about the body."""
         return self._is_over and (200 <= self._status < 300 or self._status in _KEPT_ERRORS)
 
     def kept(self, fingerprint: str) -> KeptAnswer:

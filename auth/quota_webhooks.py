@@ -1,7 +1,7 @@
 """Tells the owner of the service by a webhook when a user has reached 80 or 100 % of a quota.
 
-A worker looks every second for messages in the outbox (`storage/quota_messages.py`). A broken receiver delays messages,
-and nothing else: requests write at most a row, and wait for nobody.
+A worker looks every second for messages in the outbox (`storage/quota_messages.py`). So a broken receiver delays only
+messages. A request at most adds a row to the outbox, and never waits for the receiver.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ async def keep_sending(store: Store, endpoint: Endpoint) -> None:
 
 
 async def send_due(store: Store, endpoint: Endpoint) -> bool:
-    """Decide about messages that wait for that, and send some that are due.
+    """Decide about messages that wait for a decision, and send some of those that are due.
 
     Returns:
         Whether there may be more.
@@ -77,7 +77,7 @@ async def send_due(store: Store, endpoint: Endpoint) -> bool:
 
 
 async def _send(store: Store, receiver: Receiver, message: Message) -> None:
-    """Send a message, and note what became of it. If the database does not take that, it is sent again."""
+    """Send a message, and note in the outbox whether it was delivered. If the note fails, it is sent again later."""
     delivery = await receiver.send(message.identifier, message.payload)
     wait_s = wait_after(message.tries, delivery)
     after_us = None if wait_s is None else int(wait_s * (1 + JITTER * random.random()) * MICROSECONDS)

@@ -20,7 +20,7 @@ from web.problem import Problem, storage_unavailable
 from web.routes import Cost, Route
 
 MOST_KEPT_POLICIES = 1_000
-# The type of problem that draft-ietf-httpapi-ratelimit-headers-10 names so.
+# The type of this problem, as draft-ietf-httpapi-ratelimit-headers-10 names it.
 QUOTA_EXCEEDED = "quota-exceeded"
 
 
@@ -33,8 +33,8 @@ class RateLimit:
     Args:
         app: the app behind the limit.
         store: counts the hits.
-        refusal: returns the problem if a request can't be answered whatever its body is: no image of its user can be
-            taken now, or it is for another model. It is called before a hit is counted.
+        refusal: returns a problem if the request can't be answered, since the queue has no place for its user, or it
+            names another model. This is known without the body. It is called before a hit is counted.
     """
 
     def __init__(self, app: ASGIApp, store: Store, refusal: Callable[[RequestContext], Problem | None]) -> None:
@@ -153,7 +153,7 @@ class _LimitCheck:
         return send_with_headers
 
     def _headers_unchecked(self) -> dict[str, str]:
-        """Return the headers before the limits have been checked: what is left is unknown, the limits are known."""
+        """Return the header that is known before the limits are checked: the limits, without what is left of them."""
         quotas, at_us = self.caller.quotas, self._request.arrived_us
         windows_s = [quota.period_at(at_us).length_s for quota in quotas]
         policies = [*_limit_policies(self.caller.limits), *_quota_policies(quotas, windows_s)]
@@ -180,7 +180,7 @@ class _LimitCheck:
 
     def _apply(self, decision: Decision, cost: int) -> None:
         self._headers = rate_limit_headers(decision)
-        # After a limit was lowered, a user's hits may exceed it. A check of no hits must pass all the same.
+        # After a limit was lowered, a user's hits may exceed it. A check without cost must pass even then.
         if cost and not decision.admitted:
             exceeded = [standing for standing in decision.quotas if standing.wait_s > 0]
             raise _quota_exceeded(decision, exceeded, cost) if exceeded else _limit_reached(decision, cost)

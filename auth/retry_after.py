@@ -1,9 +1,9 @@
-"""Reads the header `Retry-After` of other services, which the meter and the webhooks ask."""
+"""Reads the header `Retry-After` in answers of other services: of Stripe, and of the owner's endpoint for webhooks."""
 
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
-# A year. Whoever asks for more has made a mistake, and the time must fit into the database.
+# A year. A longer time is a mistake, and the time must fit into the database.
 LONGEST_S = 366 * 86400.0
 
 

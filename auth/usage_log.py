@@ -23,7 +23,7 @@ from web.problem import Problem, storage_unavailable, unavailable
 WAIT_FOR_ROW_S = 2.0
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 UNKNOWN_METHOD = "(other)"
-# The envelope answers so if the app raises an exception, or sends nothing.
+# The status with which the envelope answers if the app raises an exception, or sends nothing.
 STATUS_OF_AN_EXCEPTION = 500
 STATUS_OF_ERRORS = 400
 
@@ -64,7 +64,7 @@ class UsageLog:
                 row = _row(scope, (time.perf_counter() - started) * 1000, status, _settlement(request))
                 route = request.match.route
                 problem = await (self._try_commit(row) if route and route.outlasts_database else self._commit(row))
-        # The parts that were sent have rows of their own.
+        # An answer that was sent in parts can't be replaced any more; each part has a row of its own.
         if problem is not None and not request.is_sent_in_parts:
             problem.headers.update(answer.rate_limit_headers())
             return await context.send_problem(problem, scope, receive, send)
@@ -72,7 +72,7 @@ class UsageLog:
             try:
                 raise raised
             finally:
-                # The error's traceback refers to this frame: that circle would keep the request in memory.
+                # The error's traceback refers to this frame. Such a reference cycle would keep the request in memory.
                 del raised
         await answer.release()
 
@@ -111,7 +111,7 @@ class _ImageLog:
         cost_nanos = identity.caller(self._scope).cost_nanos(billable, request.arrived_us)
         row = row._replace(request_id=f"{request.usage_id}.{number}", part_of=request.usage_id, images=1)
         row = row._replace(billable=billable, cost_nanos=cost_nanos)
-        # At once: a row may be committed although its request is cancelled meanwhile.
+        # Before the commit: the row may be committed even if the request is cancelled meanwhile.
         request.images -= 1
         try:
             withheld = await self._store.record(row)

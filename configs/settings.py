@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     runner: Literal["auto", "embedded", "service"] = "auto"
     data_dir: Path | None = None
     database_url: str = "sqlite:///var/classifier.db"
-    # Where `python -m auth move` moves to, so that the password need not be on its command line.
+    # The database that `python -m auth move` moves to: with a setting, no password is on its command line.
     move_to_url: str | None = None
     redis_url: str | None = None
     default_limit: str = "5/minute"
@@ -74,13 +74,13 @@ class Settings(BaseSettings):
     stripe_key: SecretStr | None = None
     stripe_meter: Annotated[str, Field(min_length=1, max_length=100)] = "images"
     stripe_api: str = "https://api.stripe.com"
-    # Before the URL, which needs it.
+    # Stands before `webhook_url`: pydantic checks the fields in this order, and the check of the URL reads the secret.
     webhook_secret: SecretStr | None = None
     webhook_url: str | None = None
     prepared_model: str = ""
-    # The choice that the start measured, for its workers; only the start sets it.
+    # The choice that the main process measured at its start; only that process sets it, for its workers.
     tuned: str = ""
-    # A variable of the Hugging Face hub's client; it is a field so that `.env` may contain it too.
+    # A variable of the Hugging Face hub's client; it is a field, so that it may also stand in `.env`.
     hf_token: Annotated[SecretStr | None, Field(validation_alias="HF_TOKEN")] = None
 
     @field_validator("default_limit", "auth_failure_limit")
@@ -104,14 +104,6 @@ class Settings(BaseSettings):
     @classmethod
     def _new_database_is_known(cls, url: str | None) -> str | None:
         return urls.postgresql(url) if url else None
-
-    def data_folders(self) -> list[Path]:
-        """Return the data folder, and after it the default one if another is set.
-
-        Raises:
-            ValueError: there is no such folder (see `configs.data_folder.default`).
-        """
-        return [*dict.fromkeys(filter(None, (self.data_dir, data_folder.default())))]
 
     @field_validator("redis_url")
     @classmethod
@@ -169,9 +161,17 @@ class Settings(BaseSettings):
     def _origins_are_named(cls, text: str) -> str:
         return ",".join(_parsed_origin(written) for written in text.replace(",", " ").split())
 
+    def data_folders(self) -> list[Path]:
+        """Return the data folder, and after it the default one if another is set.
+
+        Raises:
+            ValueError: there is no such folder (see `configs.data_folder.default`).
+        """
+        return [*dict.fromkeys(filter(None, (self.data_dir, data_folder.default())))]
+
 
 def _parsed_origin(written: str) -> str:
-    """Normalise an origin as browsers do: in small letters, without the scheme's default port.
+    """Normalise an origin as browsers do: in lower case, without the scheme's default port.
 
     Raises:
         ValueError: it is not an origin (RFC 6454).

@@ -7,7 +7,6 @@ from contextlib import aclosing
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from configs.settings import Settings
 from inference.decode_pool import DecodePool
@@ -15,15 +14,15 @@ from inference.encoded_image import EncodedImage, image_bytes
 from inference.image_queue import ImageQueue
 from inference.runner import Runner
 from inference.runner_connection import RunnerConnection
-from model.engine import Description
+from model.engine import Description, Probabilities
 from model.errors import ImageError, NotAnImage
 from model.images.decode import Decoded
 from model.store import PreparedModel
 from runtime.machine import cores
+from runtime.memory import return_freed_memory
 from web.problem import Problem, internal_error, unavailable
 from web.timing import Timing
 
-Probabilities = NDArray[np.float32]
 # An image as it was decoded, and its probabilities, float32, one for each label.
 Classified = tuple[Decoded, Probabilities]
 Result = Classified | Problem
@@ -61,7 +60,7 @@ class Classifier:
             try:
                 raise result
             finally:
-                # The problem's traceback refers to this frame: that circle would keep the image in memory.
+                # The problem's traceback refers to this frame. Such a reference cycle would keep the image in memory.
                 del result
         return result
 
@@ -74,7 +73,7 @@ class Classifier:
             For each image, in order, what `classify` returns, or the problem that it raises.
 
         Raises:
-            Problem: 503, too many images wait already, or the runner is gone. That is no image's fault.
+            Problem: 503, too many images wait already, or the runner is gone: no image is at fault.
         """
         with self.queue.places(user, len(encoded)):
             decoded = await self._decode(user, encoded, timing)
@@ -90,7 +89,7 @@ class Classifier:
         Args:
             user: the user.
             encoded: the images.
-            timing: gets the time of all images together.
+            timing: the time of all images together is added to it.
             take: takes the number of an image and its result; may be called again before it has returned.
 
         Raises:
@@ -134,9 +133,10 @@ class Classifier:
         return await self._connection.is_ready()
 
     async def warm_up(self) -> None:
-        """Start the decoders, and warm up the runner."""
+        """Start the decoders, and warm up the runner; then return the memory that all this has freed."""
         self._decode_pool.start()
         await self._connection.warm_up()
+        await asyncio.to_thread(return_freed_memory)
 
     def close(self) -> None:
         """Stop the processes that decode."""

@@ -26,19 +26,20 @@ from runtime.processes import lower_priority
 
 # Work, in pixels of a baseline JPEG: what keeps a thread busy for about 20 ms, and for about 200 ms.
 QUICK_WORK, LARGE_WORK = 2_000_000, 16_000_000
-# The most work of the ordinary images of one request that are decoded before it is known how long they take: as much as
-# the largest image alone.
+# The most work in the first round of the ordinary images of one request, when it is not known yet how long they take:
+# as much as the largest image alone.
 WORK_TOGETHER = 50_000_000
-# Processor time for decoding the images of one request, seconds, and how much less for each image: the model takes it.
+# The processor time for decoding the images of one request, seconds; and what is subtracted from it for each image,
+# since the model needs that time.
 CPU_S, CPU_OF_EACH_S = 1.35, 0.01
-# As much for any image but the largest with alpha: other ordinary ones take a second at most.
+# The processor time for any image except the largest ones with alpha: other ordinary images take a second at most.
 CPU_WITHOUT_ALPHA_S = 1.15
 # The longest that an ordinary image takes, by its work, seconds. Most take a third of it.
 CPU_OF_WORK_S = CPU_WITHOUT_ALPHA_S / WORK_TOGETHER
 WORK_WITH_ALPHA = range(75_000_000, 90_000_000)
 LEAST_CPU_S = 0.05
 QUICK_NICE, LARGE_NICE = 5, 15
-# Memory for each image in a process of its own. Twice as much must be there: half of it stays free.
+# The memory for each image in a process of its own. There are only as many processes as leave half of the memory free.
 ISOLATED_BYTES = 1024**3
 
 # Returns the bytes of an image file. An exception that it raises becomes the result of that image.
@@ -99,7 +100,7 @@ class DecodePool:
         return await self._decode(user, result, exact, CPU_S)
 
     async def decode_all(self, user: str, sources: Sequence[Source], exact: bool) -> list[DecodeResult]:
-        """Do the same as `decode_each`, and return the results in order."""
+        """Decode several images of one request as `decode_each` does, and return the results in order."""
         results = {number: result async for number, result in self.decode_each(user, sources, exact)}
         return [results[number] for number in range(len(sources))]
 

@@ -30,6 +30,7 @@ from PIL import Image
 
 from model.errors import ImageError
 from model.images.decode import decode
+from model.images.formats import NAMES
 from model.recipe import Recipe
 
 # The action, the number of the file, whether to resize exactly, and the limit of processor time, milliseconds.
@@ -43,7 +44,6 @@ TOO_COSTLY = "too costly"
 MEMORY_BYTES = 425 * 1024 * 1024
 _NICE = 15
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
-_WARM_UP = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 
 class ForkServer:
@@ -122,7 +122,7 @@ def main() -> None:
 
 
 def end_with(parent: int, by: signal.Signals) -> None:
-    """Have the kernel send this process a signal when its parent dies. Only Linux can do this.
+    """Make the kernel send this process a signal when its parent dies. Only Linux can do this.
 
     Args:
         parent: the process id of the parent; if it is dead already, the signal is sent at once.
@@ -136,7 +136,7 @@ def end_with(parent: int, by: signal.Signals) -> None:
 
 def _load(recipe: Recipe) -> None:
     """Decode a small image of each format, so that each child finds the decoders loaded."""
-    for name in _WARM_UP:
+    for name in NAMES:
         file = io.BytesIO()
         Image.new("RGB", (8, 8)).save(file, name)
         # The limit of callers may be lower.

@@ -74,14 +74,14 @@ def _from_base64(text: str) -> bytes:
     try:
         return pybase64.b64decode(text, validate=True)
     except ValueError:
-        # Only now: other ways to write base64 are rare, and normalizing takes long.
+        # Normalise only now: other ways to write base64 are rare, and normalising takes long.
         try:
-            return pybase64.b64decode(_normalized(text.encode("ascii"), is_url), validate=True)
+            return pybase64.b64decode(_normalised(text.encode("ascii"), is_url), validate=True)
         except ValueError:
             raise _not_base64() from None
 
 
-def _normalized(written: bytes, is_url: bool) -> bytes:
+def _normalised(written: bytes, is_url: bool) -> bytes:
     """Return the same base64 in the standard alphabet, padded, without white space and escapes.
 
     Raises:

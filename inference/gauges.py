@@ -61,7 +61,7 @@ async def keep_reporting(store: Store, classifier: Classifier) -> None:
             model_info.labels(**classifier.served_model()).set(1)
         if time.monotonic() >= ask_stores_at:
             ask_stores_at = time.monotonic() + STORES_ASKED_EVERY_S
-            # Fails, too, if only Redis is away. Without requests nobody else would notice.
+            # `ping` fails also if only Redis is away, which nobody else would notice while there are no requests.
             with suppress(StorageUnavailable):
                 await store.ping()
                 for state, number in (await store.keys_by_state()).items():
@@ -73,7 +73,7 @@ async def keep_reporting(store: Store, classifier: Classifier) -> None:
 
 
 async def report_jobs(store: Store) -> None:
-    """Report what runs by itself.
+    """Report when each scheduled command last succeeded, and how long messages wait.
 
     Raises:
         StorageUnavailable: the database does not answer.

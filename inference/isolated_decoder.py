@@ -1,4 +1,4 @@
-"""Decodes each unusual image file in a process of its own, which can be killed: at its limits, or when nobody waits."""
+"""Decodes each unusual image file in a process of its own, which can be killed: at its limits, or if nobody waits."""
 
 import asyncio
 import itertools
@@ -22,8 +22,8 @@ from model.recipe import Recipe
 
 # The process that decodes the callers' files gets no setting and no secret: only what Python needs to run.
 _INHERITED_VARIABLES = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
-# The last one makes glibc use pages of 2 MB for large blocks, if the system has them. An image of 50 megapixels then
-# takes a quarter less time, which the kernel would spend on small pages.
+# The last one makes glibc use pages of 2 MB for large blocks, if the system has them. That saves a quarter of the time
+# of an image of 50 megapixels, which the kernel would spend on small pages.
 _OWN_VARIABLES = {
     "OPENBLAS_NUM_THREADS": "1",
     "PYTHONDONTWRITEBYTECODE": "1",
@@ -121,7 +121,7 @@ class IsolatedDecoder:
 
     def _read(self, answer: bytes, cpu_s: float) -> IsolatedResult:
         """Read the answer. An empty one means that the child was killed, so the file was too much work."""
-        error = TooCostly("The image takes too much work to decode; save it anew as JPEG or PNG.")
+        error = TooCostly("The image takes too much work to decode; save it as JPEG or PNG.")
         too_costly = IsolatedResult(error, cpu_s)
         if len(answer) < LENGTH.size:
             return too_costly

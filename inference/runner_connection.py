@@ -7,20 +7,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.runner import Runner
-from model.engine import Description
+from model.engine import Description, Probabilities
 from model.recipe import Recipe
 from web.problem import Problem
 from web.timing import Timing
 
 READY_FOR_S = 1.0
 WARM_UP_EVERY_S = 0.2
-# Callers who waited for the service to be ready go first.
+# How long the warm-up waits once the runner is ready: callers who waited for the service go first.
 AFTER_READY_S = 0.3
 RUNNER_ANSWERS_WITHIN_S = 5.0
 # The user of the service's own requests.
 SERVICE_USER = ""
-
-Probabilities = NDArray[np.float32]
 
 
 class RunnerConnection:

@@ -72,14 +72,14 @@ class Serving:
 
     @cached_property
     def loading(self) -> "Future[tuple[Engine, Description]]":
-        """The engine, which a thread loads from when this is first asked for."""
+        """The engine, as a future: a thread begins to load it when this property is first read."""
         thread = ThreadPoolExecutor(1, "load-engine")
         loading = thread.submit(self.load_engine)
         thread.shutdown(wait=False)
         return loading
 
     def begin_loading(self) -> None:
-        """Have the engine loaded while the worker imports the rest of what it needs, if the runner is embedded."""
+        """Begin to load the engine in a thread, if the runner is embedded, while the worker imports other modules."""
         if self.is_embedded:
             _ = self.loading
 

@@ -1,6 +1,6 @@
 """Saves and finds measured choices. A choice is valid for one model, processor and version of the engine.
 
-The file lies beside the model or, where that folder is not writable, as in a container, in BentoML's home.
+The file is in the folder of the model. Where that is not writable, as in a container, it is in BentoML's home.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from typing import Any
 
 from configs.settings import Settings
 from model.configuration import Choice, choice_from_json, default_choice
-from model.devices import chosen_engine, gpus, has_cuda
+from model.devices import chosen_engine, computes_on_gpu, gpus
 from model.store import PreparedModel
 from runtime import bentoml_config
 from runtime.machine import cores
@@ -81,7 +81,7 @@ def current(prepared: PreparedModel | None, settings: Settings) -> Choice:
     if choice is None and prepared is not None and settings.tune == "auto":
         choice = find(prepared, settings)
     if choice is None:
-        return default_choice(settings, chosen_engine(settings) == "torch" and has_cuda())
+        return default_choice(settings, computes_on_gpu(settings))
     return choice.with_max_batch_size(settings)
 
 

@@ -15,6 +15,11 @@ def chosen_engine(settings: Settings) -> str:
     return "torch" if has_cuda() else "openvino"
 
 
+def computes_on_gpu(settings: Settings) -> bool:
+    """Tell whether the chosen engine computes on an NVIDIA GPU."""
+    return chosen_engine(settings) == "torch" and has_cuda()
+
+
 def has_cuda() -> bool:
     """Tell whether there is an NVIDIA GPU that the installed torch can use."""
     if not Path("/dev/nvidiactl").exists() or find_spec("torch") is None:

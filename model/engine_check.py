@@ -16,7 +16,7 @@ def check(prepared: PreparedModel, settings: Settings) -> None:
     """
     if chosen_engine(settings) == "torch":
         if settings.precision == "int8":
-            raise ModelError("CLASSIFIER_PRECISION=int8 is OpenVINO's; set CLASSIFIER_ENGINE=openvino, or use auto.")
+            raise ModelError("CLASSIFIER_PRECISION=int8 needs the engine OpenVINO; set CLASSIFIER_ENGINE=openvino.")
         if find_spec("torch") is None or find_spec("transformers") is None:
             raise ModelError("CLASSIFIER_ENGINE=torch needs torch and transformers; run 'make install-torch'.")
     elif settings.precision == "int8" and not (prepared.folder / GRAPH_INT8).exists():

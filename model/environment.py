@@ -1,7 +1,7 @@
-"""Runs what makes models in an environment of its own, `.venv-prepare`, where the running one lacks its packages.
+"""Runs the programs that make models in an environment of their own, `.venv-prepare`, if this one lacks their packages.
 
-torch and transformers take a gigabyte, and a prepared model needs neither. So what serves goes without them, and the
-first preparation installs them apart, on top of the packages that are there.
+torch and transformers take a gigabyte, and a prepared model needs neither. So the environment that serves does without
+them. The first preparation installs them in `.venv-prepare`, on top of the packages that are there.
 """
 
 import sys
@@ -21,7 +21,7 @@ def is_complete(*packages: str) -> bool:
     return all(find_spec(package) is not None for package in packages)
 
 
-def run_apart(module: str, arguments: list[str], *locks: str) -> int:
+def run_in_own(module: str, arguments: list[str], *locks: str) -> int:
     """Run a module in `.venv-prepare`, after installing those locks there, and return its exit status.
 
     Raises:
@@ -29,11 +29,11 @@ def run_apart(module: str, arguments: list[str], *locks: str) -> int:
     """
     if not _INSTALLER.exists():
         raise ModelError(
-            "There is no prepared model, and what prepares one (torch, transformers) is not installed here; "
-            "prepare it in a checkout with 'make model'."
+            "There is no prepared model, and the packages that prepare one (torch, transformers) are not installed "
+            "here; prepare it in a checkout with 'make model'."
         )
     installing = [sys.executable, "-m", "requirements.install", "--on-top", str(FOLDER), *locks]
     if run_below(installing, cwd=_PROJECT).returncode != 0:
-        raise ModelError("What prepares models could not be installed; the lines above say why.")
+        raise ModelError("The packages that prepare models could not be installed; the lines above say why.")
     python = FOLDER / "bin" / "python"
     return run_below([str(python), "-m", module, *arguments]).returncode

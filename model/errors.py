@@ -35,3 +35,13 @@ class TooManyPixels(ImageError):
 
 class TooCostly(ImageError):
     """Decoding the image would take more time or memory than one request may use."""
+
+
+def damaged() -> NotAnImage:
+    """Return the error for an image that ends too early or can't be decoded."""
+    return NotAnImage("The image is damaged or cut off; send the whole file.")
+
+
+def too_many_pixels(width: int, height: int, most: int) -> TooManyPixels:
+    """Return the error for an image with more than `most` pixels."""
+    return TooManyPixels(f"The image has {width} x {height} pixels; send one of at most {most}.")

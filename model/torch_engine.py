@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from model.configuration import Precision
-from model.engine import Images, Probabilities
+from model.engine import Images, Probabilities, usual_sizes
 from model.store import CHECKPOINT, PreparedModel
 
 WARM_UPS = 3
@@ -54,7 +54,7 @@ class TorchEngine:
         classifier = load_classifier(prepared.folder / CHECKPOINT, recipe, manifest.function, manifest.stand_in)
         self._classifier = classifier.to(self._device, element, memory_format=torch.channels_last)
         # A batch is padded to the next of these sizes, so that only a few CUDA graphs are needed.
-        self._sizes = [*(2**power for power in range((max_batch - 1).bit_length())), max_batch]
+        self._sizes = usual_sizes(max_batch)
         shape = (max_batch, recipe.height, recipe.width, 3)
         # Images are copied to `_host_batch`, and from there to `_device_batch`.
         self._host_batch = torch.zeros(shape, dtype=torch.uint8, pin_memory=self._is_cuda)

@@ -13,7 +13,7 @@ from bentoml._internal.models import ModelStore
 from bentoml._internal.utils.analytics import usage_stats
 
 from configs import data_folder
-from runtime import running_servers
+from runtime import bentoml_config, running_servers
 
 _METRICS = "prometheus_multiproc_dir"
 
@@ -39,7 +39,7 @@ def use() -> None:
 
 def metrics_folder() -> Path:
     """Return the folder in which each server has a folder for its metrics."""
-    return Path(BentoMLContainer.bentoml_home.get()) / _METRICS
+    return bentoml_config.home() / _METRICS
 
 
 def _use_home(home: Path) -> None:

@@ -1,4 +1,4 @@
-"""Runs BentoML's server without BentoML's command line, which loads all its other commands too: a second, at times."""
+"""Runs BentoML's server without BentoML's command line, which would load all other commands too, for up to a second."""
 
 import sys
 

@@ -18,6 +18,7 @@ from bentoml._internal.models.model import copy_model
 from bentoml.exceptions import BentoMLException
 
 from configs import data_folder
+from runtime import bentoml_config
 
 
 class PackedModel(bentoml.models.BentoModel):
@@ -56,10 +57,10 @@ def packed_models() -> tuple[str, ...] | None:
 
 def main() -> int:
     """Print the command that serves the newest Bento of this checkout: `python -m runtime.bentos`."""
-    home, program = BentoMLContainer.bentoml_home.get(), Path(sys.executable).parent / "bentoml"
+    home, program = bentoml_config.home(), Path(sys.executable).parent / "bentoml"
     command = f"{shlex.quote(str(program))} serve image-classifier:latest"
     print("Serve this Bento, from any folder, with:")
-    print(f"BENTOML_HOME={shlex.quote(str(Path(home).absolute()))} {command}")
+    print(f"BENTOML_HOME={shlex.quote(str(home.absolute()))} {command}")
     return 0
 
 

@@ -27,7 +27,7 @@ class Connection(Protocol):
 
 
 class Connections:
-    """Keeps the idle and the lingering connections, each in the order in which they became so.
+    """Keeps two lists, the idle connections and the lingering ones, each with the longest idle or lingering one first.
 
     A connection is idle while it waits for a request or for the rest of its headers. It lingers after its last answer.
 
@@ -42,7 +42,7 @@ class Connections:
         self._idle: OrderedDict[Connection, None] = OrderedDict()
         self._lingering: OrderedDict[Connection, None] = OrderedDict()
         self._is_ticking = False
-        # Seconds in which the event loop ran. While a worker is stopped, no timeout of a caller passes.
+        # Seconds in which the event loop ran: while a worker is stopped, the timeouts of its callers stand still.
         self.now_s = 0
 
     def admit(self, connection: Connection) -> bool:
@@ -59,16 +59,16 @@ class Connections:
             longest_idle.abort()
         return True
 
-    def is_idle(self, connection: Connection) -> None:
+    def note_idle(self, connection: Connection) -> None:
         """Note that a connection waits for its next request."""
         self._lingering.pop(connection, None)
         self._idle[connection] = None
 
-    def is_busy(self, connection: Connection) -> None:
+    def note_busy(self, connection: Connection) -> None:
         """Note that a connection has a request under way."""
         self._idle.pop(connection, None)
 
-    def is_lingering(self, connection: Connection) -> None:
+    def note_lingering(self, connection: Connection) -> None:
         """Note that a connection has its last answer, and lingers."""
         self._idle.pop(connection, None)
         self._lingering[connection] = None

@@ -1,6 +1,6 @@
-"""Names the limits on what a connection may send, and the problems that answer what exceeds them or is no valid HTTP.
+"""Defines limits on what a connection may send, and the problems that answer what exceeds them or is not valid HTTP.
 
-`http_protocol.py` keeps the limits, and sends the problems. No application sees these requests.
+`http_protocol.py` enforces the limits, and sends the problems. No application sees these requests.
 """
 
 from web.problem import Problem, unavailable

@@ -150,6 +150,10 @@ class LimitedProtocol(LingeringProtocol):
             self._is_handshake = False
             self.scope["state"][IS_HANDSHAKE] = True
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """See uvicorn. The parser leaves white space behind a value, which is no part of it (RFC 9110, 5.5)."""
+        super().on_header(name, value.rstrip(b" \t"))
+
     def on_headers_complete(self) -> None:
         """See uvicorn."""
         if len(self.headers) > MOST_HEADERS or self.parser.get_method() == b"CONNECT":
@@ -161,7 +165,7 @@ class LimitedProtocol(LingeringProtocol):
         super().on_headers_complete()
         self._body_left = next((int(value) for name, value in self.headers if name == b"content-length"), 0)
         self._framing_bytes = 0
-        # Trailers may not pass for headers.
+        # Trailers come into the same list, and must not be taken for headers.
         self.headers = []
 
     def on_body(self, body: bytes) -> None:
@@ -180,7 +184,7 @@ class LimitedProtocol(LingeringProtocol):
         super().on_message_complete()
 
     def _wrong(self) -> Problem:
-        """Return the problem with what the parser refused."""
+        """Return the problem that says why the parser refused the bytes."""
         if len(self.headers) > MOST_HEADERS:
             return http_limits.too_large()
         if self.is_in_request and self.parser.get_method() == b"PRI":

@@ -17,11 +17,11 @@ from web.problem import Problem
 MOST_DISCARDED_BYTES = 128 * 1024 * 1024
 LINGER_S = 30
 SILENT_S = 5
-# After the worker got SIGTERM.
+# How long a connection lingers after the worker got SIGTERM.
 LINGER_AT_SHUTDOWN_S = 3
-# Until a connection is closed whose caller reads nothing of its answer.
+# How long a caller may read nothing of its answer before the connection is closed.
 UNREAD_S = 20
-# What is kept of an answer at most until the end of a turn of the event loop.
+# The most bytes of an answer that are kept until the end of a turn of the event loop.
 MOST_UNSENT_BYTES = 64 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -105,7 +105,7 @@ class LingeringProtocol(HttpToolsProtocol):
         answers = _ExpectedAnswers(self._answers, self.cycle) if self.expect_100_continue else self._answers
         self.cycle.transport = cast(asyncio.Transport, answers)
         self.is_in_body = True
-        self.registry.is_busy(self)
+        self.registry.note_busy(self)
 
     def on_message_complete(self) -> None:
         """See uvicorn: a request was received completely."""
@@ -130,7 +130,7 @@ class LingeringProtocol(HttpToolsProtocol):
     def become_idle(self) -> None:
         """Wait for the next request of the connection."""
         self.is_lingering = False
-        self.registry.is_idle(self)
+        self.registry.note_idle(self)
 
     def abort(self) -> None:
         """Close the connection at once."""
@@ -176,10 +176,16 @@ class LingeringProtocol(HttpToolsProtocol):
             self._linger_until_s = self._last_received_s + (
                 LINGER_AT_SHUTDOWN_S if self._is_shutting_down else LINGER_S
             )
-            self.registry.is_lingering(self)
+            self.registry.note_lingering(self)
+
+    def _received_headers(self) -> list[tuple[bytes, bytes]]:
+        """Return the headers of the request that arrives, as far as they have been parsed."""
+        if self.is_in_body:
+            return list(self.cycle.scope["headers"])
+        return self.headers if self.is_in_request else []
 
     def _bytes_of(self, problem: Problem) -> bytes:
-        shown = request_id.new()
+        shown = request_id.chosen_by_caller({"headers": self._received_headers()}) or request_id.new()
         response = problem.response(shown)
         headers = [
             *self.server_state.default_headers,

@@ -12,14 +12,14 @@ from web import request_id
 
 # The loggers to which BentoML and uvicorn add handlers, and the root.
 _WITH_HANDLERS = ("", "bentoml", "uvicorn.error", "circus")
-# The caller gets what these log, in an error of ours.
+# The caller gets what these loggers say, in an error of this service.
 _SILENCED = ("python_multipart",)
 
 
 class JsonLines(logging.Formatter):
     """One JSON object to a line: time (RFC 3339, UTC), level, logger, component, message, and the request's id.
 
-    What an access line has to say stands in fields of its own: method, path, status and ms.
+    A line of the access log has fields of its own too: method, path, status and ms.
     """
 
     def format(self, record: logging.LogRecord) -> str:

@@ -1,4 +1,4 @@
-"""Threads that work for an event loop, and hand it each result in one step.
+"""Runs functions in threads for an event loop, and hands each result to the loop in one step.
 
 `run_in_executor` makes two futures for each call, and copies the result from one to the other in Python: 40 µs.
 """

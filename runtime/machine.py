@@ -17,7 +17,7 @@ def cores() -> int:
 
 
 def _quota() -> float | None:
-    """Return the processor time that the container may use, in processors; None if there is no limit.
+    """Return how many processors' time the container may use; None if there is no limit.
 
     Source: https://docs.kernel.org/admin-guide/cgroup-v2.html (`cpu.max`), and cgroup version 1.
     """

@@ -2,7 +2,6 @@
 
 import asyncio
 import ctypes
-from collections.abc import Callable
 
 # For a smaller body, returning the memory takes more time than it is worth.
 LARGE_BYTES = 500_000
@@ -22,24 +21,28 @@ def use_few_arenas() -> None:
         option(_ARENA_MAX, ARENAS)
 
 
-class FreedMemory:
-    """Makes the allocator return free memory to the system; by itself it keeps some 100 MB after large uploads.
+def return_freed_memory() -> None:
+    """Make the allocator return the memory that it keeps free to the system. This takes some milliseconds.
 
     Only glibc's allocator has a function for this (`malloc_trim`); with others nothing happens.
     """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+class FreedMemory:
+    """Returns memory to the system after large uploads; by itself the allocator keeps some 100 MB."""
 
     def __init__(self) -> None:
-        self._trim: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)
         self._is_due = False
 
     def note(self, body_bytes: int) -> None:
         """Note that a request with a body of that size has ended; call this on the event loop."""
-        if body_bytes >= LARGE_BYTES and self._trim is not None and not self._is_due:
+        if body_bytes >= LARGE_BYTES and not self._is_due:
             self._is_due = True
             asyncio.get_running_loop().call_later(AFTER_S, self._give_back)
 
     def _give_back(self) -> None:
         self._is_due = False
-        assert self._trim is not None, "it was looked for before this was due"
-        # It takes some milliseconds, which would block the event loop.
-        asyncio.get_running_loop().run_in_executor(None, self._trim, 0)
+        asyncio.get_running_loop().run_in_executor(None, return_freed_memory)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 DELAY_AT_MOST_S = 25.0
 DELAY_AS_ORPHAN_S = 2.0
 WORKERS_GET_SIGTERM_WITHIN_S = 0.2
-# So many dead workers are replaced at once in that time. One that dies again at each start would use a whole core.
+# At most this many dead workers are replaced at once in that time: one that dies at each start would use a whole core.
 AT_ONCE, IN_S = 5, 60.0
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
@@ -77,7 +77,7 @@ def lower_priority(nice: int) -> None:
 
 
 def freeze_gc() -> None:
-    """Exclude all objects of today from garbage collection, and collect the others less often.
+    """Exclude all objects that exist now from garbage collection, and collect the others less often.
 
     A full collection over everything that a service loads stops every request for a tenth of a second.
     """
@@ -94,8 +94,8 @@ def close_listeners_on_shutdown() -> None:
     caller who connects in that time would wait for a worker that never accepts. A worker that exits for another reason
     leaves the port open for its successor.
 
-    Replaces `circus.sighandler.SysHandler.quit`, which handles SIGTERM in BentoML's supervisor, and which circus gives
-    no hook before.
+    Replaces `circus.sighandler.SysHandler.quit`, which handles SIGTERM in BentoML's supervisor. circus has no hook that
+    runs before it.
     """
     # Imported only here: workers need none of circus.
     from circus.sighandler import SysHandler
@@ -126,8 +126,8 @@ def close_listeners_on_shutdown() -> None:
 def replace_dead_workers_at_once() -> None:
     """Have the supervisor look after its workers as soon as one has died: BentoML has it look every ten seconds only.
 
-    What can't be done at once, since circus is busy with its workers or since they die again and again, is left to the
-    next of those looks.
+    If that is impossible, because circus is busy with its workers or because they die again and again, the next of
+    BentoML's own looks replaces them.
     """
     # Imported only here: workers need none of circus.
     from circus.exc import ConflictError

@@ -6,8 +6,8 @@ to OpenVINO's makers. BentoML, uvicorn and OpenVINO import a few names of them a
 second in each process. Here each of these names stands for the real one, and loads it when it is called. Any other name
 loads the real module.
 
-It also has garbage collected less often, since a start makes many objects, and nearly all of them stay; and it limits
-the allocator's arenas, before any thread has one.
+It also makes garbage collection less frequent, since a start makes many objects, and nearly all of them stay. And it
+limits the allocator's arenas, before any thread has one.
 """
 
 import gc

@@ -1,6 +1,6 @@
-"""Bounds what a WebSocket may send and leave unread; uvicorn's protocol class is extended for it.
+"""Limits what a WebSocket may send, and what its caller may leave unread, by extending uvicorn's protocol class.
 
-uvicorn bounds the size of a message. It bounds neither the time for one, nor the bytes that all connections hold, nor
+uvicorn limits the size of a message. It limits neither the time for one, nor the bytes that all connections hold, nor
 what piles up for a caller who sends pings and reads nothing. `tests/test_framework_internals.py` checks what this
 relies on.
 """
@@ -20,9 +20,9 @@ from runtime import connections as open_connections
 
 # Beyond its first seconds, a message must arrive at this rate.
 PACE_GRACE_S, LEAST_BYTES_PER_S = 10, 8192
-# Until a connection is closed whose caller reads nothing of what is sent.
+# How long a caller may read nothing of what is sent before the connection is closed.
 UNREAD_S = 20
-# For the caller's part of closing.
+# How long a caller may take to confirm that the WebSocket is closed.
 CLOSE_WITHIN_S = 3.0
 
 TOO_SLOW, TOO_LARGE, TRY_LATER = 1008, 1009, 1013
@@ -52,7 +52,7 @@ class BoundedWebSocketProtocol(WSProtocol):
         self.close_timeout = CLOSE_WITHIN_S
         self._is_accepted = False
         self._is_write_paused = False
-        # Asks the application whether so many bytes of messages may be held here.
+        # Asks the application whether this many bytes of messages may be held here.
         self._may_hold: Callable[[int], bool] = lambda _: True
         self._queued_bytes = 0
         self._received_at_s = 0.0
@@ -180,5 +180,5 @@ class BoundedWebSocketProtocol(WSProtocol):
 
 
 def protocol_for(max_message_bytes: int) -> type[BoundedWebSocketProtocol]:
-    """Return the protocol for WebSockets with messages of at most so many bytes."""
+    """Return the protocol for WebSockets whose messages have at most this many bytes."""
     return type("WebSocketProtocol", (BoundedWebSocketProtocol,), {"max_message_bytes": max_message_bytes})

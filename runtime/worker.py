@@ -10,7 +10,7 @@ import runtime.quick_start  # noqa: F401 - before anything that imports BentoML
 # isort: on
 import os
 
-from configs.data_folder import PROJECT
+from runtime.python_path import python_path
 
 
 def use() -> None:
@@ -20,8 +20,7 @@ def use() -> None:
 
     serving._SERVICE_WORKER_SCRIPT = __name__
     # Python must find the module also where a Bento is served from another folder.
-    paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+    os.environ["PYTHONPATH"] = python_path()
 
 
 if __name__ == "__main__":

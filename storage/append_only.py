@@ -14,21 +14,21 @@ _select_trigger = text("SELECT sql FROM sqlite_master WHERE type = 'trigger' AND
 
 @contextmanager
 def usage_log_deletable(connection: Connection) -> Iterator[None]:
-    """Allows deleting rows of the usage log in this block, and in this transaction only."""
+    """Allow deleting rows of the usage log in this block, and in this transaction only."""
     with _lifted(connection, "usage_log_no_delete", "classifier.pruning"):
         yield
 
 
 @contextmanager
 def audit_log_changeable(connection: Connection) -> Iterator[None]:
-    """Allows updating rows of the audit log in this block, and in this transaction only."""
+    """Allow updating rows of the audit log in this block, and in this transaction only."""
     with _lifted(connection, "audit_log_no_update", "classifier.erasing"):
         yield
 
 
 @contextmanager
 def _lifted(connection: Connection, trigger: str, parameter: str) -> Iterator[None]:
-    """Lifts a trigger of SQLite, or sets the parameter that PostgreSQL's triggers read."""
+    """Lift a trigger of SQLite, or set the parameter that PostgreSQL's triggers read."""
     if connection.dialect.name == "postgresql":
         connection.execute(text(f"SET LOCAL {parameter} = 'on'"))
         yield

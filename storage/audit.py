@@ -12,7 +12,7 @@ from sqlalchemy import Connection, insert, select, update
 from storage.append_only import audit_log_changeable
 from storage.models import audit_log
 
-# What a detail may hold of a person.
+# The fields of a detail that may hold personal data.
 PERSONAL = ("email", "old_email", "name", "stripe_customer", "old_stripe_customer")
 ERASED = "erased"
 
@@ -39,7 +39,7 @@ class Entry:
 
 
 def record(connection: Connection, entry: Entry) -> None:
-    """Adds an entry, in the transaction of the change itself."""
+    """Add an entry, in the transaction of the change itself."""
     values = {
         "at_us": entry.at_us,
         "actor": entry.actor[:100],
@@ -52,13 +52,13 @@ def record(connection: Connection, entry: Entry) -> None:
 
 
 def every(connection: Connection) -> list[Entry]:
-    """Returns all entries, the oldest first."""
+    """Return all entries, the oldest first."""
     rows = connection.execute(select(audit_log).order_by(audit_log.c.id))
     return [Entry(row.at_us, row.actor, row.action, row.user_id, row.key_id, json.loads(row.detail)) for row in rows]
 
 
 def erase_names(connection: Connection, user_id: str) -> None:
-    """Replaces the addresses, and the names of keys, in all entries about a user."""
+    """Replace the addresses, and the names of keys, in all entries about a user."""
     found = connection.execute(select(audit_log.c.id, audit_log.c.detail).where(audit_log.c.user_id == user_id)).all()
     with audit_log_changeable(connection):
         for entry_id, written in found:

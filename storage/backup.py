@@ -12,7 +12,7 @@ from storage.errors import Refused
 
 
 def backup(url: str, path: Path) -> int:
-    """Copies an SQLite database to a new file that only its owner can read.
+    """Copy an SQLite database to a new file that only its owner can read.
 
     The copy is a consistent snapshot (SQLite's `VACUUM INTO`), even if the database is written meanwhile.
 
@@ -40,5 +40,5 @@ def backup(url: str, path: Path) -> int:
             connection.close()
     except sqlite3.Error as error:
         path.unlink()
-        raise (faults.of(error) or faults.FAILING).error() from error
+        raise faults.sqlite_error(error) from error
     return path.stat().st_size

@@ -9,12 +9,12 @@ LAST_SECOND = 253_402_300_799  # of the year 9999, in Unix time: no later one ca
 
 
 def unix_us() -> int:
-    """Returns the Unix time in microseconds."""
+    """Return the Unix time in microseconds."""
     return time.time_ns() // 1000
 
 
 def iso(unix_us: int | None) -> str | None:
-    """Returns a time, Unix microseconds, in ISO 8601 with whole seconds; None for None."""
+    """Return a time, Unix microseconds, in ISO 8601 with whole seconds; None for None."""
     if unix_us is None:
         return None
     return datetime.fromtimestamp(unix_us // MICROSECONDS, UTC).isoformat(timespec="seconds")

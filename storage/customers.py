@@ -1,4 +1,4 @@
-"""Users whom Stripe knows as customers: their billable images are sent to it. Each change is on the audit log."""
+"""Says which customer of Stripe each user is, and from when on its images are sent. Each change is on the audit log."""
 
 from typing import NamedTuple
 
@@ -29,21 +29,21 @@ class Customer(NamedTuple):
 
 
 def every(connection: Connection) -> list[Customer]:
-    """Returns all users whose images are sent."""
+    """Return all users whose images are sent."""
     columns = (users.c.id, users.c.stripe_customer, users.c.stripe_from_s)
     known = select(*columns).where(users.c.stripe_customer.is_not(None), users.c.stripe_from_s.is_not(None))
     return [Customer(*row) for row in connection.execute(known.order_by(users.c.id))]
 
 
 def find(connection: Connection, user_id: str) -> Customer | None:
-    """Returns the customer of a user; None if it has none by now."""
+    """Return the customer of a user; None if it has none by now."""
     columns = (users.c.id, users.c.stripe_customer, users.c.stripe_from_s)
     row = connection.execute(select(*columns).where(users.c.id == user_id)).one_or_none()
     return None if row is None or row.stripe_customer is None or row.stripe_from_s is None else Customer(*row)
 
 
 def wrong_hour(from_s: int, now_s: int) -> str | None:
-    """Returns why an hour can't be the first one that is sent; None if it can. Both are Unix seconds."""
+    """Return why an hour can't be the first one that is sent; None if it can. Both are Unix seconds."""
     if from_s % HOUR_S:
         return "write the start of an hour, such as 2026-11-01T00:00Z"
     if from_s < now_s - OLDEST_S:
@@ -57,7 +57,7 @@ def wrong_hour(from_s: int, now_s: int) -> str | None:
 def assign(
     connection: Connection, name: str, customer: str | None, from_s: int | None, now_us: int, actor: str
 ) -> User:
-    """Names the customer that Stripe knows a user by, and returns the user.
+    """Set the Stripe customer of a user, and return the user.
 
     Args:
         connection: in a write transaction.

@@ -52,7 +52,7 @@ class Database:
         return self._engine.dialect.name == "postgresql"
 
     async def read(self, query: Callable[[Connection], T]) -> T:
-        """Runs the query in a transaction of its own, on a reader thread, and returns its result.
+        """Run the query in a transaction of its own, on a reader thread, and return its result.
 
         Raises:
             StorageUnavailable: the database does not answer.
@@ -61,7 +61,7 @@ class Database:
         return await loop.run_in_executor(self._readers, partial(self.ask, query))
 
     async def write(self, operation: Operation, change: Any) -> Any:
-        """Commits the change, and returns its result (see `GroupCommit` and `InlineCommit`).
+        """Commit the change, and return its result (see `GroupCommit` and `InlineCommit`).
 
         Raises:
             StorageUnavailable: the database does not answer, so the change may not have been made.
@@ -71,8 +71,8 @@ class Database:
             self._commits = thread if self._begin_inline is None else InlineCommit(self._begin_inline, thread)
         return await self._commits.submit(operation, change)
 
-    async def change_apart(self, operation: Callable[[Connection], T]) -> T:
-        """Runs a rare operation as `change` does, on a reader thread; for callers on the event loop.
+    async def change_in_thread(self, operation: Callable[[Connection], T]) -> T:
+        """Run a rare operation as `change` does, on a reader thread; for callers on the event loop.
 
         Raises:
             StorageUnavailable: the database does not answer.
@@ -80,11 +80,11 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(self._readers, partial(self.change, operation))
 
     def ask(self, query: Callable[[Connection], T]) -> T:
-        """Does the same as `read`, for callers without an event loop."""
+        """Do the same as `read`, for callers without an event loop."""
         return _run(self._engine, query)
 
     def change(self, operation: Callable[[Connection], T]) -> T:
-        """Runs the operation in a write transaction of its own, for callers without an event loop; commits on return.
+        """Run the operation in a write transaction of its own, for callers without an event loop; commit on return.
 
         Raises:
             StorageUnavailable: the database does not answer.
@@ -92,7 +92,7 @@ class Database:
         return _run(self._write_engine, operation)
 
     def close(self) -> None:
-        """Commits the queued changes, and closes every connection."""
+        """Commit the queued changes, and close every connection."""
         if self._commits is not None:
             self._commits.close()
         self._readers.shutdown()
@@ -120,7 +120,7 @@ def _create_engine(url: str) -> Engine:
 
 
 def create_sqlite_file(url: str) -> None:
-    """Creates the file of an SQLite database and its folder, readable by their owner only; keeps an existing file.
+    """Create the file of an SQLite database and its folder, readable by their owner only; keep an existing file.
 
     Does nothing for a PostgreSQL URL.
 

@@ -27,14 +27,14 @@ class ExpiringCache(Generic[T]):
         self._entries: dict[str, tuple[float, T]] = {}
 
     def get(self, key: str) -> T | None:
-        """Returns the value of the key; None if there is none, or it has expired."""
+        """Return the value of the key; None if there is none, or it has expired."""
         entry = self._entries.get(key)
         if entry is None or time.monotonic() - entry[0] >= self._lifetime_s:
             return None
         return entry[1]
 
     def put(self, key: str, value: T, read_at_s: float | None = None) -> None:
-        """Stores a value.
+        """Store a value.
 
         Args:
             key: the key of the value.

@@ -29,7 +29,7 @@ class Fault:
     only_changes_fail: bool = False
 
     def error(self) -> StorageUnavailable:
-        """Returns a new exception of this fault."""
+        """Return a new exception of this fault."""
         return StorageUnavailable(self.operator, self.caller, self.only_changes_fail)
 
 
@@ -84,7 +84,8 @@ _BY_SQLITE_ERROR = {
     "SQLITE_CORRUPT": NOT_A_DATABASE,
     "SQLITE_NOMEM": FAILING,
 }
-# By the whole SQLSTATE, or by its first two or three characters: two are its class (https://www.postgresql.org/docs/current/errcodes-appendix.html).
+# By the whole SQLSTATE, or by its first two or three characters: two are its class
+# (https://www.postgresql.org/docs/current/errcodes-appendix.html).
 _BY_SQLSTATE = {
     "28": LOGIN,
     "3D": NO_DATABASE,
@@ -127,7 +128,7 @@ _BY_ERRNO = {errno.ENOSPC: FULL, errno.EROFS: READ_ONLY, errno.EACCES: PERMISSIO
 
 
 def of(error: Exception) -> Fault | None:
-    """Returns what is wrong with the database; None if the error is the program's."""
+    """Return what is wrong with the database; None if the error is the program's."""
     if isinstance(error, PoolTimeout):
         return TOO_MANY
     if isinstance(error, OSError):
@@ -139,6 +140,11 @@ def of(error: Exception) -> Fault | None:
     if known is None and isinstance(error, (OperationalError, InterfaceError)):
         return _of_message(str(cause))
     return known
+
+
+def sqlite_error(error: sqlite3.Error) -> StorageUnavailable:
+    """Return the exception to raise for an error of SQLite; an unknown one is taken as an error of the disk."""
+    return (of(error) or FAILING).error()
 
 
 def _of_sqlite_error(cause: sqlite3.Error) -> Fault | None:

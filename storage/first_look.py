@@ -13,7 +13,7 @@ SCRIPTS = Path(__file__).parent / "migrations"
 
 
 def has_user(url: str) -> bool | None:
-    """Tells whether a database that can be written and has the newest tables has a user.
+    """Tell whether a database that can be written and has the newest tables has a user.
 
     Returns:
         None: the tables are to be created or migrated, or it can't be seen here; so for every PostgreSQL.
@@ -33,5 +33,5 @@ def has_user(url: str) -> bool | None:
 
 
 def newest_version() -> str:
-    """Returns the newest version of the tables. The names of the migration files begin with their version."""
+    """Return the newest version of the tables. The names of the migration files begin with their version."""
     return max(path.name for path in (SCRIPTS / "versions").glob("*.py")).split("_")[0]

@@ -65,7 +65,7 @@ class GroupCommit:
         self._thread.start()
 
     def submit(self, operation: Operation, change: Any) -> asyncio.Future[Any]:
-        """Queues the change, and returns a future of its result, which resolves after the commit.
+        """Queue the change, and return a future of its result, which resolves after the commit.
 
         Must be called on the event loop that awaits the future. Cancelling the future does not cancel the change.
 
@@ -78,13 +78,13 @@ class GroupCommit:
         return queued.future
 
     def take(self, changes: Sequence[QueuedChange]) -> None:
-        """Queues changes that have futures already; called on the event loop, as `submit` is."""
+        """Queue changes that have futures already; called on the event loop, as `submit` is."""
         self.pending += len(changes)
         for queued in changes:
             self._queue.put(queued)
 
     def close(self) -> None:
-        """Commits the queued changes, then ends the thread."""
+        """Commit the queued changes, then end the thread."""
         self._queue.put(None)
         self._thread.join()
 
@@ -96,7 +96,7 @@ class GroupCommit:
                 self._process(batch)
 
     def _next_batch(self) -> tuple[list[QueuedChange], bool]:
-        """Waits for a change, and returns it with those queued behind it, and whether `close` was called."""
+        """Wait for a change, and return it with those queued behind it, and whether `close` was called."""
         batch: list[QueuedChange] = []
         item = self._queue.get()
         while item is not None:
@@ -127,7 +127,7 @@ class GroupCommit:
             self._resolve_on_loop(outcomes)
 
     def _resolve_on_loop(self, outcomes: list[Outcome]) -> None:
-        """Wakes the event loop once for all outcomes, since waking a thread costs more than most changes."""
+        """Wake the event loop once for all outcomes, since waking a thread costs more than most changes."""
         loop = outcomes[0].future.get_loop()
         # RuntimeError: the loop is closed, so no caller is waiting any more.
         with suppress(RuntimeError):
@@ -139,7 +139,7 @@ class GroupCommit:
 
 
 def commit(begin: Begin, batch: Sequence[QueuedChange]) -> list[Outcome]:
-    """Commits all changes of the batch in one transaction; an error rolls all of them back."""
+    """Commit all changes of the batch in one transaction; an error rolls all of them back."""
     groups: dict[Operation, list[QueuedChange]] = {}
     for queued in batch:
         groups.setdefault(queued.operation, []).append(queued)
@@ -154,7 +154,7 @@ def commit(begin: Begin, batch: Sequence[QueuedChange]) -> list[Outcome]:
 
 
 def resolve(outcomes: Sequence[Outcome]) -> None:
-    """Resolves the futures of changes, on the event loop that awaits them."""
+    """Resolve the futures of changes, on the event loop that awaits them."""
     for future, result, error in outcomes:
         if future.done():
             continue
@@ -169,6 +169,6 @@ def _name(operation: Operation) -> tuple[str, str]:
 
 
 def _failures(batch: list[QueuedChange], error: Exception) -> list[Outcome]:
-    """Fails each change with an exception of its own, since callers raise them independently of each other."""
+    """Fail each change with an exception of its own, since callers raise them independently of each other."""
     fault = faults.of(error)
     return [Outcome(queued.future, None, fault.error() if fault else error) for queued in batch]

@@ -1,4 +1,4 @@
-"""Counts hits in Redis, and quotas in the database, since only there a usage row can replace a reservation."""
+"""Counts hits in Redis, and quotas in the database: only there can a usage row replace a reservation."""
 
 from functools import partial
 
@@ -28,7 +28,7 @@ class HitsInRedis:
         self._of_redis = Availability("redis", "Redis")
 
     async def hit(self, request: HitRequest) -> Decision:
-        """Admits and counts the request if all limits and quotas allow it. A refused request is not counted."""
+        """Admit and count the request if all limits and quotas allow it. A refused request is not counted."""
         if request.quota is None:
             return await self._of_redis.watch(self._limits.hit(request), is_change=True)
         # A request that a limit refuses should not reserve images that another one could have.
@@ -43,7 +43,7 @@ class HitsInRedis:
         return decision._replace(quotas=quotas)
 
     async def test(self, request: HitRequest) -> Decision:
-        """Returns the user's standing, and whether the request would be admitted. Writes nothing."""
+        """Return the user's standing, and whether the request would be admitted. Write nothing."""
         decision = await self._of_redis.watch(self._limits.test(request))
         if request.quota is None:
             return decision
@@ -51,9 +51,9 @@ class HitsInRedis:
         return decision._replace(quotas=await self._of_database.watch(self._database.read(query)))
 
     async def ping(self) -> None:
-        """Returns if Redis answers."""
+        """Check that Redis answers."""
         await self._of_redis.watch(self._limits.ping())
 
     async def close(self) -> None:
-        """Closes the connections to Redis."""
+        """Close the connections to Redis."""
         await self._limits.close()

@@ -8,14 +8,14 @@ answered, it is the end of `KEPT_S`. A row that is not in force may be taken ove
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from functools import cache, partial
-from importlib import import_module
 from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Connection, bindparam, delete, func, null, select, tuple_, update
 
 from storage.clock import MICROSECONDS
+from storage.inserts import insert_into
 from storage.models import idempotency_keys
-from storage.server_clock import server_now_us
+from storage.server_clock import read_clock_us
 from storage.sqlite import Transaction
 
 # How long an answer is kept, seconds.
@@ -95,8 +95,8 @@ _select_in_force = select(*(_table[name] for name in _ANSWER)).where(
 
 @cache
 def _take(dialect: str) -> Any:
-    """Return the statement that takes a key. Only the dialect of this database is loaded."""
-    statement = import_module(f"sqlalchemy.dialects.{dialect}").insert(idempotency_keys)
+    """Return the statement that takes a key."""
+    statement = insert_into(idempotency_keys, dialect)
     taken = {name: statement.excluded[name] for name in ("request_id", "expires_us")}
     return statement.on_conflict_do_update(
         index_elements=["user_id", "endpoint", "key"],
@@ -111,7 +111,7 @@ _release = delete(idempotency_keys).where(_is_held)
 
 
 def claim(connection: Transaction, claims: Sequence[Claim]) -> Sequence[Outcome | KeptAnswer]:
-    """Takes each key that no request holds and that has no kept answer.
+    """Take each key that no request holds and that has no kept answer.
 
     Args:
         connection: in a transaction; on SQLite, in one that holds the write lock.
@@ -120,7 +120,7 @@ def claim(connection: Transaction, claims: Sequence[Claim]) -> Sequence[Outcome 
     Returns:
         For each claim, in the same order, what became of it, or the kept answer.
     """
-    now_us = _now_us(connection, claims[0].clock_us)
+    now_us = read_clock_us(connection, claims[0].clock_us)
     # All replicas take keys in the same order, which prevents a deadlock.
     ordered = sorted(range(len(claims)), key=lambda index: claims[index][:3])
     outcomes = {index: _claim(connection, claims[index], now_us) for index in ordered}
@@ -147,15 +147,15 @@ def _in_force(connection: Transaction, wanted: Claim, now_us: int) -> Outcome | 
 
 
 def renew(connection: Transaction, claims: Sequence[Claim]) -> Sequence[None]:
-    """Begins the lease of each claim anew, if it still holds its key."""
-    expires_us = _now_us(connection, claims[0].clock_us) + LEASE_S * MICROSECONDS
+    """Start the lease of each claim again, if it still holds its key."""
+    expires_us = read_clock_us(connection, claims[0].clock_us) + LEASE_S * MICROSECONDS
     for held in sorted(claims, key=lambda claim: claim[:3]):
         connection.execute(_renew, _held(held) | {"expires_us": expires_us})
     return [None] * len(claims)
 
 
 def settle(connection: Transaction, settlements: Sequence[Settlement]) -> Sequence[bool]:
-    """Keeps the answers, and frees the keys of requests without one; in the transaction that writes the usage rows.
+    """Keep the answers, and free the keys of requests without one; in the transaction that writes the usage rows.
 
     Returns:
         For each settlement, in the same order, whether the answer may be given: False if another request holds the key
@@ -168,33 +168,33 @@ def settle(connection: Transaction, settlements: Sequence[Settlement]) -> Sequen
             connection.execute(_release, _held(held))
             given[index] = True
         else:
-            values = answer._asdict() | {"expires_us": _now_us(connection, held.clock_us) + KEPT_S * MICROSECONDS}
+            values = answer._asdict() | {"expires_us": read_clock_us(connection, held.clock_us) + KEPT_S * MICROSECONDS}
             given[index] = connection.execute(_keep, _held(held) | values).rowcount == 1
     return [given[index] for index in range(len(settlements))]
 
 
 def forget_expired(connection: Connection, clock_us: Callable[[], int] | None) -> int:
-    """Deletes up to `DELETED_AT_ONCE` rows that are no longer in force; returns how many.
+    """Delete up to `DELETED_AT_ONCE` rows that are no longer in force; return how many.
 
     Args:
         connection: in a write transaction.
         clock_us: as in `Claim`.
     """
-    now_us = _now_us(connection, clock_us)
+    now_us = read_clock_us(connection, clock_us)
     was_answered = (_table.expires_us <= now_us) & _table.status.is_not(None)
     was_left = _table.expires_us <= now_us - _GRACE_S * MICROSECONDS
     return _delete(connection, was_answered | was_left)
 
 
 def excess(connection: Connection, most: int) -> dict[str, int]:
-    """Returns how many rows each user has beyond `most`, without the users who have no more than that."""
+    """Return how many rows each user has beyond `most`, without the users who have no more than that."""
     number = func.count()
     crowded = select(_table.user_id, number).group_by(_table.user_id).having(number > most)
     return {user_id: found - most for user_id, found in connection.execute(crowded)}
 
 
 def forget_oldest(connection: Connection, excess: Mapping[str, int]) -> int:
-    """Deletes the oldest answers of some users; returns how many.
+    """Delete the oldest answers of some users; return how many.
 
     Args:
         connection: in a write transaction.
@@ -206,12 +206,12 @@ def forget_oldest(connection: Connection, excess: Mapping[str, int]) -> int:
 
 
 def forget_user(connection: Connection, user_id: str) -> None:
-    """Deletes all rows of a user."""
+    """Delete all rows of a user."""
     connection.execute(delete(idempotency_keys).where(_table.user_id == user_id))
 
 
 def count(connection: Connection) -> int:
-    """Returns the number of rows."""
+    """Return the number of rows."""
     return connection.scalar(select(func.count()).select_from(idempotency_keys)) or 0
 
 
@@ -229,7 +229,3 @@ def _named(claim: Claim) -> dict[str, Any]:
 
 def _held(claim: Claim) -> dict[str, Any]:
     return _named(claim) | {"of_request": claim.request_id}
-
-
-def _now_us(connection: Transaction, clock_us: Callable[[], int] | None) -> int:
-    return clock_us() if clock_us else server_now_us(connection)

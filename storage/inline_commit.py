@@ -10,7 +10,7 @@ from typing import Any
 
 from storage.group_commit import Begin, GroupCommit, Operation, QueuedChange, commit, resolve
 
-# One in so many transactions goes to the writer thread, because only the thread's connection makes checkpoints.
+# One in this many transactions goes to the writer thread, because only the thread's connection makes checkpoints.
 CHECKPOINT_EVERY = 64
 # More changes would block the event loop for some milliseconds.
 MOST_CHANGES = 64
@@ -31,7 +31,7 @@ class InlineCommit:
         self._transactions = 0
 
     def submit(self, operation: Operation, change: Any) -> asyncio.Future[Any]:
-        """Queues the change, to be committed with the others of this turn; see `GroupCommit.submit`."""
+        """Queue the change, to be committed with the others of this turn; see `GroupCommit.submit`."""
         loop = asyncio.get_running_loop()
         if not self._changes:
             loop.call_soon(self._commit)
@@ -40,12 +40,12 @@ class InlineCommit:
         return queued.future
 
     def close(self) -> None:
-        """Commits the changes so far, then ends the thread."""
+        """Commit the changes so far, then end the thread."""
         self._commit()
         self._writer.close()
 
     def _commit(self) -> None:
-        """Commits the changes so far, or hands them over to the thread.
+        """Commit the changes so far, or hand them over to the thread.
 
         The thread gets them if it has others, which must not be overtaken; if it is its turn, for a checkpoint; and if
         they can't be committed here: another process holds the lock, a change fails, or the database has a fault.

@@ -14,7 +14,7 @@ from storage.quotas import write_quotas
 
 
 def create(connection: Connection, new: NewKey, actor: str) -> KeyRecord:
-    """Stores a new key, and its user if there is none yet. Returns the key.
+    """Store a new key, and its user if there is none yet. Return the key.
 
     Raises:
         Refused: see `keys.issue`.
@@ -25,7 +25,7 @@ def create(connection: Connection, new: NewKey, actor: str) -> KeyRecord:
 
 
 def create_first(connection: Connection, new: NewKey, actor: str) -> KeyRecord | None:
-    """Stores a new key and its user if there is no user yet; returns None if there is one.
+    """Store a new key and its user if there is no user yet; return None if there is one.
 
     Raises:
         Refused: there are too many limits.
@@ -39,7 +39,7 @@ def create_first(connection: Connection, new: NewKey, actor: str) -> KeyRecord |
 def rotate(
     connection: Connection, key_id: str, new_key_id: str, secret_sha256: str, grace_s: int, actor: str
 ) -> KeyRecord:
-    """Replaces a key by a new one with the same name, scopes and expiry, and returns the new one.
+    """Replace a key by a new one with the same name, scopes and expiry, and return the new one.
 
     Args:
         connection: a connection in a write transaction.
@@ -62,7 +62,7 @@ def rotate(
 
 
 def revoke(connection: Connection, key_id: str, actor: str) -> KeyRecord:
-    """Revokes a key, and returns it.
+    """Revoke a key, and return it.
 
     Raises:
         Refused: there is no such key, or it is revoked already.
@@ -73,13 +73,13 @@ def revoke(connection: Connection, key_id: str, actor: str) -> KeyRecord:
 
 
 def _record(connection: Connection, actor: str, action: str, key: KeyRecord, detail: dict[str, Any]) -> None:
-    """Adds the change of a key to the audit log, in the transaction of the change."""
+    """Add the change of a key to the audit log, in the transaction of the change."""
     kept = {"email": key.email, **detail}
     audit.record(connection, Entry(unix_us(), actor, action, key.user_id, key.key_id, kept))
 
 
 def _given(key: KeyRecord) -> dict[str, Any]:
-    """Returns what was given to a key, as the audit log keeps it: its name if it has one, scopes, limits and expiry."""
+    """Return what was given to a key, as the audit log keeps it: its name if it has one, scopes, limits and expiry."""
     return {
         **({"name": key.name} if key.name else {}),
         "scopes": ",".join(sorted(key.scopes)),

@@ -55,18 +55,18 @@ class KeyRecord:
     prices: tuple[Price, ...] = ()
 
     def cost_nanos(self, images: int, at_us: int) -> int:
-        """Returns what so many billable images of a request at that time cost, billionths of the currency's unit."""
+        """Return the cost of billable images of a request at that time, in billionths of the currency's unit."""
         price = in_force(self.prices, at_us) if images else None
         return images * price.nanos if price is not None else 0
 
     def is_live(self, now_us: int) -> bool:
-        """Returns whether the key is neither revoked nor expired, and its user not disabled."""
+        """Return whether the key is neither revoked nor expired, and its user not disabled."""
         if self.revoked_us is not None or self.disabled_us is not None:
             return False
         return self.expires_us is None or now_us < self.expires_us
 
     def state(self, now_us: int) -> str:
-        """Returns `live`, `revoked`, `expired` or `disabled`; see `state_column`."""
+        """Return `live`, `revoked`, `expired` or `disabled`; see `state_column`."""
         if self.revoked_us is not None:
             return "revoked"
         if self.is_live(now_us):
@@ -74,7 +74,7 @@ class KeyRecord:
         return "expired" if self.expires_us is not None and self.expires_us <= now_us else "disabled"
 
     def is_use_to_note(self, at_us: int) -> bool:
-        """Returns whether a use at that time is in a later minute than the last use that was noted."""
+        """Return whether to note a use at that time: it is in a later minute than the last use that was noted."""
         return (self.last_used_us or 0) < minute_of(at_us)
 
 
@@ -106,7 +106,7 @@ select_records = (
 
 
 def from_row(row: Row[*tuple[Any, ...]]) -> KeyRecord:
-    """Returns the key of a row of `select_records`, without prices."""
+    """Return the key of a row of `select_records`, without prices."""
     limits = limits_of(row)
     return KeyRecord(
         row.id,
@@ -131,7 +131,7 @@ def from_row(row: Row[*tuple[Any, ...]]) -> KeyRecord:
 
 
 def state_column(now_us: int) -> Case[str]:
-    """Returns the state of a key in SQL: the first that fits of `revoked`, `expired`, `disabled` and `live`.
+    """Return the state of a key in SQL: the first that fits of `revoked`, `expired`, `disabled` and `live`.
 
     `live` is last: a key is `disabled` if only its user keeps it from being live.
     """

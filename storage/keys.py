@@ -18,7 +18,7 @@ KEY_MEMORY_S = 0.5
 
 
 def find(connection: Connection, key_id: str) -> KeyRecord | None:
-    """Returns the key of that public id; None if there is none."""
+    """Return the key of that public id; None if there is none."""
     row = connection.execute(select_records.where(api_keys.c.id == key_id)).one_or_none()
     if row is None:
         return None
@@ -27,12 +27,12 @@ def find(connection: Connection, key_id: str) -> KeyRecord | None:
 
 
 def every(connection: Connection) -> list[KeyRecord]:
-    """Returns all keys, the oldest first."""
+    """Return all keys, the oldest first."""
     return [from_row(row) for row in connection.execute(select_records.order_by(api_keys.c.created_us))]
 
 
 def count_by_state(connection: Connection, now_us: int) -> dict[str, int]:
-    """Returns the number of keys that are `live`, `revoked`, `expired` and `disabled`."""
+    """Return the number of keys that are `live`, `revoked`, `expired` and `disabled`."""
     state = state_column(now_us)
     counted = connection.execute(select(state, func.count()).join_from(api_keys, users).group_by(state))
     return {"live": 0, "revoked": 0, "expired": 0, "disabled": 0} | {name: int(number) for name, number in counted}
@@ -63,7 +63,7 @@ class NewKey:
 
 
 def issue(connection: Connection, new: NewKey) -> KeyRecord:
-    """Stores the key, and its user if there is none yet.
+    """Store the key, and its user if there is none yet.
 
     Raises:
         Refused: the user exists with other limits or quotas than those of `new`, is disabled or erased, there is no
@@ -84,7 +84,7 @@ def issue(connection: Connection, new: NewKey) -> KeyRecord:
 
 
 def issue_first(connection: Connection, new: NewKey) -> KeyRecord | None:
-    """Stores the key if there is no user yet; returns None if there is one.
+    """Store the key if there is no user yet; return None if there is one.
 
     Raises:
         Refused: there are too many limits.
@@ -94,12 +94,12 @@ def issue_first(connection: Connection, new: NewKey) -> KeyRecord | None:
 
 
 def has_user(connection: Connection) -> bool:
-    """Returns whether there is any user."""
+    """Return whether there is any user."""
     return connection.execute(select(users.c.id).limit(1)).first() is not None
 
 
 def _user_for(connection: Connection, new: NewKey) -> User:
-    """Returns the user of the key, who is created if there is none."""
+    """Return the user of the key, who is created if there is none."""
     if "@" in new.user and user_records.find(connection, new.user) is None:
         given, quotas = new.limits or new.default_limits, new.quotas or ()
         has_own = new.limits is not None
@@ -118,7 +118,7 @@ def _user_for(connection: Connection, new: NewKey) -> User:
 
 
 def require(connection: Connection, key_id: str) -> KeyRecord:
-    """Returns the key of that public id.
+    """Return the key of that public id.
 
     Raises:
         Refused: there is no such key.
@@ -130,13 +130,13 @@ def require(connection: Connection, key_id: str) -> KeyRecord:
 
 
 def of_user(connection: Connection, user_id: str) -> list[KeyRecord]:
-    """Returns all keys of the user, the oldest first."""
+    """Return all keys of the user, the oldest first."""
     found = connection.execute(select_records.where(users.c.id == user_id).order_by(api_keys.c.created_us))
     return [from_row(row) for row in found]
 
 
 def retire(connection: Connection, key_id: str, now_us: int, grace_us: int, replaced_by: str) -> KeyRecord:
-    """Ends the key at once, or after `grace_us` microseconds, but never later than it expires anyway. Returns the key.
+    """End the key at once, or after `grace_us` microseconds, but never later than it expires anyway. Return the key.
 
     Args:
         connection: a connection in a write transaction.
@@ -164,7 +164,7 @@ def retire(connection: Connection, key_id: str, now_us: int, grace_us: int, repl
 
 
 def revoke(connection: Connection, key_id: str, now_us: int) -> KeyRecord:
-    """Revokes the key, and returns it.
+    """Revoke the key, and return it.
 
     Raises:
         Refused: there is no such key, or it is revoked already.

@@ -16,12 +16,12 @@ _note = update(api_keys).where(api_keys.c.id == _key, _is_later).values(last_use
 
 
 def minute_of(at_us: int) -> int:
-    """Returns the start of the minute of a time, both Unix microseconds."""
+    """Return the start of the minute of a time, both Unix microseconds."""
     return at_us // _MINUTE_US * _MINUTE_US
 
 
 def note(connection: Transaction, uses: Sequence[tuple[str, int]]) -> None:
-    """Notes uses: the id of the key and the time of each, Unix microseconds. A use in a noted minute writes nothing."""
+    """Note uses: the id of the key and the time of each, Unix microseconds. A use in a noted minute writes nothing."""
     last: dict[str, int] = {}
     for key_id, at_us in uses:
         last[key_id] = max(minute_of(at_us), last.get(key_id, 0))

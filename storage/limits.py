@@ -18,11 +18,11 @@ from storage.policy import UNITS, Decision, Limit, Standing
 from storage.quotas import QuotaStanding
 from storage.reservations import QuotaRequest, UserQuotas, lock_user
 from storage.reservations import test as test_quotas
-from storage.server_clock import server_now_us
+from storage.server_clock import read_clock_us
 from storage.sqlite import Transaction
 
-# A user's expired hits are deleted once in so many of its hits, in small pieces, so that no request waits for long.
-# More are deleted than were added, so that they become fewer. `limits_redis.lua` has the same numbers.
+# A user's expired hits are deleted in small pieces, so that no request waits for long: once for every `_DELETE_EVERY`
+# new hits. More are deleted than were added, so that they become fewer. `limits_redis.lua` has the same numbers.
 _DELETE_EVERY = 16
 _DELETED_PER_HIT = 4
 
@@ -70,7 +70,7 @@ class HitRequest(NamedTuple):
 
 
 def hit(connection: Transaction, requests: Sequence[HitRequest]) -> Sequence[Decision]:
-    """Admits and counts each request that all limits and quotas of its user allow. A refused request is not counted.
+    """Admit and count each request that all limits and quotas of its user allow. A refused request is not counted.
 
     Args:
         connection: in a transaction; on SQLite, in one that holds the write lock.
@@ -101,7 +101,7 @@ def hit(connection: Transaction, requests: Sequence[HitRequest]) -> Sequence[Dec
 
 
 def test(connection: Transaction, request: HitRequest) -> Decision:
-    """Returns the user's standing, and whether the request would be admitted. Writes nothing."""
+    """Return the user's standing, and whether the request would be admitted. Write nothing."""
     log = _UserLog(connection, request)
     standings = tuple(log.standing(limit, request.cost) for limit in request.limits)
     quotas = test_quotas(connection, request.quota) if request.quota else ()
@@ -122,7 +122,7 @@ class _UserLog:
         self._connection = connection
         self._user_id = request.user_id
         # The time is read under the lock, so that hits are numbered in order of time.
-        self._now_us: int = request.clock_us() if request.clock_us else server_now_us(connection)
+        self._now_us: int = read_clock_us(connection, request.clock_us)
         newest = connection.execute(_select_newest, {"user": request.user_id}).fetchone()
         self._newest: int = newest[0] if newest else 0
         self.clock_ran_back: bool = newest is not None and newest[1] > self._now_us
@@ -132,12 +132,12 @@ class _UserLog:
         self._quotas: UserQuotas | None = None
 
     def move_future_hits_to_now(self) -> None:
-        """Sets the time of hits in the future to now. They are the newest hits, so their numbers stay in order."""
+        """Set the time of hits in the future to now. They are the newest hits, so their numbers stay in order."""
         if self.clock_ran_back:
             self._connection.execute(_move_future_to_now, {"user": self._user_id, "now": self._now_us})
 
     def hit(self, request: HitRequest) -> Decision:
-        """Admits the request, and adds its hits and its reservation, if every limit and quota allows it."""
+        """Admit the request, and add its hits and its reservation, if every limit and quota allows it."""
         self._kept_s = max(self._kept_s, request.kept_s)
         limits = tuple(self.standing(limit, request.cost) for limit in request.limits)
         quotas = self._quota_standings(request.quota) if request.quota else ()
@@ -151,7 +151,7 @@ class _UserLog:
         return before.after(request.cost, request.quota.images)
 
     def write_reservations(self) -> None:
-        """Writes the reservations of the admitted requests."""
+        """Write the reservations of the admitted requests."""
         if self._quotas is not None:
             self._quotas.write()
 
@@ -162,7 +162,7 @@ class _UserLog:
         return self._quotas.standings(request)
 
     def standing(self, limit: Limit, cost: int) -> Standing:
-        """Returns the user's standing with the limit, before a request of `cost` images is counted."""
+        """Return the user's standing with the limit, before a request of `cost` images is counted."""
         used, oldest_us = self._stored_window(limit.window_s)
         used += self._added
         if oldest_us is None and self._added > 0:
@@ -171,12 +171,12 @@ class _UserLog:
         return Standing.at(limit, self._now_us, used, oldest_us, cost, blocking_us)
 
     def new_rows(self) -> list[dict[str, Any]]:
-        """Returns the rows of the added hits."""
+        """Return the rows of the added hits."""
         numbers = range(self._newest + 1, self._newest + 1 + self._added)
         return [{"user_id": self._user_id, "seq": number, "at_us": self._now_us} for number in numbers]
 
     def delete_expired(self) -> None:
-        """Deletes some of the hits that need not be kept, once in `_DELETE_EVERY` hits. Meanwhile they do no harm."""
+        """Delete some of the hits that need not be kept, once in `_DELETE_EVERY` hits. Meanwhile they do no harm."""
         if self._newest // _DELETE_EVERY == (self._newest + self._added) // _DELETE_EVERY:
             return
         since_us = self._now_us - max(self._kept_s, *self._windows) * MICROSECONDS
@@ -184,7 +184,7 @@ class _UserLog:
         self._connection.execute(_delete_expired, {"user": self._user_id, "since": since_us, "most": most})
 
     def _stored_window(self, window_s: int) -> tuple[int, int | None]:
-        """Returns the number of hits in the window, and the time of the oldest, without the added hits."""
+        """Return the number of hits in the window, and the time of the oldest, without the added hits."""
         if window_s in self._windows:
             return self._windows[window_s]
         since_us = self._now_us - window_s * MICROSECONDS
@@ -197,7 +197,7 @@ class _UserLog:
         return used, oldest_us
 
     def _blocking_us(self, quota: int, used: int, cost: int) -> int | None:
-        """Returns the time of the hit that must leave the window before the request fits.
+        """Return the time of the hit that must leave the window before the request fits.
 
         None if the request fits now, or costs more than the whole quota.
         """

@@ -35,7 +35,7 @@ class RedisLimits:
         self._script = self._redis.register_script(_SCRIPT)
 
     async def hit(self, request: HitRequest) -> Decision:
-        """Admits and counts the request if all limits allow it. A refused request is not counted.
+        """Admit and count the request if all limits allow it. A refused request is not counted.
 
         Raises:
             StorageUnavailable: Redis does not answer. The request may have been counted, and must not be admitted.
@@ -46,7 +46,7 @@ class RedisLimits:
         return decision
 
     async def test(self, request: HitRequest) -> Decision:
-        """Returns the user's standing, and whether the request would be admitted. Writes nothing.
+        """Return the user's standing, and whether the request would be admitted. Write nothing.
 
         Raises:
             StorageUnavailable: Redis does not answer.
@@ -54,7 +54,7 @@ class RedisLimits:
         return await self._run(request, counts=False)
 
     async def ping(self) -> None:
-        """Returns if Redis answers.
+        """Check that Redis answers.
 
         Raises:
             StorageUnavailable: Redis does not answer.
@@ -65,7 +65,7 @@ class RedisLimits:
             raise redis_faults.of(error).error() from error
 
     async def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         await self._redis.aclose()
 
     async def _run(self, request: HitRequest, counts: bool) -> Decision:

@@ -42,7 +42,7 @@ class NumberedEntry:
 
 
 def page_of_users(connection: Connection, page: Page, email: str | None) -> tuple[list[User], str | None]:
-    """Returns a page of all users, or of those with this address.
+    """Return a page of all users, or of those with this address.
 
     Returns:
         The users, and the id to go on after; None on the last page.
@@ -60,7 +60,7 @@ def page_of_users(connection: Connection, page: Page, email: str | None) -> tupl
 def page_of_keys(
     connection: Connection, page: Page, user: str | None, state: str | None, now_us: int
 ) -> tuple[list[KeyRecord], str | None]:
-    """Returns a page of all keys.
+    """Return a page of all keys.
 
     Args:
         connection: a connection.
@@ -85,7 +85,7 @@ def page_of_keys(
 
 
 def page_of_plans(connection: Connection, page: Page) -> tuple[list[Plan], str | None]:
-    """Returns a page of all plans, by name.
+    """Return a page of all plans, by name.
 
     Returns:
         The plans, and the name to go on after; None on the last page.
@@ -100,7 +100,7 @@ def page_of_plans(connection: Connection, page: Page) -> tuple[list[Plan], str |
 def page_of_audit_log(
     connection: Connection, after: int | None, most: int, *, newest_first: bool
 ) -> tuple[list[NumberedEntry], int | None]:
-    """Returns a page of the audit log.
+    """Return a page of the audit log.
 
     Args:
         connection: a connection.

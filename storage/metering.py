@@ -1,8 +1,8 @@
-"""What is to be told to Stripe: for each user and hour, the billable images that no message in the outbox tells yet.
+"""Finds out what to send to Stripe: for each user and hour, the billable images that no message in the outbox has yet.
 
-A message is written in the transaction that reads the sums. Its identifier names the user, the hour, and which message
-of that hour it is. A row that is logged after its hour was sent makes the next message of the hour, with the
-difference. So however often the sums are read, and whoever reads them at once, each image is in one message.
+A message is written in the transaction that reads the sums. Its identifier names the user, the hour, and the number of
+the message in that hour. If a row is logged after its hour was sent, the hour gets another message, with the
+difference. So each image is in exactly one message, however often and by however many processes the sums are read.
 """
 
 import json
@@ -50,7 +50,7 @@ class Count(NamedTuple):
         return f"{self.user_id}/{hour(self.hour_s)}/{self.number}"
 
     def message(self, now_us: int) -> NewMessage:
-        """Returns the message that tells it."""
+        """Return the message with this count."""
         # The start of the hour: never in the future for Stripe, even if this machine's clock is some minutes ahead.
         payload = json.dumps({"customer": self.customer, "timestamp": self.hour_s})
         return NewMessage(KIND, self.identifier, self.user_id, self.hour_s, self.images, payload, now_us)
@@ -67,12 +67,12 @@ class GivenUp(NamedTuple):
 
 
 def hour(hour_s: int) -> str:
-    """Returns an hour as people read it, UTC: `2026-11-01T05Z`."""
+    """Return an hour as people read it, UTC: `2026-11-01T05Z`."""
     return f"{(iso(hour_s * MICROSECONDS) or '')[:13]}Z"
 
 
 def uncounted(connection: Connection, user_id: str, customer: str, from_s: int, now_s: int) -> list[Count]:
-    """Returns what is to be sent of a user: of each hour that has ended and that Stripe still takes.
+    """Return what is to be sent of a user: of each hour that has ended and that Stripe still takes.
 
     Args:
         connection: a connection.
@@ -92,7 +92,8 @@ def uncounted(connection: Connection, user_id: str, customer: str, from_s: int, 
         .group_by(usage_rollup.c.start_s)
     )
     of_outbox = (*_of_user(user_id), _table.period_s >= first_s, _table.period_s < until_s)
-    # Read first and in one statement: if another process adds a message meanwhile, the number here is taken by then.
+    # Read first and in one statement: if another process adds a message meanwhile, it takes the number that is read
+    # here.
     written = select(_table.period_s, func.sum(_table.value), func.count()).where(*of_outbox).group_by(_table.period_s)
     told = {hour_s: (int(images), number) for hour_s, images, number in connection.execute(written)}
     has = {hour_s: int(billable or 0) for hour_s, billable in connection.execute(sums)}
@@ -108,14 +109,14 @@ def uncounted(connection: Connection, user_id: str, customer: str, from_s: int, 
 
 
 def write(connection: Connection, user_id: str, customer: str, from_s: int, now_us: int) -> list[Count]:
-    """Writes what is to be sent of a user to the outbox, and returns it; see `uncounted`."""
+    """Write what is to be sent of a user to the outbox, and return it; see `uncounted`."""
     counts = uncounted(connection, user_id, customer, from_s, now_us // MICROSECONDS)
     outbox.add(connection, [count.message(now_us) for count in counts])
     return counts
 
 
 def expired(connection: Connection, user_id: str, from_s: int, now_s: int) -> int:
-    """Returns how many images of a user were never sent, and are too old for Stripe."""
+    """Return how many images of a user were never sent, and are too old for Stripe."""
     until_s = (now_s - OLDEST_S + HOUR_S - 1) // HOUR_S * HOUR_S
     if from_s >= until_s:
         return 0
@@ -123,19 +124,19 @@ def expired(connection: Connection, user_id: str, from_s: int, now_s: int) -> in
 
 
 def logged(connection: Connection, user_id: str, from_s: int, to_s: int) -> int:
-    """Returns the billable images of a user in a span of whole hours, Unix seconds, by the log's sums."""
+    """Return the billable images of a user in a span of whole hours, Unix seconds, by the log's sums."""
     return rollup.total(connection, user_id, Span(HOUR_S, from_s, to_s, None, 0))[0] or 0
 
 
 def due_messages(connection: Connection) -> list[Any]:
-    """Returns the messages that are still to be sent: user, hour, images, payload and identifier."""
+    """Return the messages that are still to be sent: user, hour, images, payload and identifier."""
     columns = (_table.user_id, _table.period_s, _table.value, _table.payload, _table.identifier)
     of_kind = (_table.kind == KIND, _table.due_us.is_not(None))
     return list(connection.execute(select(*columns).where(*of_kind).order_by(_table.id)))
 
 
 def given_up(connection: Connection, name: str | None = None) -> list[GivenUp]:
-    """Returns the messages that are not sent any more, of a user or an identifier, or all of them."""
+    """Return the messages that are not sent any more, of a user or an identifier, or all of them."""
     columns = (_table.user_id, _table.identifier, _table.period_s, _table.value, _table.failure)
     chosen = () if name is None else ((_table.identifier == name) | (_table.user_id == name),)
     found = connection.execute(select(*columns).where(*_is_given_up, *chosen).order_by(_table.user_id, _table.period_s))
@@ -143,7 +144,7 @@ def given_up(connection: Connection, name: str | None = None) -> list[GivenUp]:
 
 
 def resolve(connection: Connection, identifier: str, was_counted: bool, now_us: int) -> None:
-    """Notes what the owner has found out about a message that was given up.
+    """Note what the owner has found out about a message that was given up.
 
     If it was not counted, it tells of 0 images from now on, so that the next message of the hour tells of them.
     """

@@ -2,17 +2,16 @@
 
 from sqlalchemy import Connection, inspect, text
 
+from storage import advisory_locks
+from storage.advisory_locks import AdvisoryLock
 from storage.database import Database, create_sqlite_file
 from storage.errors import Refused
 from storage.first_look import SCRIPTS, newest_version
 from storage.models import metadata
 
-# The id of the PostgreSQL advisory lock for migrations. Any number that nothing else in this database uses.
-MIGRATION_LOCK = 7_361_002
-
 
 def migrate(url: str) -> None:
-    """Runs the missing migrations. Creates the file of an SQLite database first if there is none.
+    """Run the missing migrations. Create the file of an SQLite database first if there is none.
 
     Raises:
         StorageUnavailable: the database does not answer.
@@ -28,8 +27,8 @@ def migrate(url: str) -> None:
 
 
 def _upgrade(connection: Connection) -> None:
+    advisory_locks.take(connection, AdvisoryLock.MIGRATION)
     if connection.dialect.name == "postgresql":
-        connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
         # A migration may take longer than the timeout for requests.
         connection.execute(text("SET LOCAL statement_timeout = 0"))
     versions = _versions(connection)
@@ -69,7 +68,7 @@ def _check_encoding(connection: Connection) -> None:
 
 
 def _versions(connection: Connection) -> list[str]:
-    """Returns the versions that Alembic recorded in the database; an empty list if it has no tables yet."""
+    """Return the versions that Alembic recorded in the database; an empty list if it has no tables yet."""
     if not inspect(connection).has_table("alembic_version"):
         return []
     return [str(version) for (version,) in connection.execute(text("SELECT version_num FROM alembic_version"))]

@@ -57,7 +57,7 @@ api_keys = Table(
     Column("replaced_by", String(32)),
 )
 
-# What users have in common who pay the same. A plan is never deleted: usage rows name it.
+# Limits, quotas and prices that several users share. A plan is never deleted, since usage rows name it.
 plans = Table(
     "plans",
     metadata,
@@ -165,9 +165,9 @@ idempotency_keys = Table(
     Column("body", LargeBinary),
 )
 
-# What others are to be told, each message once (see `outbox.py`). `identifier` says what the message tells, so that a
-# receiver knows a message that it has received before. `period_s` is the start of the time that it tells of, Unix
-# seconds, and `value` the number that it tells. `due_us` is when to send it, or to send it again; NULL: not any more.
+# Messages to others (see `outbox.py`). By its `identifier` a receiver knows a message that it has received before.
+# `period_s` is the start of the time that the message is about, Unix seconds, and `value` the number that it reports.
+# `due_us` is when to send it, or to send it again; NULL: not any more.
 outbox = Table(
     "outbox",
     metadata,
@@ -189,7 +189,7 @@ outbox = Table(
     Index("outbox_by_user", "user_id", "kind", "period_s"),
 )
 
-# When each command that runs by itself last succeeded; alerts go by it.
+# When each scheduled command last succeeded. Alerts read it.
 job_successes = Table(
     "job_successes",
     metadata,

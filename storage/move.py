@@ -14,7 +14,8 @@ from functools import partial
 from sqlalchemy import Connection, Engine, Table, func, inspect, make_url, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from storage import faults, postgresql, table_copy
+from storage import advisory_locks, faults, postgresql, table_copy
+from storage.advisory_locks import AdvisoryLock
 from storage.clock import unix_us
 from storage.database import Database
 from storage.errors import Refused, StorageUnavailable
@@ -24,9 +25,7 @@ from storage.sqlite import WAITING, sqlite_engine
 from storage.sqlite_watch import SqliteWatch
 from storage.table_copy import Contents, Counted, Difference
 
-# The id of the PostgreSQL advisory lock for moves. Any number that nothing else in this database uses.
-MOVE_LOCK = 7_361_004
-# How often the database is read again because rows came in; a busy server never leaves it alone.
+# The most snapshots that are read because rows came in meanwhile: a busy server always writes some.
 MOST_SNAPSHOTS = 2
 LOCK_NOT_AVAILABLE = "55P03"
 _HOLDS_OTHER_DATA = "The new database holds other data than this one; name an empty database."
@@ -42,7 +41,7 @@ class Moved:
     Attributes:
         at_us: the time of the snapshot that the new database equals, Unix microseconds.
         tables: what each table holds, in both databases alike.
-        is_left_alone: whether nothing was written to the old database since, and no other program has it open.
+        is_left_alone: whether nothing was written to the old database since then, and no other program has it open.
     """
 
     at_us: int
@@ -51,7 +50,7 @@ class Moved:
 
 
 def move(source: str, target: str, progress: Progress) -> Moved:
-    """Makes the database `target` equal to `source`, and compares all rows.
+    """Make the database `target` equal to `source`, and compare all rows.
 
     Args:
         source: the URL of an SQLite database with this version's tables.
@@ -80,7 +79,7 @@ def move(source: str, target: str, progress: Progress) -> Moved:
 
 
 def _of_target(error: StorageUnavailable) -> StorageUnavailable:
-    """Returns the error of the new database, which no setting of the server names."""
+    """Return the error of the new database, which no setting of the server names."""
     said = str(error).replace("The database", "The new database", 1).replace(faults.SETTING, "the URL to move to")
     return StorageUnavailable(said, error.caller)
 
@@ -118,7 +117,7 @@ def _move(source: str, target: Engine, progress: Progress) -> Moved:
 
 
 def _make_equal(old: Connection, target: Engine, progress: Progress) -> dict[str, Contents]:
-    """Makes all tables equal to those of the snapshot `old`. Returns what they hold in both.
+    """Make all tables equal to those of the snapshot `old`. Return what they hold in both.
 
     Each row of both is compared. Where something was written, all rows of that table are read from `target` once more.
     """
@@ -144,7 +143,7 @@ def _make_equal(old: Connection, target: Engine, progress: Progress) -> dict[str
 
 @contextmanager
 def _transaction(target: Engine, is_only_move: bool = False) -> Iterator[Connection]:
-    """Begins a transaction without the timeouts for requests.
+    """Begin a transaction without the timeouts for requests.
 
     Raises:
         Refused: `is_only_move` is true, and another move has such a transaction.
@@ -158,9 +157,10 @@ def _transaction(target: Engine, is_only_move: bool = False) -> Iterator[Connect
 
 
 def _lock(connection: Connection) -> None:
-    # PostgreSQL ends the transaction of a move that was killed when it notices: this waits for as long as lock_timeout.
+    # PostgreSQL may notice late that another move was killed, and then ends its transaction: this waits for
+    # lock_timeout.
     try:
-        connection.execute(select(func.pg_advisory_xact_lock(MOVE_LOCK)))
+        advisory_locks.take(connection, AdvisoryLock.MOVE)
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
             raise
@@ -168,7 +168,7 @@ def _lock(connection: Connection) -> None:
 
 
 def _check_logs(old: Connection, new: Connection) -> None:
-    """Returns if all that the logs of the new database tell was copied from the old one.
+    """Check that the newest row of each log of the new database was copied from the old one.
 
     Raises:
         Refused: the new database has served since, or holds other data.
@@ -189,7 +189,7 @@ def _check_logs(old: Connection, new: Connection) -> None:
 
 
 def _changed_users(old: Connection, new: Connection) -> Iterator[Difference]:
-    """Yields the users that are not the same in both databases.
+    """Yield the users that are not the same in both databases.
 
     Raises:
         Refused: the new database has a user that the old one does not have; no user is ever deleted.
@@ -201,7 +201,7 @@ def _changed_users(old: Connection, new: Connection) -> Iterator[Difference]:
 
 
 def _compare(table: Table, wanted: Contents, new: Connection, progress: Progress) -> None:
-    """Returns if a table of the new database holds what the old one holds.
+    """Check that a table of the new database holds the same rows as that of the old one.
 
     Raises:
         Refused: it does not.
@@ -216,7 +216,7 @@ def _compare(table: Table, wanted: Contents, new: Connection, progress: Progress
 
 
 def _number_new_rows(table: Table, new: Connection) -> None:
-    """Lets PostgreSQL number new rows after those that the table holds."""
+    """Let PostgreSQL number new rows after those that the table holds."""
     serial = table.autoincrement_column
     if serial is not None:
         sequence = func.pg_get_serial_sequence(table.name, serial.name)

@@ -1,17 +1,17 @@
-"""The outbox: what others are to be told, written in the transaction that makes it true, and sent afterwards.
+"""Keeps the outbox: messages to others, written in the transaction of the change that they report, and sent afterwards.
 
-A message is sent until its receiver has confirmed it. A process that is killed between the two sends it again, so a
-receiver may get a message twice; its identifier is the same each time, by which the receiver knows it. Source of the
-pattern: Richardson, "Microservices Patterns", 2018, "Transactional outbox".
+A message is sent again until its receiver has confirmed it. If a process is killed after it has sent a message, and
+before that is noted, another one sends it again. So a receiver may get a message twice, with the same identifier.
+Source of the pattern: Richardson, "Microservices Patterns", 2018, "Transactional outbox".
 """
 
 from collections.abc import Sequence
 from functools import cache
-from importlib import import_module
 from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, Row, bindparam, func, select, update
 
+from storage.inserts import insert_into
 from storage.models import outbox, users
 from storage.sqlite import Transaction
 
@@ -23,11 +23,12 @@ class NewMessage(NamedTuple):
 
     Attributes:
         kind: what it is, such as "quota.reached"; each kind has its own sender.
-        identifier: what it tells, in at most 100 characters; a message with the same one is not added again.
+        identifier: identifies the message, in at most 100 characters; a second one with the same identifier is not
+            added.
         user_id: the user whom it is about.
-        period_s: the start of the time that it tells of, Unix seconds.
-        value: the number that it tells.
-        payload: the message, in whatever form its sender reads.
+        period_s: the start of the time that it is about, Unix seconds.
+        value: the number that it reports.
+        payload: the text of the message, in the form that its sender expects.
         created_us: now, Unix microseconds; from then on it is due.
     """
 
@@ -77,37 +78,32 @@ _if_not_delivered = _of_id.where(_table.delivered_us.is_(None))
 
 
 def _to_be_sent(kind: str) -> tuple[ColumnElement[bool], ...]:
-    """Returns the conditions of the messages that were not delivered, without those that `forget_erased` emptied."""
+    """Return the conditions of the messages that were not delivered, without those that `forget_erased` emptied."""
     return _table.kind == kind, _table.delivered_us.is_(None), _table.payload != ""
-
-
-def _insert(dialect: str) -> Any:
-    """Return the statement that adds a message. Only the dialect of this database is loaded."""
-    return import_module(f"sqlalchemy.dialects.{dialect}").insert(outbox)
 
 
 @cache
 def _insert_once(dialect: str) -> Any:
-    return _insert(dialect).on_conflict_do_nothing(index_elements=["identifier"])
+    return insert_into(outbox, dialect).on_conflict_do_nothing(index_elements=["identifier"])
 
 
 def add(connection: Transaction, messages: Sequence[NewMessage]) -> None:
-    """Adds messages, except those whose identifier is there already; in the transaction that makes them true."""
+    """Add messages, except those whose identifier is there already; in the transaction of the change they report."""
     if messages:
         rows = [message._asdict() | {"due_us": message.created_us} for message in messages]
         connection.execute(_insert_once(connection.dialect.name), rows)
 
 
 def add_delivered(connection: Connection, message: NewMessage) -> None:
-    """Adds a message that was delivered when it was made; if its identifier is there already, adds its value there."""
-    statement = _insert(connection.dialect.name)
+    """Add a message as delivered. If a message has the same identifier, add the value to that one instead."""
+    statement = insert_into(outbox, connection.dialect.name)
     added = {"value": _table.value + statement.excluded.value}
     row = message._asdict() | {"delivered_us": message.created_us}
     connection.execute(statement.on_conflict_do_update(index_elements=["identifier"], set_=added), row)
 
 
 def claim(connection: Connection, kind: str, now_us: int, lease_us: int, most: int) -> list[Message]:
-    """Takes messages that are due, so that no other process sends them meanwhile.
+    """Take messages that are due, so that no other process sends them meanwhile.
 
     Args:
         connection: in a write transaction.
@@ -133,46 +129,47 @@ def claim(connection: Connection, kind: str, now_us: int, lease_us: int, most: i
 
 
 def undelivered(connection: Connection, kind: str) -> Sequence[Row[Any]]:
-    """Returns the rows of all messages of a kind that were not delivered, the oldest first, also those given up."""
+    """Return the rows of all messages of a kind that were not delivered, the oldest first, also those given up."""
     return connection.execute(outbox.select().where(*_to_be_sent(kind)).order_by(_table.id)).all()
 
 
 def retry(connection: Connection, kind: str, now_us: int) -> int:
-    """Makes all messages of a kind that were not delivered due now, as if they had not been tried; returns how many."""
+    """Make all messages of a kind that were not delivered due now, as if they had not been tried; return how many."""
     return connection.execute(update(outbox).where(*_to_be_sent(kind)).values(due_us=now_us, tries=0)).rowcount
 
 
 def settle(connection: Connection, message_id: int, delivered_us: int) -> None:
-    """Notes that a message was delivered, at a time in Unix microseconds."""
+    """Note that a message was delivered, at a time in Unix microseconds."""
     connection.execute(_of_id.values(due_us=None, delivered_us=delivered_us, failure=None), {"of_id": message_id})
 
 
 def postpone(connection: Connection, message_id: int, due_us: int, failure: str, *, is_untried: bool = False) -> None:
-    """Notes why a message was not delivered, and when to send it again, Unix microseconds.
+    """Note why a message was not delivered, and when to send it again, Unix microseconds.
 
     Args:
         connection: in a write transaction.
         message_id: the number of the message.
         due_us: when to send it again.
         failure: why it was not delivered.
-        is_untried: whether its receiver has surely not got it, in this try or before: its first try is forgotten.
+        is_untried: whether its receiver has certainly not got it, in this try or before; then the time of the first
+            try is removed.
     """
     values: dict[str, Any] = {"due_us": due_us, "failure": failure} | ({"first_tried_us": None} if is_untried else {})
     connection.execute(_if_not_delivered.values(values), {"of_id": message_id})
 
 
 def give_up(connection: Connection, message_id: int, failure: str) -> None:
-    """Notes why a message is never sent again, although it was not delivered."""
+    """Note why a message is never sent again, although it was not delivered."""
     connection.execute(_if_not_delivered.values(due_us=None, failure=failure), {"of_id": message_id})
 
 
 def count_due(connection: Connection, kind: str, now_us: int) -> int:
-    """Returns how many messages of a kind are due."""
+    """Return how many messages of a kind are due."""
     return connection.scalar(select(func.count()).where(_table.kind == kind, _table.due_us <= now_us)) or 0
 
 
 def forget_erased(connection: Connection) -> None:
-    """Empties the messages about erased users, except those that are still to be sent."""
+    """Empty the messages about erased users, except those that are still to be sent."""
     erased = select(users.c.id).where(users.c.email == users.c.id)
     is_over = (_table.due_us.is_(None), _table.payload != "", _table.user_id.in_(erased))
     connection.execute(update(outbox).where(*is_over).values(payload=""))

@@ -22,7 +22,7 @@ _table = outbox.c
 
 
 def last_start_s(before_us: int, now_us: int) -> int:
-    """Returns up to when messages may be deleted: the start of a month, Unix seconds.
+    """Return up to when messages may be deleted: the start of a month, Unix seconds.
 
     Args:
         before_us: what is older is to be deleted, Unix microseconds.
@@ -32,12 +32,12 @@ def last_start_s(before_us: int, now_us: int) -> int:
 
 
 def count(connection: Connection, user_id: str, until_s: int) -> int:
-    """Returns how many messages `prune` would delete of a user."""
+    """Return how many messages `prune` would delete of a user."""
     return connection.scalar(select(func.count()).where(*_old(user_id, until_s))) or 0
 
 
 def prune(connection: Connection, user_id: str, until_s: int) -> int:
-    """Deletes the delivered messages about a user and the time before `until_s`, the start of a month, Unix seconds.
+    """Delete the delivered messages about a user and the time before `until_s`, the start of a month, Unix seconds.
 
     Returns:
         How many were deleted.
@@ -60,13 +60,13 @@ def prune(connection: Connection, user_id: str, until_s: int) -> int:
 
 
 def _old(user_id: str, until_s: int) -> tuple[ColumnElement[bool], ...]:
-    """Returns the conditions of what may be deleted: delivered, and not a sum of such messages."""
+    """Return the conditions of what may be deleted: delivered, and not a sum of such messages."""
     of_user = (_table.user_id == user_id, _table.kind.in_([KIND, REACHED]), _table.period_s < until_s)
     return *of_user, _table.delivered_us.is_not(None), _table.first_tried_us.is_not(None)
 
 
 def _spans(first_s: int, until_s: int, from_s: int) -> list[tuple[int, int]]:
-    """Returns the months, divided where a user's images begin to be sent: `reconcile` adds up none across that."""
+    """Return the months, divided where a user's images begin to be sent: `reconcile` adds up none across that."""
     if not first_s < from_s < until_s:
         return months(first_s, until_s)
     return months(first_s, from_s) + months(from_s, until_s)

@@ -19,7 +19,7 @@ BEGINS_AFTER_US = int(2 * KEY_MEMORY_S * MICROSECONDS)
 
 
 def create(connection: Connection, plan: Plan, actor: str) -> Plan:
-    """Creates a plan, and returns it.
+    """Create a plan, and return it.
 
     Raises:
         Refused: there is a plan of this name, or there are too many limits.
@@ -30,7 +30,7 @@ def create(connection: Connection, plan: Plan, actor: str) -> Plan:
 
 
 def set_limits(connection: Connection, name: str, limits: tuple[Limit, ...], actor: str) -> Plan:
-    """Replaces the limits of a plan, and returns it. Without any, it says nothing of limits.
+    """Replace the limits of a plan, and return it. Without limits, it leaves those of its users as they are.
 
     Raises:
         Refused: there is no such plan, or there are too many limits.
@@ -39,7 +39,7 @@ def set_limits(connection: Connection, name: str, limits: tuple[Limit, ...], act
 
 
 def set_quotas(connection: Connection, name: str, quotas: tuple[Quota, ...], actor: str) -> Plan:
-    """Replaces the quotas of a plan, and returns it. Without any, it says nothing of quotas.
+    """Replace the quotas of a plan, and return it. Without quotas, it leaves those of its users as they are.
 
     Raises:
         Refused: there is no such plan.
@@ -48,7 +48,7 @@ def set_quotas(connection: Connection, name: str, quotas: tuple[Quota, ...], act
 
 
 def set_price(connection: Connection, name: str, price: Price, now_us: int, actor: str) -> Plan:
-    """Adds a price, which is in force from `price.from_us` on, and returns the plan.
+    """Add a price, which is in force from `price.from_us` on, and return the plan.
 
     Raises:
         Refused: see `plans.set_price`.
@@ -59,7 +59,7 @@ def set_price(connection: Connection, name: str, price: Price, now_us: int, acto
 
 
 def assign(connection: Connection, user: str, name: str, actor: str, *, drops_own: bool) -> User:
-    """Gives a user a plan, and returns the user; see `plans.assign`.
+    """Give a user a plan, and return the user; see `plans.assign`.
 
     Raises:
         Refused: there is no such user or plan, the user is erased, or pays in another currency.
@@ -70,7 +70,7 @@ def assign(connection: Connection, user: str, name: str, actor: str, *, drops_ow
 
 
 def unassign(connection: Connection, user: str, actor: str) -> User:
-    """Takes the plan from a user, and returns the user.
+    """Take the plan from a user, and return the user.
 
     Raises:
         Refused: there is no such user, or it has no plan.
@@ -103,7 +103,7 @@ def _assigned(before: User, after: User) -> dict[str, Any]:
 
 
 def _priced(prices: tuple[Price, ...]) -> dict[str, Any]:
-    """Returns the first price as the audit log keeps it; nothing without prices."""
+    """Return the first price as the audit log keeps it; nothing without prices."""
     if not prices:
         return {}
     return {"price": prices[0].per_1000, "currency": prices[0].currency, "from": iso(prices[0].from_us)}

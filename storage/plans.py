@@ -35,7 +35,7 @@ class Plan:
 
 
 def create(connection: Connection, plan: Plan) -> Plan:
-    """Creates a plan, and returns it.
+    """Create a plan, and return it.
 
     Raises:
         Refused: there is a plan of this name, or there are too many limits.
@@ -51,18 +51,18 @@ def create(connection: Connection, plan: Plan) -> Plan:
 
 
 def every(connection: Connection) -> list[Plan]:
-    """Returns all plans, by name."""
+    """Return all plans, by name."""
     return [_plan(connection, row) for row in connection.execute(select(plans).order_by(plans.c.name)).all()]
 
 
 def find(connection: Connection, name: str) -> Plan | None:
-    """Returns the plan of that name; None if there is none."""
+    """Return the plan of that name; None if there is none."""
     row = connection.execute(select(plans).where(plans.c.name == name)).one_or_none()
     return _plan(connection, row) if row else None
 
 
 def require(connection: Connection, name: str) -> Plan:
-    """Returns the plan of that name.
+    """Return the plan of that name.
 
     Raises:
         Refused: there is no such plan.
@@ -74,13 +74,13 @@ def require(connection: Connection, name: str) -> Plan:
 
 
 def prices_of(connection: Connection, name: str) -> tuple[Price, ...]:
-    """Returns the prices of a plan, the oldest first."""
+    """Return the prices of a plan, the oldest first."""
     found = select(plan_prices).where(plan_prices.c.plan == name).order_by(plan_prices.c.from_us)
     return tuple(Price(row.nanos, row.currency, row.from_us) for row in connection.execute(found))
 
 
 def set_limits(connection: Connection, name: str, limits: tuple[Limit, ...]) -> tuple[Plan, Plan]:
-    """Replaces the limits of a plan; none: the plan says nothing of limits. Returns the plan before and after.
+    """Replace the limits of a plan. Without limits, it leaves those of its users. Return the plan before and after.
 
     Raises:
         Refused: there is no such plan, or there are too many limits.
@@ -92,7 +92,7 @@ def set_limits(connection: Connection, name: str, limits: tuple[Limit, ...]) -> 
 
 
 def set_quotas(connection: Connection, name: str, quotas: tuple[Quota, ...]) -> tuple[Plan, Plan]:
-    """Replaces the quotas of a plan; none: the plan says nothing of quotas. Returns the plan before and after.
+    """Replace the quotas of a plan. Without quotas, it leaves those of its users. Return the plan before and after.
 
     Raises:
         Refused: there is no such plan.
@@ -103,7 +103,7 @@ def set_quotas(connection: Connection, name: str, quotas: tuple[Quota, ...]) -> 
 
 
 def set_price(connection: Connection, name: str, price: Price, now_us: int) -> tuple[Plan, Plan]:
-    """Adds a price, which is in force from `price.from_us` on. Returns the plan before and after.
+    """Add a price, which is in force from `price.from_us` on. Return the plan before and after.
 
     Raises:
         Refused: there is no such plan; the price begins in the past, or not after the last one; the plan has prices in
@@ -124,7 +124,7 @@ def set_price(connection: Connection, name: str, price: Price, now_us: int) -> t
 
 
 def assign(connection: Connection, user: str, name: str, *, drops_own: bool = False) -> tuple[User, User]:
-    """Gives a user a plan. Limits and quotas of the user's own go before the plan's.
+    """Give a user a plan. Limits and quotas of the user's own go before the plan's.
 
     Args:
         connection: a connection in a write transaction.
@@ -151,7 +151,7 @@ def assign(connection: Connection, user: str, name: str, *, drops_own: bool = Fa
 
 
 def unassign(connection: Connection, user: str) -> tuple[User, User]:
-    """Takes the plan from a user, who has its own limits and quotas from then on. Returns the user before and after.
+    """Take the plan from a user, who has its own limits and quotas from then on. Return the user before and after.
 
     Raises:
         Refused: there is no such user, or it has no plan.
@@ -179,7 +179,7 @@ def _change(connection: Connection, plan: Plan) -> None:
 
 
 def lock(connection: Connection) -> None:
-    """Keeps other transactions from creating and changing plans until this one ends."""
+    """Keep other transactions from creating and changing plans until this one ends."""
     user_records.lock_addresses(connection)
 
 
@@ -198,7 +198,7 @@ def _users_of(connection: Connection, name: str) -> list[str]:
 
 
 def _use_currency(connection: Connection, user: User, currency: str) -> None:
-    """Notes the currency in which a user pays. It can change only until the first costs."""
+    """Note the currency in which a user pays. It can change only until the first costs."""
     if user.currency == currency:
         return
     of_user = (usage_rollup.c.user_id == user.user_id, usage_rollup.c.width_s == ALL_TIME)
@@ -209,7 +209,7 @@ def _use_currency(connection: Connection, user: User, currency: str) -> None:
 
 
 def _keep_hits(connection: Connection, whose: Any, limits: tuple[Limit, ...]) -> None:
-    """Keeps the hits of users for the windows of these limits, so that none is missing after another change."""
+    """Keep the hits of users for the windows of these limits, so that none is missing after another change."""
     if limits:
         longest_s = kept_s(limits)
         shorter = users.c.hits_kept_s < longest_s

@@ -20,6 +20,7 @@ _CALENDAR_DAYS = {"week": 7, "month": 30, "year": 365}
 _LONGEST_S = 99_999_999
 _TIME = re.compile(r"([1-9]\d{0,8})([smhd])", re.ASCII)
 _LONGEST_TIME_S = 36500 * LETTERS["d"]
+HOW_TO_WRITE_DURATION = "write a time like 30d, 12h, 15m or 90s"
 HOW_TO_WRITE = "write a limit like 60/minute (second, minute, hour, day), 60/90s, 60/12h or 60/30d"
 
 
@@ -32,7 +33,7 @@ class Limit:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Parses a limit such as `60/minute`, `60/90s` or `60/30d`.
+        """Parse a limit such as `60/minute`, `60/90s` or `60/30d`.
 
         Raises:
             ValueError: the text is not a limit; the message says how to write one.
@@ -54,7 +55,7 @@ class Limit:
 
 
 def _what_to_write(text: str) -> str:
-    """Returns what to write instead of a text that is no limit."""
+    """Return what to write instead of a text that is no limit."""
     match = _CALENDAR.fullmatch(text)
     if match is None:
         return HOW_TO_WRITE
@@ -65,14 +66,14 @@ def _what_to_write(text: str) -> str:
 
 
 def parse_seconds(text: str) -> int:
-    """Parses a time such as `30d` or `12h`, and returns it in seconds.
+    """Parse a time such as `30d` or `12h`, and return it in seconds.
 
     Raises:
         ValueError: the text is not a time; the message says how to write one.
     """
     match = _TIME.fullmatch(text)
     if match is None:
-        raise ValueError("write a time like 30d, 12h, 15m or 90s")
+        raise ValueError(HOW_TO_WRITE_DURATION)
     found = int(match[1]) * LETTERS[match[2]]
     if found > _LONGEST_TIME_S:
         raise ValueError("write a time of at most 100 years, 36500d")
@@ -80,7 +81,7 @@ def parse_seconds(text: str) -> int:
 
 
 def parse_limits(text: str) -> tuple[Limit, ...]:
-    """Parses a user's limits as the database stores them: separated by commas.
+    """Parse a user's limits as the database stores them: separated by commas.
 
     Raises:
         ValueError: one of them is not a limit.
@@ -89,12 +90,12 @@ def parse_limits(text: str) -> tuple[Limit, ...]:
 
 
 def write_limits(limits: tuple[Limit, ...]) -> str:
-    """Formats limits for the database; the inverse of `parse_limits`."""
+    """Format limits for the database; the inverse of `parse_limits`."""
     return ",".join(map(str, limits))
 
 
 def kept_s(limits: tuple[Limit, ...]) -> int:
-    """Returns how long the hits of a user with these limits are kept, seconds.
+    """Return how long the hits of a user with these limits are kept, seconds.
 
     At least a day, so that after a change between limits per second, minute, hour and day, no hit is missing in the new
     window.
@@ -121,7 +122,7 @@ class Standing(NamedTuple):
     def at(
         cls, limit: Limit, now_us: int, used: int, oldest_us: int | None, cost: int, blocking_us: int | None
     ) -> Self:
-        """Computes the standing at a time, before a request is counted.
+        """Compute the standing at a time, before a request is counted.
 
         Args:
             limit: the limit.
@@ -146,7 +147,7 @@ class Standing(NamedTuple):
         return cls(limit, max(0, limit.quota - used), reset_s, wait_s)
 
     def after(self, cost: int) -> "Standing":
-        """Returns the standing after an admitted request of `cost` images is counted."""
+        """Return the standing after an admitted request of `cost` images is counted."""
         reset_s = self.reset_s or float(self.limit.window_s)
         return Standing(self.limit, self.remaining - cost, reset_s, 0.0)
 
@@ -176,6 +177,6 @@ class Decision(NamedTuple):
         return max(waits_s + [standing.wait_s for standing in self.quotas], default=0)
 
     def after(self, cost: int, reserved: int = 0) -> "Decision":
-        """Returns the decision after an admitted request of `cost` hits and `reserved` images of quotas is counted."""
+        """Return the decision after an admitted request of `cost` hits and `reserved` images of quotas is counted."""
         limits = tuple(standing.after(cost) for standing in self.standings)
         return Decision(limits, self.clock_ran_back, tuple(standing.after(reserved) for standing in self.quotas))

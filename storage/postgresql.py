@@ -23,7 +23,7 @@ _SET_LOCAL = "; ".join(f"SET LOCAL {name} = {value}" for name, value in _SETTING
 
 
 def engine(url: URL, connections: int) -> Engine:
-    """Creates an engine.
+    """Create an engine.
 
     A server that is down is noticed within seconds, whether it refuses connections or is silent, so that callers get
     their 503.
@@ -63,7 +63,7 @@ class _SessionSettings:
         event.listen(engine, "begin", self._begin)
 
     def _connect(self, dialect: Any, _record: object, arguments: list[Any], named: dict[str, Any]) -> Any:
-        """Connects as SQLAlchemy's event `do_connect` asks for; returns the driver's connection."""
+        """Connect as SQLAlchemy's event `do_connect` asks for; return the driver's connection."""
         if not self._is_pooled:
             connection = self._connect_with_settings(dialect, arguments, named)
             if connection is not None:
@@ -72,7 +72,7 @@ class _SessionSettings:
         return dialect.connect(*arguments, **{**named, "prepare_threshold": None})
 
     def _connect_with_settings(self, dialect: Any, arguments: list[Any], named: dict[str, Any]) -> Any | None:
-        """Returns a connection with the settings; None if a pooler refuses or ignores them."""
+        """Return a connection with the settings; None if a pooler refuses or ignores them."""
         settings = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
         # PostgreSQL uses the last value of a setting, so the operator's come last.
         options = f"{settings} {self._options}".strip()
@@ -93,7 +93,7 @@ class _SessionSettings:
 
 
 def _has_settings(connection: Any) -> bool:
-    """Returns whether the server applied the settings."""
+    """Return whether the server applied the settings."""
     row = connection.execute("SELECT setting FROM pg_settings WHERE name = 'statement_timeout'").fetchone()
     connection.rollback()
     return bool(row and int(row[0]) == STATEMENT_TIMEOUT_MS)

@@ -32,7 +32,7 @@ class Price:
 
     @classmethod
     def parse(cls, per_1000: str, currency: str, from_us: int) -> Self:
-        """Parses a price such as `1.50` for 1,000 images.
+        """Parse a price such as `1.50` for 1,000 images.
 
         Raises:
             ValueError: the price or the currency is wrong; the message says how to write it.
@@ -46,7 +46,7 @@ class Price:
 
 
 def parse_amount(per_1000: str) -> int:
-    """Parses the price of 1,000 images, such as `1.50`, and returns the price of one, billionths.
+    """Parse the price of 1,000 images, such as `1.50`, and return the price of one, billionths.
 
     Raises:
         ValueError: the text is not a price; the message says how to write one.
@@ -57,7 +57,7 @@ def parse_amount(per_1000: str) -> int:
 
 
 def parse_currency(text: str) -> str:
-    """Returns the code of a currency in upper case.
+    """Return the code of a currency in upper case.
 
     Raises:
         ValueError: the text is no such code; the message says how to write one.
@@ -68,13 +68,13 @@ def parse_currency(text: str) -> str:
 
 
 def in_force(prices: Iterable[Price], at_us: int) -> Price | None:
-    """Returns the price that is in force at a time, Unix microseconds: the last to begin; None before the first."""
+    """Return the price that is in force at a time, Unix microseconds: the last to begin; None before the first."""
     begun = [price for price in prices if price.from_us <= at_us]
     return max(begun, key=lambda price: price.from_us, default=None)
 
 
 def write_amount(nanos: int) -> str:
-    """Writes an amount exactly, with two decimals or more: `0.15`, `0.0015`."""
+    """Write an amount exactly, with two decimals or more: `0.15`, `0.0015`."""
     whole, rest = divmod(nanos, NANOS)
     decimals = f"{rest:09d}".rstrip("0").ljust(_DECIMALS, "0")
     return f"{whole}.{decimals}"

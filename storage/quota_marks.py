@@ -1,8 +1,8 @@
 """The marks of a quota, 80 and 100 %, and the messages that wait to see whether a user reaches one.
 
-Whether a mark is reached is known once requests are answered. But the numbers are read when a request is admitted. So
-the admission after which the images under way may reach a mark adds a message that waits. `quota_messages.py` decides
-about it. An admission far from a mark, and every usage row, costs no statement more.
+It is known only after the answers whether a mark is reached, but the images are counted when a request is admitted. So
+an admission adds a message that waits, if the images under way may reach a mark. `quota_messages.py` decides about it
+later. An admission far from a mark needs no further statement, nor does a usage row.
 """
 
 import json
@@ -19,23 +19,23 @@ PERCENTS = (80, 100)
 
 
 def images_at(quota: Quota, percent: int) -> int:
-    """Returns how many answered images are the first to be so many percent of the quota."""
+    """Return the smallest number of answered images that is at least this percentage of the quota."""
     return -(-quota.images * percent // 100)
 
 
 def is_near(quota: Quota, remaining: int) -> bool:
-    """Returns whether a quota of which so many images are left has come to its first mark."""
+    """Return whether a quota with this many images left has reached its first mark."""
     return (quota.images - remaining) * 100 >= quota.images * PERCENTS[0]
 
 
 def identifier(user_id: str, quota: Quota, percent: int, period: Period) -> str:
-    """Returns the identifier of the message that tells of a mark: one for each user, quota, percent and period."""
+    """Return the identifier of the message about a mark: one for each user, quota, percentage and period."""
     day = datetime.fromtimestamp(period.start_s, UTC).strftime("%Y%m%d")
     return f"quota_{user_id}_{quota.images}-{quota.period}_{percent}_{day}"
 
 
 def in_reach(user_id: str, quota: Quota, answered: int, used: int, at_us: int) -> list[NewMessage]:
-    """Returns the messages of the marks that are not reached, and that the images under way may reach.
+    """Return messages for the marks that are not reached yet, but that the images under way may reach.
 
     Args:
         user_id: the user.

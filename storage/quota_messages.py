@@ -1,14 +1,14 @@
-"""Decides whether a user has reached a mark of a quota, and writes the message that tells so: once for each period.
+"""Decides whether a user has reached a mark of a quota, and writes the message that says so, once for each period.
 
-`quota_marks.py` says when a message begins to wait for that. The lock of the user makes the decision and the admissions
-of the user's requests follow each other, so no admission adds a message while it is deleted.
+`quota_marks.py` says when a message begins to wait for a decision. The lock of the user keeps decisions and admissions
+apart in time, so no admission adds a message while it is being deleted.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, select, update
 
 from storage import outbox as messages
 from storage.clock import MICROSECONDS, iso
@@ -17,17 +17,16 @@ from storage.outbox import Message
 from storage.quota_marks import NEARING, REACHED
 from storage.quotas import Quota
 from storage.reservations import lock_user, used_in
-from storage.server_clock import server_now_us
+from storage.server_clock import Clock, read_clock_us
 
 # A message that can't be decided yet is looked at again after this time: a request lasts about as long.
 AGAIN_US = 1 * MICROSECONDS
-# As many messages are decided or claimed at once.
+# The most messages that are decided or claimed at once.
 AT_ONCE = 8
 # Longer than an attempt to deliver a message may take.
 LEASE_US = 60 * MICROSECONDS
 
 _table = outbox.c
-Clock = Callable[[], int] | None
 
 
 class Queue(NamedTuple):
@@ -45,7 +44,7 @@ class Queue(NamedTuple):
 
 
 def look(connection: Connection, clock_us: Clock) -> Queue:
-    """Returns what waits. Changes nothing, and reads only an index if nothing waits.
+    """Return what waits. Change nothing, and read only an index if nothing waits.
 
     Args:
         connection: in a transaction.
@@ -56,7 +55,7 @@ def look(connection: Connection, clock_us: Clock) -> Queue:
     found = {kind: (number, due_us) for kind, number, due_us in rows}
     if not found:
         return Queue([], 0, False)
-    now_us = _now_us(connection, clock_us)
+    now_us = read_clock_us(connection, clock_us)
     is_due = (_table.kind == NEARING, _table.due_us <= now_us)
     ids = connection.scalars(select(_table.id).where(*is_due).order_by(_table.id).limit(AT_ONCE))
     undelivered, due_us = found.get(REACHED, (0, now_us + 1))
@@ -64,9 +63,9 @@ def look(connection: Connection, clock_us: Clock) -> Queue:
 
 
 def decide(connection: Connection, message_id: int, at_us: int, clock_us: Clock) -> bool:
-    """Decides about a message that waits: it is to be delivered, or deleted, or waits on.
+    """Decide whether a waiting message is delivered, deleted, or goes on waiting.
 
-    It waits on as long as the images that are reserved may still reach the mark.
+    It goes on waiting as long as the images that are reserved may still reach the mark.
 
     Args:
         connection: in a write transaction.
@@ -77,12 +76,8 @@ def decide(connection: Connection, message_id: int, at_us: int, clock_us: Clock)
     Returns:
         Whether it is to be delivered.
     """
-    row = (_table.id == message_id, _table.kind == NEARING)
-    waiting = connection.execute(outbox.select().where(*row)).one_or_none()
-    if waiting is not None and connection.dialect.name == "postgresql":
-        connection.execute(lock_user, {"user": waiting.user_id})
-        # Another process may have decided since it was read.
-        waiting = connection.execute(outbox.select().where(*row)).one_or_none()
+    this = (_table.id == message_id, _table.kind == NEARING)
+    waiting = _lock(connection, this)
     if waiting is None:
         return False
     quota, percent = _mark(waiting.payload)
@@ -99,23 +94,34 @@ def decide(connection: Connection, message_id: int, at_us: int, clock_us: Clock)
             "period_start": iso(period.start_s * MICROSECONDS),
             "period_end": iso(period.end_s * MICROSECONDS),
         }
-        told = {"kind": REACHED, "payload": event(REACHED, at_us, data), "value": used.answered, "created_us": at_us}
-        connection.execute(update(outbox).where(*row).values(told))
+        reached = {"kind": REACHED, "payload": event(REACHED, at_us, data), "value": used.answered, "created_us": at_us}
+        connection.execute(update(outbox).where(*this).values(reached))
     elif sum(used) < waiting.value:
-        connection.execute(delete(outbox).where(*row))
+        connection.execute(delete(outbox).where(*this))
     else:
-        connection.execute(update(outbox).where(*row).values(due_us=_now_us(connection, clock_us) + AGAIN_US))
+        connection.execute(update(outbox).where(*this).values(due_us=read_clock_us(connection, clock_us) + AGAIN_US))
     return used.answered >= waiting.value
 
 
+def _lock(connection: Connection, this: tuple[ColumnElement[bool], ...]) -> Row[Any] | None:
+    """Lock the user of a waiting message, and return the row of the message; None if it waits no more."""
+    waiting = outbox.select().where(*this)
+    row = connection.execute(waiting).one_or_none()
+    if row is not None and connection.dialect.name == "postgresql":
+        connection.execute(lock_user, {"user": row.user_id})
+        # Another process may have decided since it was read.
+        row = connection.execute(waiting).one_or_none()
+    return row
+
+
 def _mark(payload: str) -> tuple[Quota, int]:
-    """Returns the quota and the percent of a message that waits."""
+    """Return the quota and the percent of a message that waits."""
     mark = json.loads(payload)
     return Quota.parse(mark["quota"]), mark["percent"]
 
 
 def event(kind: str, at_us: int, data: dict[str, Any]) -> str:
-    """Returns a message as the owner receives it.
+    """Return a message as the owner receives it.
 
     Args:
         kind: what it tells of, such as `quota.reached`.
@@ -126,14 +132,14 @@ def event(kind: str, at_us: int, data: dict[str, Any]) -> str:
 
 
 def claim(connection: Connection, clock_us: Clock) -> list[Message]:
-    """Takes up to `AT_ONCE` messages that are to be delivered; no other process gets them for `LEASE_US`."""
-    return messages.claim(connection, REACHED, _now_us(connection, clock_us), LEASE_US, AT_ONCE)
+    """Take up to `AT_ONCE` messages that are to be delivered; no other process gets them for `LEASE_US`."""
+    return messages.claim(connection, REACHED, read_clock_us(connection, clock_us), LEASE_US, AT_ONCE)
 
 
 def conclude(
     connection: Connection, message_id: int, failure: str | None, after_us: int | None, clock_us: Clock
 ) -> None:
-    """Notes what became of an attempt to deliver a message.
+    """Note what became of an attempt to deliver a message.
 
     Args:
         connection: in a write transaction.
@@ -143,22 +149,18 @@ def conclude(
         clock_us: as for `look`.
     """
     if failure is None:
-        messages.settle(connection, message_id, _now_us(connection, clock_us))
+        messages.settle(connection, message_id, read_clock_us(connection, clock_us))
     elif after_us is None:
         messages.give_up(connection, message_id, failure)
     else:
-        messages.postpone(connection, message_id, _now_us(connection, clock_us) + after_us, failure)
+        messages.postpone(connection, message_id, read_clock_us(connection, clock_us) + after_us, failure)
 
 
 def undelivered(connection: Connection) -> Sequence[Row[Any]]:
-    """Returns the rows of the messages that were not delivered, the oldest first, also of those that were given up."""
+    """Return the rows of the messages that were not delivered, the oldest first, also of those that were given up."""
     return messages.undelivered(connection, REACHED)
 
 
 def retry(connection: Connection, clock_us: Clock) -> int:
-    """Makes the messages that were not delivered due now, as if they had not been tried; returns how many."""
-    return messages.retry(connection, REACHED, _now_us(connection, clock_us))
-
-
-def _now_us(connection: Connection, clock_us: Clock) -> int:
-    return clock_us() if clock_us else server_now_us(connection)
+    """Make the messages that were not delivered due now, as if they had not been tried; return how many."""
+    return messages.retry(connection, REACHED, read_clock_us(connection, clock_us))

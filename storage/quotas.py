@@ -10,7 +10,6 @@ from typing import Self
 
 from storage.clock import MICROSECONDS
 
-PERIODS = ("month", "day")
 _PATTERN = re.compile(r"([1-9]\d{0,11})/(month|day)", re.ASCII)
 HOW_TO_WRITE = "write a quota like 10000/month or 500/day"
 
@@ -37,7 +36,7 @@ class Quota:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Parses a quota such as `10000/month`.
+        """Parse a quota such as `10000/month`.
 
         Raises:
             ValueError: the text is not a quota; the message says how to write one.
@@ -51,13 +50,13 @@ class Quota:
         return f"{self.images}/{self.period}"
 
     def period_at(self, at_us: int) -> Period:
-        """Returns the month or day in which a time lies, Unix microseconds."""
+        """Return the month or day in which a time lies, Unix microseconds."""
         at = datetime.fromtimestamp(at_us // MICROSECONDS, UTC)
         start = at.replace(hour=0, minute=0, second=0)
         end = start + timedelta(days=1)
         if self.period == "month":
             start = start.replace(day=1)
-            # The 1st and 32 days are always in the next month.
+            # 32 days after the first of a month is always in the next month.
             end = (start + timedelta(days=32)).replace(day=1)
         return Period(int(start.timestamp()), int(end.timestamp()))
 
@@ -82,7 +81,7 @@ class QuotaStanding:
 
     @classmethod
     def at(cls, quota: Quota, now_us: int, used: int, cost: int) -> Self:
-        """Computes the standing before a request is counted.
+        """Compute the standing before a request is counted.
 
         Args:
             quota: the quota.
@@ -96,15 +95,15 @@ class QuotaStanding:
         return cls(quota, max(0, quota.images - used), period.length_s, reset_s, wait_s)
 
     def after(self, cost: int) -> "QuotaStanding":
-        """Returns the standing after an admitted request of `cost` images is counted."""
+        """Return the standing after an admitted request of `cost` images is counted."""
         return QuotaStanding(self.quota, self.remaining - cost, self.window_s, self.reset_s, 0.0)
 
 
 def parse_quotas(text: str | None) -> tuple[Quota, ...]:
-    """Parses quotas as the database stores them: separated by commas; None or an empty text for none."""
+    """Parse quotas as the database stores them: separated by commas; None or an empty text for none."""
     return tuple(map(Quota.parse, text.split(","))) if text else ()
 
 
 def write_quotas(quotas: tuple[Quota, ...]) -> str | None:
-    """Formats quotas for the database; the inverse of `parse_quotas`."""
+    """Format quotas for the database; the inverse of `parse_quotas`."""
     return ",".join(map(str, quotas)) or None

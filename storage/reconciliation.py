@@ -45,12 +45,12 @@ _SUMS = ("requests", "images", "billable")
 
 
 def user_ids(connection: Connection) -> list[str]:
-    """Returns the ids of all users."""
+    """Return the ids of all users."""
     return list(connection.scalars(select(users_table.c.id).order_by(users_table.c.id)))
 
 
 def first_whole_day_s(connection: Connection) -> int:
-    """Returns the first day, Unix seconds, whose rows are all in the usage log: `prune` deletes older ones."""
+    """Return the first day, Unix seconds, whose rows are all in the usage log: `prune` deletes older ones."""
     was_pruned = connection.scalar(select(func.count()).where(audit_log.c.action == "prune"))
     if not was_pruned:
         return 0
@@ -59,7 +59,7 @@ def first_whole_day_s(connection: Connection) -> int:
 
 
 def spans(connection: Connection, user_id: str, from_s: int) -> list[tuple[int, int]]:
-    """Returns the spans of days, Unix seconds, in which the user has rows; each is compared by one statement."""
+    """Return the spans of days, Unix seconds, in which the user has rows; each is compared by one statement."""
     of_log, of_rollup = usage_log.c.user_id == user_id, usage_rollup.c.user_id == user_id
     in_log = connection.execute(select(func.min(usage_log.c.at_us), func.max(usage_log.c.at_us)).where(of_log)).one()
     of_days = (of_rollup, usage_rollup.c.width_s == DAY_S)
@@ -74,7 +74,7 @@ def spans(connection: Connection, user_id: str, from_s: int) -> list[tuple[int, 
 
 
 def differences_by_day(connection: Connection, user_id: str, span: tuple[int, int]) -> list[Difference]:
-    """Compares the usage log, the roll-up of each day, and what quotas count, for the days of a span."""
+    """Compare the usage log, the roll-up of each day, and what quotas count, for the days of a span."""
     from_s, to_s = span
     return [
         *_compare(
@@ -91,7 +91,7 @@ def differences_by_day(connection: Connection, user_id: str, span: tuple[int, in
 
 
 def differences_in_total(connection: Connection, user_id: str) -> list[Difference]:
-    """Compares the roll-up of all time with the sum of its days."""
+    """Compare the roll-up of all time with the sum of its days."""
     days, total = _of_days(user_id, 0, 2**62, as_day=0), _of_days(user_id, 0, 1, ALL_TIME)
     return [found._replace(day=None) for found in _compare(connection, user_id, (_DAYS, days), (_TOTAL, total))]
 

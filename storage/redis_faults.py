@@ -55,7 +55,7 @@ _BY_MESSAGE = (
 
 
 def of(error: Exception) -> Fault:
-    """Returns what is wrong with Redis."""
+    """Return what is wrong with Redis."""
     cause = error.__cause__ or error.__context__
     if isinstance(cause, exceptions.RedisError):
         # The cause says why a connection failed.

@@ -1,12 +1,12 @@
 """Counts quotas exactly. A request that is admitted reserves its images; its usage row replaces the reservation.
 
-A quota has used what the roll-up says was answered, and what is reserved. The transaction that adds a request's usage
-row deletes its reservation. So nothing need be given back: what was not answered is in neither. Both are counted by the
-time at which the request arrived, as the usage log tells it. If an image has a usage row of its own, that row takes one
-image from the reservation.
+The used part of a quota is the sum of the answered images in the roll-up and of the reserved images. The transaction
+that adds a request's usage row also deletes its reservation. So images that were not answered are free again by
+themselves. Both sums go by the time at which the request arrived, as the usage log has it. If an image has a usage row
+of its own, that row takes one image from the reservation.
 
-The reservation of a request that died is deleted by the next request of its user, once it is `KEPT_S` old. If that
-request is alive after all, its usage row finds no reservation, and it is not answered.
+A request may die without a usage row. Its reservation is deleted by the user's next request, once it is `KEPT_S` old.
+If the first request is alive after all, its usage row finds no reservation, and it is not answered.
 """
 
 from collections.abc import Sequence
@@ -23,8 +23,8 @@ from storage.quotas import Period, Quota, QuotaStanding
 from storage.rollup import BILLABLE_BY_DAY
 from storage.sqlite import Transaction
 
-# Longer than any request lasts (60 s by the default time limit, and 25 s while the service ends), also where the clocks
-# of replicas differ by minutes.
+# Longer than any request lasts (60 s by the default time limit, and 25 s while the service ends), even if the clocks of
+# replicas differ by minutes.
 KEPT_S = 300
 
 _of_user = quota_reservations.c.user_id == bindparam("user")
@@ -93,7 +93,9 @@ class UserQuotas:
         self._messages: list[NewMessage] = []
 
     def delete_dead(self, at_us: int) -> None:
-        """Deletes the reservations of requests that died. Comes before `standings`: their rows may be written just now.
+        """Delete the reservations of requests that died.
+
+        Call it before `standings`, since such a row may just be written.
 
         Args:
             at_us: when a request of the user arrived, Unix microseconds.
@@ -101,14 +103,14 @@ class UserQuotas:
         self._connection.execute(_delete_dead, {"user": self._user_id, "dead_before": _dead_before(at_us)})
 
     def standings(self, request: QuotaRequest) -> tuple[QuotaStanding, ...]:
-        """Returns the standing with each quota, before the request is counted."""
+        """Return the standing with each quota, before the request is counted."""
         return tuple(
             QuotaStanding.at(quota, request.at_us, self._used_in(quota, request.at_us), request.images)
             for quota in request.quotas
         )
 
     def reserve(self, request: QuotaRequest, standings: Sequence[QuotaStanding]) -> None:
-        """Reserves the images of a request that was admitted.
+        """Reserve the images of a request that was admitted.
 
         Args:
             request: the request.
@@ -134,7 +136,7 @@ class UserQuotas:
         self._messages += quota_marks.in_reach(self._user_id, quota, answered, self._used_in(quota, at_us), at_us)
 
     def write(self) -> None:
-        """Writes the new reservations, and what the owner may have to be told."""
+        """Write the new reservations, and the messages that the owner may have to get."""
         if self._new:
             self._connection.execute(_insert, self._new)
             outbox.add(self._connection, self._messages)
@@ -150,7 +152,7 @@ class UserQuotas:
 
 
 def used_in(connection: Transaction, user_id: str, period: Period, now_us: int) -> Used:
-    """Returns what the user has used in a period. The reservations of requests that died do not count.
+    """Return what the user has used in a period. The reservations of requests that died do not count.
 
     Args:
         connection: in a transaction.
@@ -172,12 +174,12 @@ def used_in(connection: Transaction, user_id: str, period: Period, now_us: int) 
 
 
 def test(connection: Transaction, request: QuotaRequest) -> tuple[QuotaStanding, ...]:
-    """Returns the user's standing with each quota, before the request is counted. Writes nothing."""
+    """Return the user's standing with each quota, before the request is counted. Write nothing."""
     return UserQuotas(connection, request.user_id).standings(request)
 
 
 def take(connection: Transaction, requests: Sequence[QuotaRequest]) -> Sequence[tuple[QuotaStanding, ...]]:
-    """Reserves the images of each request that all quotas of its user admit. For limits that Redis counts.
+    """Reserve the images of each request that all quotas of its user admit. For limits that Redis counts.
 
     Returns:
         For each request, in the same order, the standings: after it if it was admitted, before it if not.
@@ -207,7 +209,7 @@ def _dead_before(at_us: int) -> int:
 
 
 def settle(connection: Transaction, request_id: str) -> bool:
-    """Deletes the reservation of a request, in the transaction that adds its usage row.
+    """Delete the reservation of a request, in the transaction that adds its usage row.
 
     Returns:
         Whether there was one. If not, it was given back, and the request must not be answered.
@@ -216,7 +218,7 @@ def settle(connection: Transaction, request_id: str) -> bool:
 
 
 def settle_image(connection: Transaction, request_id: str) -> bool:
-    """Takes one image from the reservation of a request, in the transaction that adds the usage row of that image.
+    """Take one image from the reservation of a request, in the transaction that adds the usage row of that image.
 
     Returns:
         Whether there was a reservation. If not, it was given back, and the image must not be answered.

@@ -29,7 +29,7 @@ class Backup:
 
     Attributes:
         path: the copy.
-        newest_us: when the newest thing happened that the backup tells of, Unix microseconds; None: it tells of none.
+        newest_us: the time of the newest row of the logs in the backup, Unix microseconds; None: the logs are empty.
     """
 
     path: Path
@@ -42,7 +42,7 @@ class Backup:
 
 
 def copied(url: str, file: Path) -> Backup:
-    """Copies a backup to a new file beside the database, and migrates the copy.
+    """Copy a backup to a new file beside the database, and migrate the copy.
 
     Args:
         url: the URL of the SQLite database that it is going to replace.
@@ -81,7 +81,7 @@ def copied(url: str, file: Path) -> Backup:
 
 
 def known_since(url: str, copy: Backup) -> Revocations | None:
-    """Returns what has ended in the current database; None if it can't be read, or is not what became of the backup."""
+    """Return what has ended in the current database; None if it can't be read, or the backup is not one of it."""
     path = _path(url)
     if not path.exists():
         return None
@@ -95,7 +95,10 @@ def known_since(url: str, copy: Backup) -> Revocations | None:
 
 
 def _read_if_later(connection: Connection, last: tuple[int, int] | None) -> Revocations | None:
-    """Returns what has ended if the audit log, to which rows are only added, has the last row of the backup's."""
+    """Return what has ended, if the audit log has the last row of the backup's audit log; None if not.
+
+    Rows are only ever added to an audit log. So with that row, this database is a later state of the backup.
+    """
     if last is not None:
         of_id = select(audit_log.c.at_us).where(audit_log.c.id == last[0])
         if connection.scalar(of_id) != last[1]:
@@ -110,7 +113,7 @@ def _last_change(connection: Connection) -> tuple[int, int] | None:
 
 
 def put_in_place(url: str, copy: Backup, lists: list[Revocations], revokes_all: bool, actor: str) -> tuple[Ended, Path]:
-    """Ends in the copy what the lists name, and puts it where the database was, which is kept under another name.
+    """End in the copy what the lists name, and put it where the database was, which is kept under another name.
 
     Args:
         url: the URL of the database.
@@ -151,7 +154,7 @@ def put_in_place(url: str, copy: Backup, lists: list[Revocations], revokes_all: 
 
 
 def _keep(path: Path, kept: Path) -> None:
-    """Gives the database a second name, so that there is one at its path also if this process is killed.
+    """Give the database a second name, so that there is one at its path also if this process is killed.
 
     What a killed run has kept is the same file; it is forgotten, since SQLite must not open a file under two names.
 
@@ -179,12 +182,12 @@ def _keep(path: Path, kept: Path) -> None:
 
 
 def _files(path: Path) -> list[Path]:
-    """Returns the file of a database, and those of its write-ahead log if it could not be merged."""
+    """Return the file of a database, and those of its write-ahead log if it could not be merged."""
     return [file for ending in ("", "-wal", "-shm") if (file := path.with_name(path.name + ending)).exists()]
 
 
 def _refuse_if_open(url: str) -> None:
-    """Returns if no other program has the database open, or if it can't be read at all."""
+    """Refuse to go on if another program has the database open. A database that can't be read counts as not open."""
     if not _path(url).exists():
         return
     try:

@@ -57,7 +57,7 @@ class Ended:
 
 
 def read(connection: Connection) -> Revocations:
-    """Returns all that has ended so far."""
+    """Return all that has ended so far."""
     read_us = unix_us()
     key = api_keys.c
     ended_keys = select(key.id, key.revoked_us, key.expires_us, key.replaced_by).where(
@@ -75,7 +75,7 @@ def read(connection: Connection) -> Revocations:
 
 
 def write(path: Path, known: Revocations) -> None:
-    """Writes a list to a file, which only its owner can read. A file of that name is replaced once the list is whole.
+    """Write a list to a file, which only its owner can read. A file of that name is replaced once the list is whole.
 
     Raises:
         Refused: the file can't be written, or names keys that have ended of which `known` knows nothing: it is from
@@ -97,7 +97,7 @@ def write(path: Path, known: Revocations) -> None:
 
 
 def load(path: Path) -> Revocations:
-    """Returns the list in a file.
+    """Return the list in a file.
 
     Raises:
         Refused: the file can't be read, or is no such list.
@@ -116,7 +116,7 @@ def load(path: Path) -> Revocations:
 
 
 def revoke_again(connection: Connection, known: Revocations, actor: str) -> Ended:
-    """Ends what a list names and this database believes to be live. What the database does not know is left out.
+    """End what a list names and this database believes to be live. What the database does not know is left out.
 
     Args:
         connection: in a write transaction.
@@ -128,7 +128,7 @@ def revoke_again(connection: Connection, known: Revocations, actor: str) -> Ende
 
 
 def revoke_all(connection: Connection, actor: str) -> Ended:
-    """Revokes every key that is not revoked yet."""
+    """Revoke every key that is not revoked yet."""
     return Ended(
         _revoke(connection, (key.key_id for key in keys.every(connection) if key.revoked_us is None), actor), 0
     )

@@ -4,13 +4,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, delete, func, literal_column, select, union_all
 
 from storage.clock import MICROSECONDS
+from storage.inserts import insert_into
 from storage.models import usage_rollup
 from storage.sqlite import Transaction
 from storage.tally import Tally, bin_of
@@ -41,7 +41,7 @@ class RollupInput(NamedTuple):
 
 
 def add(connection: Transaction, rows: Iterable[RollupInput]) -> None:
-    """Adds rows that this transaction writes to the usage log."""
+    """Add rows that this transaction writes to the usage log."""
     sums: dict[tuple[str | int, ...], list[float]] = defaultdict(lambda: [0, 0, 0.0, 0, 0])
     for row in rows:
         at_s, admitted, bin_ = row.at_us // MICROSECONDS, int(row.images > 0), bin_of(row.response_ms)
@@ -64,7 +64,7 @@ def _add(sums: list[float], row: RollupInput) -> None:
 
 
 def totals(connection: Connection, user_id: str) -> Tally:
-    """Returns the sums over all admitted classifications of the user, at any time."""
+    """Return the sums over all admitted classifications of the user, at any time."""
     tally = Tally()
     for row in connection.execute(_select_sums(user_id, ALL_TIME).where(usage_rollup.c.admitted == 1)):
         tally.add(row)
@@ -91,7 +91,7 @@ class Span:
 
 
 def buckets(connection: Connection, user_id: str, span: Span) -> tuple[list[tuple[int, Tally]], int | None]:
-    """Returns the user's requests in buckets of time, the oldest first, without empty buckets.
+    """Return the user's requests in buckets of time, the oldest first, without empty buckets.
 
     Returns:
         The start (Unix seconds) and the sums of each bucket, and the start of the first bucket beyond `span.most`;
@@ -114,7 +114,7 @@ def buckets(connection: Connection, user_id: str, span: Span) -> tuple[list[tupl
 
 
 def total(connection: Connection, user_id: str, span: Span) -> tuple[int | None, int]:
-    """Returns the billable images of all buckets that the span selects, and their cost, billionths.
+    """Return the billable images of all buckets that the span selects, and their cost, billionths.
 
     Whole hours and days are read as such, so that a span of years is quickly added up. `span.most` does not matter.
     """
@@ -135,14 +135,14 @@ def total(connection: Connection, user_id: str, span: Span) -> tuple[int | None,
 
 
 def _selected(user_id: str, endpoint: str | None, width_s: int, from_s: int) -> list[ColumnElement[bool]]:
-    """Returns the conditions that select the user's buckets of a width from a time on."""
+    """Return the conditions that select the user's buckets of a width from a time on."""
     table = usage_rollup.c
     wanted = [table.user_id == user_id, table.width_s == width_s, table.start_s >= from_s]
     return wanted if endpoint is None else [*wanted, table.endpoint == endpoint]
 
 
 def _parts(span: Span) -> list[tuple[int, int, int]]:
-    """Divides a span into the widest buckets: the width, the start and the end of each part, seconds."""
+    """Divide a span into the widest buckets: the width, the start and the end of each part, seconds."""
     widths_s = [width_s for width_s in WIDTHS_S.values() if width_s >= span.width_s]
     from_s, to_s = span.from_s, -(-span.to_s // span.width_s) * span.width_s
     parts = []
@@ -155,7 +155,7 @@ def _parts(span: Span) -> list[tuple[int, int, int]]:
 
 
 def forget_minutes_before(connection: Connection, at_s: int) -> None:
-    """Deletes the minute buckets that start before `at_s`, Unix seconds. The wider ones stay."""
+    """Delete the minute buckets that start before `at_s`, Unix seconds. The wider ones stay."""
     old = usage_rollup.c.start_s < at_s
     connection.execute(delete(usage_rollup).where(usage_rollup.c.width_s == WIDTHS_S["minute"], old))
 
@@ -172,9 +172,8 @@ def _select_sums(user_id: str, width_s: int) -> Select[*tuple[Any, ...]]:
 
 @cache
 def _upsert(dialect: str) -> Any:
-    """Return the statement that adds to a bucket. Only the dialect of this database is loaded."""
-    insert = import_module(f"sqlalchemy.dialects.{dialect}").insert
-    statement = insert(usage_rollup)
+    """Return the statement that adds to a bucket."""
+    statement = insert_into(usage_rollup, dialect)
     # NULL: the rows so far were logged before billable images were counted.
     added = {
         name: func.coalesce(usage_rollup.c[name], literal_column("0")) + statement.excluded[name] for name in _SUMS

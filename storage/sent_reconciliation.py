@@ -1,7 +1,7 @@
 """Compares the usage log's sums with what was sent to Stripe, by user and month.
 
-What is still due is not a difference, nor are images of the last day that no run of the meter has seen yet. What was
-given up is one, until the owner has said whether it was counted.
+Messages that are still due are no difference, nor are images of the last day that no run of the meter has seen yet. A
+message that was given up is a difference, until the owner has said whether it was counted.
 """
 
 from typing import NamedTuple
@@ -19,15 +19,15 @@ MONTH = Quota(1, "month")
 
 
 class Month(NamedTuple):
-    """A user's billable images of a month, or of the part of it in which they are sent.
+    """A user's billable images in a month, or in the part of it from which on they are sent.
 
     Attributes:
         start_s: the start of the month, Unix seconds.
-        in_log: what the log's sums have of it, except for the last day.
-        told: what messages tell that were delivered or are due, except for the last day.
-        delivered: what was delivered.
-        due: what is still to be sent.
-        unseen: what the log has of the last day that no message tells yet; below 0: the messages tell more.
+        in_log: the images in the usage log, without those of the last 24 hours.
+        told: the images in messages that were delivered or are due, without those of the last 24 hours.
+        delivered: all images in messages that were delivered.
+        due: all images in messages that are still to be sent.
+        unseen: the images of the last 24 hours in the usage log that no message has yet; below 0 if messages have more.
     """
 
     start_s: int
@@ -39,12 +39,12 @@ class Month(NamedTuple):
 
     @property
     def agrees(self) -> bool:
-        """Whether what was sent, with what is due, is what the log has."""
+        """Whether the messages that were sent or are due have as many images as the usage log."""
         return self.in_log == self.told and self.unseen >= 0
 
 
 def months(from_s: int, now_s: int) -> list[tuple[int, int]]:
-    """Returns the months from a time until the last hour that has ended, Unix seconds; the first may begin later."""
+    """Return the months from a time until the last hour that has ended, Unix seconds; the first may begin later."""
     found, until_s = [], now_s // HOUR_S * HOUR_S
     while from_s < until_s:
         end_s = MONTH.period_at(from_s * MICROSECONDS).end_s
@@ -54,7 +54,7 @@ def months(from_s: int, now_s: int) -> list[tuple[int, int]]:
 
 
 def compare(connection: Connection, customer: Customer, span: tuple[int, int], now_s: int) -> Month:
-    """Compares a month.
+    """Compare a month.
 
     Args:
         connection: a connection.
@@ -65,7 +65,7 @@ def compare(connection: Connection, customer: Customer, span: tuple[int, int], n
     from_s, to_s = span
     # The hours that ended more than a day ago. The meter runs every hour, so it has seen these.
     seen_s = min(to_s, max(from_s, (now_s - DAY_S) // HOUR_S * HOUR_S))
-    # Messages first: meanwhile, the log only grows.
+    # The messages are read first: the log only grows meanwhile, so it can't seem to have too few images.
     delivered, due = _told(connection, customer.user_id, from_s, seen_s)
     delivered_late, due_late = _told(connection, customer.user_id, seen_s, to_s)
     in_log = logged(connection, customer.user_id, from_s, seen_s)

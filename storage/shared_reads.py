@@ -20,7 +20,7 @@ class SharedReads(Generic[T]):
         self._in_progress: dict[str, tuple[float, asyncio.Task[T]]] = {}
 
     def join(self, key: str) -> asyncio.Future[T] | None:
-        """Returns the future of the read of that key; None if none is in progress, or it is too old."""
+        """Return the future of the read of that key; None if none is in progress, or it is too old."""
         entry = self._in_progress.get(key)
         if entry is None:
             return None
@@ -30,7 +30,7 @@ class SharedReads(Generic[T]):
         return asyncio.shield(task)
 
     def begin(self, key: str, read: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
-        """Begins a read that other callers may join. It continues for them if the first caller is cancelled."""
+        """Begin a read that other callers may join. It continues for them if the first caller is cancelled."""
         task = asyncio.create_task(read)
         entry = self._in_progress[key] = (time.monotonic(), task)
 

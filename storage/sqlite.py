@@ -20,7 +20,7 @@ CACHE_KIB = 32 * 1024
 PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"cache_size=-{CACHE_KIB}")
 # Pragmas of connections that wait for a lock.
 WAITING = (f"busy_timeout={BUSY_TIMEOUT_MS}",)
-# The timeout after a transaction waited for so long in vain: the next ones wait less, until one gets the lock.
+# The timeout after a transaction has waited for `BUSY_TIMEOUT_MS` without getting the lock, until one gets it again.
 _SHORT_BUSY_TIMEOUT_MS = 250
 # Pragmas of connections that wait neither for another process's lock nor for a checkpoint of the write-ahead log.
 NON_BLOCKING = ("busy_timeout=0", "wal_autocheckpoint=0")
@@ -31,7 +31,7 @@ _compiled: dict[Executable, tuple[str, dict[str, Any]]] = {}
 
 
 def sqlite_engine(url: str, pragmas: Sequence[str]) -> Engine:
-    """Creates an engine that begins transactions explicitly, those with the option `WRITES` by taking the write lock.
+    """Create an engine that begins transactions explicitly, those with the option `WRITES` by taking the write lock.
 
     Args:
         url: the URL of the database.
@@ -76,7 +76,7 @@ class SqliteTransactions:
 
     @contextmanager
     def begin(self) -> Iterator[Self]:
-        """Begins a transaction that holds the write lock. Commits it at the end, or rolls it back after an exception.
+        """Begin a transaction that holds the write lock. Commit it at the end, or roll it back after an exception.
 
         Raises:
             OperationalError: another process holds the lock, or the file can't be written. Nothing was changed.
@@ -107,7 +107,7 @@ class SqliteTransactions:
             self._current_busy_timeout_ms = timeout_ms
 
     def execute(self, statement: Executable, values: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> sqlite3.Cursor:
-        """Runs a statement.
+        """Run a statement.
 
         Args:
             statement: must be a module's constant, since its compiled SQL is kept for good.
@@ -122,7 +122,7 @@ class SqliteTransactions:
         return self._driver().executemany(sql, values)
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Close the connection."""
         if self._connection is not None:
             self._connection.close()
             self._connection = self._driver_connection = None

@@ -24,7 +24,7 @@ class SqliteWatch:
         self._version = self._data_version()
 
     def has_changed(self) -> bool:
-        """Returns whether another connection has committed a change since the last call, or since the creation.
+        """Return whether another connection has committed a change since the last call, or since the creation.
 
         Source: https://www.sqlite.org/pragma.html#pragma_data_version
         """
@@ -32,7 +32,7 @@ class SqliteWatch:
         return before != self._version
 
     def is_open_elsewhere(self) -> bool:
-        """Returns whether another connection is open, be it idle. If not, the write-ahead log is merged into the file.
+        """Return whether another connection is open, even an idle one. If not, merge the write-ahead log into the file.
 
         SQLite leaves the mode of the write-ahead log only while nobody else has the database open. All our connections
         choose that mode when they are opened.
@@ -44,15 +44,15 @@ class SqliteWatch:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 return True
-            raise (faults.of(error) or faults.FAILING).error() from error
+            raise faults.sqlite_error(error) from error
         return False
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Close the connection."""
         self._connection.close()
 
     def _data_version(self) -> int:
         try:
             return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
         except sqlite3.Error as error:
-            raise (faults.of(error) or faults.FAILING).error() from error
+            raise faults.sqlite_error(error) from error

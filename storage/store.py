@@ -73,7 +73,7 @@ class Store:
         self._decisions: ExpiringCache[Decision] = ExpiringCache(DECISION_CACHE_S)
 
     async def find_key(self, key_id: str) -> KeyRecord | None:
-        """Returns the key of that public id as it was at most `KEY_MEMORY_S` ago; None if there is none."""
+        """Return the key of that public id as it was at most `KEY_MEMORY_S` ago; None if there is none."""
         cached = self._keys.get(key_id)
         if cached is not None:
             return cached
@@ -100,7 +100,7 @@ class Store:
         kept_s: int = UNITS["day"],
         quota: QuotaRequest | None = None,
     ) -> Decision:
-        """Admits or refuses `cost` classifications of the user. Admitted ones are counted and committed.
+        """Admit or refuse `cost` classifications of the user. Admitted ones are counted and committed.
 
         Args:
             user_id: the user.
@@ -121,7 +121,7 @@ class Store:
     async def standing(
         self, user_id: str, user_limits: tuple[Limit, ...], cost: int = 0, quota: QuotaRequest | None = None
     ) -> Decision:
-        """Returns the user's standing, and whether `cost` classifications would be admitted. Counts nothing."""
+        """Return the user's standing, and whether `cost` classifications would be admitted. Count nothing."""
         request = HitRequest(user_id, user_limits, cost, self._limit_clock, quota=quota)
         if self._redis is not None:
             decision = await self._redis.test(request)
@@ -129,18 +129,18 @@ class Store:
             query = partial(limits.test, request=request)
             decision = await self._of_database.watch(self.database.read(query))
         if decision.clock_ran_back:
-            # If every read took hits of the future as made now, they would never leave their window. A hit without cost
-            # writes their new time.
+            # Hits of the future are read as made now. If that were not written, they would never leave their window. A
+            # hit without cost writes it.
             await self.hit(user_id, user_limits, cost=0)
         self._decisions.put(user_id, decision)
         return decision
 
     def cached_standing(self, user_id: str) -> Decision | None:
-        """Returns the user's last decision, at most `DECISION_CACHE_S` old; None if there is none."""
+        """Return the user's last decision, at most `DECISION_CACHE_S` old; None if there is none."""
         return self._decisions.get(user_id)
 
     async def record(self, row: UsageRow) -> Withheld | None:
-        """Adds a row to the usage log, and settles the request's idempotency key and quotas, committed on return.
+        """Add a row to the usage log, and settle the request's idempotency key and quotas, committed on return.
 
         Returns:
             Why the answer may not be sent; None if it may. See `usage.record`.
@@ -151,57 +151,60 @@ class Store:
         return withheld
 
     async def claim(self, user_id: str, endpoint: str, key: str, request_id: str) -> tuple[Claim, Outcome | KeptAnswer]:
-        """Takes an idempotency key for a request; see `idempotency.claim`. Returns the claim, and what became of it."""
+        """Take an idempotency key for a request; see `idempotency.claim`. Return the claim, and what became of it."""
         claim = Claim(user_id, endpoint, key, request_id, self.database_clock)
         write = self.database.write(idempotency.claim, claim)
         return claim, await self._of_database.watch(write, is_change=True)
 
     async def renew_claim(self, claim: Claim) -> None:
-        """Begins the lease of a claim anew."""
+        """Start the lease of a claim again."""
         await self._of_database.watch(self.database.write(idempotency.renew, claim), is_change=True)
 
     async def forget_answers(self, most_per_user: int = MOST_PER_USER) -> int:
-        """Deletes some of the kept answers whose time is over, or else some of users who have more than so many.
+        """Delete some of the kept answers whose time is over; if there are none, some of users who have too many.
+
+        Args:
+            most_per_user: the most answers that are kept for one user.
 
         Returns:
-            The number of deleted ones; 0 if none is left to delete.
+            The number of deleted answers; 0 if none is left to delete.
         """
         watch, database = self._of_database.watch, self.database
         forget = partial(idempotency.forget_expired, clock_us=self.database_clock)
-        forgotten = await watch(database.change_apart(forget), is_change=True)
+        forgotten = await watch(database.change_in_thread(forget), is_change=True)
         if forgotten:
             return forgotten
         excess = await watch(database.read(partial(idempotency.excess, most=most_per_user)))
         if not excess:
             return 0
-        return await watch(database.change_apart(partial(idempotency.forget_oldest, excess=excess)), is_change=True)
+        return await watch(database.change_in_thread(partial(idempotency.forget_oldest, excess=excess)), is_change=True)
 
     async def usage_totals(self, user_id: str) -> Tally:
-        """Returns the sums over all admitted classifications of the user."""
+        """Return the sums over all admitted classifications of the user."""
         query = partial(rollup.totals, user_id=user_id)
         return await self._of_database.watch(self.database.read(query))
 
     async def usage_buckets(self, user_id: str, span: Span) -> tuple[list[tuple[int, Tally]], int | None]:
-        """Returns the user's requests in buckets of time; see `rollup.buckets`."""
+        """Return the user's requests in buckets of time; see `rollup.buckets`."""
         query = partial(rollup.buckets, user_id=user_id, span=span)
         return await self._of_database.watch(self.database.read(query))
 
     async def usage_total(self, user_id: str, span: Span) -> tuple[int | None, int]:
-        """Returns the user's billable images and their cost; see `rollup.total`."""
+        """Return the user's billable images and their cost; see `rollup.total`."""
         query = partial(rollup.total, user_id=user_id, span=span)
         return await self._of_database.watch(self.database.read(query))
 
     async def keys_by_state(self) -> dict[str, int]:
-        """Returns the number of keys that are `live`, `revoked` and `expired`."""
+        """Return the number of keys that are `live`, `revoked` and `expired`."""
         query = partial(keys.count_by_state, now_us=self.now_us())
         return await self._of_database.watch(self.database.read(query))
 
     async def ask(self, query: Callable[[Connection], T]) -> T:
-        """Runs a rare query of users, keys or logs in a transaction of its own, and returns its result."""
+        """Run a rare query of users, keys or logs in a transaction of its own, and return its result."""
         return await self._of_database.watch(self.database.read(query))
 
     async def change(self, change: Callable[[Connection], T], *, changes_keys: bool = True) -> T:
-        """Makes a rare change in a transaction of its own, and returns its result.
+        """Make a rare change in a transaction of its own, and return its result.
 
         Args:
             change: makes the change, given a connection in a write transaction.
@@ -211,13 +214,13 @@ class Store:
         Raises:
             Refused: the change was refused.
         """
-        changed = await self._of_database.watch(self.database.change_apart(change), is_change=True)
+        changed = await self._of_database.watch(self.database.change_in_thread(change), is_change=True)
         if changes_keys:
             await asyncio.sleep(KEY_MEMORY_S)
         return changed
 
     async def ping(self) -> None:
-        """Returns if all stores that a request needs answer. All are asked, also if one of them is away."""
+        """Check that all stores that a request needs answer. Ask all of them, even if one is away."""
         checks = [self._of_database.watch(self.database.read(lambda connection: connection.scalar(text("SELECT 1"))))]
         if self._redis is not None:
             checks.append(self._redis.ping())
@@ -226,7 +229,7 @@ class Store:
                 raise outcome
 
     async def close(self) -> None:
-        """Commits the queued changes, and closes every connection."""
+        """Commit the queued changes, and close every connection."""
         self.database.close()
         if self._redis is not None:
             await self._redis.close()

@@ -39,7 +39,7 @@ class Contents(NamedTuple):
 
 
 def rows(connection: Connection, table: Table) -> Iterator[Row]:
-    """Yields all rows in the order of the primary key; texts in the order of their bytes, on every database."""
+    """Yield all rows in the order of the primary key; texts in the order of their bytes, on every database."""
     is_postgresql = connection.dialect.name == "postgresql"
     order = [
         column.collate("C") if is_postgresql and isinstance(column.type, String) else column
@@ -50,7 +50,7 @@ def rows(connection: Connection, table: Table) -> Iterator[Row]:
 
 
 class Counted:
-    """Rows, and what they are together once all of them are read.
+    """Yields rows, and computes their number and digest on the way.
 
     Args:
         rows: the rows.
@@ -64,7 +64,7 @@ class Counted:
         self._number = 0
 
     def __iter__(self) -> Iterator[Row]:
-        """Yields the rows."""
+        """Yield the rows."""
         for row in self._rows:
             if self._number % ROWS_AT_ONCE == 0:
                 self._progress(self._number)
@@ -79,7 +79,7 @@ class Counted:
 
 
 def differences(table: Table, wanted: Iterator[Row], present: Iterator[Row]) -> Iterator[Difference]:
-    """Yields what differs between the rows of two tables, both in the order of the primary key."""
+    """Yield what differs between the rows of two tables, both in the order of the primary key."""
     key = itemgetter(*(list(table.columns).index(column) for column in table.primary_key))
     one, other = next(wanted, None), next(present, None)
     while one is not None or other is not None:
@@ -97,7 +97,7 @@ def differences(table: Table, wanted: Iterator[Row], present: Iterator[Row]) -> 
 
 
 def free_addresses(connection: Connection, found: Iterable[Difference]) -> None:
-    """Replaces the addresses of users that changed: two users may have exchanged theirs, and no two may have the same.
+    """Replace the addresses of users that changed: two users may have exchanged theirs, and no two may have the same.
 
     Args:
         connection: in a write transaction of PostgreSQL.
@@ -110,7 +110,7 @@ def free_addresses(connection: Connection, found: Iterable[Difference]) -> None:
 
 
 def write(begin: Callable[[], AbstractContextManager[Connection]], table: Table, found: Iterator[Difference]) -> int:
-    """Makes the table equal, a few thousand differences in each transaction. Returns how many there were.
+    """Make the table equal, a few thousand differences in each transaction. Return how many there were.
 
     Args:
         begin: begins a write transaction of PostgreSQL.
@@ -158,7 +158,7 @@ def _update(connection: Connection, table: Table, changed: Sequence[Row | None])
 
 
 def _copy(connection: Connection, table: Table, new: Sequence[Row | None]) -> None:
-    """Adds rows by COPY, which takes a fraction of the time of INSERT."""
+    """Add rows by COPY, which takes a fraction of the time of INSERT."""
     if not new:
         return
     # Imported here, since most processes have no PostgreSQL.
@@ -183,8 +183,8 @@ def _copy(connection: Connection, table: Table, new: Sequence[Row | None]) -> No
 
 def _other_log(table: Table) -> str:
     return (
-        f"The new database has other rows in the table {table.name} than this one ever had; name an empty database, "
-        "or make this one anew."
+        f"The new database has rows in the table {table.name} that the old one never had; name an empty database, or "
+        "delete the new one and create it again."
     )
 
 

@@ -39,7 +39,7 @@ class Tally:
     bins: dict[int, int] = field(default_factory=lambda: defaultdict(int))
 
     def add(self, row: Sequence[Any]) -> None:
-        """Adds a row of the roll-up: status, bin, and the sums."""
+        """Add a row of the roll-up: status, bin, and the sums."""
         status, bin_, requests, images, total_ms, billable, cost_nanos = row
         # PostgreSQL returns sums of integers as Decimal.
         requests = int(requests)
@@ -58,7 +58,7 @@ class Tally:
         return self.total_ms / self.requests if self.requests else 0.0
 
     def percentile_ms(self, share: float) -> float:
-        """Returns a percentile of the response time, milliseconds, within 2.5 %; 0 without requests.
+        """Return a percentile of the response time, milliseconds, within 2.5 %; 0 without requests.
 
         Args:
             share: the share of requests that took at most the returned time (nearest rank), from 0 to 1.
@@ -72,12 +72,12 @@ class Tally:
 
 
 def bin_of(response_ms: float) -> int:
-    """Returns the bin that counts a response time."""
+    """Return the bin that counts a response time."""
     if response_ms <= 0:
         return FIRST_BIN
     return min(LAST_BIN, max(FIRST_BIN, math.ceil(math.log(response_ms, GAMMA))))
 
 
 def middle_ms(bin_: int) -> float:
-    """Returns the response time that represents a bin: within 2.5 % of every time in it, milliseconds."""
+    """Return the response time that represents a bin: within 2.5 % of every time in it, milliseconds."""
     return 2 * GAMMA**bin_ / (GAMMA + 1)

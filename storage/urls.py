@@ -20,7 +20,7 @@ _REDIS_FORM = "give a URL like redis://host:6379/0"
 
 
 def database(url: str) -> str:
-    """Checks the URL of the database, and returns it as SQLAlchemy expects it.
+    """Check the URL of the database, and return it as SQLAlchemy expects it.
 
     Raises:
         ValueError: the URL can't be used. The message says why, without any part of the URL that may be secret.
@@ -38,7 +38,7 @@ def database(url: str) -> str:
 
 
 def postgresql(url: str) -> str:
-    """Does the same as `database`, for a database that must be PostgreSQL.
+    """Do the same as `database`, for a database that must be PostgreSQL.
 
     Raises:
         ValueError: the URL can't be used, or names another database.
@@ -50,7 +50,7 @@ def postgresql(url: str) -> str:
 
 
 def shown(url: str) -> str:
-    """Returns a checked URL of a database as people may read it, without user, password and options."""
+    """Return a checked URL of a database as people may read it, without user, password and options."""
     path = sqlite_path(url)
     if path is not None:
         return str(path.absolute())
@@ -61,7 +61,7 @@ def shown(url: str) -> str:
 
 
 def without_password(url: str) -> tuple[str, bool]:
-    """Returns a checked URL without its password, and whether it had one."""
+    """Return a checked URL without its password, and whether it had one."""
     if sqlite_path(url) is not None:
         return url, False
     from sqlalchemy import URL
@@ -75,7 +75,7 @@ def without_password(url: str) -> tuple[str, bool]:
 
 
 def is_missing_file(url: str) -> bool:
-    """Returns whether a checked URL names a SQLite file that does not exist."""
+    """Return whether a checked URL names a SQLite file that does not exist."""
     path = sqlite_path(url)
     if path is None:
         return False
@@ -90,7 +90,7 @@ def is_missing_file(url: str) -> bool:
 
 
 def sqlite_path(url: str) -> Path | None:
-    """Returns the path of the file of an SQLite database, as SQLAlchemy reads it from the URL; None for PostgreSQL."""
+    """Return the path of the file of an SQLite database, as SQLAlchemy reads it from the URL; None for PostgreSQL."""
     return Path(unquote(url.removeprefix(_SQLITE))) if url.startswith(_SQLITE) else None
 
 
@@ -106,7 +106,7 @@ def _as_tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:
 
 
 def redis(url: str | None) -> str | None:
-    """Checks the URL of Redis, and returns it without surrounding spaces; None if there is no URL.
+    """Check the URL of Redis, and return it without surrounding spaces; None if there is no URL.
 
     Raises:
         ValueError: the URL can't be used. The message says why, without any part of the URL that may be secret.

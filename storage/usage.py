@@ -43,7 +43,8 @@ class UsageRow(NamedTuple):
         model: the model that answered; empty if none did.
         revision: its revision.
         plan: the user's plan when the request arrived; empty if it had none.
-        cost_nanos: what the billable images cost, billionths of the currency's unit. Like what follows, no column.
+        cost_nanos: what the billable images cost, billionths of the currency's unit. This attribute and the following
+            ones are no columns of the table.
         takes_quota: whether the request may have reserved images of a quota.
         part_of: the id of the request, if the row is that of one image of it; otherwise empty.
         notes_use: whether to note the key's use with the row.
@@ -70,7 +71,7 @@ class UsageRow(NamedTuple):
     settlement: Settlement | None = None
 
     def unanswered(self, why: Withheld) -> "UsageRow":
-        """Returns the row of the same request, if its answer may not be sent."""
+        """Return the row of the same request, if its answer may not be sent."""
         return self._replace(status=_STATUS[why], billable=0, model="", revision="", cost_nanos=0)
 
 
@@ -81,11 +82,10 @@ _COLUMNS = UsageRow._fields[: UsageRow._fields.index("cost_nanos")]
 
 
 def record(connection: Transaction, rows: Sequence[UsageRow]) -> Sequence[Withheld | None]:
-    """Adds rows to the usage log and to its roll-up, settles quotas and keys, and notes uses, in one transaction.
+    """Add rows to the usage log and to its roll-up, settle quotas and keys, and note uses, in one transaction.
 
     Returns:
-        For each row, why its answer may not be sent; None if it may. The row of an answer that may not says why by its
-        status.
+        For each row, why its answer may not be sent; None if it may. If it may not, the status of the row says why.
     """
     withheld = _settle_keys(connection, rows, _settle_quotas(connection, rows))
     rows = [row.unanswered(why) if why else row for row, why in zip(rows, withheld, strict=True)]
@@ -98,7 +98,7 @@ def record(connection: Transaction, rows: Sequence[UsageRow]) -> Sequence[Withhe
 
 
 def _settle_quotas(connection: Transaction, rows: Sequence[UsageRow]) -> list[Withheld | None]:
-    """Deletes the reservations of the requests, or lowers them; see `record` for what it returns."""
+    """Delete the reservations of the requests, or lower them; see `record` for what it returns."""
     withheld: list[Withheld | None] = [None] * len(rows)
     reserved = [(row.user_id, row.request_id, index) for index, row in enumerate(rows) if row.takes_quota]
     # All replicas do this in the same order, which prevents a deadlock.
@@ -116,7 +116,7 @@ def _settle_quotas(connection: Transaction, rows: Sequence[UsageRow]) -> list[Wi
 def _settle_keys(
     connection: Transaction, rows: Sequence[UsageRow], withheld: list[Withheld | None]
 ) -> list[Withheld | None]:
-    """Settles the idempotency keys, without keeping an answer that may not be sent."""
+    """Settle the idempotency keys, without keeping an answer that may not be sent."""
     settled = [(index, row.settlement) for index, row in enumerate(rows) if row.settlement is not None]
     if not settled:
         return withheld
@@ -133,7 +133,7 @@ def _rollup_input(row: UsageRow) -> RollupInput:
 
 
 def prune(connection: Connection, before_us: int) -> int:
-    """Deletes up to `PRUNED_AT_ONCE` rows that are older than `before_us`, Unix microseconds. The roll-up stays.
+    """Delete up to `PRUNED_AT_ONCE` rows that are older than `before_us`, Unix microseconds. The roll-up stays.
 
     Returns:
         The number of deleted rows; 0 if none is left.
@@ -145,7 +145,7 @@ def prune(connection: Connection, before_us: int) -> int:
 
 
 def count_before(connection: Connection, before_us: int, after_id: int) -> tuple[int, int | None]:
-    """Counts the rows that are older than `before_us`, Unix microseconds, among the next `COUNTED_AT_ONCE` ids.
+    """Count the rows that are older than `before_us`, Unix microseconds, among the next `COUNTED_AT_ONCE` ids.
 
     Args:
         connection: a connection.
@@ -163,5 +163,5 @@ def count_before(connection: Connection, before_us: int, after_id: int) -> tuple
 
 
 def count(connection: Connection) -> int:
-    """Returns the number of rows in the usage log."""
+    """Return the number of rows in the usage log."""
     return connection.scalar(select(func.count()).select_from(usage_log)) or 0

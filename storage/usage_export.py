@@ -54,7 +54,7 @@ class Selection:
 
 
 def pages(ask: Ask[tuple[list[ExportedRow], int | None]], wanted: Selection) -> Iterator[list[ExportedRow]]:
-    """Yields the selected rows in the order in which they were logged, page by page. A page may be empty.
+    """Yield the selected rows in the order in which they were logged, page by page. A page may be empty.
 
     Rows that are logged meanwhile are left out if they come after the last page.
 
@@ -69,7 +69,7 @@ def pages(ask: Ask[tuple[list[ExportedRow], int | None]], wanted: Selection) -> 
 
 
 def _page(connection: Connection, wanted: Selection, after_id: int) -> tuple[list[ExportedRow], int | None]:
-    """Returns the selected rows among the next ids, and the id to go on after; None if no row is left."""
+    """Return the selected rows among the next ids, and the id to go on after; None if no row is left."""
     last = after_id + ROWS_AT_ONCE
     conditions = [
         usage_log.c.id > after_id,

@@ -23,7 +23,7 @@ def create(
     has_own_limits: bool = True,
     quotas: tuple[Quota, ...] = (),
 ) -> User:
-    """Creates a user without a key, and returns it.
+    """Create a user without a key, and return it.
 
     Args:
         connection: a connection in a write transaction.
@@ -48,7 +48,7 @@ def create(
 
 
 def set_limits(connection: Connection, name: str, limits: tuple[Limit, ...], actor: str) -> User:
-    """Replaces the limits of a user, and returns the user.
+    """Replace the limits of a user, and return the user.
 
     Raises:
         Refused: there is no such user, the user is erased, or there are too many limits.
@@ -60,7 +60,7 @@ def set_limits(connection: Connection, name: str, limits: tuple[Limit, ...], act
 
 
 def set_quotas(connection: Connection, name: str, quotas: tuple[Quota, ...], actor: str) -> User:
-    """Replaces the quotas of a user, and returns the user. Without any, those of its plan count, if it has one.
+    """Replace the quotas of a user, and return the user. Without any, those of its plan count, if it has one.
 
     Raises:
         Refused: there is no such user, or the user is erased.
@@ -72,7 +72,7 @@ def set_quotas(connection: Connection, name: str, quotas: tuple[Quota, ...], act
 
 
 def rename(connection: Connection, name: str, email: str, actor: str) -> tuple[User, User]:
-    """Gives a user another address. Keys, limits and usage stay.
+    """Give a user another address. Keys, limits and usage stay.
 
     Returns:
         The user before and after.
@@ -86,7 +86,7 @@ def rename(connection: Connection, name: str, email: str, actor: str) -> tuple[U
 
 
 def disable(connection: Connection, name: str, now_us: int, actor: str) -> User:
-    """Makes all keys of a user refused, until `enable`. Returns the user.
+    """Make all keys of a user refused, until `enable`. Return the user.
 
     Raises:
         Refused: there is no such user, or the user is erased or disabled already.
@@ -97,7 +97,7 @@ def disable(connection: Connection, name: str, now_us: int, actor: str) -> User:
 
 
 def enable(connection: Connection, name: str, actor: str) -> User:
-    """Makes the keys of a disabled user work again. Returns the user.
+    """Make the keys of a disabled user work again. Return the user.
 
     Raises:
         Refused: there is no such user, or the user is erased or not disabled.
@@ -108,7 +108,7 @@ def enable(connection: Connection, name: str, actor: str) -> User:
 
 
 def erase(connection: Connection, name: str, now_us: int, actor: str) -> tuple[User, int]:
-    """Removes a user's address and keys for good. The usage log keeps the bare user id.
+    """Remove a user's address and keys for good. The usage log keeps the bare user id.
 
     Returns:
         The user, whose address is now the id, and the number of keys.

@@ -55,21 +55,21 @@ select_users = select(users, *of_plan).outerjoin_from(users, plans, plans.c.name
 
 
 def limits_of(row: Row[*tuple[Any, ...]]) -> tuple[Limit, ...]:
-    """Returns the limits of a user, from a row of it and its plan: its own go before the plan's."""
+    """Return the limits of a user, from a row of it and its plan: its own go before the plan's."""
     return parse_limits(row.plan_limits if row.plan_limits and not row.has_own_limits else row.limits)
 
 
 def quotas_of(row: Row[*tuple[Any, ...]]) -> tuple[Quota, ...]:
-    """Returns the quotas of a user, from a row of it and its plan: its own go before the plan's."""
+    """Return the quotas of a user, from a row of it and its plan: its own go before the plan's."""
     return parse_quotas(row.quotas or row.plan_quotas)
 
 
 def from_row(row: Row[*tuple[Any, ...]]) -> User:
-    """Returns the user of a row of `select_users`."""
+    """Return the user of a row of `select_users`."""
     known = (row.id, row.email, limits_of(row), row.created_us, row.disabled_us, row.hits_kept_s)
     return User(*known, quotas_of(row), row.plan, row.currency, row.stripe_customer, row.stripe_from_s)
 
 
 def in_lower_case(email: str) -> str:
-    """Returns an address as it is stored: `Ada@Example.org` and `ada@example.org` are one user."""
+    """Return an address as it is stored: `Ada@Example.org` and `ada@example.org` are one user."""
     return email.lower()

@@ -5,7 +5,8 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, or_, select, update
 
-from storage import audit, idempotency, outbox
+from storage import advisory_locks, audit, idempotency, outbox
+from storage.advisory_locks import AdvisoryLock
 from storage.errors import Refused
 from storage.models import api_keys, users
 from storage.policy import Limit, kept_s, write_limits
@@ -14,12 +15,10 @@ from storage.user_record import User, from_row, in_lower_case, select_users
 
 # The length of the column `users.limits`.
 _MAX_LIMITS_LENGTH = 500
-# The id of the PostgreSQL advisory lock for changing addresses. Any number that nothing else in this database uses.
-ADDRESSES_LOCK = 7_361_003
 
 
 def find(connection: Connection, name: str) -> User | None:
-    """Returns the user of that id or address; None if there is none.
+    """Return the user of that id or address; None if there is none.
 
     Raises:
         Refused: several users have this address in other upper and lower case, as earlier versions allowed.
@@ -38,7 +37,7 @@ def find(connection: Connection, name: str) -> User | None:
 
 
 def require(connection: Connection, name: str) -> User:
-    """Returns the user of that id or address.
+    """Return the user of that id or address.
 
     Raises:
         Refused: there is no such user, or several have this address.
@@ -50,7 +49,7 @@ def require(connection: Connection, name: str) -> User:
 
 
 def require_for_change(connection: Connection, name: str) -> User:
-    """Does the same as `require`, for a user who is going to be changed: no other transaction changes it meanwhile.
+    """Do the same as `require`, for a user who is going to be changed: no other transaction changes it meanwhile.
 
     Raises:
         Refused: there is no such user, several have this address, or the user is erased.
@@ -72,7 +71,7 @@ def create(
     has_own_limits: bool,
     quotas: tuple[Quota, ...] = (),
 ) -> User:
-    """Creates a user. The caller has locked the addresses, and knows that no user has this one.
+    """Create a user. The caller has locked the addresses, and knows that no user has this one.
 
     Args:
         connection: a connection in a write transaction.
@@ -93,13 +92,12 @@ def create(
 
 
 def lock_addresses(connection: Connection) -> None:
-    """Keeps other transactions from creating and renaming users until this one ends. SQLite has only one writer."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_advisory_xact_lock(ADDRESSES_LOCK)))
+    """Keep other transactions from creating and renaming users until this one ends."""
+    advisory_locks.take(connection, AdvisoryLock.ADDRESSES)
 
 
 def set_limits(connection: Connection, name: str, limits: tuple[Limit, ...]) -> tuple[User, User]:
-    """Replaces the user's limits.
+    """Replace the user's limits.
 
     Returns:
         The user before and after.
@@ -114,7 +112,7 @@ def set_limits(connection: Connection, name: str, limits: tuple[Limit, ...]) -> 
 
 
 def set_quotas(connection: Connection, name: str, quotas: tuple[Quota, ...]) -> tuple[User, User]:
-    """Replaces the user's own quotas; none: those of its plan count, if it has one.
+    """Replace the user's own quotas. Without quotas of its own, a user has those of its plan.
 
     Returns:
         The user before and after.
@@ -127,7 +125,7 @@ def set_quotas(connection: Connection, name: str, quotas: tuple[Quota, ...]) -> 
 
 
 def rename(connection: Connection, name: str, email: str) -> tuple[User, User]:
-    """Gives the user another address.
+    """Give the user another address.
 
     Returns:
         The user before and after.
@@ -148,7 +146,7 @@ def rename(connection: Connection, name: str, email: str) -> tuple[User, User]:
 
 
 def disable(connection: Connection, name: str, now_us: int) -> User:
-    """Makes all keys of the user refused until `enable`. Returns the user.
+    """Make all keys of the user refused until `enable`. Return the user.
 
     Raises:
         Refused: there is no such user, or the user is erased or disabled already.
@@ -160,7 +158,7 @@ def disable(connection: Connection, name: str, now_us: int) -> User:
 
 
 def enable(connection: Connection, name: str) -> User:
-    """Makes the keys of a disabled user work again. Returns the user.
+    """Make the keys of a disabled user work again. Return the user.
 
     Raises:
         Refused: there is no such user, or the user is erased or not disabled.
@@ -172,7 +170,7 @@ def enable(connection: Connection, name: str) -> User:
 
 
 def erase(connection: Connection, name: str, now_us: int) -> tuple[User, int]:
-    """Removes the address, Stripe's customer, the keys' hashes and names, what is kept of them, and the kept answers.
+    """Remove the address, Stripe customer and kept answers, and the keys' hashes and names, also from the audit log.
 
     Usage rows stay. The keys' rows stay without their secrets, since usage rows refer to them.
 
@@ -199,7 +197,7 @@ def _change(connection: Connection, user: User, values: dict[str, Any]) -> User:
 
 
 def check_length(limits: tuple[Limit, ...]) -> None:
-    """Returns if the limits fit into the database.
+    """Check that the limits fit into the database.
 
     Raises:
         Refused: there are too many limits.

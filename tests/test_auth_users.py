@@ -191,9 +191,17 @@ def test_keys_have_names_which_a_rotation_keeps(operator: Server) -> None:
     new = told(operator, "rotate", made["key_id"])
     assert told(operator, "show", new["key_id"])["name"] == "ada's laptop [1]"
     assert told(operator, "show", operator.create_key(ADA)["key_id"])["name"] is None
-    for name in ("", "two\nlines", "n" * 101, made["key"]):
+    reasons = {
+        "": "1 to 100 characters",
+        "n" * 101: "1 to 100 characters",
+        "two\nlines": "in one line",
+        "my\u200dphone": "without invisible characters",
+        "imc_laptop": "does not begin with imc_",
+        made["key"]: "an API key",
+    }
+    for name, reason in reasons.items():
         done = operator.auth("create", "--email", ADA, "--name", name)
-        assert (done.returncode, "--name" in done.stderr) == (2, True)
+        assert (done.returncode, "--name" in done.stderr, reason in done.stderr) == (2, True, True), done.stderr
 
 
 def test_a_key_in_its_grace_is_not_rotated_again(on_each: Server) -> None:

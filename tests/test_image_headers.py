@@ -48,10 +48,10 @@ def in_png(*chunks: bytes, after: bool = False) -> bytes:
     return file[:at] + b"".join(chunks) + file[at:]
 
 
-def with_xmp(orientation: int) -> bytes:
+def with_xmp(orientation: int, **options: Image.Exif) -> bytes:
     text = PngImagePlugin.PngInfo()
     text.add_itxt("XML:com.adobe.xmp", xmp(orientation).decode())
-    return encoded(PHOTO, "PNG", pnginfo=text)
+    return encoded(PHOTO, "PNG", pnginfo=text, **options)
 
 
 def raw_profile(orientation: int) -> bytes:
@@ -94,6 +94,22 @@ def test_it_is_upright_whoever_says_how(source: str, turn: int) -> None:
     assert np.array_equal(decoded.pixels, fit(upright, RECIPE))
     # (The pixels tell: this photograph looks the same in no two orientations.)
     assert turn == 1 or not np.array_equal(decoded.pixels, fit(PHOTO, RECIPE))
+
+
+BOTH: dict[str, Callable[[int], bytes]] = {
+    "JPEG": lambda turn: encoded(PHOTO, "JPEG", exif=exif(turn), xmp=xmp(6)),
+    "PNG": lambda turn: with_xmp(6, exif=exif(turn)),
+    "WebP": lambda turn: encoded(PHOTO, "WEBP", exif=exif(turn), xmp=xmp(6)),
+}
+
+
+@pytest.mark.parametrize("turn", [0, 1, 3, 9])
+@pytest.mark.parametrize("source", BOTH)
+def test_of_two_orientations_that_of_exif_counts(source: str, turn: int) -> None:
+    """A program that turns the pixels upright, and forgets XMP, sets EXIF's orientation to 1."""
+    file = BOTH[source](turn)
+    decoded, upright = decode(file, RECIPE, MAX_PIXELS), seen(file)
+    assert np.array_equal(decoded.pixels, fit(upright, RECIPE))
 
 
 MODES: dict[str, Callable[[], bytes]] = {

@@ -221,10 +221,10 @@ def test_a_late_failure_does_not_undo_what_another_meter_delivered(
     class Slow:
         """Gets no answer, for longer than a message is its own."""
 
-        def send(self, _message: Message) -> meter_run.Answer:
+        def send(self, _message: Message) -> meter_run.Delivery:
             clock.advance(meter_run.LEASE_S + 1)
             assert run(database, stripe, clock).sent == 1
-            return meter_run.Answer(False, "no answer", may_be_counted=True)
+            return meter_run.Delivery(False, "no answer", may_be_counted=True)
 
     meter_run.write(database, clock.now_us)
     meter_run.send(database, Slow(), lambda: clock.now_us)

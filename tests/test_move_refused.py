@@ -81,7 +81,7 @@ def test_two_moves_do_not_meet(operator: Server, old: str, new: str) -> None:
     fill(old, 10)
     migrate(new)
     with RawSql(new) as other:
-        other.change("SELECT pg_advisory_lock(7361004)")
+        other.change("SELECT pg_advisory_lock(7361005)")
         assert "Another move" in refused(operator, new)
     move(operator, new)
 

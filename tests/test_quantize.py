@@ -100,7 +100,7 @@ def test_a_model_that_would_answer_otherwise_is_refused(tmp_path: Path, photos: 
     assert prepare(models, **settings).returncode == 0
     done = quantize(models, photos, **settings)
     assert done.returncode == 2
-    assert "int8 would miss the bar" in done.stderr
+    assert "int8 would be too inaccurate" in done.stderr
     assert "so it is not stored" in done.stderr
     assert not list(models.glob("*/*/openvino-int8.xml"))
 

@@ -1,8 +1,9 @@
 """The id of a request: the caller's own where it is valid, and never one that would carry a key into the log."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ from testing.callers import BODY
 from testing.photographs import COFFEE
 from testing.servers import Server, running
 from testing.waiting import PATIENCE_S, wait_until
+from tests.wire import read_answers
 from web import request_id
 
 # The server closes the connection behind its answer.
@@ -53,6 +55,44 @@ def test_an_id_that_holds_a_key_is_not_taken(written: str) -> None:
         own = written.format(key=key, upper=key.replace("imc_", "IMC_"), rest=key[4:], half=key[:20])
         assert len(own) <= 128
         assert taken(own) is None
+
+
+@pytest.mark.parametrize("behind", [b" ", b"\t", b"  \t "])
+def test_white_space_behind_an_id_is_no_part_of_it(server: Server, behind: bytes) -> None:
+    """A parser leaves it to the server (RFC 9110, 5.5). So it is with every header."""
+    asked = LAST.encode().replace(b"\r\n\r\n", b"\r\nX-Request-ID: \tmine-1" + behind + b"\r\n\r\n")
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as connection:
+        connection.sendall(asked)
+        [answer] = read_answers(connection)
+    assert answer.headers["x-request-id"] == "mine-1"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET /livez HTTP/1.1\r\nX-Request-ID: mine-1\r\nX: " + b"a" * 40_000, 431),
+        (b"GET /livez HTTP/1.1\r\nX-Request-ID: mine-1\r\n" + b"X: a\r\n" * 120 + b"\r\n", 431),
+        (b"GET /livez HTTP/1.1\r\n" + b"X: a\r\n" * 99 + b"X-Request-ID: mine-1\r\nX: a\r\n\r\n", 431),
+        (b"GET /livez HTTP/1.1\r\nX-Request-ID: mine-1\r\nX: a\r\nX : a\r\n\r\n", 400),
+        (b"CONNECT it:1 HTTP/1.1\r\nHost: it\r\nX-Request-ID: mine-1\r\n\r\n", 400),
+        (b"POST /v2/classify HTTP/1.1\r\n%b\r\nX-Request-ID: mine-1\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", 400),
+        (
+            LAST.encode().replace(b"Connection: close", b"X-Request-ID: other")
+            + b"CONNECT it:1 HTTP/1.1\r\nX-Request-ID: mine-1\r\n\r\n",
+            400,
+        ),
+    ],
+    ids=["a large header", "many headers behind it", "many before it", "a header", "a method", "a chunk", "the second"],
+)
+def test_what_is_refused_before_any_route_keeps_it_too(
+    server: Server, new_user: Callable[..., dict[str, Any]], sent: bytes, status: int
+) -> None:
+    key = new_user()["key"].encode()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as connection:
+        connection.sendall(sent.replace(b"%b", b"Content-Type: image/jpeg\r\nAuthorization: Bearer " + key))
+        answer = read_answers(connection)[-1]
+    assert answer.status_code == status
+    assert answer.headers["x-request-id"] == answer.json()["request_id"] == "mine-1"
 
 
 @pytest.fixture(params=["text", "json"])

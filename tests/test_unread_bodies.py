@@ -119,9 +119,12 @@ def test_who_waits_for_leave_to_send_gets_the_answer_instead(server: Server) -> 
     assert b"connection: close" in received
 
 
-def test_who_gets_leave_sends_and_is_answered(server: Server, new_user: Callable[..., dict[str, Any]]) -> None:
+@pytest.mark.parametrize("asked", ["100-continue", "100-Continue", "100-continue \t"])
+def test_who_gets_leave_sends_and_is_answered(
+    server: Server, new_user: Callable[..., dict[str, Any]], asked: str
+) -> None:
     key = new_user("--limit", "9/day")["key"]
-    head = f"POST /v1/classify HTTP/1.1\r\nHost: it\r\nAuthorization: Bearer {key}\r\nExpect: 100-continue\r\n"
+    head = f"POST /v1/classify HTTP/1.1\r\nHost: it\r\nAuthorization: Bearer {key}\r\nExpect: {asked}\r\n"
     head += f"Content-Type: {JSON}\r\nContent-Length: 2\r\n\r\n"
     with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as caller:
         caller.sendall(head.encode())

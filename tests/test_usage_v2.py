@@ -84,6 +84,21 @@ def test_a_wrong_query_is_422_and_names_the_field(mine: httpx.Client, query: dic
     assert problem["field"] == field
 
 
+@pytest.mark.parametrize(
+    "written", ["2026-01-01", "20260101", "2026-01-01T00:00:00Z", "2026-01-01T01:00:00+01:00", "1767225600"]
+)
+def test_a_time_is_read_as_it_is_meant(mine: httpx.Client, written: str) -> None:
+    told = mine.get("/v2/usage", params={"from": written, "to": "2026-01-02"})
+    assert told.json()["from"] == "2026-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("written", ["", "yesterday", "2026-02-30", "2026-01-01T25:00:00Z", "20261301", "9" * 20])
+def test_what_is_no_time_is_told_how_to_write_one(mine: httpx.Client, written: str) -> None:
+    problem = assert_problem(mine.get("/v2/usage", params={"to": written}), 422)
+    assert "2026-11-01T12:00:00Z" in problem["detail"]
+    assert problem["field"] == "to"
+
+
 @pytest.mark.parametrize("field", ["from", "to"])
 @pytest.mark.parametrize("zone", ["+01:00", "+0530", "+01"])
 @pytest.mark.parametrize("time_of_day", ["T00:00:00", "T10:20", "t10:20:30.5"])

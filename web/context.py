@@ -34,7 +34,7 @@ class RequestContext:
         path: the requested path, decoded.
         match: the route that the path and method match.
         request_id: the id in the answer and in errors: the caller's own id if it sent a valid one.
-        usage_id: the id in the usage log, `req_…`: unique, whatever callers send.
+        usage_id: the id in the usage log, `req_…`: unique, since it is made here and callers can't choose it.
         arrived_us: when the request arrived, as the usage log tells it, Unix microseconds.
         caller: the API key, once it has been checked.
         has_body: whether bytes of a body have arrived.
@@ -49,8 +49,8 @@ class RequestContext:
         is_sent_in_parts: whether the answer is sent image by image, and not held back until the request's own row is
             committed.
         ended_by: the problem that ended such an answer too early.
-        answer_without_hit: answers the request in place of its route, and without a hit: it repeats an earlier request,
-            or its idempotency key can't be used.
+        answer_without_hit: answers the request instead of its route, without a hit, if the request repeats an earlier
+            one, or if its idempotency key can't be used.
         settlement: what becomes of the request's idempotency key when its usage row is committed; None without a key.
         timing: how long the stages of the classification took.
         whole_app: the service with all of its middlewares, for the requests that it sends to itself.
@@ -83,7 +83,7 @@ class RequestContext:
         return self.caller.user_id
 
     def note_answer(self, images: int, name: str, revision: str) -> None:
-        """Note that the answer has predictions for so many images, and of which model. An error counts none."""
+        """Note the number of images that the answer has predictions for, and the model. An error counts no image."""
         self.billable, self.model = images, (name, revision)
 
     def response(self, problem: Problem) -> Response:

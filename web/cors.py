@@ -62,7 +62,7 @@ class CrossOrigin:
 
 
 class Preflight:
-    """Answers preflight requests. They come without an API key, so this middleware is outside of authentication.
+    """Answers preflight requests. They have no API key, so this middleware is outside of authentication.
 
     A preflight request from another origin, or for an unknown path, is handled like any other request.
 

@@ -73,7 +73,7 @@ class _Outgoing:
             await self._send(message)
 
     def _is_of_the_service(self, content_type: str | None) -> bool:
-        """Return whether an error with this content type leaves as it is."""
+        """Return whether an error with this content type is sent unchanged, since a route of the service made it."""
         route = context.of(self._scope).match.route
         # A client of JSON-RPC needs the id in the error, to know which of its messages failed.
         is_json_rpc = route is not None and route.is_json_rpc and content_type == "application/json"

@@ -1,4 +1,4 @@
-"""Sends requests from inside the service through all of its middlewares, in the name of the caller of another request.
+"""Sends requests from the service to itself, through all of its middlewares, on behalf of a request's caller.
 
 A route that takes images in another protocol, such as MCP, asks the routes of the API in this way. So the same keys,
 scopes, limits and errors hold, and the usage log has a row for each such request.

@@ -35,7 +35,7 @@ class Route:
         cost: how many hits a request costs.
         is_public: whether the route needs no key.
         has_error_text: whether errors have their detail also as `error`, as clients of Hugging Face's API read it.
-        outlasts_database: whether the route answers while the database is away, to a key that was valid of late, and
+        outlasts_database: whether the route answers while the database is away, to a key that was valid recently, and
             without a usage row.
         is_web_socket: whether the route is opened by a WebSocket handshake.
         is_json_rpc: whether the route speaks JSON-RPC, so that its errors in JSON are not problems.
@@ -56,7 +56,12 @@ class Route:
     @property
     def name(self) -> str:
         """The name of the route in metrics, logs, the usage log and the documentation."""
-        return self.path.replace(":path}", "}")
+        return route_name(self.path)
+
+
+def route_name(path: str) -> str:
+    """Return the name of a route with this path: `{name:path}` becomes `{name}`."""
+    return path.replace(":path}", "}")
 
 
 @dataclass(frozen=True)
@@ -161,7 +166,7 @@ class Routes:
 
 
 def _pattern(path: str) -> Callable[[str], bool]:
-    """Return a function that tells whether a raw path is this one with values for its parameters."""
+    """Return a function that tells whether a raw path matches this path, whose parameters stand for any valid value."""
     parts = re.split(r"(\{\w+(?::path)?\})", path)
     several = [parameter.endswith(":path}") for parameter in parts[1::2]]
     parts[::2] = map(re.escape, parts[::2])

@@ -1,5 +1,6 @@
 """The routes with which operators manage the keys of all users."""
 
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -7,7 +8,7 @@ from starlette.requests import Request
 from api import changes
 from api.admin.schemas import KeyOrder, KeysQuery, UsersKey, UsersKeys
 from api.admin.users import wrong_cursor
-from api.json_route import JsonRoute, read_query
+from api.json_route import JsonRoute, check_if_match, read_query
 from api.key_routes import described, made_key, read_rotation
 from api.key_schemas import NewKey, Rotation
 from api.requests import JSON, content_type, read_json
@@ -85,12 +86,8 @@ def routes(store: Store, default_limits: tuple[Limit, ...]) -> list[JsonRoute]:
         return made_key(await changes.make(store, request, rotate), key)
 
     async def revoke_any_key(request: Request) -> None:
-        """Revoke a key. When this is answered, the key is refused everywhere. To revoke it again changes nothing."""
-
-        def revoke(connection: Any, actor: str) -> None:
-            changes.revoke(connection, _of_path(connection, request), actor)
-
-        await changes.make(store, request, revoke)
+        """Revoke a key: it is then refused everywhere. Once more changes nothing. `If-Match`: only if unchanged."""
+        await changes.make(store, request, partial(_revoke, request=request, now_us=store.now_us()))
 
     one = f"{PATH}/{{id}}"
     return [
@@ -98,7 +95,7 @@ def routes(store: Store, default_limits: tuple[Limit, ...]) -> list[JsonRoute]:
         JsonRoute(PATH, create_key, NewKey, method="POST", body=KeyOrder, needs_body=True, location=_LOCATION),
         JsonRoute(one, get_key, UsersKey, has_etag=True),
         JsonRoute(f"{one}/rotate", rotate_any_key, NewKey, method="POST", body=Rotation, location=_LOCATION),
-        JsonRoute(one, revoke_any_key, None, method="DELETE"),
+        JsonRoute(one, revoke_any_key, None, method="DELETE", takes_if_match=True),
     ]
 
 
@@ -141,6 +138,14 @@ def _user_of(connection: Any, order: KeyOrder) -> str:
 def _check_enabled(user: user_record.User) -> None:
     if user.disabled_us is not None:
         raise Refused('The user is disabled; PATCH the user with {"disabled": false} first.')
+
+
+def _revoke(connection: Any, actor: str, request: Request, now_us: int) -> None:
+    found = _of_path(connection, request)
+    # A retry after a lost answer must not fail.
+    if found.revoked_us is None:
+        check_if_match(request, lambda: _described(found, now_us))
+        changes.revoke(connection, found, actor)
 
 
 def _of_path(connection: Any, request: Request) -> KeyRecord:

@@ -1,6 +1,5 @@
 """The routes with which operators manage plans. A user gets a plan by PATCH of the user."""
 
-from datetime import UTC
 from functools import partial
 from typing import Any
 
@@ -14,6 +13,7 @@ from api.requests import JSON, content_type, read_json
 from auth import inputs
 from storage import listings, plan_changes, plans
 from storage.clock import LAST_SECOND, MICROSECONDS
+from storage.errors import Refused
 from storage.listings import Page
 from storage.prices import Price, parse_amount
 from storage.store import Store
@@ -50,6 +50,9 @@ def routes(store: Store) -> list[JsonRoute]:
         )
 
         def create(connection: Any, actor: str) -> plans.Plan:
+            plans.lock(connection)
+            if plans.find(connection, new.name) is not None:
+                raise Refused(f"There is a plan {new.name} already; GET {PATH}/{new.name} shows it.")
             return plan_changes.create(connection, new, actor)
 
         return _described(await changes.make(store, request, create, changes_keys=False))
@@ -88,7 +91,7 @@ def routes(store: Store) -> list[JsonRoute]:
 def _change(
     connection: Any, actor: str, request: Request, body: PlanChange, price: Price | None, now_us: int
 ) -> plans.Plan:
-    """Make each change that the body names, and that is one.
+    """Make the changes that the body names, except those that would change nothing.
 
     Raises:
         Problem: 404, there is no such plan; 412, it was changed meanwhile.
@@ -114,7 +117,7 @@ def _price(body: PlanChange, default_us: int) -> Price | None:
         default_us: when the price begins if the body does not say so, Unix microseconds.
 
     Raises:
-        Problem: 422, a part of it is missing, or it begins at no time that can be written.
+        Problem: 422, a part of it is missing, or the time at which it begins is out of range.
     """
     given = {"price", "currency", "since"} & body.model_fields_set
     if not given:
@@ -125,8 +128,7 @@ def _price(body: PlanChange, default_us: int) -> Price | None:
             raise Problem(422, detail, field=name)
     if "since" not in given:
         return Price(parse_amount(body.price), body.currency, default_us)
-    since = body.since if body.since.tzinfo else body.since.replace(tzinfo=UTC)
-    from_us = int(since.timestamp() * MICROSECONDS)
+    from_us = int(body.since.timestamp() * MICROSECONDS)
     if not 0 <= from_us // MICROSECONDS <= LAST_SECOND:
         raise Problem(422, "The field 'from' is wrong: write a time from 1970 to 9999, in UTC.", field="from")
     return Price(parse_amount(body.price), body.currency, from_us)

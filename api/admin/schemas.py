@@ -15,22 +15,21 @@ from api.fields import (
     Moment,
     PlanLimits,
     PlanName,
+    PositiveSeconds,
     Quotas,
     Scopes,
-    SomeSeconds,
     StripeCustomer,
     UserName,
 )
 from api.key_schemas import Key
-from api.read_schemas import Cost, Usage, UsageQuery
+from api.read_schemas import CURSOR, NEXT_CURSOR, Cost, Usage, UsageQuery
 
 MOST_PER_PAGE = 100
-_CURSOR = "`next_cursor` of the previous page, to get the next one."
-_NEXT_CURSOR = "Send it as `cursor` to get the next page; null on the last page."
+_PageLimit = Annotated[int, Field(ge=1, le=MOST_PER_PAGE, description="The most on a page.")]
 
 
 def _left_out() -> Any:
-    """Return the value of a field that was left out. `null` is not: it is refused where nothing can be taken away."""
+    """Return None for a field that was left out. To type checkers it is `Any`, so a field need not accept null too."""
     return None
 
 
@@ -46,8 +45,8 @@ class Body(BaseModel):
 class PageQuery(BaseModel):
     """v2: selects a page."""
 
-    limit: Annotated[int, Field(ge=1, le=MOST_PER_PAGE)] = Field(MOST_PER_PAGE, description="The most on a page.")
-    cursor: Annotated[str, Field(max_length=32)] | None = Field(None, description=_CURSOR)
+    limit: _PageLimit = MOST_PER_PAGE
+    cursor: Annotated[str, Field(max_length=32)] | None = Field(None, description=CURSOR)
 
 
 class UsersQuery(PageQuery):
@@ -75,7 +74,7 @@ class Users(BaseModel):
     """v2: a page of users, the oldest first."""
 
     data: list[User]
-    next_cursor: str | None = Field(description=_NEXT_CURSOR)
+    next_cursor: str | None = Field(description=NEXT_CURSOR)
 
 
 class NewUser(Body):
@@ -131,7 +130,7 @@ class UsersKeys(BaseModel):
     """v2: a page of keys, the oldest first."""
 
     data: list[UsersKey]
-    next_cursor: str | None = Field(description=_NEXT_CURSOR)
+    next_cursor: str | None = Field(description=NEXT_CURSOR)
 
 
 class KeyOrder(Body):
@@ -145,7 +144,7 @@ class KeyOrder(Body):
     limits: Limits = Field(default_factory=LEFT_OUT, description="The limits of a new user.")
     quotas: Quotas = Field(default_factory=LEFT_OUT, description="The quotas of a new user.")
     scopes: Scopes = Field(default_factory=LEFT_OUT, description="By default `classify` and `usage`.")
-    expires_in: SomeSeconds = Field(
+    expires_in: PositiveSeconds = Field(
         default_factory=LEFT_OUT, description="Seconds, or a time such as `30d`. By default the key does not expire."
     )
 
@@ -172,14 +171,14 @@ class Plans(BaseModel):
     """v2: a page of plans, by name."""
 
     data: list[Plan]
-    next_cursor: str | None = Field(description=_NEXT_CURSOR)
+    next_cursor: str | None = Field(description=NEXT_CURSOR)
 
 
 class PlansQuery(BaseModel):
     """v2: selects a page of plans."""
 
-    limit: Annotated[int, Field(ge=1, le=MOST_PER_PAGE)] = Field(MOST_PER_PAGE, description="The most on a page.")
-    cursor: Annotated[str, Field(max_length=64)] | None = Field(None, description=_CURSOR)
+    limit: _PageLimit = MOST_PER_PAGE
+    cursor: Annotated[str, Field(max_length=64)] | None = Field(None, description=CURSOR)
 
 
 class PlanChange(Body):
@@ -226,8 +225,8 @@ class UserUsage(Usage):
 class AuditQuery(BaseModel):
     """v2: selects a page of the audit log."""
 
-    limit: Annotated[int, Field(ge=1, le=MOST_PER_PAGE)] = Field(MOST_PER_PAGE, description="The most on a page.")
-    cursor: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = Field(None, description=_CURSOR)
+    limit: _PageLimit = MOST_PER_PAGE
+    cursor: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = Field(None, description=CURSOR)
     order: Literal["oldest", "newest"] = Field("oldest", description="Which entries come first.")
 
 
@@ -247,4 +246,4 @@ class AuditLog(BaseModel):
     """v2: a page of the audit log, in the order that was asked for."""
 
     data: list[AuditEntry]
-    next_cursor: str | None = Field(description=_NEXT_CURSOR)
+    next_cursor: str | None = Field(description=NEXT_CURSOR)

@@ -1,6 +1,5 @@
 """The routes with which operators manage users."""
 
-from datetime import UTC
 from functools import partial
 from typing import Any
 
@@ -62,10 +61,8 @@ def routes(store: Store, default_limits: tuple[Limit, ...]) -> list[JsonRoute]:
         return described(await changes.make(store, request, change))
 
     async def erase_user(request: Request) -> None:
-        """Remove a user's address and keys for good. The usage stays under the user's id."""
-        await changes.make(
-            store, request, lambda connection, actor: _erase(of_path(connection, request), connection, actor)
-        )
+        """Remove a user's address and keys for good; with `If-Match` only if nobody changed it. The usage stays."""
+        await changes.make(store, request, partial(_erase, request=request))
 
     one = f"{PATH}/{{id}}"
     return [
@@ -84,7 +81,7 @@ def routes(store: Store, default_limits: tuple[Limit, ...]) -> list[JsonRoute]:
             has_etag=True,
             takes_if_match=True,
         ),
-        JsonRoute(one, erase_user, None, method="DELETE"),
+        JsonRoute(one, erase_user, None, method="DELETE", takes_if_match=True),
     ]
 
 
@@ -103,7 +100,7 @@ def _create(
 
 
 def _change(connection: Any, actor: str, request: Request, body: UserChange, now_us: int) -> user_record.User:
-    """Make each change that the body names, and that is one.
+    """Make the changes that the body names, except those that would change nothing.
 
     Raises:
         Problem: 404, there is no such user; 412, it was changed meanwhile; 422, there is no such plan.
@@ -155,18 +152,21 @@ def _with_customer(
         raise Problem(422, detail, field="stripe_customer")
     from_s = None
     if "stripe_from" in given:
-        since = body.stripe_from if body.stripe_from.tzinfo else body.stripe_from.replace(tzinfo=UTC)
-        from_s = int(since.timestamp())
+        from_s = int(body.stripe_from.timestamp())
         wrong = customers.wrong_hour(from_s, now_us // MICROSECONDS)
         if wrong is not None:
             raise Problem(422, f"The field 'stripe_from' is wrong: {wrong}.", field="stripe_from")
     return customers.assign(connection, user.user_id, body.stripe_customer, from_s, now_us, actor)
 
 
-def _erase(user: user_record.User, connection: Any, actor: str) -> None:
+def _erase(connection: Any, actor: str, request: Request) -> None:
+    user = of_path(connection, request)
     # A retry after a lost answer must not fail.
-    if not user.is_erased:
-        user_changes.erase(connection, user.user_id, unix_us(), actor)
+    if user.is_erased:
+        return
+    user = users.require_for_change(connection, user.user_id)
+    check_if_match(request, lambda: described(user))
+    user_changes.erase(connection, user.user_id, unix_us(), actor)
 
 
 def of_path(connection: Any, request: Request) -> user_record.User:

@@ -1,9 +1,10 @@
-"""What all commands get, what they return, and how they ask before they destroy something."""
+"""Defines what each command gets and returns, and asks the operator before a command destroys something."""
 
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from auth.cli.actor import actor
 from auth.cli.table import Table
@@ -13,7 +14,10 @@ from storage.audit import Entry
 from storage.clock import unix_us
 from storage.database import Database
 from storage.errors import Refused
+from storage.keys import KEY_MEMORY_S
 from storage.policy import Limit
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,18 @@ class Context:
     database: Database
     default_limits: tuple[Limit, ...]
     settings: Settings
+
+    def change_keys(self, change: Callable[[Any], T]) -> T:
+        """Make a change in a transaction; return its result once no worker uses a key as it was before.
+
+        Workers cache what they read of a key for `KEY_MEMORY_S`.
+
+        Args:
+            change: makes the change, given a connection.
+        """
+        changed = self.database.change(change)
+        time.sleep(KEY_MEMORY_S)
+        return changed
 
 
 @dataclass(frozen=True)
@@ -50,11 +66,11 @@ def record(connection: Any, action: str, user_id: str | None, key_id: str | None
 
 
 def confirm(yes: bool, question: Callable[[], str], *, unattended: bool = False) -> None:
-    """Return if the operator agrees.
+    """Ask the operator whether to go on.
 
     Args:
-        yes: whether the command line says that the operator agrees.
-        question: returns what to ask; called only if somebody is asked.
+        yes: whether the command line says yes already; then nobody is asked.
+        question: returns the question; called only if somebody is asked.
         unattended: whether to go on without asking if there is no terminal, as in a nightly job.
 
     Raises:

@@ -2,11 +2,14 @@
 
 import re
 from argparse import Action, ArgumentParser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from auth.api_key import without_keys
 from auth.cli import values
+
+# Adds a command to the parser: its name, the function that runs it, what it does, and examples of its arguments.
+Add = Callable[..., ArgumentParser]
 
 LIMIT: dict[str, Any] = {"type": values.limit, "metavar": "N/PERIOD"}
 TIME: dict[str, Any] = {"type": values.seconds, "metavar": "TIME"}
@@ -35,6 +38,6 @@ class Parser(ArgumentParser):
 
 
 def add_values(command: ArgumentParser, name: str, text: str, kind: dict[str, Any]) -> None:
-    """Add one or several values, or `--none`."""
+    """Add an argument that takes one or several values, and the option `--none` for none."""
     command.add_argument(name, nargs="*", help=text, **kind)
     command.add_argument("--none", dest="is_none", action="store_true", help=f"remove each {name}")

@@ -1,7 +1,6 @@
-"""The commands about what an owner bills: reading the usage log out, and checking that all sums agree."""
+"""The commands for billing: exporting the usage log, and checking that all of its sums agree."""
 
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -10,6 +9,7 @@ from typing import Any, TextIO
 
 from auth.cli import export as formats
 from auth.cli.answer import Answer, Context
+from auth.cli.progress import Progress
 from auth.cli.sent_check import SentCheck
 from runtime.processes import freeze_gc
 from storage import reconciliation, usage_export, users
@@ -17,8 +17,6 @@ from storage.clock import MICROSECONDS, iso, unix_us
 from storage.errors import Refused
 from storage.reconciliation import Difference
 from storage.usage_export import Selection
-
-TOLD_EVERY_S = 1.0
 
 
 def export(
@@ -36,19 +34,17 @@ def export(
     user_id = None
     if user is not None:
         user_id = context.database.ask(lambda connection: users.require(connection, user)).user_id
-    wanted, written, told_s = Selection(from_us, to_us, user_id), 0, time.monotonic()
+    wanted, written = Selection(from_us, to_us, user_id), 0
     # A tenth faster: rows hold no cycles of references.
     freeze_gc()
-    is_shown = output is not None and sys.stderr.isatty()
+    progress = Progress(is_shown=output is not None and sys.stderr.isatty())
     try:
         with nullcontext(sys.stdout) if output is None else _new_file(output) as file:
             write = formats.writer(format, file)
             for page in usage_export.pages(context.database.ask, wanted):
                 write(page)
                 written += len(page)
-                if is_shown and time.monotonic() > told_s + TOLD_EVERY_S:
-                    told_s = time.monotonic()
-                    print(f"{written:,} rows ...", file=sys.stderr)
+                progress.show(f"{written:,} rows ...")
             file.flush()
     except FileExistsError:
         raise Refused(f"The file {output} exists; name another one.") from None
@@ -92,10 +88,10 @@ def reconcile(context: Context) -> Answer:
 
 
 def _check(found: list[Difference]) -> None:
-    """Return if there is no difference.
+    """Check that no difference was found.
 
     Raises:
-        Refused: names the first one.
+        Refused: names the first difference.
     """
     if not found:
         return

@@ -1,6 +1,5 @@
 """The commands about keys and the database. The transaction of a change also writes it to the audit log."""
 
-import time
 from typing import Any
 
 from auth.api_key import ApiKey
@@ -11,7 +10,7 @@ from auth.identity import DEFAULT_SCOPES
 from storage import key_changes, keys, users
 from storage.clock import MICROSECONDS, unix_us
 from storage.key_record import KeyRecord
-from storage.keys import KEY_MEMORY_S, NewKey
+from storage.keys import NewKey
 from storage.policy import Limit
 from storage.quotas import Quota
 
@@ -100,18 +99,15 @@ def show(context: Context, *, key_or_user: str) -> Answer:
 def rotate(context: Context, *, key_id: str, grace: int) -> Answer:
     """Replace a key by a new one with the same name, scopes and expiry. The old key works for `grace` more seconds."""
     key = ApiKey.generate()
-    made = context.database.change(
+    made = context.change_keys(
         lambda connection: key_changes.rotate(connection, key_id, key.key_id, key.secret_sha256(), grace, actor())
     )
-    time.sleep(KEY_MEMORY_S)
     return _reveal(key, made)
 
 
 def revoke(context: Context, *, key_id: str) -> Answer:
     """Revoke a key."""
-    revoked = context.database.change(lambda connection: key_changes.revoke(connection, key_id, actor()))
-    # Workers cache a key for this long. When the command returns, no worker accepts the key any more.
-    time.sleep(KEY_MEMORY_S)
+    revoked = context.change_keys(lambda connection: key_changes.revoke(connection, key_id, actor()))
     text = f"The key {revoked.key_id} of {revoked.email} is revoked, and refused everywhere."
     return Answer(reports.describe(revoked, unix_us()), text)
 

@@ -1,16 +1,13 @@
 """The commands about the database as a whole: backing it up, migrating it, and moving it to PostgreSQL."""
 
-import sys
-import time
 from pathlib import Path
 
 from auth.cli.answer import Answer, Context
+from auth.cli.progress import Progress
 from storage import urls
 from storage.backup import backup as write_backup
 from storage.clock import iso
 from storage.errors import Refused
-
-TOLD_EVERY_S = 1.0
 
 
 def report_migrated(_context: Context) -> Answer:
@@ -36,7 +33,7 @@ def move(context: Context, *, to: str | None) -> Answer:
     target = to or context.settings.move_to_url
     if target is None:
         raise Refused("Say where to move to: --to postgresql://user@host/database, or CLASSIFIER_MOVE_TO_URL.")
-    moved = move_all(context.database.url, target, _Progress())
+    moved = move_all(context.database.url, target, _MoveProgress())
     name, at = urls.shown(target), iso(moved.at_us)
     rows = sum(held.rows for held in moved.tables.values())
     if not moved.is_left_alone:
@@ -52,15 +49,14 @@ def move(context: Context, *, to: str | None) -> Answer:
     return Answer({"to": name, "at": at, "rows": rows, "tables": tables}, text)
 
 
-class _Progress:
-    """Tells on standard error what a move does: each table, and every second how many of its rows were read."""
+class _MoveProgress:
+    """Shows what a move does: each table at once, and every second how many of its rows were read."""
 
     def __init__(self) -> None:
         self._doing: tuple[str, str] | None = None
-        self._told_s = 0.0
+        self._progress = Progress()
 
     def __call__(self, action: str, table: str, rows: int) -> None:
-        if (action, table) == self._doing and time.monotonic() < self._told_s + TOLD_EVERY_S:
-            return
-        self._doing, self._told_s = (action, table), time.monotonic()
-        print(f"{action} {table}: {rows:,} rows ..." if rows else f"{action} {table} ...", file=sys.stderr)
+        line = f"{action} {table}: {rows:,} rows ..." if rows else f"{action} {table} ..."
+        self._progress.show(line, at_once=(action, table) != self._doing)
+        self._doing = action, table

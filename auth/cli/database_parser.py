@@ -1,16 +1,14 @@
 """The commands of `python -m auth` about the database as a whole, their arguments and their help."""
 
-from argparse import ArgumentParser
-from collections.abc import Callable
-
 from auth.cli import commands, database_commands, restore_commands, values
+from auth.cli.arguments import Add
 
 
-def add_commands(add: Callable[..., ArgumentParser]) -> None:
+def add_commands(add: Add) -> None:
     """Add the commands.
 
     Args:
-        add: adds one: its name, the function that runs it, what it does, and examples of its arguments.
+        add: adds one command.
     """
     backup = add(
         "backup", database_commands.backup, "Copy an SQLite database to a new file, also while the service runs."
@@ -37,7 +35,7 @@ def add_commands(add: Callable[..., ArgumentParser]) -> None:
     add("init", commands.init, "Create the tables, and a first user with a key if there is no user yet.")
 
 
-def _add_restore_commands(add: Callable[..., ArgumentParser]) -> None:
+def _add_restore_commands(add: Add) -> None:
     restore = add(
         "restore",
         restore_commands.restore,

@@ -28,11 +28,8 @@ def prune(context: Context, *, older_than: int, dry_run: bool, yes: bool) -> Ans
     now_us = unix_us()
     before_us = now_us - older_than * MICROSECONDS
     before, until_s = iso(before_us), outbox_pruning.last_start_s(before_us, now_us)
-    ask, change = context.database.ask, context.database.change
-    everyone = ask(reconciliation.user_ids)
     if dry_run:
-        number = _count(context.database, before_us)
-        messages = sum(ask(partial(outbox_pruning.count, user_id=user_id, until_s=until_s)) for user_id in everyone)
+        number, messages = _count(context.database, before_us), _count_messages(context.database, until_s)
         text = f"{number:,} rows of the usage log are older than {before}; `prune` would delete them{_and(messages)}."
         return Answer({"would_delete": number, "messages": messages, "before": before}, text)
     confirm(
@@ -40,13 +37,11 @@ def prune(context: Context, *, older_than: int, dry_run: bool, yes: bool) -> Ans
         lambda: f"Delete the {_count(context.database, before_us):,} rows of the usage log before {before} for good?",
         unattended=True,
     )
-    deleted, messages = 0, 0
+    change = context.database.change
+    deleted = 0
     while some := change(lambda connection: usage_log.prune(connection, before_us)):
         deleted += some
-    for user_id in everyone:
-        # Most users have none, and need no transaction that keeps others from writing.
-        if ask(partial(outbox_pruning.count, user_id=user_id, until_s=until_s)):
-            messages += change(partial(outbox_pruning.prune, user_id=user_id, until_s=until_s))
+    messages = _prune_messages(context.database, until_s)
 
     def finish(connection: Any) -> None:
         rollup.forget_minutes_before(connection, before_us // MICROSECONDS)
@@ -59,6 +54,20 @@ def prune(context: Context, *, older_than: int, dry_run: bool, yes: bool) -> Ans
 
 def _and(messages: int) -> str:
     return f", and {messages:,} messages that were delivered" if messages else ""
+
+
+def _count_messages(database: Database, until_s: int) -> int:
+    everyone = database.ask(reconciliation.user_ids)
+    return sum(database.ask(partial(outbox_pruning.count, user_id=user_id, until_s=until_s)) for user_id in everyone)
+
+
+def _prune_messages(database: Database, until_s: int) -> int:
+    """Delete messages, and return how many. Most users have none, and need no transaction that blocks other writers."""
+    deleted = 0
+    for user_id in database.ask(reconciliation.user_ids):
+        if database.ask(partial(outbox_pruning.count, user_id=user_id, until_s=until_s)):
+            deleted += database.change(partial(outbox_pruning.prune, user_id=user_id, until_s=until_s))
+    return deleted
 
 
 def _count(database: Database, before_us: int) -> int:

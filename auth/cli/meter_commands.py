@@ -1,7 +1,7 @@
 """The commands with which an owner charges through Stripe."""
 
 import sys
-import time
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from typing import Any
@@ -10,17 +10,16 @@ from auth.cli import meter_run, reports
 from auth.cli.actor import actor
 from auth.cli.answer import Answer, Context, record
 from auth.cli.meter_run import Report
+from auth.cli.progress import Progress
 from auth.cli.table import Table
 from storage import customers, metering, outbox, users
 from storage.clock import MICROSECONDS, iso, unix_us
 from storage.errors import Refused
 from storage.metering import KIND, hour
 
-TOLD_EVERY_S = 1.0
-
 
 def set_customer(context: Context, *, user: str, customer: str | None, since: int | None) -> Answer:
-    """Name the customer that Stripe knows a user by. `since` is the first hour to send, Unix seconds."""
+    """Set the Stripe customer of a user. `since` is the first hour to send, Unix seconds."""
     change = partial(customers.assign, name=user, customer=customer, from_s=since, now_us=unix_us(), actor=actor())
     changed = context.database.change(change)
     if changed.stripe_from_s is None:
@@ -55,18 +54,11 @@ def _sent(report: Report) -> str:
     return f"{report.sent:,} events about {report.images:,} images were sent to Stripe."
 
 
-def _teller(context: Context) -> Any:
+def _teller(context: Context) -> Callable[[Report], None]:
     """Return a function that shows the progress on a terminal, now and then."""
     due = context.database.ask(partial(outbox.count_due, kind=KIND, now_us=unix_us()))
-    told_s = time.monotonic()
-
-    def tell(report: Report) -> None:
-        nonlocal told_s
-        if sys.stderr.isatty() and time.monotonic() > told_s + TOLD_EVERY_S:
-            told_s = time.monotonic()
-            print(f"{report.sent:,} of {due:,} events ...", file=sys.stderr)
-
-    return tell
+    progress = Progress(is_shown=sys.stderr.isatty())
+    return lambda report: progress.show(f"{report.sent:,} of {due:,} events ...")
 
 
 def _what_would_be_sent(context: Context) -> Answer:
@@ -87,7 +79,7 @@ def _what_would_be_sent(context: Context) -> Answer:
 
 
 def resolve(context: Context, *, user: str, was_counted: bool) -> Answer:
-    """Settle events that were given up, after a look into Stripe: of a user, or the one of an identifier."""
+    """Note whether Stripe has counted events that were given up: all of a user, or the one with an identifier."""
 
     def change(connection: Any) -> list[metering.GivenUp]:
         name = user if "/" in user else users.require(connection, user).user_id

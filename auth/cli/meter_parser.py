@@ -1,19 +1,14 @@
 """The commands of `python -m auth meter`, their arguments and their help."""
 
-from argparse import ArgumentParser
-from collections.abc import Callable
-
 from auth.cli import meter_commands, values
-from auth.cli.arguments import USER
-
-_Add = Callable[..., ArgumentParser]
+from auth.cli.arguments import USER, Add
 
 
-def add_commands(add: _Add) -> None:
+def add_commands(add: Add) -> None:
     """Add the commands.
 
     Args:
-        add: adds one: its name, the function that runs it, what it does, and examples of its arguments.
+        add: adds one command.
     """
     stripe = add(
         "stripe",
@@ -35,7 +30,7 @@ def add_commands(add: _Add) -> None:
     known.add_argument("--not-counted", dest="was_counted", action="store_false", help="send them again")
 
 
-def add_customer(add: _Add) -> None:
+def add_customer(add: Add) -> None:
     """Add the command that names a user's customer; see `add_commands`."""
     command = add(
         "set-customer",

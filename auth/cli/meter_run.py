@@ -1,7 +1,7 @@
-"""One run of the meter: writes what is to be told to the outbox, then claims each message, sends it and settles it.
+"""Runs the meter once: writes messages about new images to the outbox, then claims, sends and settles each message.
 
-A process that is killed between two steps leaves a message that was written and not settled. A later run sends it
-again with the same identifier, by which the receiver counts it once.
+A process that is killed between two steps leaves a message that was written and not settled. A later run sends it again
+with the same identifier, so the receiver counts it once.
 """
 
 import time
@@ -18,12 +18,12 @@ from storage.errors import Refused
 from storage.metering import KIND, OLDEST_S, Count, hour
 from storage.outbox import Message
 
-# Longer than a message takes that is answered at all.
+# Longer than sending a message takes, if it is answered at all.
 LEASE_S = 120
 # Stripe knows an identifier for at least 24 hours.
 KNOWN_FOR_S = 23 * 3600
 FIRST_RETRY_S, LAST_RETRY_S = 60, 3600
-# Where Stripe as a whole does not answer, a run ends after so many messages, or if it is to wait for longer.
+# If Stripe fails for every message, a run ends after MOST_FAILURES in a row, or if it would wait for LONGEST_WAIT_S.
 MOST_FAILURES, LONGEST_WAIT_S = 3, 30
 _UNKNOWN = "nobody knows whether it was counted: the first try was more than 23 hours ago, and none was confirmed"
 _EXPIRED = "its hour is more than 35 days ago"
@@ -33,14 +33,14 @@ class NoAccess(Refused):
     """The receiver takes nothing with this key."""
 
 
-class Answer(NamedTuple):
-    """What became of a message.
+class Delivery(NamedTuple):
+    """What became of an attempt to deliver a message.
 
     Attributes:
         is_counted: whether the receiver has counted it, now or before.
-        failure: why not.
-        is_final: whether to send it again would be of no use.
-        may_be_counted: whether the receiver may have counted it all the same.
+        failure: why it was not counted.
+        is_final: whether sending it again would fail too.
+        may_be_counted: whether the receiver may have counted it although there is a failure.
         is_general: whether other messages would fail too.
         wait_s: how long the receiver asks to wait, seconds; None: it does not say.
     """
@@ -56,7 +56,7 @@ class Answer(NamedTuple):
 class Sender(Protocol):
     """Sends messages."""
 
-    def send(self, message: Message) -> Answer:
+    def send(self, message: Message) -> Delivery:
         """Send a message, once.
 
         Raises:
@@ -70,20 +70,29 @@ class Report:
 
     Attributes:
         sent: the number of messages that the receiver has counted.
-        images: the images that they tell of.
-        failures: why others were not delivered: the hour of a user, and the reason.
+        images: the number of images that these messages report.
+        failures: why other messages were not delivered: the hour of a user, and the reason.
     """
 
     sent: int = 0
     images: int = 0
     failures: list[str] = field(default_factory=list)
 
+    def add(self, message: Message, delivery: Delivery) -> None:
+        """Add what became of a message."""
+        if delivery.is_counted:
+            self.sent += 1
+            self.images += message.value
+        else:
+            then = "it is given up" if delivery.is_final else "a later run sends it again"
+            self.failures.append(f"user {message.user_id}, {hour(message.period_s)}: {delivery.failure}; {then}")
+
 
 def write(database: Database, now_us: int) -> list[str]:
-    """Write what is to be told of all users to the outbox, each user in a transaction of its own.
+    """Write messages about the new images of all users to the outbox, each user in a transaction of its own.
 
     Returns:
-        What can't be told, and why.
+        Which images can't be sent, and why.
     """
     problems = []
     for customer in database.ask(customers.every):
@@ -143,7 +152,7 @@ def send(
         database: the database.
         sender: sends a message.
         clock_us: returns the time, Unix microseconds.
-        sleep: waits for so many seconds.
+        sleep: waits for a number of seconds.
         tell: is called after each message.
 
     Raises:
@@ -152,18 +161,13 @@ def send(
     report, failed_in_a_row = Report(), 0
     while claimed := database.change(lambda c: outbox.claim(c, KIND, clock_us(), LEASE_S * MICROSECONDS, 1)):
         [message] = claimed
-        answer = _stale(message, clock_us()) or _send(database, sender, message, clock_us)
-        _settle(database, message, answer, clock_us)
-        if answer.is_counted:
-            report.sent += 1
-            report.images += message.value
-        else:
-            then = "it is given up" if answer.is_final else "a later run sends it again"
-            report.failures.append(f"user {message.user_id}, {hour(message.period_s)}: {answer.failure}; {then}")
+        delivery = _stale(message, clock_us()) or _send(database, sender, message, clock_us)
+        _settle(database, message, delivery, clock_us)
+        report.add(message, delivery)
         tell(report)
-        failed_in_a_row = failed_in_a_row + 1 if answer.is_general else 0
+        failed_in_a_row = failed_in_a_row + 1 if delivery.is_general else 0
         if failed_in_a_row:
-            wait_s = 2.0 ** (failed_in_a_row - 1) if answer.wait_s is None else answer.wait_s
+            wait_s = 2.0 ** (failed_in_a_row - 1) if delivery.wait_s is None else delivery.wait_s
             if failed_in_a_row >= MOST_FAILURES or wait_s > LONGEST_WAIT_S:
                 break
             sleep(wait_s)
@@ -171,33 +175,33 @@ def send(
     return report
 
 
-def _stale(message: Message, now_us: int) -> Answer | None:
-    """Return why a message must not be sent any more; None if it may be sent."""
+def _stale(message: Message, now_us: int) -> Delivery | None:
+    """Return the failure of a message that must not be sent any more; None if it may be sent."""
     tried_us = message.first_tried_us
     if tried_us is not None and now_us - tried_us >= KNOWN_FOR_S * MICROSECONDS:
-        return Answer(False, _UNKNOWN, is_final=True)
+        return Delivery(False, _UNKNOWN, is_final=True)
     if message.period_s < now_us // MICROSECONDS - OLDEST_S - metering.HOUR_S:
-        return Answer(False, _EXPIRED, is_final=True)
+        return Delivery(False, _EXPIRED, is_final=True)
     return None
 
 
-def _send(database: Database, sender: Sender, message: Message, clock_us: Callable[[], int]) -> Answer:
+def _send(database: Database, sender: Sender, message: Message, clock_us: Callable[[], int]) -> Delivery:
     try:
         return sender.send(message)
     except NoAccess as refused:
-        _settle(database, message, Answer(False, str(refused)), clock_us)
+        _settle(database, message, Delivery(False, str(refused)), clock_us)
         raise
 
 
-def _settle(database: Database, message: Message, answer: Answer, clock_us: Callable[[], int]) -> None:
+def _settle(database: Database, message: Message, delivery: Delivery, clock_us: Callable[[], int]) -> None:
     """Note in the outbox what became of a message."""
-    if answer.is_counted:
+    if delivery.is_counted:
         database.change(partial(outbox.settle, message_id=message.id, delivered_us=clock_us()))
-    elif answer.is_final:
-        database.change(partial(outbox.give_up, message_id=message.id, failure=answer.failure))
+    elif delivery.is_final:
+        database.change(partial(outbox.give_up, message_id=message.id, failure=delivery.failure))
     else:
         backoff_s = min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(message.tries, 10))
-        due_us = clock_us() + int(max(backoff_s, answer.wait_s or 0) * MICROSECONDS)
-        is_untried = message.first_tried_us is None and not answer.may_be_counted
-        change = partial(outbox.postpone, message_id=message.id, due_us=due_us, failure=answer.failure)
+        due_us = clock_us() + int(max(backoff_s, delivery.wait_s or 0) * MICROSECONDS)
+        is_untried = message.first_tried_us is None and not delivery.may_be_counted
+        change = partial(outbox.postpone, message_id=message.id, due_us=due_us, failure=delivery.failure)
         database.change(partial(change, is_untried=is_untried))

@@ -20,7 +20,7 @@ from auth.cli import (
     webhook_parser,
 )
 from auth.cli.answer import Answer
-from auth.cli.arguments import KEY, LIMIT, LIMIT_HELP, QUOTA, QUOTA_HELP, TIME, USER, Parser, add_values
+from auth.cli.arguments import KEY, LIMIT, LIMIT_HELP, QUOTA, QUOTA_HELP, TIME, USER, Add, Parser, add_values
 from auth.identity import SCOPES
 from storage.rollup import WIDTHS_S
 
@@ -28,8 +28,6 @@ _DESCRIPTION = """Keys, users and plans of the API.
 
 USER is a user's e-mail address, in upper or lower case, or its id. KEY_ID is the id of a key."""
 _PROGRAM = "python -m auth"
-# Adds a command: its name, the function that runs it, what it does, and examples of its arguments.
-_Add = Callable[..., argparse.ArgumentParser]
 
 
 def parse(arguments: list[str] | None) -> dict[str, Any]:
@@ -89,7 +87,7 @@ def build(program: str = _PROGRAM) -> Parser:
     return parser
 
 
-def _adder(commands_of: Any, shared: argparse.ArgumentParser, prefix: str = "") -> _Add:
+def _adder(commands_of: Any, shared: argparse.ArgumentParser, prefix: str = "") -> Add:
     """Return a function that adds a command to others.
 
     Args:
@@ -125,7 +123,7 @@ def _examples(examples: list[str]) -> str | None:
     return "\n  ".join(["examples:", *(f"{_PROGRAM} {example}" for example in examples)])
 
 
-def _add_key_commands(add: _Add) -> None:
+def _add_key_commands(add: Add) -> None:
     create = add(
         "create",
         commands.create,
@@ -158,7 +156,7 @@ def _add_key_commands(add: _Add) -> None:
     revoke.add_argument("key_id", **KEY)
 
 
-def _add_user_commands(add: _Add) -> None:
+def _add_user_commands(add: Add) -> None:
     def add_for_user(name: str, run: Callable[..., Answer], *texts: str) -> argparse.ArgumentParser:
         command = add(name, run, *texts)
         command.add_argument("user", **USER)
@@ -206,7 +204,7 @@ def _add_user_commands(add: _Add) -> None:
     erase.add_argument("--yes", action="store_true", help="do not ask; needed without a terminal")
 
 
-def _add_log_commands(add: _Add) -> None:
+def _add_log_commands(add: Add) -> None:
     add("audit", log_commands.audit, "List all changes of users and keys: when, by whom, and what.")
     prune = add(
         "prune",
@@ -219,7 +217,7 @@ def _add_log_commands(add: _Add) -> None:
     prune.add_argument("--yes", action="store_true", help="do not ask on a terminal; elsewhere nobody is asked")
 
 
-def _add_billing_commands(add: _Add) -> None:
+def _add_billing_commands(add: Add) -> None:
     exporting = add(
         "export",
         billing_commands.export,

@@ -9,7 +9,6 @@ from auth.cli.actor import actor
 from auth.cli.answer import Answer, Context
 from storage import plan_changes, plans
 from storage.clock import MICROSECONDS, iso, unix_us
-from storage.keys import KEY_MEMORY_S
 from storage.plan_changes import BEGINS_AFTER_US
 from storage.plans import Plan
 from storage.policy import Limit
@@ -51,18 +50,17 @@ def show(context: Context, *, name: str) -> Answer:
 
 
 def set_limit(context: Context, *, name: str, limit: list[Limit]) -> Answer:
-    """Replace the limits of a plan; none: it says nothing of limits."""
+    """Replace the limits of a plan. Without limits, the plan leaves those of its users as they are."""
     return _set(context, lambda connection: plan_changes.set_limits(connection, name, tuple(limit), actor()))
 
 
 def set_quota(context: Context, *, name: str, quota: list[Quota]) -> Answer:
-    """Replace the quotas of a plan; none: it says nothing of quotas."""
+    """Replace the quotas of a plan. Without quotas, the plan leaves those of its users as they are."""
     return _set(context, lambda connection: plan_changes.set_quotas(connection, name, tuple(quota), actor()))
 
 
 def _set(context: Context, change: Callable[[Any], Plan]) -> Answer:
-    changed = context.database.change(change)
-    time.sleep(KEY_MEMORY_S)
+    changed = context.change_keys(change)
     return Answer(reports.plan(changed), f"The plan {changed.name} is changed, for all its users.")
 
 
@@ -79,15 +77,13 @@ def set_price(context: Context, *, name: str, price: int, currency: str, since: 
 
 def assign(context: Context, *, user: str, name: str, drop_own: bool) -> Answer:
     """Give a user a plan."""
-    changed = context.database.change(
+    changed = context.change_keys(
         lambda connection: plan_changes.assign(connection, user, name, actor(), drops_own=drop_own)
     )
-    time.sleep(KEY_MEMORY_S)
     return Answer(reports.user(changed), f"{changed.email} has the plan {name} now.")
 
 
 def unassign(context: Context, *, user: str) -> Answer:
     """Take the plan from a user."""
-    changed = context.database.change(lambda connection: plan_changes.unassign(connection, user, actor()))
-    time.sleep(KEY_MEMORY_S)
+    changed = context.change_keys(lambda connection: plan_changes.unassign(connection, user, actor()))
     return Answer(reports.user(changed), f"{changed.email} has no plan now.")

@@ -1,17 +1,16 @@
 """The commands of `python -m auth plan`, their arguments and their help."""
 
 from argparse import ArgumentParser
-from collections.abc import Callable
 
 from auth.cli import plan_commands, values
-from auth.cli.arguments import LIMIT, LIMIT_HELP, PLAN, QUOTA, QUOTA_HELP, USER, add_values
+from auth.cli.arguments import LIMIT, LIMIT_HELP, PLAN, QUOTA, QUOTA_HELP, USER, Add, add_values
 
 
-def add_commands(add: Callable[..., ArgumentParser]) -> None:
+def add_commands(add: Add) -> None:
     """Add the commands.
 
     Args:
-        add: adds one: its name, the function that runs it, what it does, and examples of its arguments.
+        add: adds one command.
     """
     create = add(
         "create",

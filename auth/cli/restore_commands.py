@@ -1,6 +1,5 @@
-"""The commands with which a database is restored, and what has ended stays ended."""
+"""The commands that restore a database: keys and users that have ended since the backup are ended again."""
 
-import time
 from pathlib import Path
 
 from auth.cli.actor import actor
@@ -9,7 +8,6 @@ from storage import restore as restoring
 from storage import revocations as lists
 from storage.clock import iso
 from storage.errors import Refused
-from storage.keys import KEY_MEMORY_S
 from storage.restore import Backup
 from storage.revocations import Ended, Revocations
 
@@ -31,12 +29,10 @@ def revocations(context: Context, *, file: Path) -> Answer:
 def revoke_again(context: Context, *, file: Path | None, all_keys: bool) -> Answer:
     """End what a list names and this database believes to be live; or every key."""
     if all_keys or file is None:
-        ended = context.database.change(lambda connection: lists.revoke_all(connection, actor()))
+        ended = context.change_keys(lambda connection: lists.revoke_all(connection, actor()))
     else:
         known = lists.load(file)
-        ended = context.database.change(lambda connection: lists.revoke_again(connection, known, actor()))
-    # Workers cache a key for this long. When the command returns, no worker accepts such a key any more.
-    time.sleep(KEY_MEMORY_S)
+        ended = context.change_keys(lambda connection: lists.revoke_again(connection, known, actor()))
     return Answer({"keys": ended.keys, "users": ended.users}, f"{_told(ended)} ended that were live here.")
 
 
@@ -71,7 +67,7 @@ def restore(
 
 
 def _check_list(copy: Backup, listed: Revocations | None) -> None:
-    """Return if a list tells what has ended since the backup.
+    """Check that there is a list, and that it tells what has ended since the backup.
 
     Raises:
         Refused: there is no list, or it was written before the backup.
@@ -79,8 +75,8 @@ def _check_list(copy: Backup, listed: Revocations | None) -> None:
     since = iso(copy.newest_us) or "the backup"
     if listed is None:
         raise Refused(
-            "The current database can't be read, or is not what became of this backup, so it is not known which keys "
-            f"were revoked since {since}. {_WHAT_TO_DO}"
+            "The current database can't be read, or this is no backup of it, so it is not known which keys were "
+            f"revoked since {since}. {_WHAT_TO_DO}"
         )
     if copy.newest_us is not None and listed.read_us < copy.newest_us:
         raise Refused(f"The list is from {iso(listed.read_us)}, and the backup from {since}. {_WHAT_TO_DO}")

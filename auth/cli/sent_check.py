@@ -12,7 +12,7 @@ from storage.sent_reconciliation import Month
 
 
 class SentCheck:
-    """Compares user by user, and adds up what it has seen.
+    """Compares user by user, and adds up the images.
 
     Args:
         database: the database.
@@ -28,7 +28,7 @@ class SentCheck:
         self._delivered, self._due, self._unseen = 0, 0, 0
 
     def check(self, user_id: str) -> None:
-        """Return if what was sent of a user is what the log has, in each month.
+        """Check that in each month the images sent for a user are those in the usage log.
 
         Raises:
             Refused: names the first month that differs.

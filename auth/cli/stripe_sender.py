@@ -7,7 +7,7 @@ import requests
 import stripe
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
-from auth.cli.meter_run import Answer, NoAccess
+from auth.cli.meter_run import Delivery, NoAccess
 from auth.retry_after import retry_after_s
 from storage.outbox import Message
 
@@ -39,7 +39,7 @@ class StripeSender:
             key, base_addresses={"api": api}, max_network_retries=0, http_client=self._http
         )
 
-    def send(self, message: Message) -> Answer:
+    def send(self, message: Message) -> Delivery:
         """Send a message, once.
 
         Raises:
@@ -64,37 +64,37 @@ class StripeSender:
             ) from None
         except stripe.StripeError as error:
             return self._of_error(error, message)
-        return Answer(True)
+        return Delivery(True)
 
     def close(self) -> None:
         """Close the connection."""
         self._http.close()  # type: ignore[no-untyped-call]
 
-    def _of_error(self, error: stripe.StripeError, message: Message) -> Answer:
+    def _of_error(self, error: stripe.StripeError, message: Message) -> Delivery:
         text = (error.user_message or "").replace(self._key, "***")
         code = error.code or ""
         status = error.http_status or 0
         if status == 400 and (code == _DUPLICATE_CODE or (_DUPLICATE in text and message.identifier in text)):
-            return Answer(True)
+            return Delivery(True)
         failure = f"Stripe answered {status}: {' '.join(text.split()) or code}"[:_LONGEST_FAILURE]
         wait_s = _wait_s(error)
         if not 400 <= status < 500:
-            return Answer(False, f"Stripe answered {status}", may_be_counted=True, is_general=True, wait_s=wait_s)
+            return Delivery(False, f"Stripe answered {status}", may_be_counted=True, is_general=True, wait_s=wait_s)
         if status == _CONFLICT or isinstance(error, stripe.RateLimitError):
-            return Answer(False, failure, may_be_counted=status == _CONFLICT, is_general=True, wait_s=wait_s)
+            return Delivery(False, failure, may_be_counted=status == _CONFLICT, is_general=True, wait_s=wait_s)
         about_customer = "customer" in text.lower() or "customer" in str(getattr(error, "param", ""))
-        return Answer(False, failure, is_final=code == "resource_missing" and about_customer, wait_s=wait_s)
+        return Delivery(False, failure, is_final=code == "resource_missing" and about_customer, wait_s=wait_s)
 
 
-def _without_answer(error: stripe.APIConnectionError) -> Answer:
+def _without_answer(error: stripe.APIConnectionError) -> Delivery:
     """Return what is known if there is no answer: nothing, unless no connection was made."""
     cause = error.__cause__
     if isinstance(cause, requests.exceptions.SSLError):
-        return Answer(False, "Stripe's certificate is not valid here", is_general=True)
+        return Delivery(False, "Stripe's certificate is not valid here", is_general=True)
     reason = getattr(cause.args[0], "reason", None) if cause is not None and cause.args else None
     if isinstance(reason, (NewConnectionError, ConnectTimeoutError)):
-        return Answer(False, "Stripe can't be reached; check the network", is_general=True)
-    return Answer(False, "Stripe did not answer", may_be_counted=True, is_general=True)
+        return Delivery(False, "Stripe can't be reached; check the network", is_general=True)
+    return Delivery(False, "Stripe did not answer", may_be_counted=True, is_general=True)
 
 
 def _wait_s(error: stripe.StripeError) -> float | None:

@@ -1,6 +1,5 @@
 """The commands about users."""
 
-import time
 from functools import partial
 
 from auth.cli import reports
@@ -8,7 +7,6 @@ from auth.cli.actor import actor
 from auth.cli.answer import Answer, Context, confirm
 from storage import keys, rollup, user_changes, users
 from storage.clock import MICROSECONDS, unix_us
-from storage.keys import KEY_MEMORY_S
 from storage.policy import Limit
 from storage.quotas import Quota
 from storage.rollup import WIDTHS_S, Span
@@ -19,21 +17,15 @@ BUCKETS_AT_ONCE = 1000
 
 def set_limit(context: Context, *, user: str, limit: list[Limit]) -> Answer:
     """Replace the limits of a user."""
-    changed = context.database.change(
-        lambda connection: user_changes.set_limits(connection, user, tuple(limit), actor())
-    )
-    time.sleep(KEY_MEMORY_S)
+    changed = context.change_keys(lambda connection: user_changes.set_limits(connection, user, tuple(limit), actor()))
     limits = list(map(str, changed.limits))
     document = {"user_id": changed.user_id, "email": changed.email, "limits": limits}
     return Answer(document, f"The limits of {changed.email} are {reports.limits(limits, ', ')} now.")
 
 
 def set_quota(context: Context, *, user: str, quota: list[Quota]) -> Answer:
-    """Replace the quotas of a user; none: those of its plan count, if it has one."""
-    changed = context.database.change(
-        lambda connection: user_changes.set_quotas(connection, user, tuple(quota), actor())
-    )
-    time.sleep(KEY_MEMORY_S)
+    """Replace the quotas of a user. Without quotas of its own, a user has those of its plan."""
+    changed = context.change_keys(lambda connection: user_changes.set_quotas(connection, user, tuple(quota), actor()))
     quotas = list(map(str, changed.quotas))
     document = {"user_id": changed.user_id, "email": changed.email, "quotas": quotas}
     has = f"The quotas of {changed.email} are {', '.join(quotas)}" if quotas else f"{changed.email} has no quota"
@@ -47,18 +39,15 @@ def rename(context: Context, *, user: str, email: str) -> Answer:
 
 
 def disable(context: Context, *, user: str) -> Answer:
-    """Make all keys of a user refused, until `enable`."""
-    changed = context.database.change(lambda connection: user_changes.disable(connection, user, unix_us(), actor()))
-    # Workers cache a key for this long. When the command returns, no worker accepts a key of this user any more.
-    time.sleep(KEY_MEMORY_S)
+    """Refuse all keys of a user, until `enable`."""
+    changed = context.change_keys(lambda connection: user_changes.disable(connection, user, unix_us(), actor()))
     text = f"{changed.email} is disabled: all keys are refused everywhere, until `enable`."
     return Answer(reports.user(changed), text)
 
 
 def enable(context: Context, *, user: str) -> Answer:
     """Make the keys of a disabled user work again."""
-    changed = context.database.change(lambda connection: user_changes.enable(connection, user, actor()))
-    time.sleep(KEY_MEMORY_S)
+    changed = context.change_keys(lambda connection: user_changes.enable(connection, user, actor()))
     text = f"{changed.email} is enabled: the keys that are neither revoked nor expired work again."
     return Answer(reports.user(changed), text)
 
@@ -76,10 +65,9 @@ def erase(context: Context, *, user: str, yes: bool) -> Answer:
     )
 
     # By the id: somebody may have renamed the user while the operator was asked.
-    erased, erased_keys = context.database.change(
+    erased, erased_keys = context.change_keys(
         lambda connection: user_changes.erase(connection, owner.user_id, unix_us(), actor())
     )
-    time.sleep(KEY_MEMORY_S)
     text = (
         f"{owner.email} is erased: the address and {_keys(erased_keys)} are gone. The usage stays under"
         f" {erased.user_id}. Backups from before still hold the address."

@@ -1,16 +1,14 @@
 """The command `python -m auth webhooks`, its arguments and its help."""
 
-from argparse import ArgumentParser
-from collections.abc import Callable
-
 from auth.cli import webhook_commands
+from auth.cli.arguments import Add
 
 
-def add_command(add: Callable[..., ArgumentParser]) -> None:
+def add_command(add: Add) -> None:
     """Add the command.
 
     Args:
-        add: adds one: its name, the function that runs it, what it does, and examples of its arguments.
+        add: adds one command.
     """
     command = add(
         "webhooks",

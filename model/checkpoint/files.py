@@ -29,7 +29,7 @@ def missing(folder: Path) -> str:
         lacks.append(PREPROCESSOR)
     if not any((folder / name).is_file() for name in (WEIGHTS, INDEX)):
         others = sorted(path.name for pattern in _OTHER_WEIGHTS for path in folder.glob(pattern))
-        unread = f" ({others[0]} is not read: save it anew with save_pretrained)" if others else ""
+        unread = f" ({others[0]} is not read: save it again with save_pretrained)" if others else ""
         lacks.append(WEIGHTS + unread)
     return ", ".join(lacks)
 
@@ -50,7 +50,7 @@ def check(folder: Path) -> None:
             "timm_wrapper is not supported: transformers needs timm for it; use a checkpoint made for transformers",
         )
     if not isinstance(config.get("model_type"), str):
-        raise _unsupported(CONFIG, "it has no model_type; save the model anew with save_pretrained")
+        raise _unsupported(CONFIG, "it has no model_type; save the model again with save_pretrained")
     _check_labels(config.get("id2label"))
     for path in _weights(folder):
         _check_weights(path)
@@ -144,7 +144,7 @@ def _weights(folder: Path) -> list[Path]:
         # Only `FILES` are stored with the prepared model: not files in other folders, or with other names.
         if "/" in name or not name.startswith("model") or not name.endswith(".safetensors"):
             raise _unsupported(
-                INDEX, "it names files other than model*.safetensors; save the model anew with save_pretrained"
+                INDEX, "it names files other than model*.safetensors; save the model again with save_pretrained"
             )
         if not (folder / name).is_file():
             raise _unsupported(INDEX, f"it names {name}, which is missing; {_FETCH_AGAIN}")
@@ -166,7 +166,7 @@ def _check_weights(path: Path) -> None:
     except (SafetensorError, OSError, ValueError):
         raise _unsupported(path.name, f"it is cut off, or no safetensors file; {_FETCH_AGAIN}") from None
     if is_empty:
-        raise _unsupported(path.name, "it holds no weights; save the model anew with save_pretrained")
+        raise _unsupported(path.name, "it holds no weights; save the model again with save_pretrained")
 
 
 def _unsupported(name: str, reason: str) -> UnsupportedModel:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.errors import NotAnImage
+from model.errors import NotAnImage, damaged
 from model.images.formats.bmp import Fields, fields_of
 from model.images.formats.header import Header
 
@@ -31,7 +31,7 @@ def decode(header: Header) -> Image.Image | None:
     stride = (fields.width * fields.bits + 31) // 32 * 4
     raw = header.file[fields.start : fields.start + stride * fields.height]
     if len(raw) < stride * fields.height:
-        raise NotAnImage("The image is damaged or cut off; send the whole file.")
+        raise damaged()
     rows = np.frombuffer(raw, np.uint8).reshape(fields.height, stride)[:, : fields.width * fields.bits // 8]
     numbers = np.zeros((fields.height, fields.width), np.uint32)
     for place in range(fields.bits // 8):
@@ -50,7 +50,7 @@ def _is_known(fields: Fields) -> bool:
 
 def _band(numbers: NDArray[np.uint32], mask: int) -> NDArray[np.uint8]:
     if mask == 0:
-        raise NotAnImage("The BMP file does not say which bits are which colour; save it anew.")
+        raise NotAnImage("The BMP file does not say which bits are which colour; save it again.")
     lowest = (mask & -mask).bit_length() - 1
     greatest = mask >> lowest
     values = (numbers & np.uint32(mask)) >> np.uint32(lowest)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from model.errors import ImageError, NotAnImage, TooManyPixels
+from model.errors import ImageError, NotAnImage, TooManyPixels, damaged, too_many_pixels
 from model.images import bitfields, libwebp, tiff_layouts, tiff_planes
 from model.images.colours import is_grey_or_rgb, without_alpha
 from model.images.formats import png, read_header, tiff
@@ -101,7 +101,7 @@ def decode_file(header: Header, recipe: Recipe, max_pixels: int, exact: bool = T
     except Exception:
         # Pillow's decoders raise many types of errors over damaged data, such as OSError, SyntaxError and struct.error.
         # All mean the same to the caller.
-        raise NotAnImage("The image is damaged or cut off; send the whole file.") from None
+        raise damaged() from None
 
 
 def _work_upright(header: Header) -> float:
@@ -146,7 +146,7 @@ def _open(file: bytes, name: str, max_pixels: int) -> Image.Image:
     image = Image.open(io.BytesIO(tiff.readable_by_pillow(file) if name == "TIFF" else file), formats=(name,))
     width, height = image.size
     if width * height > max_pixels:
-        raise TooManyPixels(f"The image has {width} x {height} pixels; send one of at most {max_pixels}.")
+        raise too_many_pixels(width, height, max_pixels)
     tiff_layouts.use_native_order(image)
     return image
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import PIL
 from PIL import Image
 
-from model.errors import NotAnImage
+from model.errors import damaged
 from model.images.formats.header import Header
 
 # Where auditwheel (Linux) and delocate (macOS) put a wheel's libraries, relative to the package.
@@ -49,6 +49,6 @@ def decode(header: Header) -> Image.Image | None:
     into = (ctypes.c_char * len(pixels)).from_buffer(pixels)
     run = library.WebPDecodeRGBAInto if header.has_alpha else library.WebPDecodeRGBInto
     if run(header.pixels, len(header.pixels), into, len(pixels), stride) is None:
-        raise NotAnImage("The image is damaged or cut off; send the whole file.")
+        raise damaged()
     del into
     return Image.frombuffer(mode, (header.width, header.height), pixels, "raw", mode, 0, 1)

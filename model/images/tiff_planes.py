@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.errors import NotAnImage
+from model.errors import damaged
 from model.images.colours import without_alpha
 from model.images.formats import tiff
 from model.images.formats.header import Header
@@ -55,6 +55,6 @@ def _with_one_plane(data: bytes, number: int, tags: SampleTags) -> bytes:
         if numbers is not None:
             each, rest = divmod(len(numbers), tags.first(Tag.SAMPLES_PER_PIXEL, 1))
             if rest or not each:
-                raise NotAnImage("The image is damaged or cut off; send the whole file.")
+                raise damaged()
             changes[tag] = numbers[number * each : (number + 1) * each]
     return rewrite_directory(data, changes)

@@ -15,7 +15,7 @@ def convert(classifier: nn.Module, recipe: Recipe, path: Path) -> None:
     Args:
         classifier: see `checkpoint/classifier.py`.
         recipe: gives height and width; the size of the batch stays open.
-        path: where the graph is saved, ending in `.xml`; the weights lie beside it in a `.bin` file.
+        path: where the graph is saved, ending in `.xml`; the weights go to a `.bin` file beside it.
     """
     # OpenVINO's converter sends usage data to its maker; without this package it uses a stub that sends nothing.
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]

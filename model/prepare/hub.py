@@ -1,6 +1,6 @@
-"""Serves a prepared stand-in again where the Hugging Face hub can't be reached, without the hub's client.
+"""Serves the stand-in again if the Hugging Face hub still can't be reached.
 
-The client lies in an environment of its own, beside torch: to start that takes seconds.
+It asks without the hub's client, which is in an environment of its own, with torch, and takes seconds to start.
 """
 
 import os
@@ -14,18 +14,18 @@ from model.checkpoint import location
 from model.errors import HubUnreachable
 from model.prepared import STAND_IN_NAME, find_stand_in
 from model.store import PreparedModel
+from runtime import python_path
 
 # Where a prepared stand-in can serve, a start waits less for a hub that was unreachable before.
 ASKED_AGAIN_S = 2.0
 _HUB = "https://huggingface.co"
-_CODE = Path(__file__).parent.parent.parent
 _NAME = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 # What the hub's client takes for "yes".
 _YES = ("1", "ON", "YES", "TRUE")
 
 
 def stand_in_again(settings: Settings) -> PreparedModel | None:
-    """Return the prepared stand-in, after a warning, if the hub is asked for the model again and can't be reached.
+    """Ask the hub for the model again. If it can't be reached, warn, and return the prepared stand-in.
 
     Returns:
         the stand-in; None where `python -m model.prepare` has to decide, such as where the hub answers.
@@ -33,7 +33,7 @@ def stand_in_again(settings: Settings) -> PreparedModel | None:
     if settings.offline_model != "allow" or location.is_directory(settings):
         return None
     stand_in = find_stand_in()
-    # What no model can be called, the client refuses with a message of its own.
+    # If no model can have this name, let the client refuse it, with its own message.
     if stand_in is None or _NAME.fullmatch(settings.model) is None or _has_in_cache(settings.model):
         return None
     kind = _why_unreachable(settings.model)
@@ -67,15 +67,14 @@ def _has_in_cache(name: str) -> bool:
 
 
 def _why_unreachable(name: str) -> str | None:
-    """Return the kind of the error that the hub can't be reached by; None if there is an answer."""
+    """Return the kind of error with which asking the hub fails; None if the hub answers."""
     if (os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE", "")).upper() in _YES:
         return "OfflineModeIsEnabled"
     url = f"{os.environ.get('HF_ENDPOINT', _HUB).rstrip('/')}/api/models/{name}"
     asking = [sys.executable, "-m", "model.prepare.hub_question", url, str(ASKED_AGAIN_S)]
-    paths = [str(_CODE), *filter(None, [os.environ.get("PYTHONPATH")])]
     asked = subprocess.run(
         asking,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        env=python_path.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

@@ -1,7 +1,7 @@
-"""Asks the Hugging Face hub a question that a name server or a silent hub can't stretch.
+"""Asks the Hugging Face hub whether it answers, within a fixed time, even if a name server or the hub is silent.
 
-`python -m model.prepare.hub_question URL SECONDS` exits with 0 if anything answers, whatever it says. Otherwise it
-prints the kind of the error. In a process of its own, the HTTP client takes no memory of the server.
+`python -m model.prepare.hub_question URL SECONDS` exits with 0 if anything answers, with any status. Otherwise it
+prints the kind of the error. The HTTP client runs in this process of its own, so that it takes no memory of the server.
 """
 
 import sys

@@ -133,8 +133,8 @@ def _copy_checkpoint(source: Path, folder: Path) -> None:
             shutil.copyfile(path, folder / path.name)
 
 
-def _prepare_apart(arguments: list[str]) -> int:
-    status = environment.run_apart("model.prepare", arguments, "prepare", "torch")
+def _prepare_in_own_environment(arguments: list[str]) -> int:
+    status = environment.run_in_own("model.prepare", arguments, "prepare", "torch")
     if status == 0:
         say(
             f"torch and transformers lie in {environment.FOLDER.name}. No server needs them: 'make clean-prepare' "
@@ -157,7 +157,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = load_settings()
         if (anew or not is_ready_to_serve(settings)) and not environment.is_complete("torch", "transformers"):
-            return _prepare_apart(arguments)
+            return _prepare_in_own_environment(arguments)
         prepared = ensure_prepared(settings, anew)
     except (ModelError, SettingsError) as error:
         say(f"ERROR: {error}")

@@ -53,27 +53,11 @@ def quantize(settings: Settings, folder: Path) -> PreparedModel:
     if prepared is None:
         raise ModelError("There is no prepared model to quantise; run 'make model' first.")
     images = _read(folder, prepared, settings.max_image_pixels)
-    calibrating, held_out = images[::2], images[1::2]
     exact = OpenVinoEngine(prepared.folder / GRAPH, "f32")
     with tempfile.TemporaryDirectory(prefix="classifier-") as name:
-        work = Path(name)
-        graph, report, allowed = work / "int8.xml", None, 0.0
-        for allowed in ALLOWED_DIFFERENCES:
-            _say(f"Quantising {prepared.tag}, mean difference of confidences at most {allowed:g} ...")
-            _quantise_graph(prepared, calibrating, allowed, graph)
-            seen = _compare(exact, graph, calibrating)
-            _say(f"On the calibrating half: {seen}.")
-            if seen.meets():
-                report = _compare(exact, graph, held_out)
-                _say(f"On the half it has not seen: {report}.")
-                break
-        if report is None or not report.meets():
-            failed = report or seen
-            raise QuantizationRefused(
-                f"int8 would miss the bar ({failed}; wanted: {REQUIRED.same_top1:.0%}, {REQUIRED.within:g}, "
-                f"{REQUIRED.largest:g}), so it is not stored. Give more photographs of the kind you serve, or stay "
-                "with CLASSIFIER_PRECISION=auto."
-            )
+        graph = Path(name) / "int8.xml"
+        report, allowed = _quantise_accurately(prepared, exact, images, graph)
+        held_out = images[1::2]
         quick = _read(folder, prepared, settings.max_image_pixels, exact=False)[1::2]
         resized = Report.of(_answers(exact, held_out), _answers(OpenVinoEngine(graph, "int8"), quick))
         _say(f"With the quick resize: {resized}.")
@@ -83,6 +67,42 @@ def quantize(settings: Settings, folder: Path) -> PreparedModel:
         _say(f"int8 is {faster:.2f} times as fast as {usual.precision}.")
         details = {"quick_resize": asdict(resized), "mean_allowed": allowed, "times_as_fast": round(faster, 2)}
         return _store(prepared, graph, {**asdict(report), **details})
+
+
+def _quantise_accurately(
+    prepared: PreparedModel, exact: OpenVinoEngine, images: NDArray[np.uint8], graph: Path
+) -> tuple[Report, float]:
+    """Write the first int8 graph that is accurate enough on every other image, which it is calibrated with.
+
+    Args:
+        prepared: the model.
+        exact: the engine to compare with.
+        images: of them, every other one calibrates the graph, and the rest judge it.
+        graph: the file to write.
+
+    Returns:
+        the comparison on the rest, and the mean difference of confidences that was allowed.
+
+    Raises:
+        QuantizationRefused: no graph is accurate enough.
+    """
+    calibrating, held_out = images[::2], images[1::2]
+    for allowed in ALLOWED_DIFFERENCES:
+        _say(f"Quantising {prepared.tag}, mean difference of confidences at most {allowed:g} ...")
+        _quantise_graph(prepared, calibrating, allowed, graph)
+        report = _compare(exact, graph, calibrating)
+        _say(f"On the calibrating half: {report}.")
+        if report.meets():
+            report = _compare(exact, graph, held_out)
+            _say(f"On the half it has not seen: {report}.")
+            if report.meets():
+                return report, allowed
+            break
+    raise QuantizationRefused(
+        f"int8 would be too inaccurate ({report}; wanted: {REQUIRED.same_top1:.0%}, {REQUIRED.within:g}, "
+        f"{REQUIRED.largest:g}), so it is not stored. Give more photographs of the kind you serve, or stay "
+        "with CLASSIFIER_PRECISION=auto."
+    )
 
 
 def _read(folder: Path, prepared: PreparedModel, max_pixels: int, exact: bool = True) -> NDArray[np.uint8]:
@@ -174,7 +194,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
         if not environment.is_complete("nncf"):
-            return environment.run_apart("model.quantize", arguments, "quantize")
+            return environment.run_in_own("model.quantize", arguments, "quantize")
         stored = quantize(load_settings(), folder)
     except (ModelError, SettingsError) as error:
         _say(f"ERROR: {error}")

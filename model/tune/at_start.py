@@ -1,7 +1,6 @@
-"""Finds the choice to serve with when a server starts; loads none of what measures."""
+"""Finds the choice to serve with when a server starts. A subprocess measures, so this loads nothing that measures."""
 
 import logging
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,8 +9,9 @@ from pathlib import Path
 from configs.settings import Settings
 from model import choices
 from model.configuration import MEASURING_S, Choice, choice_from_json, default_choice
-from model.devices import chosen_engine, has_cuda
+from model.devices import computes_on_gpu
 from model.store import PreparedModel
+from runtime import python_path
 from runtime.processes import run_below
 
 logger = logging.getLogger("bentoml.classifier")
@@ -32,7 +32,7 @@ def measure_in_subprocess(prepared: PreparedModel, settings: Settings, code: Pat
     Returns:
         the choice; the default where `tune` is off, or the measurement fails.
     """
-    fallback = default_choice(settings, chosen_engine(settings) == "torch" and has_cuda())
+    fallback = default_choice(settings, computes_on_gpu(settings))
     if settings.tune == "off":
         if settings.precision == "bf16":
             logger.warning("CLASSIFIER_TUNE=off: whether bf16 answers as float32 does for this model is not measured.")
@@ -41,8 +41,7 @@ def measure_in_subprocess(prepared: PreparedModel, settings: Settings, code: Pat
     if found is None:
         # When the subprocess ends, the memory of all measured engines is free.
         command = [sys.executable, "-P", "-m", "model.tune", "--json", "--seconds", str(MEASURING_S)]
-        paths = [str(code), os.environ.get("PYTHONPATH", "")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        environment = python_path.environment(code)
         try:
             done = run_below(command, START_WAITS_S, env=environment, stdout=subprocess.PIPE)
             found = choice_from_json(done.stdout)

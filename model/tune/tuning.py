@@ -17,7 +17,7 @@ from pathlib import Path
 from configs.settings import Settings, SettingsError, load_settings
 from model import choices, openvino_engine, torch_engine
 from model.configuration import MEASURING_S, Choice, default_choice
-from model.devices import chosen_engine, has_cuda
+from model.devices import chosen_engine, computes_on_gpu
 from model.engine_check import check
 from model.errors import ImageError, ModelError
 from model.images.decode import decode
@@ -100,7 +100,7 @@ def _device(prepared: PreparedModel, settings: Settings) -> Device:
         precisions = torch_engine.precisions(settings.precision == "bf16")
     else:
         precisions = openvino_engine.precisions()
-    is_gpu = name == "torch" and has_cuda()
+    is_gpu = computes_on_gpu(settings)
     default = default_choice(settings, is_gpu).configuration
     return Device(precisions, default, is_gpu, lambda configuration: load(prepared, name, configuration))
 

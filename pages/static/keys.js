@@ -7,7 +7,7 @@ import { scrolled } from "./usage.js";
 
 let chosen = null;
 
-/** Have the dialogs of this view work. */
+/** Add the listeners of the dialogs of this view. */
 export function begin() {
   byId("rotate-form").addEventListener("submit", (event) => act(event, "rotate-dialog", rotate));
   byId("revoke-form").addEventListener("submit", (event) => act(event, "revoke-dialog", revoke));

@@ -8,7 +8,7 @@ const LANGUAGES = ["curl", "python", "javascript"];
 let shown = "curl";
 let texts = {};
 
-/** Have the tabs and the copy button work. */
+/** Add the listeners of the tabs and the copy button. */
 export function begin() {
   for (const language of LANGUAGES) {
     const tab = byId(`tab-${language}`);

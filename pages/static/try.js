@@ -15,7 +15,7 @@ let picture = null;
 let turn = 0;
 let askForKey;
 
-/** Have the view work. `ask` shows where a key is entered. */
+/** Add the listeners of this view. `ask` shows where a key is entered. */
 export function begin(ask) {
   askForKey = ask;
   for (const input of [byId("file"), byId("capture")]) {

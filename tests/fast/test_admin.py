@@ -140,6 +140,24 @@ async def test_an_erased_user_is_gone_but_for_its_usage(
     assert "caller@example.org" not in (await gateway.request("GET", "/v2/admin/audit", admin)).text
 
 
+async def test_what_was_changed_meanwhile_is_neither_erased_nor_revoked(
+    gateway: InProcessGateway, admin: IssuedKey, key: IssuedKey
+) -> None:
+    user, one_key = f"{USERS}/{key.user_id}", f"{KEYS}/{key.key_id}"
+    known = {path: (await gateway.request("GET", path, admin)).headers["etag"] for path in (one_key, user)}
+    await gateway.request("PATCH", user, admin, json={"limits": ["7/minute"]})
+    for path, etag in known.items():
+        stale = await gateway.request("DELETE", path, admin, headers={"If-Match": etag})
+        assert "GET it again" in assert_problem(stale, 412)["detail"]
+    assert await works(gateway, key)
+    for path in known:
+        current = {"If-Match": (await gateway.request("GET", path, admin)).headers["etag"]}
+        # Once more, as after a lost answer.
+        for _ in range(2):
+            assert (await gateway.request("DELETE", path, admin, headers=current)).status_code == 204
+    assert [action for action, _ in changes(gateway)] == ["set-limit", "revoke", "erase"]
+
+
 async def test_pages_follow_each_other_without_gap_or_repetition(gateway: InProcessGateway, admin: IssuedKey) -> None:
     for number in range(6):
         await created(gateway, admin, email=f"user{number}@example.org")
@@ -187,7 +205,8 @@ async def test_a_plan_is_made_changed_and_given_to_a_user(
         "prices": [first],
         "created_at": "2023-11-14T22:13:20Z",
     }
-    assert_problem(await gateway.request("POST", PLANS, admin, json=order), 409)
+    twice = assert_problem(await gateway.request("POST", PLANS, admin, json=order), 409)
+    assert f"GET {PLANS}/pro" in twice["detail"], "an operator of the API has no command line"
     etag = (await gateway.request("GET", f"{PLANS}/pro", admin)).headers["etag"]
     change = {"quotas": ["2000/month"], "price": "1.20", "currency": "EUR", "from": "2030-01-01"}
     changed = await gateway.request("PATCH", f"{PLANS}/pro", admin, json=change, headers={"If-Match": etag})

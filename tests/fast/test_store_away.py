@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import pytest
 
-from auth.authentication import KNOWN_OF_LATE_S
+from auth.authentication import RECENTLY_VALID_S
 from storage.availability import QUIET_S, Availability
 from storage.errors import StorageUnavailable
 from storage.expiring_cache import ExpiringCache
@@ -113,7 +113,7 @@ async def test_metrics_answer_to_nobody_else_while_the_database_is_away(
         # Another route, another method.
         assert_problem(await gateway.request("GET", "/v2/models", metrics_key), 503)
         assert_problem(await gateway.request("POST", "/metrics", metrics_key), 503)
-        clock.advance(int(KNOWN_OF_LATE_S) - 1)
+        clock.advance(int(RECENTLY_VALID_S) - 1)
         assert (await gateway.request("GET", "/metrics", metrics_key)).status_code == 200
         clock.advance(1)
         assert_problem(await gateway.request("GET", "/metrics", metrics_key), 503)

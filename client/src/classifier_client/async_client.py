@@ -21,7 +21,6 @@ from classifier_client.results import Batch, BatchEntry, Classification, Key, Li
 from classifier_client.sending import AsyncSender
 from classifier_client.streams import LinesOfBatch
 
-T = TypeVar("T")
 S = TypeVar("S", bound=ImageInput)
 
 
@@ -81,7 +80,7 @@ class AsyncClient:
     async def classify_batch_stream(
         self, images: Sequence[ImageInput], *, top_k: int | None = None, min_confidence: float | None = None
     ) -> AsyncIterator[BatchEntry]:
-        """Return each entry as soon as its image is done: see `Client.classify_batch_stream`."""
+        """Yield each entry as soon as it is there: see `Client.classify_batch_stream`."""
         encoded = await _encoded(images)
         lines = LinesOfBatch(len(encoded))
         response = await self._sender.open(calls.stream_batch(encoded, top_k, min_confidence))

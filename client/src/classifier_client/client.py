@@ -19,7 +19,6 @@ from classifier_client.results import Batch, BatchEntry, Classification, Key, Li
 from classifier_client.sending import Sender
 from classifier_client.streams import LinesOfBatch
 
-T = TypeVar("T")
 S = TypeVar("S", bound=ImageInput)
 
 
@@ -104,7 +103,10 @@ class Client:
     def classify_batch_stream(
         self, images: Sequence[ImageInput], *, top_k: int | None = None, min_confidence: float | None = None
     ) -> Iterator[BatchEntry]:
-        """Do the same, and return each entry as soon as its image is done, in the order in which they are done."""
+        """Classify several images in one request, and yield each entry as soon as it is there, in any order.
+
+        The arguments are those of `classify_batch`.
+        """
         encoded = [image_bytes(image) for image in images]
         lines = LinesOfBatch(len(encoded))
         response = self._sender.open(calls.stream_batch(encoded, top_k, min_confidence))

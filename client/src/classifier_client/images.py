@@ -1,4 +1,4 @@
-"""Turns whatever holds an image into the bytes of an image file."""
+"""Turns an image in any form that the client takes into the bytes of an image file."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def stream(core: Core, images: Iterable[S], params: Mapping[str, str], ahead: in
 async def stream_async(
     core: Core, images: Iterable[S] | AsyncIterable[S], params: Mapping[str, str], ahead: int
 ) -> AsyncIterator[Outcome[S]]:
-    """Do the same for asyncio."""
+    """Classify images on one connection, as `stream` does, with asyncio."""
     import asyncio
 
     with _errors(core.url):

@@ -6,7 +6,7 @@ that they depend on, so that no other part of the file can cause work or errors.
 a process with limits (see `inference/decoder_process.py`).
 """
 
-from model.errors import ImageError, NotAnImage, TooManyPixels
+from model.errors import ImageError, NotAnImage, too_many_pixels
 from model.images.formats import bmp, gif, jpeg, png, tiff, webp
 from model.images.formats.header import MOST_PARTS, Header
 
@@ -41,5 +41,5 @@ def read_header(data: bytes, max_pixels: int, most_png_chunks: int = MOST_PARTS)
         # `Unusual`; or the file ends within a header, which the readers notice by many types of errors.
         return Header(reader.FORMAT, data)
     if header.width * header.height > max_pixels:
-        raise TooManyPixels(f"The image has {header.width} x {header.height} pixels; send one of at most {max_pixels}.")
+        raise too_many_pixels(header.width, header.height, max_pixels)
     return header

@@ -13,12 +13,12 @@ _MOST_XMP_BYTES = 65536
 _IN_XMP = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
 
 
-def from_exif(exif: bytes) -> int:
-    """Read the orientation from EXIF data, with or without its `Exif` prefix; 1 where it has none, or is damaged."""
+def from_exif(exif: bytes) -> int | None:
+    """Read the orientation from EXIF data, with or without its `Exif` prefix; None where it has none."""
     tiff = exif.removeprefix(b"Exif\x00\x00")
     order = {b"II": "little", b"MM": "big"}.get(tiff[:2])
     if order is None:
-        return UPRIGHT
+        return None
 
     def number(at: int, size: int) -> int:
         return int.from_bytes(tiff[at : at + size], order)  # type: ignore[arg-type]
@@ -31,7 +31,7 @@ def from_exif(exif: bytes) -> int:
         if number(at, 2) == _TAG:
             found = number(at + 8, {_SHORT: 2, _LONG: 4}.get(number(at + 2, 2), 0))
             return found if 1 <= found <= 8 else UPRIGHT
-    return UPRIGHT
+    return None
 
 
 def from_xmp(xmp: bytes) -> int:
@@ -41,6 +41,8 @@ def from_xmp(xmp: bytes) -> int:
 
 
 def read(exif: bytes | None, xmp: bytes | None) -> int:
-    """Read the orientation from EXIF data or an XMP packet; EXIF takes precedence; 1 where neither has one."""
-    found = from_exif(exif) if exif else UPRIGHT
-    return from_xmp(xmp) if found == UPRIGHT and xmp else found
+    """Read the orientation from EXIF data, or from an XMP packet if they have none; 1 where neither has one."""
+    found = from_exif(exif) if exif else None
+    if found is not None:
+        return found
+    return from_xmp(xmp) if xmp else UPRIGHT

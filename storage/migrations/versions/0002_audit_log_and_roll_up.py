@@ -51,7 +51,7 @@ CASE WHEN response_ms <= 0 THEN -95
 
 
 def _roll_up_existing_rows() -> None:
-    """Adds the rows of the usage log to the roll-up. The database does it, so that a long log needs no memory here.
+    """Add the rows of the usage log to the roll-up. The database does it, so that a long log needs no memory here.
 
     Does not use `storage/rollup.py`, since a migration must not change when that does.
     """

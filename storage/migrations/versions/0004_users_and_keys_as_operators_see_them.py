@@ -38,7 +38,7 @@ def _note_last_uses() -> None:
 
 
 def _note_successors() -> None:
-    """Reads from the audit log which key was rotated to which."""
+    """Read from the audit log which key was rotated to which."""
     connection = op.get_bind()
     rotated = sa.text("SELECT key_id, detail FROM audit_log WHERE action = 'rotate' ORDER BY id")
     for key_id, detail in connection.execute(rotated).all():
@@ -47,7 +47,7 @@ def _note_successors() -> None:
 
 
 def _write_addresses_in_lower_case() -> None:
-    """Keeps users apart whose addresses differ only in case: nothing tells that they are one person."""
+    """Keep users apart whose addresses differ only in case: nothing tells that they are one person."""
     connection = op.get_bind()
     same = defaultdict(list)
     for user_id, email in connection.execute(sa.text("SELECT id, email FROM users ORDER BY created_us, id")).all():

@@ -27,7 +27,8 @@ def name_of(file: Path) -> str:
 def line(outcome: Outcome[Path]) -> str:
     """Return the line for an image: what the server answered, or `error` with `status`, `detail` and `request_id`.
 
-    What is no Unicode in the name of a file is an escape of JSON, so that the line is UTF-8 and still names the file.
+    Bytes of a file name that are no Unicode are written as escapes of JSON, so that the line is UTF-8 and names the
+    file.
     """
     document: dict[str, Any] = {"file": name_of(outcome.source)}
     if outcome.result is not None:
@@ -41,7 +42,7 @@ def line(outcome: Outcome[Path]) -> str:
 
 
 def done_in(path: Path) -> set[str]:
-    """Return the names of the images that are done in a file; what is no line of ours is ignored.
+    """Return the names of the images that a file has results of. Other lines are ignored.
 
     Raises:
         OSError: the file can't be read.
@@ -50,9 +51,9 @@ def done_in(path: Path) -> set[str]:
 
 
 def clean(path: Path) -> set[str]:
-    """Do the same, and remove from the file what is not done, such as a line that was cut off.
+    """Return the names of the images that a file has results of, and remove all other lines, such as a cut one.
 
-    It may be missing, or no file that can be read from the start, such as `/dev/stdout`.
+    The file may be missing, or one that can't be read from its start, such as `/dev/stdout`: then there are no names.
 
     Raises:
         OSError: the file can't be read or written.

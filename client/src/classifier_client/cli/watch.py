@@ -48,15 +48,16 @@ def parse_address(address: str) -> Broker:
     Raises:
         ValueError: it is no such address.
     """
+    wrong = ValueError("The address must look like mqtt://host/topic or mqtts://host/topic; correct it.")
     try:
         parts = urlsplit(address)
         port = parts.port or _PORTS[parts.scheme]
     except (ValueError, KeyError):
-        raise ValueError("The address must look like mqtt://host/topic or mqtts://host/topic; correct it.") from None
+        raise wrong from None
     # A wildcard # of MQTT looks like the fragment of a URL.
     topic = unquote(parts.path.lstrip("/")) + ("#" if address.endswith("#") else "")
     if not parts.hostname or not topic:
-        raise ValueError("The address must look like mqtt://host/topic or mqtts://host/topic; correct it.")
+        raise wrong
     user, password = (None if text is None else unquote(text) for text in (parts.username, parts.password))
     return Broker(parts.hostname, port, parts.scheme == "mqtts", user, password, topic)
 
