@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
-LAST_SECOND = 253_402_300_799  # of the year 9999, in Unix time
+from storage.clock import LAST_SECOND
+
 CURSOR = "`next_cursor` of the previous page, to get the next one."
 NEXT_CURSOR = "Send it as `cursor` to get the next page; null on the last page."
 

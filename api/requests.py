@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect, Request
 
+from auth.api_key import without_keys
 from web.problem import Problem
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -177,7 +178,7 @@ def _invalid(error: ValidationError, model: type[BaseModel], body: bytes = b"") 
     if not field:
         return Problem(422, f"The body must be a JSON object like {_example(model)}.", field="body")
     if first["type"] == "extra_forbidden":
-        field = field[:_LONGEST_NAME]
+        field = without_keys(field[: 4 * _LONGEST_NAME])[:_LONGEST_NAME]
         return Problem(422, f"The field '{field}' is none that this route takes; leave it out.", field=field)
     if first["type"] == "missing":
         return Problem(422, f"The field '{field}' is missing; add it to the body.", field=field)

@@ -4,7 +4,6 @@ import logging
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -17,9 +16,9 @@ from model.prepare.hub import stand_in_again
 from model.prepared import find_prepared, is_ready_to_serve
 from model.store import PreparedModel
 from model.tune.at_start import measure_in_subprocess
-from runtime import bentoml_config, bentoml_defaults, python_path, running_servers, worker
+from runtime import bentoml_config, bentoml_defaults, port, python_path, running_servers, worker
 from runtime.forwarded import trusted_hosts
-from runtime.processes import close_listeners_on_shutdown, replace_dead_workers_at_once
+from runtime.processes import close_listeners_on_shutdown, replace_dead_workers_at_once, run_below
 from storage import first_look, urls
 from storage.errors import StorageError
 
@@ -58,6 +57,7 @@ def prepare_start(settings: Settings) -> None:
     running_servers.remove_leftovers(bentoml_defaults.metrics_folder())
     write_down_database(settings)
     worker.use()
+    port.tell_in_one_line()
     close_listeners_on_shutdown()
     replace_dead_workers_at_once()
 
@@ -116,5 +116,5 @@ def _prepared_model(settings: Settings) -> PreparedModel:
 def _prepare_in_subprocess() -> None:
     """Prepare the model in a subprocess, so that the memory of torch and transformers is freed when it ends."""
     preparing = [sys.executable, "-m", "model.prepare"]
-    if subprocess.run(preparing, env=python_path.environment(), check=False).returncode != 0:
+    if run_below(preparing, env=python_path.environment()).returncode != 0:
         sys.exit(1)

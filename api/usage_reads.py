@@ -10,7 +10,6 @@ from starlette.requests import Request
 from api.fields import in_utc
 from api.json_route import JsonRoute, read_query
 from api.read_schemas import (
-    LAST_SECOND,
     Cost,
     Limits,
     Policy,
@@ -23,7 +22,7 @@ from api.read_schemas import (
 )
 from auth import identity
 from auth.rate_limit import policy_names, quota_names
-from storage.clock import MICROSECONDS
+from storage.clock import LAST_SECOND, MICROSECONDS
 from storage.policy import Standing
 from storage.prices import write_amount
 from storage.quotas import QuotaStanding

@@ -1,14 +1,31 @@
 """Runs the command line of operators, `python -m auth`: keys and users."""
 
+import io
+import os
 import signal
 import sys
+from types import FrameType
 
-from auth.cli.main import main
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    """End with the usual status, after what the command does before it ends, such as deleting half an export."""
+    sys.exit(128 + number)
+
 
 # A reader such as `head` that has read enough ends this process without a traceback. (Windows has no such signal.)
 if hasattr(signal, "SIGPIPE"):
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+signal.signal(signal.SIGTERM, _end)
+# Where it is closed, what goes there would otherwise come to standard output, into the answer.
+if sys.stderr is None:
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - it is needed until the end
+# An address in an alphabet that the terminal lacks is no reason to fail.
+if isinstance(sys.stdout, io.TextIOWrapper):
+    sys.stdout.reconfigure(errors="backslashreplace")
 try:
+    # Imported here: it takes a third of a second, in which somebody may press Ctrl+C.
+    from auth.cli.main import main
+
     sys.exit(main())
 except KeyboardInterrupt:
     sys.exit(128 + signal.SIGINT)

@@ -26,6 +26,8 @@ _PATTERN = re.compile(
 )
 # What follows the prefix. A lookahead, since what only looks like a key may overlap one.
 _WITHIN = re.compile(rf"(?=([0-9A-Za-z]{{{ID_CHARS}}}_[0-9A-Za-z]{{{SECRET_CHARS + CHECKSUM_CHARS}}}))")
+# What may be a key, also one with a typing error or without its prefix.
+_LIKE_ONE = re.compile(rf"({PREFIX}[0-9A-Za-z_]+|[0-9A-Za-z]{{{ID_CHARS}}}_[0-9A-Za-z]{{{SECRET_CHARS},}})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,11 @@ class ApiKey:
 def holds_key(text: str) -> bool:
     """Return whether a key is anywhere in the text, with or without its prefix. Such a text must not be stored."""
     return any(ApiKey.parse(PREFIX + match[1]) for match in _WITHIN.finditer(text))
+
+
+def without_keys(text: str) -> str:
+    """Return a text, such as an error that quotes what somebody wrote, without anything that may be a key."""
+    return _LIKE_ONE.sub(f"{PREFIX}...", text)
 
 
 def _random(length: int) -> str:

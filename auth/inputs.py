@@ -30,7 +30,7 @@ def email(text: str) -> str:
 def user(text: str) -> str:
     """Return the id or the address of a user."""
     # A key given by mistake must not be repeated by an error.
-    if text.startswith(PREFIX) or len(text) > LONGEST_EMAIL or not text.isprintable():
+    if text.startswith(PREFIX) or holds_key(text) or len(text) > LONGEST_EMAIL or not text.isprintable():
         raise ValueError("give a user's address or id, as 'list' shows it")
     return text
 

@@ -1,8 +1,10 @@
 """Reads and checks every setting of the project; no other module reads them from the environment or `.env`."""
 
+import io
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -26,6 +29,10 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 # Kubernetes sets such variables in every container of a namespace with a Service whose name starts with "classifier".
 _KUBERNETES_NAME = re.compile(rf"{PREFIX}(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_.+)?)")
 _KUBERNETES_PORT = re.compile(r"(tcp|udp|sctp)://.+")
+# As BentoML takes them.
+_MODEL_TAG = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?(:[a-z0-9]([a-z0-9._-]*[a-z0-9])?)?")
+_SETTING = re.compile(rf"\b({PREFIX}\w+|HF_TOKEN)", re.ASCII | re.IGNORECASE)
+_ONE_WORD = re.compile(r"[!-~]+")
 _ENV_FILE, _ENV_FILE_ENCODING = ".env", "utf-8-sig"
 
 
@@ -46,7 +53,7 @@ class Settings(BaseSettings):
     engine: Literal["auto", "openvino", "torch"] = "auto"
     precision: Literal["auto", "f32", "bf16", "int8"] = "auto"
     tune: Literal["auto", "off"] = "auto"
-    threads: Annotated[int | None, Field(gt=0)] = None
+    threads: Annotated[int | None, Field(gt=0, le=1024)] = None
     max_batch_size: Annotated[int | None, Field(gt=0, le=256)] = None
     runner: Literal["auto", "embedded", "service"] = "auto"
     data_dir: Path | None = None
@@ -116,10 +123,21 @@ class Settings(BaseSettings):
     @field_validator("stripe_api")
     @classmethod
     def _stripe_is_reached_safely(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if (parts.scheme == "https" and parts.hostname) or (parts.scheme == "http" and parts.hostname in _LOOPBACK):
-            return url.rstrip("/")
+        with suppress(ValueError):
+            parts = urlsplit(url)
+            is_safe = bool(parts.hostname) if parts.scheme == "https" else parts.hostname in _LOOPBACK
+            if parts.scheme in ("https", "http") and is_safe and parts.port != 0 and _ONE_WORD.fullmatch(url):
+                return url.rstrip("/")
         raise ValueError("give an address that begins with https://, or with http://127.0.0.1 for tests")
+
+    @field_validator("stripe_key")
+    @classmethod
+    def _stripe_key_fits_a_header(cls, key: SecretStr | None) -> SecretStr | None:
+        # A file that it was read from may have ended with a newline.
+        text = "" if key is None else key.get_secret_value().strip()
+        if text and not _ONE_WORD.fullmatch(text):
+            raise ValueError("give a key of Stripe in one line, like rk_live_...")
+        return SecretStr(text) if text else None
 
     @field_validator("webhook_secret")
     @classmethod
@@ -130,6 +148,13 @@ class Settings(BaseSettings):
     @classmethod
     def _webhook_is_signed(cls, url: str | None, info: ValidationInfo) -> str | None:
         return webhooks.url(url, has_secret=info.data.get("webhook_secret") is not None)
+
+    @field_validator("prepared_model")
+    @classmethod
+    def _prepared_model_is_a_tag(cls, tag: str) -> str:
+        if tag and not _MODEL_TAG.fullmatch(tag):
+            raise ValueError("give the tag of a prepared model, as `bentoml models list` shows it")
+        return tag
 
     @field_validator("cors_origins")
     @classmethod
@@ -166,6 +191,7 @@ def load_settings() -> Settings:
             value, which may be a secret.
     """
     try:
+        _check_lines()
         _check_names({**dotenv_values(_ENV_FILE, encoding=_ENV_FILE_ENCODING), **os.environ})
         return Settings()
     except ValidationError as error:
@@ -176,6 +202,23 @@ def load_settings() -> Settings:
         raise SettingsError("The file .env is not in UTF-8; save it in that encoding.") from None
     except OSError as error:
         raise SettingsError(f"The file .env can't be read: {error.strerror}.") from None
+
+
+def _check_lines() -> None:
+    """Check that every line of `.env` about a setting sets it: dotenv passes others over, and leaves the default.
+
+    Raises:
+        SettingsError: a line is not written as dotenv reads it.
+    """
+    path = Path(_ENV_FILE)
+    text = path.read_text(_ENV_FILE_ENCODING) if path.is_file() else ""
+    for read in parse_stream(io.StringIO(text)):
+        named = _SETTING.search(read.original.string)
+        # A name alone, as in Docker's files of variables, is one that the environment has.
+        is_alone = read.key is not None and read.value is None and read.key not in os.environ
+        if named and (read.error or is_alone):
+            line = read.original.line + read.original.string.count("\n", 0, named.start())
+            raise SettingsError(f"{named[0]}: line {line} of .env does not set it; write NAME=value, and close quotes.")
 
 
 def _check_names(variables: Mapping[str, str | None]) -> None:

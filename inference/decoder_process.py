@@ -117,7 +117,7 @@ def main() -> None:
     # Only the control socket ends the server: until it is closed, requests under way may still need the server.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    _load(recipe, max_pixels)
+    _load(recipe)
     ForkServer(control, recipe, max_pixels).serve()
 
 
@@ -134,13 +134,14 @@ def end_with(parent: int, by: signal.Signals) -> None:
             os.kill(os.getpid(), by)
 
 
-def _load(recipe: Recipe, max_pixels: int) -> None:
+def _load(recipe: Recipe) -> None:
     """Decode a small image of each format, so that each child finds the decoders loaded."""
     for name in NAMES:
         file = io.BytesIO()
         Image.new("RGB", (8, 8)).save(file, name)
-        decode(file.getvalue(), recipe, max_pixels)
-        decode(file.getvalue(), recipe, max_pixels, exact=False)
+        # The limit of callers may be lower.
+        decode(file.getvalue(), recipe, 8 * 8)
+        decode(file.getvalue(), recipe, 8 * 8, exact=False)
     gc.collect()
     gc.freeze()
 

@@ -4,12 +4,12 @@ torch and transformers take a gigabyte, and a prepared model needs neither. So t
 them. The first preparation installs them in `.venv-prepare`, on top of the packages that are there.
 """
 
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 from model.errors import ModelError
+from runtime.processes import run_below
 
 _PROJECT = Path(__file__).parent.parent
 _INSTALLER = _PROJECT / "requirements" / "install.py"
@@ -33,7 +33,7 @@ def run_in_own(module: str, arguments: list[str], *locks: str) -> int:
             "here; prepare it in a checkout with 'make model'."
         )
     installing = [sys.executable, "-m", "requirements.install", "--on-top", str(FOLDER), *locks]
-    if subprocess.run(installing, cwd=_PROJECT, check=False).returncode != 0:
+    if run_below(installing, cwd=_PROJECT).returncode != 0:
         raise ModelError("The packages that prepare models could not be installed; the lines above say why.")
     python = FOLDER / "bin" / "python"
-    return subprocess.run([str(python), "-m", module, *arguments], check=False).returncode
+    return run_below([str(python), "-m", module, *arguments]).returncode

@@ -4,6 +4,10 @@ import errno
 import socket
 import sys
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from circus.sockets import CircusSocket
 
 # A server that was just killed may hold its port for a moment.
 TRIES, BETWEEN_S = 6, 0.5
@@ -33,7 +37,27 @@ def why_not(host: str, port: str) -> str | None:
                 time.sleep(BETWEEN_S)
         else:
             return None
-    return f"Port {port} of {host} is in use; choose another with PORT=..."
+    return f"Port {port} of {host} is in use; choose another with PORT=... or --port."
+
+
+def tell_in_one_line() -> None:
+    """Have a supervisor that can't listen end with one line: `bentoml serve` checks no port, and shows a traceback.
+
+    Replaces `circus.sockets.CircusSocket.bind_and_listen`.
+    """
+    # Imported only here: workers need none of circus.
+    from circus.sockets import CircusSocket
+
+    listen = CircusSocket.bind_and_listen
+
+    def listen_or_tell(one: "CircusSocket") -> None:
+        # Port 0 is any that is free.
+        reason = why_not(one.host, str(one.port)) if not one.is_unix and one.port else None
+        if reason is not None:
+            sys.exit(f"ERROR: {reason}")
+        listen(one)
+
+    CircusSocket.bind_and_listen = listen_or_tell
 
 
 def _why(error: OSError, host: str, port: str) -> str:

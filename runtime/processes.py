@@ -7,13 +7,14 @@ import gc
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -39,6 +40,30 @@ def end_with_parent() -> None:
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def run_below(command: list[str], timeout: float | None = None, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    """Do what `subprocess.run` does, and end the other process too if this one is told to end meanwhile.
+
+    Otherwise a start that is stopped would leave behind what prepares its model, at work for minutes.
+    """
+    with subprocess.Popen(command, **options) as process:
+
+        def end(number: int, _frame: FrameType | None) -> None:
+            process.terminate()
+            sys.exit(128 + number)
+
+        is_main = threading.current_thread() is threading.main_thread()
+        before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP) if is_main}
+        try:
+            output, errors = process.communicate(timeout=timeout)
+        except (KeyboardInterrupt, subprocess.TimeoutExpired):
+            process.kill()
+            raise
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
 def lower_priority(nice: int) -> None:

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, select, update
 from storage import audit
 from storage import users as all_users
 from storage.audit import Entry
-from storage.clock import MICROSECONDS, iso
+from storage.clock import LAST_SECOND, MICROSECONDS, iso
 from storage.errors import Refused
 from storage.metering import HOUR_S, OLDEST_S
 from storage.models import users
@@ -49,6 +49,8 @@ def wrong_hour(from_s: int, now_s: int) -> str | None:
     if from_s < now_s - OLDEST_S:
         oldest = iso((now_s - OLDEST_S + HOUR_S) // HOUR_S * HOUR_S * MICROSECONDS)
         return f"Stripe takes nothing older than 35 days; write {oldest} or later"
+    if from_s > LAST_SECOND:
+        return "write a time before the year 10000, in UTC"
     return None
 
 

@@ -7,6 +7,7 @@ from storage.advisory_locks import AdvisoryLock
 from storage.database import Database, create_sqlite_file
 from storage.errors import Refused
 from storage.first_look import SCRIPTS, newest_version
+from storage.models import metadata
 
 
 def migrate(url: str) -> None:
@@ -14,7 +15,7 @@ def migrate(url: str) -> None:
 
     Raises:
         StorageUnavailable: the database does not answer.
-        Refused: a later version of this project has migrated the database.
+        Refused: a later version of this project has migrated the database, or it is another program's.
     """
     create_sqlite_file(url)
     database = Database(url)
@@ -30,8 +31,13 @@ def _upgrade(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         # A migration may take longer than the timeout for requests.
         connection.execute(text("SET LOCAL statement_timeout = 0"))
-    if _versions(connection) == [newest_version()]:
+    versions = _versions(connection)
+    if versions == [newest_version()]:
         return
+    if not versions and set(inspect(connection).get_table_names()) & set(metadata.tables):
+        raise Refused("The database holds tables of another program; check CLASSIFIER_DATABASE_URL, or make a new one.")
+    if not versions and connection.dialect.name == "postgresql":
+        _check_encoding(connection)
     # Imported here: it takes a tenth of the start time, and most starts have nothing to migrate.
     from alembic import command
     from alembic.config import Config
@@ -45,6 +51,20 @@ def _upgrade(connection: Connection) -> None:
         command.upgrade(config, "head")
     except CommandError:
         raise Refused("The database was written by a later version of this project; upgrade the project.") from None
+
+
+def _check_encoding(connection: Connection) -> None:
+    """Checks that a new database can hold every address and name.
+
+    Raises:
+        Refused: its encoding lacks alphabets.
+    """
+    encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
+    if encoding not in ("UTF8", "SQL_ASCII"):
+        raise Refused(
+            f"The database is in the encoding {encoding}; make one in UTF-8: "
+            "CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0."
+        )
 
 
 def _versions(connection: Connection) -> list[str]:

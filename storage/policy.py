@@ -12,12 +12,13 @@ UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 # The letters of times such as 30d, 12h, 15m and 90s, seconds.
 LETTERS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _PATTERN = re.compile(
-    r"(?P<quota>[1-9]\d{0,8})/(?:(?P<unit>second|minute|hour|day)|(?P<number>[1-9]\d{0,7})(?P<letter>[smhd]))"
+    r"(?P<quota>[1-9]\d{0,8})/(?:(?P<unit>second|minute|hour|day)|(?P<number>[1-9]\d{0,7})(?P<letter>[smhd]))",
+    re.ASCII,
 )
 _CALENDAR = re.compile(r"\d+/(month|week|year)")
 _CALENDAR_DAYS = {"week": 7, "month": 30, "year": 365}
 _LONGEST_S = 99_999_999
-_TIME = re.compile(r"([1-9]\d{0,8})([smhd])")
+_TIME = re.compile(r"([1-9]\d{0,8})([smhd])", re.ASCII)
 _LONGEST_TIME_S = 36500 * LETTERS["d"]
 HOW_TO_WRITE_DURATION = "write a time like 30d, 12h, 15m or 90s"
 HOW_TO_WRITE = "write a limit like 60/minute (second, minute, hour, day), 60/90s, 60/12h or 60/30d"

@@ -11,6 +11,8 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 STATEMENT_TIMEOUT_MS = 5000
 CONNECT_TIMEOUT_S = 3
+# A database of no encoding (SQL_ASCII, where the locale is C) keeps texts as they are sent; others convert them.
+_CLIENT_ENCODING = "utf8"
 # Every query here should use an index. By the statistics of a table that was empty a moment ago, PostgreSQL would not.
 _SETTINGS = {
     "statement_timeout": STATEMENT_TIMEOUT_MS,
@@ -32,7 +34,11 @@ def engine(url: URL, connections: int) -> Engine:
     """
     created = create_engine(
         url.set(drivername="postgresql+psycopg").difference_update_query(["options"]),
-        connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "tcp_user_timeout": STATEMENT_TIMEOUT_MS},
+        connect_args={
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "tcp_user_timeout": STATEMENT_TIMEOUT_MS,
+            "client_encoding": _CLIENT_ENCODING,
+        },
         pool_size=connections,
         pool_timeout=CONNECT_TIMEOUT_S,
         pool_pre_ping=True,

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Self
 
 NANOS = 1_000_000_000
-_AMOUNT = re.compile(r"\d{1,6}(?:\.\d{1,6})?")
+_AMOUNT = re.compile(r"\d{1,6}(?:\.\d{1,6})?", re.ASCII)
 _CURRENCY = re.compile(r"[A-Z]{3}")
 # The fewest decimals that an amount is written with.
 _DECIMALS = 2

@@ -10,7 +10,7 @@ from typing import Self
 
 from storage.clock import MICROSECONDS
 
-_PATTERN = re.compile(r"([1-9]\d{0,11})/(month|day)")
+_PATTERN = re.compile(r"([1-9]\d{0,11})/(month|day)", re.ASCII)
 HOW_TO_WRITE = "write a quota like 10000/month or 500/day"
 
 

@@ -81,6 +81,8 @@ def write(path: Path, known: Revocations) -> None:
         Refused: the file can't be written, or names keys that have ended of which `known` knows nothing: it is from
             another database, such as one that was lost.
     """
+    if path.exists() and not path.is_file():
+        raise Refused(f"{path} is no file; name another one.")
     if path.exists() and not {key.key_id for key in load(path).keys} <= {key.key_id for key in known.keys}:
         raise Refused(f"The file {path} names keys that this database does not know to have ended; name another file.")
     writing = path.with_name(f".{path.name}.{os.getpid()}")
@@ -109,7 +111,7 @@ def load(path: Path) -> Revocations:
         )
     except OSError as error:
         raise Refused(f"The file {path} can't be read: {error.strerror}.") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise Refused(f"The file {path} is no whole list that 'python -m auth revocations' has written.") from None
 
 

@@ -40,10 +40,10 @@ class Postgres:
         if not waits_for_disk:
             self._command("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
 
-    def new_database(self) -> str:
-        """Create an empty database, and return its URL."""
+    def new_database(self, options: str = "") -> str:
+        """Create an empty database, with options in SQL such as its encoding, and return its URL."""
         name = f"it{next(self._numbers)}"
-        self._command(f"CREATE DATABASE {name}")
+        self._command(f"CREATE DATABASE {name} {options}")
         return self._admin.replace("/postgres?", f"/{name}?")
 
     @property

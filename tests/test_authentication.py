@@ -91,6 +91,17 @@ def test_a_changed_limit_is_in_force_within_a_second(server: Server, new_user: C
         assert [client.post("/v1/classify", json=body).status_code for _ in range(2)] == [200, 429]
 
 
+def test_what_a_command_says_is_so_now_is_so_when_it_returns(
+    server: Server, new_user: Callable[..., dict[str, Any]]
+) -> None:
+    made = new_user("--limit", "1/day")
+    with server.client(made["key"]) as client:
+        for number in range(2, 6):
+            assert client.get("/v2/limits").status_code == 200
+            assert server.auth("set-limit", made["user_id"], f"{number}/day").returncode == 0
+            assert client.get("/v2/limits").json()["policies"][0]["limit"] == f"{number}/day"
+
+
 def test_a_rotated_key_works_beside_the_new_one_for_its_grace(
     server: Server, new_user: Callable[..., dict[str, Any]]
 ) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import csv
 import io
 import json
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,8 @@ from storage.usage import UsageRow
 from storage.usage_export import ExportedRow
 from testing.servers import PROJECT, Server
 from testing.store_servers import Postgres
+from testing.waiting import PATIENCE_S, wait_until
+from tests.raw_sql import RawSql
 
 DAY_US = 86_400_000_000
 FIRST_US = 1_793_491_200_000_000  # 2026-11-01T00:00:00Z
@@ -216,3 +219,24 @@ def test_the_first_difference_is_named(
 def test_a_pruned_log_still_agrees(operator: Server, logged: list[UsageRow]) -> None:
     assert operator.auth("prune", "--older-than", "1s", "--yes").returncode == 0
     assert operator.auth("reconcile").returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_export_that_is_ended_leaves_no_half_file(tmp_path: Path, number: signal.Signals) -> None:
+    operator = Server(tmp_path / "it", tmp_path)
+    made = operator.create_key("ada@example.org")
+    with RawSql(operator.environment["CLASSIFIER_DATABASE_URL"]) as raw:
+        raw.change(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000)"
+            " INSERT INTO usage_log (request_id, user_id, key_id, endpoint, method, status, response_ms, at_us, images)"
+            f" SELECT 'req_' || i, '{made['user_id']}', '{made['key_id']}', '/v1/classify', 'POST', 200, 9.0, i, 1"
+            " FROM n"
+        )
+    file = tmp_path / "all.csv"
+    command = [sys.executable, "-m", "auth", "export", "--output", str(file)]
+    with subprocess.Popen(command, cwd=PROJECT, env=operator.environment, stderr=subprocess.PIPE) as export:
+        wait_until(lambda: file.exists() and file.stat().st_size > 0, "it writes")
+        export.send_signal(number)
+        _, said = export.communicate(timeout=PATIENCE_S)
+    assert (export.returncode, said) == (128 + number, b"")
+    assert not file.exists()

@@ -33,6 +33,7 @@ from bentoml_cli import serve as serve_command
 from circus.arbiter import Arbiter
 from circus.process import Process
 from circus.sighandler import SysHandler
+from circus.sockets import CircusSocket
 from circus.util import synchronized
 from circus.watcher import Watcher
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
@@ -172,6 +173,8 @@ def test_worker_takes_the_place_of_bentomls_own() -> None:
 
 
 def test_processes_finds_the_supervisors_signals() -> None:
+    assert parameters(CircusSocket.bind_and_listen) == ["self"]
+    assert never_set(CircusSocket, "host", "port", "is_unix") == []
     assert parameters(SysHandler) == ["controller"]
     assert parameters(SysHandler.quit) == ["self"]
     assert never_set(SysHandler, "controller", "_old") == []

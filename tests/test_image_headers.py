@@ -231,3 +231,14 @@ def test_every_file_that_is_cut_off_or_has_a_wrong_byte_is_read_or_refused() -> 
         for data in damaged:
             with contextlib.suppress(ImageError):
                 assert read_header(data, MAX_PIXELS).format
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_limit_lower_than_the_models_own_size_refuses_only_what_is_larger(kind: str, mode: str) -> None:
+    file = encoded(crops(1)[0].convert(mode).resize((12, 8)), kind)
+    for exact in (True, False):
+        wanted = decode(file, RECIPE, MAX_PIXELS, exact)
+        assert np.array_equal(decode(file, RECIPE, 12 * 8, exact).pixels, wanted.pixels)
+        with pytest.raises(TooManyPixels, match="12 x 8"):
+            decode(file, RECIPE, 12 * 8 - 1, exact)

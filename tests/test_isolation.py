@@ -60,6 +60,22 @@ def children(decoder: IsolatedDecoder) -> list[psutil.Process]:
     return psutil.Process(decoder._process.pid).children()
 
 
+def test_a_limit_of_very_few_pixels_refuses_only_what_is_larger() -> None:
+    async def both() -> list[Any]:
+        decoder = IsolatedDecoder(RECIPE, 10)
+        try:
+            return [
+                (await decoder.decode(encoded(Image.new("RGB", size), "TIFF"), True, 5.0)).result
+                for size in ((3, 3), (4, 3))
+            ]
+        finally:
+            decoder.close()
+
+    small, larger = asyncio.run(both())
+    assert (small.width, small.height) == (3, 3)
+    assert isinstance(larger, TooManyPixels)
+
+
 @pytest.mark.parametrize("exact", [True, False])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
 def test_what_comes_out_is_what_a_thread_would_give(kind: str, exact: bool) -> None:

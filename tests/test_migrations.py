@@ -251,3 +251,14 @@ def test_a_later_releases_database_is_refused(url: str, database: Database) -> N
     database.change(lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = '9999'")))
     with pytest.raises(Refused, match="later version"):
         migrate(url)
+
+
+def test_another_programs_database_is_refused_and_stays_as_it_is(url: str, database: Database) -> None:
+    """Also where that program keeps its migrations as this one does."""
+    for other in ("CREATE TABLE users (x INTEGER)", "CREATE TABLE alembic_version (version_num VARCHAR(32))"):
+        with RawSql(url) as raw:
+            raw.change(other)
+        with pytest.raises(Refused, match="another program"):
+            migrate(url)
+        with RawSql(url) as raw:
+            assert raw.rows("SELECT count(*) FROM users")[0][0] == 0

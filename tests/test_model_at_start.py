@@ -1,12 +1,19 @@
 """A start that is not to prepare a model: it serves the one that it is told, or stops with one line."""
 
+import contextlib
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
+import pytest
+
 from testing.servers import PROJECT, Server, inherited
+from testing.waiting import PATIENCE_S, wait_until
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -92,3 +99,43 @@ def test_a_chosen_model_is_served_only_where_the_other_settings_agree(tmp_path: 
     for line, (_, _, says) in zip(done.stdout.splitlines(), cases, strict=True):
         assert bool(line) is bool(says), line
         assert says in line
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_start_that_is_ended_while_it_prepares_leaves_nothing_at_work(tmp_path: Path, number: signal.Signals) -> None:
+    store = tmp_path / "models"
+    store.mkdir()
+    server = Server(tmp_path / "it", store, CLASSIFIER_OFFLINE_MODEL="only")
+    command = [sys.executable, "-m", "api.serve", "--port", str(server.port)]
+    with (tmp_path / "log").open("w") as log:
+        start = subprocess.Popen(
+            command, cwd=PROJECT, env=server.environment, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        wait_until(lambda: "Preparing" in (tmp_path / "log").read_text(), "it prepares")
+        below = psutil.Process(start.pid).children(recursive=True)
+        # Ctrl+C goes to all, other signals to the one that somebody names.
+        (os.killpg if number == signal.SIGINT else os.kill)(start.pid, number)
+        assert start.wait(PATIENCE_S) in (128 + number, -number)
+        assert below
+        assert not [one for one in below if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+        assert "Traceback" not in (tmp_path / "log").read_text()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(start.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("module", ["model.prepare", "model.tune", "model.quantize"])
+def test_ctrl_c_ends_a_command_about_models_without_a_traceback(tmp_path: Path, module: str) -> None:
+    interrupted = f"""
+import runpy, sys
+import model.prepare.preparation, model.quantize.quantization, model.tune.tuning
+def main(): raise KeyboardInterrupt
+for name in ("prepare.preparation", "quantize.quantization", "tune.tuning"):
+    sys.modules["model." + name].main = main
+runpy.run_module({module!r}, run_name="__main__")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", interrupted], cwd=PROJECT, env=inherited(), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

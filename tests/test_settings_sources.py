@@ -83,6 +83,40 @@ def test_a_file_of_settings_is_read_or_told_what_is_wrong(tmp_path: Path, conten
     assert said in line
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "CLASSIFIER_DEFAULT_LIMIT: 7/minute",
+        "CLASSIFIER_DEFAULT_LIMIT='7/minute",
+        'CLASSIFIER_DEFAULT_LIMIT="sesame',
+        "CLASSIFIER_DEFAULT_LIMIT='7'/minute",
+        "set CLASSIFIER_DEFAULT_LIMIT=7/minute",
+        "classifier_default_limit 7/minute",
+        "CLASSIFIER_DEFAULT_LIMIT",
+        "export CLASSIFIER_DEFAULT_LIMIT",
+    ],
+)
+def test_a_line_that_sets_nothing_is_told_with_its_number(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], line: str
+) -> None:
+    (tmp_path / ".env").write_text(f"# Settings\n\nexport A=1\n{line}\nB=2\n")
+    [said] = default_limit_in(tmp_path).splitlines()
+    assert "CLASSIFIER_DEFAULT_LIMIT" in said.upper()
+    assert "line 4" in said
+    assert SECRET not in said
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_name_alone_stands_for_the_environments_value(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("CLASSIFIER_DEFAULT_LIMIT\n# CLASSIFIER_MAX_QUEUE\n")
+    assert default_limit_in(tmp_path, CLASSIFIER_DEFAULT_LIMIT="7/minute") == "7/minute"
+
+
+def test_a_line_of_another_program_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("set -a\nCLASSIFIER_DEFAULT_LIMIT=7/minute\n")
+    assert default_limit_in(tmp_path) == "7/minute"
+
+
 def test_a_folder_of_that_name_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / ".env").mkdir()
     assert default_limit_in(tmp_path) == "5/minute"

@@ -58,10 +58,11 @@ WRONG = {
     "MODEL_REVISION": [""],
     "ENGINE": ["onnx", ""],
     "PRECISION": ["f64", "F32"],
-    "THREADS": ["0", "-1", "two", "1.5"],
+    "THREADS": ["0", "-1", "two", "1.5", "1025", "9" * 30],
+    "PREPARED_MODEL": ["no such", "Model:1", "a:b:c", "a/b", ":1", "a:", f"{SECRET}/"],
     "MAX_BATCH_SIZE": ["0", "257", "many"],
     "RUNNER": ["here"],
-    "DEFAULT_LIMIT": ["", "5", "5/fortnight", "0/minute", "-5/minute", "five/minute", SECRET],
+    "DEFAULT_LIMIT": ["1٣/minute", "5/1٣s", "", "5", "5/fortnight", "0/minute", "-5/minute", "five/minute", SECRET],
     "AUTH_FAILURE_LIMIT": ["60", "60/eternity"],
     "TRUSTED_PROXIES": ["proxy", "10.0.0.1/8", "10.0.0.0/99", f"10.0.0.0/8,{SECRET}"],
     "MAX_BODY_BYTES": ["0", "-1", "10MB"],
@@ -78,7 +79,12 @@ WRONG = {
         f"http://{SECRET}",
         f"http://127.0.0.1@{SECRET}",
         f"ftp://{SECRET}",
+        f"http://127.0.0.1:{SECRET}",
+        f"https://{SECRET}.example:99999",
+        f"https://[::1/{SECRET}",
+        f"https://stripe.example/ {SECRET}",
     ],
+    "STRIPE_KEY": [f"sk_live_{SECRET} x", f"sk_live_{SECRET}\nX: 1", f"sk_ü{SECRET}", f"sk_€{SECRET}"],
     # Without a secret.
     "WEBHOOK_URL": [f"https://shop.example/?token={SECRET}"],
     "WEBHOOK_SECRET": [SECRET, f"whsec_{SECRET}", "whsec_", f"whsec_{'A' * 28}", f"whsec_{'A' * 90}"],
@@ -102,8 +108,9 @@ RIGHT = {
         "unix:///run/it.sock?db=2",
     ],
     "TRUSTED_PROXIES": ["", "10.0.0.0/8, ::1/128"],
-    "THREADS": ["2"],
-    "STRIPE_KEY": ["", "sk_test_1"],
+    "THREADS": ["2", "1024"],
+    "PREPARED_MODEL": ["", "microsoft--resnet-18:5fa0dbd3d6c9-20261128234751", "stand_in.1"],
+    "STRIPE_KEY": ["", " ", "sk_test_1", "rk_live_1\n"],
     "STRIPE_API": ["https://api.stripe.com", "http://127.0.0.1:8000/", "http://[::1]:8000"],
     "WEBHOOK_URL": [""],
     "WEBHOOK_SECRET": ["", WEBHOOK_SECRET, f"{WEBHOOK_SECRET} whsec_{'B' * 86}=="],
@@ -128,6 +135,7 @@ def test_a_wrong_value_is_told_in_one_line(name: str, value: str) -> None:
     assert "\n" not in said
     assert SECRET not in said
     assert "Value error" not in said
+    assert "IPv6" not in said
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in RIGHT.items() for value in values])

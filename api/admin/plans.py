@@ -1,6 +1,5 @@
 """The routes with which operators manage plans. A user gets a plan by PATCH of the user."""
 
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -13,7 +12,7 @@ from api.key_routes import utc
 from api.requests import JSON, content_type, read_json
 from auth import inputs
 from storage import listings, plan_changes, plans
-from storage.clock import MICROSECONDS
+from storage.clock import LAST_SECOND, MICROSECONDS
 from storage.errors import Refused
 from storage.listings import Page
 from storage.prices import Price, parse_amount
@@ -129,9 +128,10 @@ def _price(body: PlanChange, default_us: int) -> Price | None:
             raise Problem(422, detail, field=name)
     if "since" not in given:
         return Price(parse_amount(body.price), body.currency, default_us)
-    if not datetime.fromtimestamp(0, UTC) <= body.since < datetime.max.replace(tzinfo=UTC):
-        raise Problem(422, "The field 'from' is wrong: write a time after 1970.", field="from")
-    return Price(parse_amount(body.price), body.currency, int(body.since.timestamp() * MICROSECONDS))
+    from_us = int(body.since.timestamp() * MICROSECONDS)
+    if not 0 <= from_us // MICROSECONDS <= LAST_SECOND:
+        raise Problem(422, "The field 'from' is wrong: write a time from 1970 to 9999, in UTC.", field="from")
+    return Price(parse_amount(body.price), body.currency, from_us)
 
 
 def _of_path(connection: Any, request: Request) -> plans.Plan:

@@ -5,6 +5,7 @@ from argparse import Action, ArgumentParser
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
+from auth.api_key import without_keys
 from auth.cli import values
 
 # Adds a command to the parser: its name, the function that runs it, what it does, and examples of its arguments.
@@ -21,11 +22,11 @@ LIMIT_HELP = "such as 60/minute, 60/90s, 500/12h or 5000/30d"
 
 
 class Parser(ArgumentParser):
-    """A parser whose errors show no password of a URL."""
+    """A parser whose errors show no password of a URL and no key."""
 
     def error(self, message: str) -> NoReturn:
         """Print the message, and end with status 2."""
-        super().error(re.sub(r"://\S*@", "://...@", message))
+        super().error(without_keys(re.sub(r"://\S*@", "://...@", message)))
 
     def all_arguments(self) -> Iterator[Action]:
         """Yield the arguments of this command and of all commands below it."""

@@ -8,6 +8,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from auth.cli import values
 from auth.cli.arguments import Parser
 
 NAME = "classifier-auth"
@@ -26,7 +27,7 @@ def script(parser: Parser, shell: str) -> str:
     import shtab
 
     for argument in parser.all_arguments():
-        if argument.type is Path:
+        if argument.type is values.file:
             argument.complete = shtab.FILE  # type: ignore[attr-defined]
     command = shlex.join(("env", f"PYTHONPATH={_CODE}", sys.executable, "-P", "-m", "auth"))
     functions = {"fish": f"function {NAME}; {command} $argv; end"}

@@ -1,7 +1,5 @@
 """The commands of `python -m auth` about the database as a whole, their arguments and their help."""
 
-from pathlib import Path
-
 from auth.cli import commands, database_commands, restore_commands, values
 from auth.cli.arguments import Add
 
@@ -15,7 +13,7 @@ def add_commands(add: Add) -> None:
     backup = add(
         "backup", database_commands.backup, "Copy an SQLite database to a new file, also while the service runs."
     )
-    backup.add_argument("file", type=Path, metavar="FILE", help="the new file; it must not exist yet")
+    backup.add_argument("file", type=values.file, metavar="FILE", help="the new file; it must not exist yet")
     _add_restore_commands(add)
     move = add(
         "move",
@@ -45,9 +43,12 @@ def _add_restore_commands(add: Add) -> None:
         "backup.db",
         "backup.db --revocations revocations.json",
     )
-    restore.add_argument("file", type=Path, metavar="FILE", help="what 'backup' has written")
+    restore.add_argument("file", type=values.file, metavar="FILE", help="what 'backup' has written")
     restore.add_argument(
-        "--revocations", type=Path, metavar="LIST", help="what 'revocations' has written, if the database is lost"
+        "--revocations",
+        type=values.file,
+        metavar="LIST",
+        help="what 'revocations' has written, if the database is lost",
     )
     unknown = restore.add_mutually_exclusive_group()
     unknown.add_argument("--revoke-all-keys", action="store_true", help="revoke every key")
@@ -58,7 +59,7 @@ def _add_restore_commands(add: Add) -> None:
         "Write which keys and users have ended to a file, to be kept where the backups are.",
         "revocations.json",
     )
-    revocations.add_argument("file", type=Path, metavar="FILE", help="the file; one of that name is replaced")
+    revocations.add_argument("file", type=values.file, metavar="FILE", help="the file; one of that name is replaced")
     again = add(
         "revoke-again",
         restore_commands.revoke_again,
@@ -66,5 +67,5 @@ def _add_restore_commands(add: Add) -> None:
         "revocations.json",
     )
     what = again.add_mutually_exclusive_group(required=True)
-    what.add_argument("file", type=Path, nargs="?", metavar="FILE", help="what 'revocations' has written")
+    what.add_argument("file", type=values.file, nargs="?", metavar="FILE", help="what 'revocations' has written")
     what.add_argument("--all-keys", action="store_true", help="revoke every key")

@@ -6,8 +6,10 @@ the command failed (the reason is on standard error), 2 for wrong arguments.
 
 import json
 import sys
+from contextlib import suppress
 from functools import partial
 
+from auth.api_key import without_keys
 from auth.cli import (
     billing_commands,
     commands,
@@ -59,10 +61,12 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parsed = parser.parse(arguments)
     command, as_json = parsed.pop("command"), parsed.pop("json")
+    if sys.stdout is None:
+        _say("ERROR: Standard output is closed, so nobody could read the answer; send it to a file or to /dev/null.")
+        return 1
     if command is completion.script:
         text = completion.script(parser.build(completion.NAME), parsed["shell"])
-        print(json.dumps({"script": text}) if as_json else text)
-        return 0
+        return _tell(Answer({"script": text}, text), as_json)
     try:
         settings = load_settings()
         is_own = command in BEFORE_A_START
@@ -79,20 +83,41 @@ def main(arguments: list[str] | None = None) -> int:
         finally:
             database.close()
     except (StorageError, SettingsError) as error:
-        print(f"ERROR: {error}", file=sys.stderr)
+        _say(f"ERROR: {without_keys(str(error))}")
         return 1
-    if as_json:
-        print(json.dumps(answer.document))
-    else:
-        _print(answer)
+    status = _tell(answer, as_json)
     if not as_json or chosen.is_servers:
-        print(f"(Database: {chosen})", file=sys.stderr)
+        _say(f"(Database: {chosen})")
+    return status
+
+
+def _tell(answer: Answer, as_json: bool) -> int:
+    """Print the answer of a command, and return the exit status."""
+    try:
+        if as_json:
+            print(json.dumps(answer.document))
+        else:
+            _print(answer)
+        sys.stdout.flush()
+    except OSError as error:
+        # Python would fail to flush again as it ends.
+        sys.stdout = None
+        _say(f"ERROR: The command is done, but its answer can't be written: {error.strerror}.")
+        return 1
     return 0
 
 
+def _say(text: str) -> None:
+    # Where nobody can be told, the command is done all the same.
+    with suppress(OSError):
+        print(text, file=sys.stderr)
+
+
 def _print(answer: Answer) -> None:
-    if answer.text is not None:
-        print(answer.text, file=sys.stderr if answer.is_notice else sys.stdout)
+    if answer.is_notice and answer.text is not None:
+        _say(answer.text)
+    elif answer.text is not None:
+        print(answer.text)
     for number, one in enumerate(answer.tables):
         if number > 0:
             print()

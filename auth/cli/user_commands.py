@@ -17,9 +17,7 @@ BUCKETS_AT_ONCE = 1000
 
 def set_limit(context: Context, *, user: str, limit: list[Limit]) -> Answer:
     """Replace the limits of a user."""
-    changed = context.database.change(
-        lambda connection: user_changes.set_limits(connection, user, tuple(limit), actor())
-    )
+    changed = context.change_keys(lambda connection: user_changes.set_limits(connection, user, tuple(limit), actor()))
     limits = list(map(str, changed.limits))
     document = {"user_id": changed.user_id, "email": changed.email, "limits": limits}
     return Answer(document, f"The limits of {changed.email} are {reports.limits(limits, ', ')} now.")

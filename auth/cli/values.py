@@ -4,10 +4,11 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import wraps
+from pathlib import Path
 from typing import Any, TypeVar
 
 from auth import inputs
-from auth.api_key import PREFIX, ApiKey
+from auth.api_key import PREFIX, ApiKey, holds_key
 from storage.policy import Limit, parse_seconds
 from storage.prices import parse_amount, parse_currency
 from storage.quotas import Quota
@@ -18,7 +19,7 @@ T = TypeVar("T")
 
 def key_id(text: str) -> str:
     """Return the key id. If the operator gives a whole key, return only its id, so that no error repeats the secret."""
-    if not text.startswith(PREFIX):
+    if not (text.startswith(PREFIX) or holds_key(text)) and text.isprintable():
         return text
     key = ApiKey.parse(text)
     if key is None:
@@ -30,9 +31,18 @@ def moment(text: str) -> int:
     """Return a time in ISO 8601 as Unix seconds; UTC if it names no zone."""
     try:
         found = datetime.fromisoformat(text)
-        return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
+        # In UTC, where the time may be outside the years that can be written.
+        return int((found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).timestamp())
     except (ValueError, OverflowError):
         raise ArgumentTypeError("write a moment like 2026-11-01 or 2026-11-01T12:00:00Z") from None
+
+
+def file(text: str) -> Path:
+    """Return the path of a file."""
+    # Not one that can't be printed, or that SQLite can't open: it is no UTF-8.
+    if not text or not text.isprintable():
+        raise ArgumentTypeError("give the name of a file, in UTF-8 and in one line")
+    return Path(text)
 
 
 def user_or_event(text: str) -> str:

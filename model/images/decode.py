@@ -16,7 +16,7 @@ from model.images.formats import png, read_header, tiff
 from model.images.formats.header import Header
 from model.images.formats.orientation import UPRIGHT
 from model.images.formats.samples import Samples
-from model.images.resize import fit, fit_quickly, scaled_size
+from model.images.resize import MOST_RESIZED_PIXELS, fit, fit_quickly, scaled_size
 from model.recipe import Recipe
 
 # With the quick resize, a JPEG is decoded at no less than this many times the size that is needed.
@@ -80,8 +80,9 @@ def decode(data: bytes, recipe: Recipe, max_pixels: int, exact: bool = True) -> 
 
 def decode_file(header: Header, recipe: Recipe, max_pixels: int, exact: bool = True) -> Decoded:
     """Decode like `decode`, a file whose headers have been read."""
-    # Pillow's own limit, for images that it makes before the size is known here; it raises at twice this value.
-    Image.MAX_IMAGE_PIXELS = max_pixels
+    # Pillow's own limit, for images that it makes before the size is known here; it raises at twice this value. It is
+    # for crops too, and so never lower than what a small image is enlarged to.
+    Image.MAX_IMAGE_PIXELS = max(max_pixels, MOST_RESIZED_PIXELS)
     try:
         is_exact = exact and _work_upright(header) <= MOST_EXACT_WORK
         image, size = _decode(header, recipe, max_pixels, is_exact)

@@ -1,9 +1,13 @@
 """Runs `python -m model.tune`."""
 
+import signal
 import sys
 
 from model.tune.tuning import main
 from runtime import bentoml_defaults
 
 bentoml_defaults.use()
-sys.exit(main())
+try:
+    sys.exit(main())
+except KeyboardInterrupt:
+    sys.exit(128 + signal.SIGINT)

@@ -84,6 +84,7 @@ async def test_a_user_gets_a_customer_of_stripe(gateway: InProcessGateway, admin
         ({"stripe_customer": "cus_1", "stripe_from": "2023-11-01T00:30:00Z"}, "stripe_from"),
         ({"stripe_customer": "cus_1", "stripe_from": "2023-10-01"}, "stripe_from"),
         ({"stripe_customer": "cus_1", "stripe_from": "0001-01-01T00:00:00+23:00"}, "stripe_from"),
+        ({"stripe_customer": "cus_1", "stripe_from": "9999-12-31T23:00:00-12:00"}, "stripe_from"),
     ):
         answer = await gateway.request("PATCH", path, admin, json=wrong)
         assert assert_problem(answer, 422)["field"] == field

@@ -58,6 +58,10 @@ WRONG = [
     ("PATCH", USERS + "/{user}", {"quotas": ["5/day", "6/day"]}, "quotas"),
     ("POST", PLANS, {}, "name"),
     ("POST", PLANS, {"name": "two words"}, "name"),
+    *(
+        ("POST", PLANS, {"name": "far", "price": "1", "currency": "EUR", "from": time}, "from")
+        for time in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:00:00-12:00", "9999-12-31T23:59:59.999998Z")
+    ),
     ("POST", PLANS, {"name": "pro", "price": "1.50"}, "currency"),
     ("POST", PLANS, {"name": "pro", "currency": "EUR"}, "price"),
     ("POST", PLANS, {"name": "pro", "price": 1.5, "currency": "EUR"}, "price"),
@@ -107,6 +111,13 @@ async def test_a_wrong_field_is_named_and_changes_nothing(gateway: InProcessGate
         assert "Value error" not in problem["detail"]
         assert "_secret" not in problem["detail"]
     assert changes(gateway) == []
+
+
+async def test_a_key_in_the_place_of_a_name_is_not_repeated(gateway: InProcessGateway, admin: IssuedKey) -> None:
+    for name in (admin.text, f"Bearer {admin.text}", admin.text.removeprefix("imc_")):
+        answer = await gateway.request("POST", KEYS, admin, json={"email": "a@b", name: 1})
+        assert "imc_..." in assert_problem(answer, 422)["field"]
+        assert admin.text.split("_")[2][:20] not in answer.text
 
 
 async def test_what_is_no_json_is_refused(gateway: InProcessGateway, admin: IssuedKey) -> None:
