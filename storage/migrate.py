@@ -54,7 +54,7 @@ def _upgrade(connection: Connection) -> None:
 
 
 def _check_encoding(connection: Connection) -> None:
-    """Checks that a new database can hold every address and name.
+    """Check that a new database can hold every address and name.
 
     Raises:
         Refused: its encoding lacks alphabets.
