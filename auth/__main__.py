@@ -1,5 +1,6 @@
 """Runs the command line of operators, `python -m auth`: keys and users."""
 
+import atexit
 import io
 import os
 import signal
@@ -12,6 +13,14 @@ def _end(number: int, _frame: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
+def _drop_unwritten() -> None:
+    """Drop what standard error did not take. Python would try again as it ends, and end with a status of its own."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        sys.stderr = None
+
+
 # A reader such as `head` that has read enough ends this process without a traceback. (Windows has no such signal.)
 if hasattr(signal, "SIGPIPE"):
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -22,6 +31,7 @@ if sys.stderr is None:
 # An address in an alphabet that the terminal lacks is no reason to fail.
 if isinstance(sys.stdout, io.TextIOWrapper):
     sys.stdout.reconfigure(errors="backslashreplace")
+atexit.register(_drop_unwritten)
 try:
     # Imported here: it takes a third of a second, in which somebody may press Ctrl+C.
     from auth.cli.main import main

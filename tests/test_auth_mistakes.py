@@ -58,9 +58,9 @@ def test_an_id_that_no_database_can_hold_is_refused(on_each: Server, command: li
 def in_shell(operator: Server, line: str) -> subprocess.CompletedProcess[bytes]:
     """Run a line of a shell, in which `auth` is the command."""
     auth = f'auth() {{ {shlex.quote(sys.executable)} -m auth "$@"; }}; '
-    return subprocess.run(
-        ["bash", "-c", auth + line], cwd=PROJECT, env=operator.environment, capture_output=True, check=False
-    )
+    # With it, Python would keep nothing back that it can't write.
+    environment = {name: value for name, value in operator.environment.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.run(["bash", "-c", auth + line], cwd=PROJECT, env=environment, capture_output=True, check=False)
 
 
 @pytest.mark.parametrize(

@@ -48,11 +48,12 @@ def export(
             file.flush()
     except FileExistsError:
         raise Refused(f"The file {output} exists; name another one.") from None
-    except BrokenPipeError:
-        # Whoever read the rows, such as `head`, has enough. Python would fail to flush again as it ends.
-        sys.stdout = None
-        raise Refused("The reader of standard output ended before all rows were written.") from None
     except OSError as error:
+        if output is None:
+            # Python would fail to flush again as it ends.
+            sys.stdout = None
+        if isinstance(error, BrokenPipeError):
+            raise Refused("The reader of standard output ended before all rows were written.") from None
         raise Refused(f"The rows can't be written: {error.strerror}.") from None
     document = {"rows": written, "from": iso(from_us), "to": iso(to_us), "format": format}
     return Answer(document, f"{written:,} rows are written, up to {iso(to_us)}.", is_notice=output is None)
