@@ -18,7 +18,7 @@ from model.store import PreparedModel
 from model.tune.at_start import measure_in_subprocess
 from runtime import bentoml_config, bentoml_defaults, port, python_path, running_servers, worker
 from runtime.forwarded import trusted_hosts
-from runtime.processes import close_listeners_on_shutdown, replace_dead_workers_at_once, run_below
+from runtime.processes import close_listeners_on_shutdown, replace_dead_workers_at_once, run_child
 from storage import first_look, urls
 from storage.errors import StorageError
 
@@ -116,5 +116,5 @@ def _prepared_model(settings: Settings) -> PreparedModel:
 def _prepare_in_subprocess() -> None:
     """Prepare the model in a subprocess, so that the memory of torch and transformers is freed when it ends."""
     preparing = [sys.executable, "-m", "model.prepare"]
-    if run_below(preparing, env=python_path.environment()).returncode != 0:
+    if run_child(preparing, env=python_path.environment()).returncode != 0:
         sys.exit(1)

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from model.errors import ModelError
-from runtime.processes import run_below
+from runtime.processes import run_child
 
 _PROJECT = Path(__file__).parent.parent
 _INSTALLER = _PROJECT / "requirements" / "install.py"
@@ -21,7 +21,7 @@ def is_complete(*packages: str) -> bool:
     return all(find_spec(package) is not None for package in packages)
 
 
-def run_in_own(module: str, arguments: list[str], *locks: str) -> int:
+def run_in_prepare_environment(module: str, arguments: list[str], *locks: str) -> int:
     """Run a module in `.venv-prepare`, after installing those locks there, and return its exit status.
 
     Raises:
@@ -33,7 +33,7 @@ def run_in_own(module: str, arguments: list[str], *locks: str) -> int:
             "here; prepare it in a checkout with 'make model'."
         )
     installing = [sys.executable, "-m", "requirements.install", "--on-top", str(FOLDER), *locks]
-    if run_below(installing, cwd=_PROJECT).returncode != 0:
+    if run_child(installing, cwd=_PROJECT).returncode != 0:
         raise ModelError("The packages that prepare models could not be installed; the lines above say why.")
     python = FOLDER / "bin" / "python"
-    return run_below([str(python), "-m", module, *arguments]).returncode
+    return run_child([str(python), "-m", module, *arguments]).returncode

@@ -42,10 +42,10 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def run_below(command: list[str], timeout: float | None = None, **options: Any) -> subprocess.CompletedProcess[bytes]:
-    """Do what `subprocess.run` does, and end the other process too if this one is told to end meanwhile.
+def run_child(command: list[str], timeout: float | None = None, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    """Run a command as `subprocess.run` does. If a signal ends this process meanwhile, end the command too.
 
-    Otherwise a start that is stopped would leave behind what prepares its model, at work for minutes.
+    Otherwise a start that is stopped would leave the preparation of its model running, for minutes.
     """
     with subprocess.Popen(command, **options) as process:
 

@@ -1,10 +1,11 @@
 """Takes the advisory locks of PostgreSQL. SQLite needs none: it has only one writer at a time."""
 
-from enum import Enum
+from enum import Enum, unique
 
 from sqlalchemy import Connection, func, select
 
 
+@unique
 class AdvisoryLock(Enum):
     """The id of each lock. Nothing else in the database may use one of these numbers."""
 

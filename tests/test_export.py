@@ -152,7 +152,10 @@ def test_rows_go_to_a_new_file(operator: Server, logged: list[UsageRow], tmp_pat
     assert file.read_text() == exported(operator)
     again = operator.auth("export", "--output", str(file))
     assert (again.returncode, "exists" in again.stderr) == (1, True)
-    assert operator.auth("export", "--json").returncode == 2
+    assert operator.auth("export", "--output", "-").stdout == exported(operator)
+    assert not Path("-").exists()
+    for standard_output in ((), ("--output", "-")):
+        assert operator.auth("export", "--json", *standard_output).returncode == 2
     assert operator.auth("export", "--user", "nobody@example.org").returncode == 1
 
 

@@ -27,7 +27,7 @@ def script(parser: Parser, shell: str) -> str:
     import shtab
 
     for argument in parser.all_arguments():
-        if argument.type is values.file:
+        if argument.type in (values.file, values.file_or_stdout):
             argument.complete = shtab.FILE  # type: ignore[attr-defined]
     command = shlex.join(("env", f"PYTHONPATH={_CODE}", sys.executable, "-P", "-m", "auth"))
     functions = {"fish": f"function {NAME}; {command} $argv; end"}

@@ -228,7 +228,9 @@ def _add_billing_commands(add: Add) -> None:
     exporting.add_argument("--to", dest="until", type=values.moment, metavar="WHEN", help="ISO 8601; default: now")
     exporting.add_argument("--format", choices=tuple(export.WRITERS), default="csv", help="default: csv")
     exporting.add_argument("--user", **USER | {"help": "only the requests of this user"})
-    exporting.add_argument("--output", type=values.file, metavar="FILE", help="a new file; default: standard output")
+    exporting.add_argument(
+        "--output", type=values.file_or_stdout, metavar="FILE", help="a new file; default, and -: standard output"
+    )
     add(
         "reconcile",
         billing_commands.reconcile,

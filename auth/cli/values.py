@@ -45,6 +45,11 @@ def file(text: str) -> Path:
     return Path(text)
 
 
+def file_or_stdout(text: str) -> Path | None:
+    """Return the path of a file; None for `-`, by which commands mean standard output."""
+    return None if text == "-" else file(text)
+
+
 def user_or_event(text: str) -> str:
     """Return the identifier of an event, which has slashes, or else a user."""
     return text if text.startswith("usr_") and "/" in text else user(text)

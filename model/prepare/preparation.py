@@ -134,7 +134,7 @@ def _copy_checkpoint(source: Path, folder: Path) -> None:
 
 
 def _prepare_in_own_environment(arguments: list[str]) -> int:
-    status = environment.run_in_own("model.prepare", arguments, "prepare", "torch")
+    status = environment.run_in_prepare_environment("model.prepare", arguments, "prepare", "torch")
     if status == 0:
         say(
             f"torch and transformers lie in {environment.FOLDER.name}. No server needs them: 'make clean-prepare' "

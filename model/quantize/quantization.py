@@ -194,7 +194,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
         if not environment.is_complete("nncf"):
-            return environment.run_in_own("model.quantize", arguments, "quantize")
+            return environment.run_in_prepare_environment("model.quantize", arguments, "quantize")
         stored = quantize(load_settings(), folder)
     except (ModelError, SettingsError) as error:
         _say(f"ERROR: {error}")

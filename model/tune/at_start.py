@@ -12,7 +12,7 @@ from model.configuration import MEASURING_S, Choice, choice_from_json, default_c
 from model.devices import computes_on_gpu
 from model.store import PreparedModel
 from runtime import python_path
-from runtime.processes import run_below
+from runtime.processes import run_child
 
 logger = logging.getLogger("bentoml.classifier")
 
@@ -43,7 +43,7 @@ def measure_in_subprocess(prepared: PreparedModel, settings: Settings, code: Pat
         command = [sys.executable, "-P", "-m", "model.tune", "--json", "--seconds", str(MEASURING_S)]
         environment = python_path.environment(code)
         try:
-            done = run_below(command, START_WAITS_S, env=environment, stdout=subprocess.PIPE)
+            done = run_child(command, START_WAITS_S, env=environment, stdout=subprocess.PIPE)
             found = choice_from_json(done.stdout)
         except (OSError, subprocess.TimeoutExpired):
             found = None
