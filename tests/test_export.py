@@ -205,8 +205,28 @@ def test_a_log_that_the_service_wrote_agrees(operator: Server, logged: list[Usag
             "in all: 40 requests in the roll-up",
         ),
         ("DELETE FROM usage_rollup WHERE width_s = 86400 AND start_s > 1793491200", "on 2026-11-02: 20 requests"),
+        (
+            "UPDATE usage_rollup SET billable = billable + 1 WHERE width_s = 3600 AND start_s = 1793494800",
+            "on 2026-11-01: 45 billable images in the roll-up of days, 46 in the roll-up of hours",
+        ),
+        (
+            "DELETE FROM usage_rollup WHERE width_s = 60 AND status = 422",
+            "on 2026-11-01: 20 requests in the roll-up of days, 15 in the roll-up of minutes",
+        ),
+        (
+            "UPDATE usage_rollup SET cost_nanos = 1500000 WHERE width_s = 86400 AND status = 422",
+            "on 2026-11-01: costs of 0.0015 in the roll-up of days, 0.00 in the roll-up of hours",
+        ),
+        (
+            "UPDATE usage_rollup SET cost_nanos = 1 WHERE width_s = 0 AND status = 422",
+            "in all: costs of 0.00 in the roll-up of days, 0.000000001 in the roll-up of all time",
+        ),
+        (
+            "UPDATE usage_rollup SET admitted = 0 WHERE width_s = 0 AND status = 422",
+            "in all: 40 admitted requests in the roll-up of days, 30 in the roll-up of all time",
+        ),
     ],
-    ids=["quotas", "images", "total", "a day"],
+    ids=["quotas", "images", "total", "a day", "hours", "minutes", "costs of a day", "costs in all", "admitted"],
 )
 def test_the_first_difference_is_named(
     operator: Server, logged: list[UsageRow], key: dict[str, Any], change: str, said: str
