@@ -5,12 +5,14 @@ before that is noted, another one sends it again. So a receiver may get a messag
 Source of the pattern: Richardson, "Microservices Patterns", 2018, "Transactional outbox".
 """
 
+import json
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, Row, bindparam, func, select, update
 
+from storage.audit import ERASED
 from storage.inserts import insert_into
 from storage.models import outbox, users
 from storage.sqlite import Transaction
@@ -172,4 +174,10 @@ def forget_erased(connection: Connection) -> None:
     """Empty the messages about erased users, except those that are still to be sent."""
     erased = select(users.c.id).where(users.c.email == users.c.id)
     is_over = (_table.due_us.is_(None), _table.payload != "", _table.user_id.in_(erased))
+    failed = select(_table.id, _table.payload, _table.failure).where(*is_over, _table.failure.is_not(None))
+    for message_id, payload, failure in connection.execute(failed).all():
+        # Stripe's refusal may quote the customer. The rest of it says what to do about the message.
+        customer = json.loads(payload).get("customer")
+        if customer:
+            connection.execute(_of_id.values(failure=failure.replace(customer, ERASED)), {"of_id": message_id})
     connection.execute(update(outbox).where(*is_over).values(payload=""))

@@ -32,6 +32,7 @@ from tests.metering import (
     run,
     stripe,
 )
+from tests.raw_sql import RawSql
 from tests.stripe_server import Fault, StripeServer
 
 __all__ = ["clock", "database", "operator", "stripe"]
@@ -124,6 +125,18 @@ def test_an_erased_user_leaves_no_customer(operator: Server, stripe: StripeServe
     assert json.loads(operator.auth("show", ada["user_id"], "--json").stdout)["stripe_customer"] is None
     assert "cus_ada" not in operator.auth("audit", "--json").stdout
     assert meter(operator, "--dry-run")["images"] == 2
+
+
+def test_what_stripe_said_of_a_customer_is_erased_with_the_user(operator: Server, stripe: StripeServer) -> None:
+    ada = new_customer(operator, "ada")
+    log(operator, ada, (hour_ago(3), 5))
+    stripe.faults = [stripe_server.UNKNOWN_CUSTOMER]
+    assert "cus_ada" in refused(operator, "meter", "stripe")
+    operator.auth("erase", "ada@example.org", "--yes")
+    assert "No such customer: 'erased'" in refused(operator, "reconcile")
+    with RawSql(operator.environment["CLASSIFIER_DATABASE_URL"]) as raw:
+        assert "cus_ada" not in str(raw.rows("SELECT * FROM outbox"))
+    assert operator.auth("meter", "resolve", ada["user_id"], "--not-counted").returncode == 0
 
 
 @pytest.mark.parametrize("operator", ["sqlite"], indirect=True)
