@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, select, update
 
-from storage import audit
+from storage import audit, metering
 from storage import users as all_users
 from storage.audit import Entry
 from storage.clock import LAST_SECOND, MICROSECONDS, iso
@@ -81,6 +81,8 @@ def assign(
         raise Refused(f"The time of the first images to send is wrong: {wrong}.")
     changed = {"stripe_customer": customer, "stripe_from_s": from_s}
     connection.execute(update(users).where(users.c.id == user.user_id).values(changed))
+    if (customer, from_s) != (user.stripe_customer, user.stripe_from_s):
+        metering.withdraw(connection, user.user_id)
     detail = {
         "email": user.email,
         "stripe_customer": customer,

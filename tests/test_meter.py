@@ -127,6 +127,28 @@ def test_an_erased_user_leaves_no_customer(operator: Server, stripe: StripeServe
     assert meter(operator, "--dry-run")["images"] == 2
 
 
+def test_what_was_not_sent_yet_is_for_the_customer_that_is_named_then(operator: Server, stripe: StripeServer) -> None:
+    ada = new_customer(operator, "ada")
+    log(operator, ada, (hour_ago(4), 2), (hour_ago(3), 5))
+    # The first event may have been counted, the second one was surely not.
+    stripe.faults = [Fault(503), Fault(429, retry_after="60")]
+    refused(operator, "meter", "stripe")
+    operator.auth("set-customer", ada["user_id"], "cus_bob")
+    meter(operator)
+    assert [(event.customer, event.value) for event in stripe.events] == [("cus_bob", 5)]
+    log(operator, ada, (hour_ago(3), 1), (hour_ago(2), 10))
+    stripe.faults = [stripe_server.NO_ACCESS]
+    refused(operator, "meter", "stripe")
+    operator.auth("set-customer", ada["user_id"], "cus_eve", "--from", str(iso(hour_ago(2) * SECOND_US)))
+    meter(operator)
+    assert [(event.customer, event.value) for event in stripe.events[1:]] == [("cus_eve", 10)]
+    log(operator, ada, (hour_ago(2), 7))
+    stripe.faults = [stripe_server.NO_ACCESS]
+    refused(operator, "meter", "stripe")
+    operator.auth("set-customer", ada["user_id"], "--none")
+    assert [row["images"] for row in meter(operator, "--dry-run")["would_send"]] == [2]
+
+
 def test_what_stripe_said_of_a_customer_is_erased_with_the_user(operator: Server, stripe: StripeServer) -> None:
     ada = new_customer(operator, "ada")
     log(operator, ada, (hour_ago(3), 5))
