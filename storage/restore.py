@@ -17,7 +17,7 @@ from storage.database import Database
 from storage.errors import Refused, StorageError, StorageUnavailable
 from storage.migrate import migrate
 from storage.models import audit_log, usage_log
-from storage.revocations import Ended, Revocations
+from storage.revocations import Ended, Revocations, is_there
 from storage.sqlite_watch import SqliteWatch
 
 _IN_USE = "A server has the database open; stop all servers first."
@@ -56,7 +56,7 @@ def copied(url: str, file: Path) -> Backup:
             "A PostgreSQL database is restored by its own tools, such as pg_restore; afterwards, 'python -m auth "
             "revoke-again FILE' ends what was revoked since."
         )
-    if not file.is_file():
+    if not (is_there(file) and file.is_file()):
         raise Refused(f"There is no file {file}.")
     path = _path(url)
     _refuse_if_open(url)
@@ -188,7 +188,7 @@ def _files(path: Path) -> list[Path]:
 
 def _refuse_if_open(url: str) -> None:
     """Refuse to go on if another program has the database open. A database that can't be read counts as not open."""
-    if not _path(url).exists():
+    if not is_there(_path(url)):
         return
     try:
         with closing(SqliteWatch(url)) as watch:

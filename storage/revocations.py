@@ -81,9 +81,10 @@ def write(path: Path, known: Revocations) -> None:
         Refused: the file can't be written, or names keys that have ended of which `known` knows nothing: it is from
             another database, such as one that was lost.
     """
-    if path.exists() and not path.is_file():
+    is_known = is_there(path)
+    if is_known and not path.is_file():
         raise Refused(f"{path} is no file; name another one.")
-    if path.exists() and not {key.key_id for key in load(path).keys} <= {key.key_id for key in known.keys}:
+    if is_known and not {key.key_id for key in load(path).keys} <= {key.key_id for key in known.keys}:
         raise Refused(f"The file {path} names keys that this database does not know to have ended; name another file.")
     writing = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -94,6 +95,18 @@ def write(path: Path, known: Revocations) -> None:
         writing.replace(path)
     except OSError as error:
         raise Refused(f"The file can't be written: {error.strerror}.") from None
+
+
+def is_there(path: Path) -> bool:
+    """Return whether there is a file or folder.
+
+    Raises:
+        Refused: that can't be known, such as in a folder that this user may not enter.
+    """
+    try:
+        return path.exists()
+    except OSError as error:
+        raise Refused(f"{path} can't be looked for: {error.strerror}.") from None
 
 
 def load(path: Path) -> Revocations:

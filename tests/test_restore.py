@@ -169,6 +169,15 @@ def test_only_backups_are_restored(operator: Server, tmp_path: Path, postgres: P
     assert "revoke-again" in refused(operator, "restore", str(other))
 
 
+def test_a_path_that_can_not_be_looked_for_is_told_in_one_line(operator: Server) -> None:
+    """A name that is too long: the user of the tests may enter every folder."""
+    told(operator, "init")
+    for command in ("restore", "revocations", "revoke-again", "backup"):
+        assert "File name too long" in refused(operator, command, "long" * 100)
+    operator.environment["CLASSIFIER_DATABASE_URL"] = f"sqlite:///{'long' * 100}"
+    assert "File name too long" in refused(operator, "restore", __file__)
+
+
 def test_after_other_tools_a_list_is_applied(operator: Server, tmp_path: Path, postgres: Postgres) -> None:
     """On PostgreSQL, whose backups are restored by its own tools: here, a key is revived by hand."""
     operator.environment["CLASSIFIER_DATABASE_URL"] = url = postgres.new_database()
