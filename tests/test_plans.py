@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 
+from auth.cli import plan_commands
+from auth.cli.answer import Context
+from configs.settings import Settings
 from storage.clock import unix_us
+from storage.database import Database
 from storage.plan_changes import BEGINS_AFTER_US
 from testing.servers import Server
 from tests.auth_commands import operator, told
@@ -76,7 +80,10 @@ def test_a_price_begins_after_those_that_had_to_be_waited_for(operator: Server) 
     with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
         other.execute("BEGIN IMMEDIATE")
         threading.Timer(0.2, release).start()
-        told(operator, "plan", "set-price", "pro", "--price", "1", "--currency", "EUR")
+        # Not by `told`: a command that migrates first would wait before it begins.
+        context = Context(Database(operator.environment["CLASSIFIER_DATABASE_URL"]), (), Settings())
+        plan_commands.set_price(context, name="pro", price=1, currency="EUR", since=None)
+        context.database.close()
         [[begins_us]] = other.execute("SELECT from_us FROM plan_prices").fetchall()
     assert begins_us >= released[0] + BEGINS_AFTER_US
 
