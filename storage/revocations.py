@@ -7,6 +7,7 @@ list holds ids and times, but no address, name or hash.
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -94,6 +95,9 @@ def write(path: Path, known: Revocations) -> None:
             os.fsync(file.fileno())
         writing.replace(path)
     except OSError as error:
+        # A list is written every minute: what is left of each would add up.
+        with suppress(OSError):
+            writing.unlink()
         raise Refused(f"The file can't be written: {error.strerror}.") from None
 
 

@@ -178,6 +178,20 @@ def test_a_path_that_can_not_be_looked_for_is_told_in_one_line(operator: Server)
     assert "File name too long" in refused(operator, "restore", __file__)
 
 
+def test_a_list_that_can_not_be_finished_leaves_nothing_behind(tmp_path: Path, postgres: Postgres) -> None:
+    """PostgreSQL, since the files of SQLite would fall under the same limit of the system."""
+    operator = Server(tmp_path / "it", tmp_path, CLASSIFIER_DATABASE_URL=postgres.new_database())
+    operator.create_key("ada@example.org")
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    command = f"ulimit -f 0; {sys.executable} -m auth revocations {lists / 'list.json'}"
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=PROJECT, env=operator.environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (1, "ERROR: The file can't be written: File too large.\n")
+    assert list(lists.iterdir()) == []
+
+
 def test_after_other_tools_a_list_is_applied(operator: Server, tmp_path: Path, postgres: Postgres) -> None:
     """On PostgreSQL, whose backups are restored by its own tools: here, a key is revived by hand."""
     operator.environment["CLASSIFIER_DATABASE_URL"] = url = postgres.new_database()
