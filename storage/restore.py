@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, func, inspect, make_url, select
 
-from storage import audit, revocations
+from storage import audit, faults, revocations
 from storage.audit import Entry
 from storage.backup import backup
 from storage.clock import unix_us
@@ -70,7 +70,10 @@ def copied(url: str, file: Path) -> Backup:
         backup(f"sqlite:///{file}", copy)
         with closing(Database(f"sqlite:///{copy}")) as database:
             tables = database.ask(lambda connection: inspect(connection).get_table_names())
-    except StorageUnavailable:
+    except StorageUnavailable as error:
+        # A full disk says nothing of the backup.
+        if str(error) in (faults.FULL.operator, faults.FAILING.operator):
+            raise
         raise Refused(f"The file {file} is no SQLite database, or is damaged; restore another backup.") from None
     if "alembic_version" not in tables:
         copy.unlink()

@@ -178,6 +178,19 @@ def test_a_path_that_can_not_be_looked_for_is_told_in_one_line(operator: Server)
     assert "File name too long" in refused(operator, "restore", __file__)
 
 
+def test_a_disk_that_can_not_be_written_says_nothing_of_the_backup(
+    operator: Server, story: Story, tmp_path: Path
+) -> None:
+    operator.environment["CLASSIFIER_DATABASE_URL"] = f"sqlite:///{tmp_path}/new.db"
+    command = f"ulimit -f 0; {sys.executable} -m auth restore {story.backup} --keep-keys"
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=PROJECT, env=operator.environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "ERROR: The database's disk can't be read or written; check the machine's log.\n"
+    told(operator, "restore", str(story.backup), "--keep-keys")
+
+
 def test_a_list_that_can_not_be_finished_leaves_nothing_behind(tmp_path: Path, postgres: Postgres) -> None:
     """PostgreSQL, since the files of SQLite would fall under the same limit of the system."""
     operator = Server(tmp_path / "it", tmp_path, CLASSIFIER_DATABASE_URL=postgres.new_database())
