@@ -244,6 +244,22 @@ def test_a_pruned_log_still_agrees(operator: Server, logged: list[UsageRow]) -> 
     assert operator.auth("reconcile").returncode == 0
 
 
+def test_what_was_not_pruned_is_compared_whatever_the_oldest_row_says(
+    operator: Server, logged: list[UsageRow], key: dict[str, Any]
+) -> None:
+    """It is from a time in which the clock was ahead."""
+    assert operator.auth("prune", "--older-than", "10000d", "--yes").returncode == 0
+    with RawSql(operator.environment["CLASSIFIER_DATABASE_URL"]) as raw:
+        raw.change(
+            "INSERT INTO usage_log"
+            " (id, request_id, user_id, key_id, endpoint, method, status, response_ms, at_us, images)"
+            f" VALUES (-1, 'req', '{key['user_id']}', '{key['key_id']}', '/', 'GET', 200, 1, 4102444800000000, 0)"
+        )
+        raw.change("UPDATE usage_rollup SET images = 0 WHERE width_s = 86400")
+    done = operator.auth("reconcile")
+    assert (done.returncode, "on 2026-11-01: 60 images" in done.stderr) == (1, True), done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_export_that_is_ended_leaves_no_half_file(tmp_path: Path, number: signal.Signals) -> None:
     operator = Server(tmp_path / "it", tmp_path)
