@@ -130,6 +130,22 @@ def test_a_day_and_a_user_can_be_chosen(operator: Server, logged: list[UsageRow]
     assert exported(operator, "--user", "ADA@example.org") == exported(operator)
 
 
+def test_what_a_month_or_a_day_costs_is_told_apart_from_what_all_cost(
+    operator: Server, logged: list[UsageRow], key: dict[str, Any]
+) -> None:
+    with RawSql(operator.environment["CLASSIFIER_DATABASE_URL"]) as raw:
+        raw.change("UPDATE usage_rollup SET cost_nanos = billable * 1500000")
+        raw.change("UPDATE users SET currency = 'EUR'")
+    second = ("usage", "ada@example.org", "--from", "2026-11-02", "--to", "2026-11-03")
+    told = json.loads(operator.auth(*second, "--json").stdout)
+    assert told["billed"] == {"billable_images": 90, "cost": {"amount": "0.135", "currency": "EUR"}}
+    assert told["span"] == {"billable_images": 45, "cost": {"amount": "0.0675", "currency": "EUR"}}
+    assert (told["from"], told["to"]) == ("2026-11-02T00:00:00+00:00", "2026-11-03T00:00:00+00:00")
+    assert "2026-11-03T00:00:00+00:00: 45 images, for 0.0675 EUR." in operator.auth(*second).stdout
+    of_all = operator.auth("usage", "ada@example.org").stdout
+    assert ("90 images, for 0.135 EUR." in of_all, " to now" in of_all) == (True, False)
+
+
 def test_an_event_is_that_of_cloudevents(operator: Server, logged: list[UsageRow], key: dict[str, Any]) -> None:
     event = json.loads(exported(operator, "--format", "cloudevents").splitlines()[1])
     data = event.pop("data")
