@@ -36,9 +36,11 @@ def every(connection: Connection) -> list[Customer]:
 
 
 def find(connection: Connection, user_id: str) -> Customer | None:
-    """Return the customer of a user; None if it has none by now."""
+    """Return the customer of a user, which stays so until the transaction ends; None if it has none by now."""
     columns = (users.c.id, users.c.stripe_customer, users.c.stripe_from_s)
-    row = connection.execute(select(*columns).where(users.c.id == user_id)).one_or_none()
+    # PostgreSQL: waits for `assign` and makes it wait, but not the requests of the user.
+    of_user = select(*columns).where(users.c.id == user_id).with_for_update(read=True, key_share=True)
+    row = connection.execute(of_user).one_or_none()
     return None if row is None or row.stripe_customer is None or row.stripe_from_s is None else Customer(*row)
 
 

@@ -5,13 +5,17 @@ import json
 import re
 import subprocess
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import redirect_stderr, redirect_stdout
 from unittest import mock
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from auth.cli.main import main
+from auth.cli.meter_run import Report
+from storage import customers
 from storage.clock import iso, unix_us
 from storage.database import Database
 from testing.clock import Clock
@@ -147,6 +151,26 @@ def test_what_was_not_sent_yet_is_for_the_customer_that_is_named_then(operator: 
     refused(operator, "meter", "stripe")
     operator.auth("set-customer", ada["user_id"], "--none")
     assert [row["images"] for row in meter(operator, "--dry-run")["would_send"]] == [2]
+
+
+@pytest.mark.parametrize("operator", ["postgresql"], indirect=True)
+def test_a_customer_that_is_named_while_the_meter_begins_is_waited_for(
+    operator: Server, database: Database, stripe: StripeServer, clock: Clock
+) -> None:
+    """On SQLite, two who write never do so at once."""
+    ada = new_customer(operator, "ada")
+    log(operator, ada, (hour_ago(3), 5))
+    with ThreadPoolExecutor(1) as pool:
+
+        def name_another(connection: Connection) -> Future[Report]:
+            customers.assign(connection, ada["user_id"], "cus_bob", None, unix_us(), "it")
+            begun = pool.submit(run, database, stripe, clock)
+            with pytest.raises(FutureTimeout):
+                begun.result(0.3)
+            return begun
+
+        assert database.change(name_another).result().images == 5
+    assert [event.customer for event in stripe.events] == ["cus_bob"]
 
 
 def test_what_stripe_said_of_a_customer_is_erased_with_the_user(operator: Server, stripe: StripeServer) -> None:
