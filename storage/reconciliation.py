@@ -4,14 +4,13 @@ What differs was changed past the service, or is a bug. Each comparison is one s
 meanwhile are in both sides or in neither.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, case, func, literal, select, union_all
 
-from storage.clock import MICROSECONDS, iso
+from storage.clock import MICROSECONDS, iso, unix_us
 from storage.models import audit_log, usage_log, usage_rollup
 from storage.models import users as users_table
 from storage.rollup import ALL_TIME, BILLABLE_BY_DAY, DAY_S, WIDTHS_S
@@ -56,10 +55,13 @@ def user_ids(connection: Connection) -> list[str]:
 
 def first_whole_day_s(connection: Connection) -> int:
     """Return the first day, Unix seconds, whose rows are all in the usage log: `prune` deletes older ones."""
-    # By the audit log, and not by the oldest row: that one may be from a clock that was ahead.
-    pruned = connection.execute(select(audit_log.c.at_us, audit_log.c.detail).where(audit_log.c.action == "prune"))
-    until_s = [at_us // MICROSECONDS - json.loads(detail)["older_than_s"] for at_us, detail in pruned]
-    return (max(until_s) // DAY_S + 1) * DAY_S if until_s else 0
+    was_pruned = connection.scalar(select(func.count()).where(audit_log.c.action == "prune"))
+    if not was_pruned:
+        return 0
+    # A row of the future is from a clock that was ahead: it says nothing of what is left.
+    oldest = select(usage_log.c.at_us).where(usage_log.c.at_us <= unix_us()).order_by(usage_log.c.id).limit(1)
+    oldest_us = connection.scalar(oldest)
+    return 2**62 if oldest_us is None else (oldest_us // MICROSECONDS // DAY_S + 1) * DAY_S
 
 
 def spans(connection: Connection, user_id: str, from_s: int) -> list[tuple[int, int]]:

@@ -273,7 +273,7 @@ def test_what_was_not_pruned_is_compared_whatever_the_oldest_row_says(
         )
         raw.change("UPDATE usage_rollup SET images = 0 WHERE width_s = 86400")
     done = operator.auth("reconcile")
-    assert (done.returncode, "on 2026-11-01: 60 images" in done.stderr) == (1, True), done.stderr
+    assert (done.returncode, "on 2026-11-02: 60 images" in done.stderr) == (1, True), done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
