@@ -22,11 +22,13 @@ class Hub:
     Attributes:
         main: that commit.
         asked: the paths of all requests so far.
+        refuses: the status of each answer whose path ends so.
     """
 
     def __init__(self, checkpoint: Path, port: int) -> None:
         self.main = COMMIT
         self.asked: list[str] = []
+        self.refuses: dict[str, int] = {}
         self._checkpoint = checkpoint
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
         threading.Thread(target=self._server.serve_forever, args=(LOOKS_EVERY_S,), daemon=True).start()
@@ -64,7 +66,8 @@ def _handler(hub: Hub) -> type[http.server.BaseHTTPRequestHandler]:
         def head(self) -> bytes:
             found = hub.answer(self.path)
             body = found if found is not None else b"{}"
-            self.send_response(200 if found is not None else 404)
+            refused = next((status for end, status in hub.refuses.items() if self.path.endswith(end)), None)
+            self.send_response(refused or (200 if found is not None else 404))
             if found is None:
                 self.send_header("X-Error-Code", "RepoNotFound")
             self.send_header("Content-Length", str(len(body)))

@@ -92,11 +92,13 @@ def test_a_model_is_fetched_from_the_hub_once_and_its_commit_kept(
     assert done.returncode == 0, done.stderr
     assert {manifest["revision"] for manifest in manifests(models)} == {COMMIT, NEWER}
 
-    # With the hub gone and the model store lost, the hub's cache on this machine will do.
-    hub.close()
-    elsewhere = tmp_path / "elsewhere" / "models"
-    assert prepare(elsewhere, place, **wanted).returncode == 0
-    assert [manifest["revision"] for manifest in manifests(elsewhere)] == [NEWER]
+    # With the hub gone or too busy, and the model store lost, the hub's cache on this machine will do.
+    hub.refuses = {"/revision/main": 429}
+    for elsewhere in (tmp_path / "busy" / "models", tmp_path / "gone" / "models"):
+        if elsewhere.parent.name == "gone":
+            hub.close()
+        assert prepare(elsewhere, place, **wanted).returncode == 0
+        assert [manifest["revision"] for manifest in manifests(elsewhere)] == [NEWER]
 
 
 def test_a_model_that_the_hub_does_not_have_is_no_reason_for_the_stand_in(
@@ -106,6 +108,39 @@ def test_a_model_that_the_hub_does_not_have_is_no_reason_for_the_stand_in(
     assert done.returncode == 1
     assert "ours/nothing" in done.stderr
     assert manifests(tmp_path / "models") == []
+
+
+def test_weights_that_the_hub_refuses_are_no_reason_for_the_stand_in(
+    tmp_path: Path, hub: Hub, place: dict[str, str]
+) -> None:
+    """As where whoever owns them has yet to be asked: everybody may read the rest."""
+    hub.refuses = {"model.safetensors": 403}
+    done = prepare(tmp_path / "models", place, CLASSIFIER_MODEL="ours/resnet")
+    assert done.returncode == 1
+    assert "The Hugging Face hub refuses ours/resnet (403)" in done.stderr
+    assert manifests(tmp_path / "models") == []
+
+
+def test_a_hub_that_has_had_too_many_requests_is_as_one_that_is_away(
+    tmp_path: Path, hub: Hub, place: dict[str, str]
+) -> None:
+    hub.refuses = {"/revision/main": 429}
+    done = prepare(tmp_path / "models", place, CLASSIFIER_MODEL="ours/resnet", CLASSIFIER_OFFLINE_MODEL="deny")
+    assert done.returncode == 1
+    assert "can't be reached (it answers 429)" in done.stderr
+
+
+def test_a_cache_that_takes_no_files_is_told_and_no_reason_for_the_stand_in(
+    tmp_path: Path, hub: Hub, place: dict[str, str]
+) -> None:
+    Path(place["HF_HOME"]).write_text("a file in its place, as to root no folder is closed")
+    try:
+        done = prepare(tmp_path / "models", place, CLASSIFIER_MODEL="ours/resnet")
+    finally:
+        Path(place["HF_HOME"]).unlink()
+    assert done.returncode == 1
+    assert "can't be stored in the Hugging Face hub's cache (Not a directory); make room" in done.stderr
+    assert "HF_HOME" in done.stderr
 
 
 def test_an_unreachable_hub_is_answered_by_the_stand_in_and_loudly(tmp_path: Path, place: dict[str, str]) -> None:

@@ -130,6 +130,9 @@ def _check_labels(id2label: Any) -> None:
     for key, label in id2label.items():
         if isinstance(label, bool) or not isinstance(label, (str, int, float)):
             raise _unsupported(CONFIG, f"id2label has no text for {key}; labels are texts")
+        # JSON may hold half of a character; no answer could.
+        if isinstance(label, str) and any("\ud800" <= character <= "\udfff" for character in label):
+            raise _unsupported(CONFIG, f"id2label has a text for {key} that is no Unicode; correct the label")
 
 
 def _weights(folder: Path) -> list[Path]:
