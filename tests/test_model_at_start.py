@@ -208,17 +208,25 @@ def test_a_start_that_is_ended_while_it_prepares_leaves_nothing_at_work(tmp_path
             os.killpg(start.pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("module", ["model.prepare", "model.tune", "model.quantize"])
-def test_ctrl_c_ends_a_command_about_models_without_a_traceback(tmp_path: Path, module: str) -> None:
-    interrupted = f"""
-import runpy, sys
+IN_MAIN = """
 import model.prepare.preparation, model.quantize.quantization, model.tune.tuning
 def main(): raise KeyboardInterrupt
 for name in ("prepare.preparation", "quantize.quantization", "tune.tuning"):
     sys.modules["model." + name].main = main
-runpy.run_module({module!r}, run_name="__main__")
 """
+IN_IMPORTS = """
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == "configs.settings": raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+"""
+
+
+@pytest.mark.parametrize("interrupted", [IN_MAIN, IN_IMPORTS], ids=["at work", "while it is imported"])
+@pytest.mark.parametrize("module", ["model.prepare", "model.tune", "model.quantize"])
+def test_ctrl_c_ends_a_command_about_models_without_a_traceback(module: str, interrupted: str) -> None:
+    code = f"import runpy, sys\n{interrupted}\nrunpy.run_module({module!r}, run_name='__main__')"
     done = subprocess.run(
-        [sys.executable, "-c", interrupted], cwd=PROJECT, env=inherited(), capture_output=True, text=True, check=False
+        [sys.executable, "-c", code], cwd=PROJECT, env=inherited(), capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
