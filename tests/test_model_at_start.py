@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,8 @@ def test_a_chosen_model_is_served_only_where_the_other_settings_agree(tmp_path: 
     described = (own / "model.yaml").read_text()
     (own / "model.yaml").write_text(described.replace(f"version: {stand_in.name}", f"version: {own.name}"))
     manifest = json.loads((own / "manifest.json").read_text())
-    (own / "manifest.json").write_text(json.dumps({**manifest, "name": "resnet-18", "stand_in": False}))
+    manifest |= {"name": "resnet-18", "stand_in": False, "origin": "hub:resnet-18@v1", "revision": "0123abcd"}
+    (own / "manifest.json").write_text(json.dumps(manifest))
     (tmp_path / "resnet-18").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "resnet-18")
     cases = [
@@ -94,6 +96,9 @@ def test_a_chosen_model_is_served_only_where_the_other_settings_agree(tmp_path: 
         (own, {"CLASSIFIER_OFFLINE_MODEL": "only"}, "asks for the stand-in"),
         (own, {"CLASSIFIER_OFFLINE_MODEL": "deny", "CLASSIFIER_MODEL": "other/model"}, "resnet-18, not"),
         (own, {"CLASSIFIER_OFFLINE_MODEL": "deny", "CLASSIFIER_MODEL": str(tmp_path / "link")}, ""),
+        (own, {"CLASSIFIER_OFFLINE_MODEL": "deny", "CLASSIFIER_MODEL_REVISION": "v2"}, "resnet-18 at v1, not"),
+        (own, {"CLASSIFIER_OFFLINE_MODEL": "deny", "CLASSIFIER_MODEL_REVISION": "v1"}, ""),
+        (own, {"CLASSIFIER_OFFLINE_MODEL": "deny", "CLASSIFIER_MODEL_REVISION": "0123abcd"}, ""),
     ]
     asked = [{"CLASSIFIER_PREPARED_MODEL": f"{path.parent.name}:{path.name}", **of} for path, of, _ in cases]
     done = subprocess.run(
@@ -166,6 +171,9 @@ def test_a_damaged_model_is_passed_over_and_told(tmp_path: Path, models: Path) -
                 store.get(damaged.tag)
             path.write_bytes(data)
     assert store.find("mine", "o") == damaged
+    copied = Path(shutil.copytree(whole.folder, tmp_path / "copied"))
+    (copied / "openvino-int8.bin").write_text("as make quantize adds it")
+    assert store.save(replace(whole.manifest, revision="t"), copied) == store.find("mine", "o")
 
 
 def test_a_model_is_served_by_its_own_name_however_long_or_alike(tmp_path: Path, models: Path) -> None:

@@ -100,6 +100,13 @@ def test_a_model_is_fetched_from_the_hub_once_and_its_commit_kept(
         assert prepare(elsewhere, place, **wanted).returncode == 0
         assert [manifest["revision"] for manifest in manifests(elsewhere)] == [NEWER]
 
+    # With neither, what is prepared stays, and `make model` does not say that another model serves.
+    shutil.rmtree(place["HF_HOME"])
+    done = prepare(models, place, "--anew", CLASSIFIER_MODEL="ours/resnet")
+    assert done.returncode == 1
+    assert "is kept, and still serves" in done.stderr
+    assert "stand-in" not in done.stderr
+
 
 def test_a_model_that_the_hub_does_not_have_is_no_reason_for_the_stand_in(
     tmp_path: Path, hub: Hub, place: dict[str, str]

@@ -54,6 +54,9 @@ def ensure_prepared(settings: Settings, anew: bool = False) -> PreparedModel:
                 f"{error} Connect to it, set CLASSIFIER_MODEL to a local checkpoint directory, "
                 "or set CLASSIFIER_OFFLINE_MODEL=allow to serve the offline stand-in."
             ) from None
+        kept = find_prepared(settings)
+        if kept is not None and not kept.manifest.stand_in:
+            raise SourceUnavailable(f"{error} {kept.tag} is kept, and still serves; prepare it anew later.") from None
         warn_of_stand_in(error, settings)
         return (None if anew else find_stand_in()) or _prepare_stand_in()
     return _prepare_checkpoint(checkpoint)
