@@ -137,6 +137,18 @@ def test_a_hub_that_has_had_too_many_requests_is_as_one_that_is_away(
     assert "can't be reached (it answers 429)" in done.stderr
 
 
+def test_weights_that_arrive_damaged_are_told_and_fetched_again(
+    tmp_path: Path, hub: Hub, place: dict[str, str]
+) -> None:
+    hub.damages = "model.safetensors"
+    done = prepare(tmp_path / "models", place, CLASSIFIER_MODEL="ours/resnet")
+    assert done.returncode == 1
+    assert "model.safetensors: what the Hugging Face hub's cache has of it is damaged" in done.stderr
+    assert manifests(tmp_path / "models") == []
+    hub.damages = ""
+    assert prepare(tmp_path / "models", place, CLASSIFIER_MODEL="ours/resnet").returncode == 0
+
+
 def test_a_cache_that_takes_no_files_is_told_and_no_reason_for_the_stand_in(
     tmp_path: Path, hub: Hub, place: dict[str, str]
 ) -> None:

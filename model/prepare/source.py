@@ -4,8 +4,10 @@ Nothing here imports torch.
 """
 
 import errno
+import hashlib
 import logging
 import os
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -23,6 +25,7 @@ logger = logging.getLogger("bentoml.classifier")
 HUB_ANSWERS_WITHIN_S = 8.0
 # With these statuses the hub refuses nothing for good: as if it could not be reached.
 _LATER = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _NOT_STORED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EFBIG)
 
 
@@ -78,6 +81,7 @@ def _from_hub(settings: Settings) -> Checkpoint:
         logger.warning("The Hugging Face hub can't be reached; preparing %s from its cache.", name)
         folder = cached
     location.require_checkpoint(folder)
+    _check_hashes(folder)
     # The hub's client names the folder of a snapshot by its commit.
     return Checkpoint(location.origin(settings), name, folder.name, folder)
 
@@ -124,6 +128,27 @@ def _raise_if_not_stored(error: Exception) -> None:
             f"The checkpoint can't be stored in the Hugging Face hub's cache ({os.strerror(error.errno)}); make room "
             "there, or set HF_HOME to another folder."
         ) from None
+
+
+def _check_hashes(folder: Path) -> None:
+    """Check the weights in the hub's cache: its client compares only sizes, and never fetches again what it has.
+
+    Raises:
+        SourceUnavailable: a file is not what the hub has; it is deleted.
+    """
+    for path in sorted(folder.glob("*")):
+        blob = path.resolve()
+        # The client names a file by the hash that the hub told: of large files, SHA-256.
+        if _SHA256.fullmatch(blob.name) is None:
+            continue
+        with blob.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != blob.name:
+            blob.unlink()
+            raise SourceUnavailable(
+                f"{path.name}: what the Hugging Face hub's cache has of it is damaged, and was deleted; start again to "
+                "fetch it."
+            )
 
 
 def _find_in_cache(name: str, revision: str) -> Path | None:
