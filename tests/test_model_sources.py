@@ -242,7 +242,10 @@ def test_a_directory_that_is_no_checkpoint_is_told_what_it_lacks(tmp_path: Path,
     (folder / "config.json").write_text((checkpoint / "config.json").read_text())
     done = prepare_warm(tmp_path / "models", CLASSIFIER_MODEL=str(folder))
     assert done.returncode == 1
-    assert "preprocessor_config.json, model.safetensors" in done.stderr
+    assert "preprocessor_config.json, model.safetensors (pytorch_model.bin is not read" in done.stderr
+    done = prepare_warm(tmp_path / "models", CLASSIFIER_MODEL="https://huggingface.co/microsoft/resnet-18")
+    assert done.returncode == 1
+    assert "CLASSIFIER_MODEL is an address; give the model's name" in done.stderr
 
 
 def test_another_checkpoint_in_the_same_directory_is_another_version(tmp_path: Path) -> None:

@@ -29,8 +29,8 @@ def missing(folder: Path) -> str:
         lacks.append(PREPROCESSOR)
     if not any((folder / name).is_file() for name in (WEIGHTS, INDEX)):
         others = sorted(path.name for pattern in _OTHER_WEIGHTS for path in folder.glob(pattern))
-        unread = f" ({others[0]} is not read: save it again with save_pretrained)" if others else ""
-        lacks.append(WEIGHTS + unread)
+        # Of the hub's other files none was fetched.
+        lacks.append(f"{WEIGHTS} ({[*others, 'pytorch_model.bin'][0]} is not read: save it again with save_pretrained)")
     return ", ".join(lacks)
 
 
