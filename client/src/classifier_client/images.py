@@ -75,9 +75,23 @@ def _bytes_of(image: ImageInput) -> bytes:
 
 
 def _read(path: str) -> bytes:
+    check_is_no_address(path)
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        # That of a file that was opened and can't be read does not name it.
+        error.filename = error.filename or path
+        raise
+
+
+def check_is_no_address(path: str) -> None:
+    """Check that a path is not the address of an image.
+
+    Raises:
+        InvalidImage: it is one.
+    """
     if path.startswith(("http://", "https://")):
         raise InvalidImage("The server fetches no addresses; download the image, and send the file.")
-    return Path(path).read_bytes()
 
 
 def _pillow_image(array: NumpyArray) -> PillowImage:

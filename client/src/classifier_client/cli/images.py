@@ -19,7 +19,7 @@ from classifier_client.cli.messages import describe, printable, say
 from classifier_client.client import Client
 from classifier_client.core import Retries, TimeLimits
 from classifier_client.errors import ConnectionFailed, QuotaExceeded
-from classifier_client.images import images_in
+from classifier_client.images import check_is_no_address, images_in
 from classifier_client.results import Classification, Outcome
 
 _BAR_WIDTH = 24
@@ -45,8 +45,11 @@ def images(
     concurrency: Annotated[int, typer.Option(min=1, max=_MOST_CONCURRENT, help="Requests at a time.")] = 8,
 ) -> int:
     """Classify images; return 1 if any of them failed."""
-    if "" in names:
-        raise ValueError("An empty name is no image; name a file or a folder.")
+    for name in names:
+        if not name:
+            raise ValueError("An empty name is no image; name a file or a folder.")
+        # A path would lose one of its slashes.
+        check_is_no_address(name)
     paths = [Path(name) for name in names]
     files = list(_files(paths))
     has_folder = any(path.is_dir() for path in paths)

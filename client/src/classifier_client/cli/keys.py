@@ -27,12 +27,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def default(context: typer.Context, as_json: AsJson = False) -> None:
     """List the keys if no command is given."""
     if context.invoked_subcommand is None:
-        list_keys(as_json)
+        list_keys(context, as_json)
 
 
 @app.command("list", help="List your keys, the oldest first.")
-def list_keys(as_json: AsJson = False) -> None:
-    """List the keys."""
+def list_keys(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the keys; `--json` may stand before the word `list`, too."""
+    as_json = as_json or (context.parent is not None and bool(context.parent.params.get("as_json")))
     with stored_key.client() as client:
         found = client.keys()
     if as_json:
