@@ -8,7 +8,7 @@ import httpx
 import pytest
 from classifier_client import Client, Retries, TimeLimits
 
-from tests.played_server import KEY, Classify, World, classify, classify_sync, problem
+from tests.played_server import KEY, RESULT, Classify, World, classify, classify_sync, problem
 
 __all__ = ["classify"]
 
@@ -126,10 +126,30 @@ def test_the_answer_of_a_try_that_is_still_under_way_is_waited_for(classify: Cla
     assert world.waits == [0, 1, 1]
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"{}", b"[]", b'{"id": 1}', b"null", b""])
+ENDLESS = json.dumps(RESULT).replace('"class_id": 7', '"class_id": 1e999').encode()
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>", b"{}", b"[]", b'{"id": 1}', b"null", b"", pytest.param(b"[" * 100_000, id="deep"), ENDLESS]
+)
 def test_an_answer_of_something_else_is_one_clear_error(classify: Classify, body: bytes) -> None:
     with pytest.raises(cc.UnexpectedAnswer, match="check the address"):
         classify(World([httpx.Response(200, content=body)]))
+
+
+def test_an_answer_that_can_not_be_unpacked_is_one_clear_error() -> None:
+    answer = httpx.Response(200, headers={"Content-Encoding": "gzip"}, content=iter([b"no gzip"]))
+    with pytest.raises(cc.UnexpectedAnswer, match="check the address"):
+        classify_sync(World([answer]), retries=Retries(most=0))
+    with pytest.raises(cc.InvalidRequest, match="status 400"):
+        classify_sync(World([httpx.Response(400, content=b"[" * 100_000)]))
+
+
+@pytest.mark.parametrize("wait", ["-5", "NaN", "-Infinity", "true", '"-5"', "null"])
+def test_a_wait_that_is_no_time_counts_as_none(classify: Classify, wait: str) -> None:
+    world = World([httpx.Response(429, content=f'{{"retry_after": {wait}}}'.encode())])
+    assert classify(world).label == "cup"
+    assert world.waits == [0.25]
 
 
 def test_an_error_of_a_proxy_is_an_error_too(classify: Classify) -> None:
@@ -159,9 +179,30 @@ def test_without_key_or_with_a_wrong_address_nothing_is_sent(monkeypatch: pytest
         Client("http://server")
     with pytest.raises(cc.AuthenticationError, match="copy it once more"):
         Client("http://server", "imc_\nX: y")
-    for url in ("server:3000", "ftp://server", "http://", "http://user:word@server"):
+    wrong = ["server:3000", "ftp://server", "http://", "http://user:word@server", "http://server/#part"]
+    for url in [*wrong, "http://a..example", "http://xn--a", f"http://{'a' * 64}.example"]:
         with pytest.raises(cc.ConnectionFailed, match="https://images"):
             Client(url, KEY)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "says"),
+    [
+        ("ALL_PROXY", "socks5://127.0.0.1:9", cc.MissingPackage, "socksio"),
+        ("ALL_PROXY", "socks://user:word@proxy", cc.ConnectionFailed, "ALL_PROXY"),
+        ("HTTP_PROXY", "http://user:word@[::1", cc.ConnectionFailed, "HTTP_PROXY"),
+        ("SSL_CERT_FILE", "no-such.pem", cc.ConnectionFailed, "SSL_CERT_FILE"),
+        ("SSL_CERT_FILE", __file__, cc.ConnectionFailed, "SSL_CERT_FILE"),
+    ],
+)
+def test_what_the_environment_says_of_the_way_is_told_if_it_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, error: type[cc.ClassifierError], says: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    for kind in (Client, cc.AsyncClient):
+        with pytest.raises(error, match=says) as raised:
+            kind("http://server", KEY)
+        assert "word" not in str(raised.value)
 
 
 def test_address_and_key_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,6 +69,23 @@ def test_what_is_no_image_is_told_before_anything_is_sent(image: Any, error: typ
     assert world.requests == []
 
 
+def test_an_empty_batch_is_told_before_anything_is_sent() -> None:
+    world = World([])
+    with world.client() as client:
+        with pytest.raises(cc.InvalidImage, match="at least one"):
+            client.classify_batch([])
+        with pytest.raises(cc.InvalidImage, match="at least one"):
+            list(client.classify_batch_stream([]))
+    assert world.requests == []
+
+
+def test_a_file_that_can_be_opened_and_not_read_is_named() -> None:
+    with World([]).client() as client:
+        [outcome] = client.classify_many(["/proc/self/mem"])
+    assert isinstance(outcome.error, OSError)
+    assert outcome.error.filename == "/proc/self/mem"
+
+
 def test_batches_have_an_entry_for_each_image() -> None:
     bad = {"error": {"type": "about:blank", "title": "No", "status": 400, "detail": "No image.", "field": "image"}}
     world = World([httpx.Response(200, json={"id": "req_1", "model": MODEL, "results": [ENTRY, bad]})])

@@ -113,7 +113,7 @@ class Client:
         try:
             for line in response.iter_lines():
                 yield lines.entry(line)
-        except httpx.TransportError as error:
+        except (httpx.TransportError, httpx.DecodingError) as error:
             raise core.failure(error, self.url).error from None
         finally:
             response.close()

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from classifier_client import errors
+from classifier_client import errors, parsing
 from classifier_client.calls import Call, Repeat
 from classifier_client.errors import ClassifierError, ConnectionFailed, LimitReached, TimedOut
 
@@ -179,13 +179,15 @@ def _may_repeat(call: Call[Any], reply: Reply, tries: int) -> bool:
     return reply.status in _REFUSED_FOR_NOW and call.repeat is not Repeat.IF_UNSENT
 
 
-def failure(error: httpx.TransportError, url: str) -> Failure:
+def failure(error: httpx.TransportError | httpx.DecodingError, url: str) -> Failure:
     """Return what came of a request that an error of httpx ended."""
     is_unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
     if is_unsent:
         return Failure(ConnectionFailed(f"The server at {url} can't be reached; check the address, or start it."), True)
     if isinstance(error, httpx.TimeoutException):
         return Failure(late(), False)
+    if isinstance(error, httpx.DecodingError):
+        return Failure(parsing.not_understood(), False)
     return Failure(ConnectionFailed("The connection ended before the answer arrived; try again."), False)
 
 

@@ -122,7 +122,7 @@ def from_answer(status: int, headers: Mapping[str, str], body: bytes) -> Classif
     """
     try:
         problem = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         problem = {}
     if not isinstance(problem, dict):
         problem = {}
@@ -165,4 +165,6 @@ def _seconds(value: object) -> float | None:
     """Return the seconds. A date in `Retry-After` counts as none: the clocks may differ, and this server sends none."""
     if isinstance(value, str) and value.strip().isdecimal():
         return float(value)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        return float(value)
+    return None
