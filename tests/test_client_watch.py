@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+from classifier_client.cli.watch import parse_address
 
 from testing.mqtt_broker import MqttBroker, mqtt_broker
 from testing.photographs import COFFEE
@@ -24,6 +25,7 @@ AT_ONCE = 3
 STOPPED_AT = """
 import os, signal, sys
 import aiomqtt
+from classifier_client.cli.watch import parse_address
 from classifier_client.cli import main
 
 moment = sys.argv.pop(1)
@@ -36,6 +38,11 @@ def taken_and_stopped(*answer, **named):
 setattr(aiomqtt.Client, moment, taken_and_stopped)
 sys.exit(main.main())
 """
+
+
+@pytest.mark.parametrize("topic", ["a", "a/+", "#", "a/#", "a?b=c", "a#b", "a/#/b", "ü", "a b"])
+def test_a_topic_is_watched_as_it_is_written(topic: str) -> None:
+    assert parse_address(f"mqtt://host/{topic}").topic == topic
 
 
 @pytest.mark.parametrize("moment", ["_on_connect", "_on_subscribe", "_on_message", "_on_publish"])
