@@ -17,7 +17,7 @@ import httpx
 
 from classifier_client import errors, parsing
 from classifier_client.calls import Call, Repeat
-from classifier_client.errors import ClassifierError, ConnectionFailed, LimitReached, TimedOut
+from classifier_client.errors import ClassifierError, ConnectionFailed, LimitReached, QuotaExceeded, TimedOut
 
 T = TypeVar("T")
 
@@ -172,7 +172,8 @@ def _may_repeat(call: Call[Any], reply: Reply, tries: int) -> bool:
     if isinstance(reply, Failure):
         return reply.is_unsent or call.repeat is Repeat.ALWAYS
     if reply.status == 429:
-        return True
+        # A limit is over soon; a quota lasts until the day or the month ends.
+        return not isinstance(reply.error, QuotaExceeded)
     if reply.status == 409 and "Idempotency-Key" in call.headers:
         # An earlier try of this call is still under way; its answer can be had soon.
         return tries > 1 and reply.error is not None and reply.error.retry_after is not None
