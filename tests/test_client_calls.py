@@ -160,6 +160,15 @@ def test_an_error_of_a_proxy_is_an_error_too(classify: Classify) -> None:
     assert raised.value.status == 502
 
 
+def test_an_address_that_leads_on_is_told(classify: Classify) -> None:
+    """Such as `http://` in place of `https://`."""
+    world = World([httpx.Response(301, headers={"Location": "https://there.example/v2/classify"})])
+    with pytest.raises(cc.ConnectionFailed, match=r"is at https://there\.example/v2/classify; correct") as raised:
+        classify(world)
+    assert raised.value.status == 301
+    assert len(world.requests) == 1
+
+
 def test_a_key_is_replaced_once_even_if_the_answer_is_lost() -> None:
     for fault in (httpx.ReadError("cut"), problem(503, 1)):
         world = World([fault])

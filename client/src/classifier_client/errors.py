@@ -116,10 +116,14 @@ def from_answer(status: int, headers: Mapping[str, str], body: bytes) -> Classif
     """Return the error that an answer stands for.
 
     Args:
-        status: 400 or more.
+        status: 300 or more.
         headers: by lower-case name.
         body: a problem (RFC 9457), or what a proxy in between wrote.
     """
+    if status < 400:
+        # Sending on would send the key to wherever the answer names.
+        place = headers.get("location", "another address")
+        return ConnectionFailed(f"The server is at {place}; correct its address.", status=status)
     try:
         problem = json.loads(body)
     except (ValueError, RecursionError):
