@@ -116,6 +116,15 @@ def test_a_batch_can_be_read_as_it_is_done() -> None:
     assert "idempotency-key" not in world.requests[1].headers, "the server would answer only once all images are done"
 
 
+@pytest.mark.parametrize("fault", [problem(502), problem(504), httpx.ReadError("cut")], ids=["502", "504", "cut"])
+def test_a_streamed_batch_that_may_be_paid_is_not_sent_again(fault: httpx.Response | Exception) -> None:
+    """The server knows it not again: it has no idempotency key."""
+    world = World([fault])
+    with world.client() as client, pytest.raises(cc.ClassifierError):
+        list(client.classify_batch_stream([b"one", b"two"]))
+    assert len(world.requests) == 1
+
+
 def test_a_stream_that_ends_early_is_an_error() -> None:
     with World([lines(LINES[0])]).client() as client, pytest.raises(cc.ConnectionFailed, match="1 image"):
         list(client.classify_batch_stream([b"one", b"two"]))

@@ -21,7 +21,12 @@ from classifier_client.errors import ClassifierError, ConnectionFailed, LimitRea
 
 T = TypeVar("T")
 
-_REFUSED_FOR_NOW = frozenset({502, 503, 504})
+# After which answers a call is sent again. Behind a 502 or 504, the server may have done what was asked.
+_MAY_PASS = {
+    Repeat.ALWAYS: frozenset({502, 503, 504}),
+    Repeat.IF_REFUSED: frozenset({503}),
+    Repeat.IF_UNSENT: frozenset[int](),
+}
 
 
 @dataclass(frozen=True)
@@ -177,7 +182,7 @@ def _may_repeat(call: Call[Any], reply: Reply, tries: int) -> bool:
     if reply.status == 409 and "Idempotency-Key" in call.headers:
         # An earlier try of this call is still under way; its answer can be had soon.
         return tries > 1 and reply.error is not None and reply.error.retry_after is not None
-    return reply.status in _REFUSED_FOR_NOW and call.repeat is not Repeat.IF_UNSENT
+    return reply.status in _MAY_PASS[call.repeat]
 
 
 def failure(error: httpx.TransportError | httpx.DecodingError, url: str) -> Failure:
