@@ -41,6 +41,23 @@ def test_everything_that_holds_an_image_can_be_given(tmp_path: Path) -> None:
     assert Image.open(io.BytesIO(sent_for(Image.new("CMYK", (2, 2))))).mode == "RGB"
 
 
+@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I;16L", "I;16N"])
+def test_an_image_of_pillow_keeps_its_16_bits(mode: str) -> None:
+    """Pillow opens 16-bit TIFF files so."""
+    samples = np.array([[0, 1, 255], [256, 40_000, 65_535]], np.uint16)
+    written = samples.astype(">u2" if mode == "I;16B" else "<u2").tobytes()
+    received = Image.open(io.BytesIO(sent_for(Image.frombytes(mode, (3, 2), written))))
+    assert np.array_equal(np.asarray(received), samples)
+
+
+@pytest.mark.parametrize("mode", ["PA", "RGBa", "La", "RGBA", "LA"])
+def test_an_image_of_pillow_stays_transparent(mode: str) -> None:
+    image = Image.new("LA" if mode == "La" else "RGBA", (2, 2))
+    image.putalpha(Image.fromarray(np.array([[0, 255], [100, 200]], np.uint8)))
+    received = Image.open(io.BytesIO(sent_for(image.convert(mode))))
+    assert np.array_equal(np.asarray(received.getchannel("A")), [[0, 255], [100, 200]])
+
+
 def test_a_turned_photo_of_pillow_is_sent_upright(tmp_path: Path) -> None:
     image, exif = Image.new("RGB", (20, 10)), Image.Exif()
     exif[0x0112] = 6
@@ -58,6 +75,8 @@ def test_a_turned_photo_of_pillow_is_sent_upright(tmp_path: Path) -> None:
         ("no-such-file.jpg", FileNotFoundError, "no-such-file"),
         (np.zeros((3, 2)), cc.InvalidImage, "uint8"),
         (np.zeros((3, 2, 5), np.uint8), cc.InvalidImage, r"\(3, 2, 5\)"),
+        (Image.new("I", (3, 2), 40_000), cc.InvalidImage, "mode I does not say"),
+        (Image.new("F", (3, 2), 0.5), cc.InvalidImage, "mode F does not say"),
         (io.StringIO("text"), TypeError, "mode 'rb'"),
         (7, TypeError, "int"),
     ],
