@@ -49,7 +49,8 @@ class Retries:
     """How often to try again, and after how many seconds.
 
     The wait before try n is a random part of `first * 2 ** n`, at most `longest` ("full jitter"), so that callers who
-    failed together do not return together. It comes on top of the server's `Retry-After`.
+    failed together do not return together. It comes on top of the server's `Retry-After`. After a limit it is always a
+    part of `first`.
 
     Attributes:
         most: how many times a call is sent again.
@@ -153,10 +154,11 @@ class Core:
             if reply.error is None:
                 assert isinstance(reply, Answer)
                 return call.result(reply.body)
-            wait_s = self.retries.wait_s(tries, reply.error.retry_after, self.pace.part())
+            # A limit is waited out: the server says for how long, so that no wait need be longer than the one before.
+            is_limited = isinstance(reply.error, LimitReached)
+            wait_s = self.retries.wait_s(1 if is_limited else tries, reply.error.retry_after, self.pace.part())
             is_late = self.pace.now() + wait_s >= ends_at
-            # A limit is waited out: the server says for how long.
-            is_often = tries > self.retries.most and not isinstance(reply.error, LimitReached)
+            is_often = tries > self.retries.most and not is_limited
             if is_late or is_often or not _may_repeat(call, reply, tries):
                 raise reply.error
             yield Sleep(wait_s)
