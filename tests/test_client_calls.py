@@ -169,6 +169,12 @@ def test_an_address_that_leads_on_is_told(classify: Classify) -> None:
     assert len(world.requests) == 1
 
 
+def test_a_certificate_that_nobody_known_has_signed_is_told(classify: Classify) -> None:
+    fault = httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed (_ssl.c:1006)")
+    with pytest.raises(cc.ConnectionFailed, match=r"can't be verified.* SSL_CERT_FILE"):
+        classify(World([fault]), retries=Retries(most=0))
+
+
 def test_a_key_is_replaced_once_even_if_the_answer_is_lost() -> None:
     for fault in (httpx.ReadError("cut"), problem(503, 1)):
         world = World([fault])

@@ -191,12 +191,20 @@ def failure(error: httpx.TransportError | httpx.DecodingError, url: str) -> Fail
     """Return what came of a request that an error of httpx ended."""
     is_unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
     if is_unsent:
-        return Failure(ConnectionFailed(f"The server at {url} can't be reached; check the address, or start it."), True)
+        return Failure(unreachable(error, url), True)
     if isinstance(error, httpx.TimeoutException):
         return Failure(late(), False)
     if isinstance(error, httpx.DecodingError):
         return Failure(parsing.not_understood(), False)
     return Failure(ConnectionFailed("The connection ended before the answer arrived; try again."), False)
+
+
+def unreachable(error: Exception, url: str) -> ConnectionFailed:
+    """Return the error for a connection to the server that an error prevented."""
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        what = "name the authority that signed it in SSL_CERT_FILE, or check the address"
+        return ConnectionFailed(f"The certificate of the server at {url} can't be verified; {what}.")
+    return ConnectionFailed(f"The server at {url} can't be reached; check the address, or start it.")
 
 
 def late() -> TimedOut:

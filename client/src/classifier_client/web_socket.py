@@ -160,5 +160,5 @@ def _errors(url: str) -> Iterator[None]:
         raise core_module.late() from None
     except ImportError:
         raise MissingPackage("A SOCKS proxy needs the package python-socks: pip install python-socks.") from None
-    except (OSError, websockets.exceptions.WebSocketException, EOFError):
-        raise ConnectionFailed(f"The server at {url} can't be reached; check the address, or start it.") from None
+    except (OSError, websockets.exceptions.WebSocketException, EOFError) as error:
+        raise core_module.unreachable(error, url) from None
