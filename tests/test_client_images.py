@@ -17,6 +17,14 @@ from tests.played_server import ENTRY, MODEL, World, problem
 PIXELS = np.arange(18, dtype=np.uint8).reshape(3, 2, 3) * 14
 
 
+class Received(io.BytesIO):
+    """A file as web frameworks hand it over, such as Flask in `request.files`."""
+
+    def save(self, path: str) -> None:
+        """Write the file."""
+        Path(path).write_bytes(self.getvalue())
+
+
 def sent_for(image: Any) -> bytes:
     world = World([])
     with world.client() as client:
@@ -29,7 +37,7 @@ def test_everything_that_holds_an_image_can_be_given(tmp_path: Path) -> None:
     Image.fromarray(PIXELS).save(path)
     data = path.read_bytes()
     with path.open("rb") as file:
-        for image in (path, str(path), data, bytearray(data), memoryview(data), file, io.BytesIO(data)):
+        for image in (path, str(path), data, bytearray(data), memoryview(data), file, io.BytesIO(data), Received(data)):
             assert sent_for(image) == data
     pictures: list[Any] = [PIXELS, Image.fromarray(PIXELS), Image.fromarray(PIXELS).convert("RGBA").convert("RGB")]
     for image in pictures:

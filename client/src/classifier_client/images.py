@@ -70,16 +70,16 @@ def _bytes_of(image: ImageInput) -> bytes:
         return bytes(image)
     if isinstance(image, str | os.PathLike):
         return _read(os.fspath(image))
-    # Images of Pillow are arrays for numpy, too. They come first.
-    if isinstance(image, PillowImage):
-        return _png(image)
-    if isinstance(image, NumpyArray):
-        return _png(_pillow_image(image))
+    # Files that a web framework received have `save`, too, and images of Pillow are arrays for numpy.
     if hasattr(image, "read"):
         data = image.read()
         if isinstance(data, bytes):
             return data
-        raise TypeError("The file is open for text; open it with mode 'rb'.")
+        raise TypeError("Reading the file gives no bytes; open it with mode 'rb', or give the bytes that it holds.")
+    if isinstance(image, PillowImage):
+        return _png(image)
+    if isinstance(image, NumpyArray):
+        return _png(_pillow_image(image))
     raise TypeError(
         f"An image can't be a {type(image).__name__}; give a path, bytes, a file, a Pillow image or a numpy array."
     )
