@@ -118,6 +118,14 @@ def test_results_go_to_a_device_too(environment: dict[str, str], photos: Path) -
     assert [json.loads(line)["file"] for line in done.stdout.splitlines()] == [f"photos/{n}.jpg" for n in range(3)]
 
 
+def test_a_hyphen_is_standard_input_and_output(environment: dict[str, str], photos: Path) -> None:
+    done = in_shell("classify - -o - < photos/0.jpg; ls", environment, photos.parent)
+    assert done.stderr == b""
+    line, *files = done.stdout.splitlines()
+    assert json.loads(line)["predictions"][0]["label"] == "espresso"
+    assert b"-" not in files
+
+
 def test_a_file_may_have_any_name(environment: dict[str, str], photos: Path) -> None:
     """None of them sends a command to the terminal, breaks a line, or is sent twice."""
     for odd in (b"new\nline.jpg", b"\xff\xfe.jpg", b"\x1b[31m.jpg", b"\xc3\xbc.jpg"):

@@ -24,14 +24,22 @@ from classifier_client.results import Classification, Outcome
 
 _BAR_WIDTH = 24
 _MOST_CONCURRENT = 64
+_STANDARD_INPUT = "/dev/stdin"
 
 
 def images(
-    names: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Image files, and folders of them.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="IMAGE...", help="Image files, and folders of them; - is standard input."),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each image.")] = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Add lines of JSON to this file; images in it are not sent again."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Add lines of JSON to this file; images in it are not sent again. - is standard output.",
+        ),
     ] = None,
     resume: Annotated[
         Path | None,
@@ -50,9 +58,11 @@ def images(
             raise ValueError("An empty name is no image; name a file or a folder.")
         # A path would lose one of its slashes.
         check_is_no_address(name)
-    paths = [Path(name) for name in names]
+    paths = [Path(_STANDARD_INPUT if name == "-" else name) for name in names]
     files = list(_files(paths))
     has_folder = any(path.is_dir() for path in paths)
+    if output == Path("-"):
+        as_json, output = True, None
     as_json = as_json or output is not None or (has_folder and not sys.stdout.isatty())
     done = json_lines.done_in(resume) if resume else set()
     with ExitStack() as stack:
