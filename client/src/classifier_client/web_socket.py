@@ -20,6 +20,8 @@ S = TypeVar("S", bound=ImageInput)
 
 # An answer is a small JSON document; no server needs more.
 _MOST_BYTES = 1 << 20
+# For how many answers there is room in any case.
+_LEAST_QUEUE = 16
 
 
 def stream(core: Core, images: Iterable[S], params: Mapping[str, str], ahead: int) -> Iterator[Outcome[S]]:
@@ -37,7 +39,7 @@ def stream(core: Core, images: Iterable[S], params: Mapping[str, str], ahead: in
     with _errors(core.url):
         from websockets.sync.client import connect
 
-        socket = connect(_address(core.url, params), **_options(core))
+        socket = connect(_address(core.url, params), **_options(core, ahead))
     waiting: deque[Outcome[S]] = deque()
 
     def outcome() -> Outcome[S]:
@@ -73,7 +75,7 @@ async def stream_async(
     with _errors(core.url):
         from websockets.asyncio.client import connect
 
-        socket = await connect(_address(core.url, params), **_options(core))
+        socket = await connect(_address(core.url, params), **_options(core, ahead))
 
     waiting: deque[Outcome[S]] = deque()
 
@@ -106,8 +108,10 @@ def _address(url: str, params: Mapping[str, str]) -> str:
     return str(parsed.copy_with(scheme="wss" if parsed.scheme == "https" else "ws"))
 
 
-def _options(core: Core) -> dict[str, Any]:
+def _options(core: Core, ahead: int) -> dict[str, Any]:
     return {
+        # All answers that may come are read while images are sent: each side would wait for the other otherwise.
+        "max_queue": max(_LEAST_QUEUE, ahead),
         "additional_headers": {"Authorization": core.headers["Authorization"]},
         "user_agent_header": core.headers["User-Agent"],
         "open_timeout": core.time_limits.connect,
