@@ -1,6 +1,7 @@
 """Runs the command line of operators, `python -m auth`: keys and users."""
 
 import atexit
+import gc
 import io
 import os
 import signal
@@ -32,6 +33,8 @@ if sys.stderr is None:
 if isinstance(sys.stdout, io.TextIOWrapper):
     sys.stdout.reconfigure(errors="backslashreplace")
 atexit.register(_drop_unwritten)
+# Python would search all that is loaded for garbage as it ends: a fifth of the command's time.
+atexit.register(gc.freeze)
 try:
     # Imported here: it takes a third of a second, in which somebody may press Ctrl+C.
     from auth.cli.main import main

@@ -40,18 +40,19 @@ def absolute_database(url: str, data_dir: Path | None) -> str:
     """Make the path in the URL of an SQLite database absolute; other URLs stay as they are.
 
     Args:
-        url: the URL. The default, `sqlite:///var/classifier.db`, is the file `classifier.db` in the data folder. Any
-            other relative path begins at the checkout or, in a Bento, at the data folder.
+        url: the URL, which `storage.urls.database` has checked. The default, `sqlite:///var/classifier.db`, is the file
+            `classifier.db` in the data folder. Any other relative path begins at the checkout or, in a Bento, at the
+            data folder.
         data_dir: the data folder, if it is set.
 
     Raises:
         ValueError: there is no data folder.
     """
-    path = url.strip().removeprefix(_SQLITE)
-    if not url.strip().startswith(_SQLITE) or path.startswith(("/", ":memory:", "file:")) or not path:
+    path = url.removeprefix(_SQLITE)
+    if not url.startswith(_SQLITE) or path.startswith("/"):
         return url
     folder = data_dir or default()
-    if url.strip() == _DEFAULT_DATABASE:
+    if url == _DEFAULT_DATABASE:
         path, base = "classifier.db", folder
     else:
         base = PROJECT if is_checkout() else folder

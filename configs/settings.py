@@ -98,7 +98,7 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _database_is_known(cls, url: str, info: ValidationInfo) -> str:
-        return urls.database(data_folder.absolute_database(url, info.data.get("data_dir")))
+        return data_folder.absolute_database(urls.database(url), info.data.get("data_dir"))
 
     @field_validator("move_to_url")
     @classmethod

@@ -11,10 +11,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from configs.data_folder import PROJECT
 from inference.decoder_process import DECODE, LENGTH, MESSAGE, STOP
 from model.errors import ImageError, NotAnImage, TooCostly, TooManyPixels
 from model.images.decode import Decoded
@@ -29,7 +29,6 @@ _OWN_VARIABLES = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
-_PROJECT = Path(__file__).parent.parent
 _MOST_ANSWER_BYTES = 64 * 1024 * 1024
 _ERRORS: dict[str, type[ImageError]] = {error.__name__: error for error in (NotAnImage, TooManyPixels)}
 
@@ -97,7 +96,7 @@ class IsolatedDecoder:
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "inference.decoder_process", str(theirs.fileno()), self._task],
-                cwd=_PROJECT,
+                cwd=PROJECT,
                 env={**environment, **_OWN_VARIABLES},
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],

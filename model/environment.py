@@ -6,14 +6,13 @@ them. The first preparation installs them in `.venv-prepare`, on top of the pack
 
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 
+from configs.data_folder import PROJECT
 from model.errors import ModelError
 from runtime.processes import run_child
 
-_PROJECT = Path(__file__).parent.parent
-_INSTALLER = _PROJECT / "requirements" / "install.py"
-FOLDER = _PROJECT / ".venv-prepare"
+_INSTALLER = PROJECT / "requirements" / "install.py"
+FOLDER = PROJECT / ".venv-prepare"
 
 
 def is_complete(*packages: str) -> bool:
@@ -33,7 +32,7 @@ def run_in_prepare_environment(module: str, arguments: list[str], *locks: str) -
             "here; prepare it in a checkout with 'make model'."
         )
     installing = [sys.executable, "-m", "requirements.install", "--on-top", str(FOLDER), *locks]
-    if run_child(installing, cwd=_PROJECT).returncode != 0:
+    if run_child(installing, cwd=PROJECT).returncode != 0:
         raise ModelError("The packages that prepare models could not be installed; the lines above say why.")
     python = FOLDER / "bin" / "python"
     return run_child([str(python), "-m", module, *arguments]).returncode

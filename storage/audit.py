@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from storage.append_only import audit_log_changeable
-from storage.models import audit_log
+from storage.models import api_keys, audit_log
 
 # The fields of a detail that may hold personal data.
 PERSONAL = ("email", "old_email", "name", "stripe_customer", "old_stripe_customer")
@@ -58,9 +58,19 @@ def every(connection: Connection) -> list[Entry]:
 
 
 def erase_names(connection: Connection, user_id: str) -> None:
-    """Replace the addresses, and the names of keys, in all entries about a user."""
+    """Remove the addresses, and the names of keys, from all entries about a user, and from where its keys changed what.
+
+    An entry of a change that a key of the user made keeps the id of the key.
+    """
     found = connection.execute(select(audit_log.c.id, audit_log.c.detail).where(audit_log.c.user_id == user_id)).all()
+    own_keys = set(connection.scalars(select(api_keys.c.id).where(api_keys.c.user_id == user_id)))
+    over_http = select(audit_log.c.actor).where(audit_log.c.actor.like("key % from %")).distinct()
+    actors = connection.scalars(over_http).all()
     with audit_log_changeable(connection):
+        for actor in actors:
+            key = actor.partition(" from ")[0]
+            if key.removeprefix("key ") in own_keys:
+                connection.execute(update(audit_log).where(audit_log.c.actor == actor).values(actor=key))
         for entry_id, written in found:
             detail = json.loads(written)
             erased = {name: ERASED for name in PERSONAL if detail.get(name) is not None}

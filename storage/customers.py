@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, select, update
 
-from storage import audit
+from storage import audit, metering
 from storage import users as all_users
 from storage.audit import Entry
 from storage.clock import LAST_SECOND, MICROSECONDS, iso
@@ -36,9 +36,11 @@ def every(connection: Connection) -> list[Customer]:
 
 
 def find(connection: Connection, user_id: str) -> Customer | None:
-    """Return the customer of a user; None if it has none by now."""
+    """Return the customer of a user, which stays so until the transaction ends; None if it has none by now."""
     columns = (users.c.id, users.c.stripe_customer, users.c.stripe_from_s)
-    row = connection.execute(select(*columns).where(users.c.id == user_id)).one_or_none()
+    # PostgreSQL: waits for `assign` and makes it wait, but not the requests of the user.
+    of_user = select(*columns).where(users.c.id == user_id).with_for_update(read=True, key_share=True)
+    row = connection.execute(of_user).one_or_none()
     return None if row is None or row.stripe_customer is None or row.stripe_from_s is None else Customer(*row)
 
 
@@ -81,6 +83,8 @@ def assign(
         raise Refused(f"The time of the first images to send is wrong: {wrong}.")
     changed = {"stripe_customer": customer, "stripe_from_s": from_s}
     connection.execute(update(users).where(users.c.id == user.user_id).values(changed))
+    if (customer, from_s) != (user.stripe_customer, user.stripe_from_s):
+        metering.withdraw(connection, user.user_id)
     detail = {
         "email": user.email,
         "stripe_customer": customer,

@@ -15,6 +15,7 @@ from storage import faults, postgresql
 from storage.group_commit import Begin, GroupCommit, Operation
 from storage.inline_commit import InlineCommit
 from storage.sqlite import BUSY_TIMEOUT_MS, NON_BLOCKING, WAITING, WRITES, SqliteTransactions, sqlite_engine
+from storage.sqlite_file import SqliteFile
 
 T = TypeVar("T")
 
@@ -32,7 +33,8 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._engine = _create_engine(url)
+        file = SqliteFile(url)
+        self._engine = _create_engine(url, file)
         self._write_engine = self._engine.execution_options(**{WRITES: True})
         self._readers = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="storage-read")
         self._commits: GroupCommit | InlineCommit | None = None
@@ -40,8 +42,8 @@ class Database:
         self._begin: Begin = self._write_engine.begin
         self._begin_inline: Begin | None = None
         if not self.has_server:
-            waiting = SqliteTransactions(sqlite_engine(url, WAITING), BUSY_TIMEOUT_MS)
-            non_blocking = SqliteTransactions(sqlite_engine(url, NON_BLOCKING), 0)
+            waiting = SqliteTransactions(sqlite_engine(url, WAITING, file), BUSY_TIMEOUT_MS, file)
+            non_blocking = SqliteTransactions(sqlite_engine(url, NON_BLOCKING, file), 0, file)
             self._sqlite_connections = [waiting, non_blocking]
             self._begin = waiting.begin
             self._begin_inline = non_blocking.begin
@@ -112,10 +114,10 @@ def _run(engine: Engine, work: Callable[[Connection], T]) -> T:
         raise fault.error() from error
 
 
-def _create_engine(url: str) -> Engine:
+def _create_engine(url: str, file: SqliteFile) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
-        return sqlite_engine(url, WAITING)
+        return sqlite_engine(url, WAITING, file)
     return postgresql.engine(parsed, READ_THREADS + 1)
 
 

@@ -64,6 +64,10 @@ READ_ONLY = Fault(
 FULL = Fault("The database's disk is full; free some space.", _NOT_WRITABLE, only_changes_fail=True)
 NOT_A_DATABASE = Fault(f"The file that {SETTING} names is no SQLite database, or is damaged; restore a backup.")
 NO_FILE = Fault(f"The database's file can't be opened or created; check the path in {SETTING} and its permissions.")
+REPLACED = Fault(
+    "The database's file was removed or replaced while it was open, so what is written would be lost; put that file "
+    "back, or restart the server."
+)
 NO_TABLES = Fault(
     "The database lacks tables of this version; run 'python -m auth migrate'.", _NOT_WRITABLE, only_changes_fail=True
 )
@@ -124,7 +128,13 @@ _BY_MESSAGE = (
     ("configuration parameter", CONNECTION),
     ("invalid", CONNECTION),
 )
-_BY_ERRNO = {errno.ENOSPC: FULL, errno.EROFS: READ_ONLY, errno.EACCES: PERMISSION, errno.EPERM: PERMISSION}
+_BY_ERRNO = {
+    errno.ENOSPC: FULL,
+    errno.EROFS: READ_ONLY,
+    errno.EACCES: PERMISSION,
+    errno.EPERM: PERMISSION,
+    errno.ESTALE: REPLACED,
+}
 
 
 def of(error: Exception) -> Fault | None:

@@ -1,5 +1,6 @@
 """Counts hits in Redis, and quotas in the database: only there can a usage row replace a reservation."""
 
+import logging
 from functools import partial
 
 from storage import reservations
@@ -8,6 +9,13 @@ from storage.database import Database
 from storage.limits import HitRequest
 from storage.limits_redis import RedisLimits
 from storage.policy import Decision
+
+_EVICTS = (
+    "Redis deletes hits when it is full (maxmemory-policy %s), so users may then exceed their limits; "
+    "set it to noeviction."
+)
+
+logger = logging.getLogger("bentoml.classifier")
 
 
 class HitsInRedis:
@@ -26,6 +34,7 @@ class HitsInRedis:
         self._database = database
         self._of_database = of_database
         self._of_redis = Availability("redis", "Redis")
+        self._is_policy_known = False
 
     async def hit(self, request: HitRequest) -> Decision:
         """Admit and count the request if all limits and quotas allow it. A refused request is not counted."""
@@ -51,8 +60,13 @@ class HitsInRedis:
         return decision._replace(quotas=await self._of_database.watch(self._database.read(query)))
 
     async def ping(self) -> None:
-        """Check that Redis answers."""
+        """Check that Redis answers. Warn once if it deletes hits when it is full, since limits then admit too much."""
         await self._of_redis.watch(self._limits.ping())
+        if not self._is_policy_known:
+            self._is_policy_known = True
+            policy = await self._limits.eviction_policy()
+            if policy is not None:
+                logger.warning(_EVICTS, policy)
 
     async def close(self) -> None:
         """Close the connections to Redis."""

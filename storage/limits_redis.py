@@ -16,6 +16,7 @@ from storage.limits import HitRequest
 from storage.policy import Decision, Standing
 
 TIMEOUT_S = 2.0
+_NO_EVICTION = "noeviction"
 
 # Its first comment describes its arguments and its answer.
 _SCRIPT = Path(__file__).with_name("limits_redis.lua").read_text(encoding="utf-8")
@@ -63,6 +64,15 @@ class RedisLimits:
             await self._redis.ping()
         except (RedisError, OSError) as error:
             raise redis_faults.of(error).error() from error
+
+    async def eviction_policy(self) -> str | None:
+        """Return by which policy Redis deletes hits when it is full; None if it does not, or does not say."""
+        try:
+            memory = await self._redis.info("memory")
+        except (RedisError, OSError):
+            return None
+        policy = str(memory.get("maxmemory_policy", _NO_EVICTION))
+        return policy if memory.get("maxmemory") and policy != _NO_EVICTION else None
 
     async def close(self) -> None:
         """Close the connections."""

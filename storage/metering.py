@@ -153,6 +153,15 @@ def resolve(connection: Connection, identifier: str, was_counted: bool, now_us: 
     connection.execute(update(outbox_table).where(*of_message).values(values))
 
 
+def withdraw(connection: Connection, user_id: str) -> None:
+    """Take back the messages of a user that were surely not counted yet: they tell of 0 images from now on.
+
+    So the next message of the hour tells of them, for the customer that the user has then.
+    """
+    is_untried = (*_of_user(user_id), _table.due_us.is_not(None), _table.first_tried_us.is_(None))
+    connection.execute(update(outbox_table).where(*is_untried).values(value=0, due_us=None, failure=None))
+
+
 def _of_user(user_id: str) -> tuple[Any, ...]:
     return (_table.user_id == user_id, _table.kind == KIND)
 

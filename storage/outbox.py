@@ -5,12 +5,14 @@ before that is noted, another one sends it again. So a receiver may get a messag
 Source of the pattern: Richardson, "Microservices Patterns", 2018, "Transactional outbox".
 """
 
+import json
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, Row, bindparam, func, select, update
 
+from storage.audit import ERASED
 from storage.inserts import insert_into
 from storage.models import outbox, users
 from storage.sqlite import Transaction
@@ -119,6 +121,8 @@ def claim(connection: Connection, kind: str, now_us: int, lease_us: int, most: i
     is_due = (_table.kind == kind, _table.due_us <= now_us)
     # By `due_us` first: that is the order of the index, so that a long queue need not be sorted for each claim.
     of_queue = select(*columns, _table.due_us).where(*is_due).order_by(_table.due_us, _table.id).limit(most)
+    # Several processes do this at once. On PostgreSQL, each leaves to the others the messages that they are claiming.
+    of_queue = of_queue.with_for_update(skip_locked=True)
     claimed = []
     for *fields, due_us in connection.execute(of_queue).all():
         values = {"of_id": fields[0], "seen_us": due_us, "until_us": now_us + lease_us, "now_us": now_us}
@@ -172,4 +176,10 @@ def forget_erased(connection: Connection) -> None:
     """Empty the messages about erased users, except those that are still to be sent."""
     erased = select(users.c.id).where(users.c.email == users.c.id)
     is_over = (_table.due_us.is_(None), _table.payload != "", _table.user_id.in_(erased))
+    failed = select(_table.id, _table.payload, _table.failure).where(*is_over, _table.failure.is_not(None))
+    for message_id, payload, failure in connection.execute(failed).all():
+        # Stripe's refusal may quote the customer. The rest of it says what to do about the message.
+        customer = json.loads(payload).get("customer")
+        if customer:
+            connection.execute(_of_id.values(failure=failure.replace(customer, ERASED)), {"of_id": message_id})
     connection.execute(update(outbox).where(*is_over).values(payload=""))

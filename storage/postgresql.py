@@ -39,6 +39,8 @@ def engine(url: URL, connections: int) -> Engine:
             "tcp_user_timeout": STATEMENT_TIMEOUT_MS,
             "client_encoding": _CLIENT_ENCODING,
         },
+        # The server may have another default. A request that has waited for its user's lock must see what others wrote.
+        isolation_level="READ COMMITTED",
         pool_size=connections,
         pool_timeout=CONNECT_TIMEOUT_S,
         pool_pre_ping=True,

@@ -4,15 +4,16 @@ What differs was changed past the service, or is a bug. Each comparison is one s
 meanwhile are in both sides or in neither.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, func, literal, select, union_all
+from sqlalchemy import ColumnElement, Connection, Select, case, func, literal, select, union_all
 
-from storage.clock import MICROSECONDS, iso
+from storage.clock import MICROSECONDS, iso, unix_us
 from storage.models import audit_log, usage_log, usage_rollup
 from storage.models import users as users_table
-from storage.rollup import ALL_TIME, BILLABLE_BY_DAY, DAY_S
+from storage.rollup import ALL_TIME, BILLABLE_BY_DAY, DAY_S, WIDTHS_S
 
 # The days that one statement compares, so that it ends within PostgreSQL's timeout.
 _DAYS_AT_ONCE = 31
@@ -24,7 +25,7 @@ class Difference(NamedTuple):
     Attributes:
         user_id: whose.
         day: the day, ISO 8601, UTC; None: all days together.
-        what: what is counted: "requests", "images" or "billable".
+        what: what is counted: "requests", "admitted" ones, "images", "billable" ones, or "cost_nanos".
         one: the name of the first place.
         in_one: what it says.
         other: the name of the second place.
@@ -41,7 +42,10 @@ class Difference(NamedTuple):
 
 
 _LOG, _DAYS, _TOTAL, _QUOTAS = "the usage log", "the roll-up of days", "the roll-up of all time", "the count for quotas"
-_SUMS = ("requests", "images", "billable")
+_LOGGED_SUMS = ("requests", "admitted", "images", "billable")
+# The log has no costs; it names the plan.
+_SUMS = (*_LOGGED_SUMS, "cost_nanos")
+_BILLED_SUMS = ("billable", "cost_nanos")
 
 
 def user_ids(connection: Connection) -> list[str]:
@@ -54,7 +58,9 @@ def first_whole_day_s(connection: Connection) -> int:
     was_pruned = connection.scalar(select(func.count()).where(audit_log.c.action == "prune"))
     if not was_pruned:
         return 0
-    oldest_us = connection.scalar(select(usage_log.c.at_us).order_by(usage_log.c.id).limit(1))
+    # A row of the future is from a clock that was ahead: it says nothing of what is left.
+    oldest = select(usage_log.c.at_us).where(usage_log.c.at_us <= unix_us()).order_by(usage_log.c.id).limit(1)
+    oldest_us = connection.scalar(oldest)
     return 2**62 if oldest_us is None else (oldest_us // MICROSECONDS // DAY_S + 1) * DAY_S
 
 
@@ -74,26 +80,20 @@ def spans(connection: Connection, user_id: str, from_s: int) -> list[tuple[int, 
 
 
 def differences_by_day(connection: Connection, user_id: str, span: tuple[int, int]) -> list[Difference]:
-    """Compare the usage log, the roll-up of each day, and what quotas count, for the days of a span."""
-    from_s, to_s = span
-    return [
-        *_compare(
-            connection, user_id, (_LOG, _of_log(user_id, from_s, to_s)), (_DAYS, _of_days(user_id, from_s, to_s))
-        ),
-        *_compare(
-            connection,
-            user_id,
-            (_DAYS, _of_days(user_id, from_s, to_s)),
-            (_QUOTAS, _of_days(user_id, from_s, to_s, BILLABLE_BY_DAY)),
-            _SUMS[2:],
-        ),
-    ]
+    """Compare the usage log, the roll-ups, and what quotas count, for the days of a span."""
+    days, compare = (_DAYS, _of_rollup(user_id, span, DAY_S)), partial(_compare, connection, user_id)
+    found = [*compare((_LOG, _of_log(user_id, span)), days, _LOGGED_SUMS)]
+    for name in ("hour", "minute"):
+        # The meter sends the sums of hours, and a span that begins within an hour is billed by its minutes.
+        found += compare(days, (f"the roll-up of {name}s", _of_rollup(user_id, span, WIDTHS_S[name])), _SUMS)
+    return [*found, *compare(days, (_QUOTAS, _of_rollup(user_id, span, BILLABLE_BY_DAY)), _BILLED_SUMS)]
 
 
 def differences_in_total(connection: Connection, user_id: str) -> list[Difference]:
     """Compare the roll-up of all time with the sum of its days."""
-    days, total = _of_days(user_id, 0, 2**62, as_day=0), _of_days(user_id, 0, 1, ALL_TIME)
-    return [found._replace(day=None) for found in _compare(connection, user_id, (_DAYS, days), (_TOTAL, total))]
+    days = _of_rollup(user_id, (0, 2**62), DAY_S, literal(0))
+    total = _of_rollup(user_id, (0, 1), ALL_TIME)
+    return [found._replace(day=None) for found in _compare(connection, user_id, (_DAYS, days), (_TOTAL, total), _SUMS)]
 
 
 def _compare(
@@ -101,7 +101,7 @@ def _compare(
     user_id: str,
     one: tuple[str, Select[Any]],
     other: tuple[str, Select[Any]],
-    sums: Any = _SUMS,
+    sums: Sequence[str],
 ) -> Iterator[Difference]:
     both = union_all(
         one[1].add_columns(literal(1).label("of_one")), other[1].add_columns(literal(0).label("of_one"))
@@ -119,22 +119,29 @@ def _compare(
                 yield Difference(user_id, day, name, one[0], in_one, other[0], in_other)
 
 
-def _of_log(user_id: str, from_s: int, to_s: int) -> Select[Any]:
-    log = usage_log.c
-    day_s = (log.at_us // (MICROSECONDS * DAY_S) * DAY_S).label("day_s")
+def _of_log(user_id: str, span: tuple[int, int]) -> Select[Any]:
+    log, (from_s, to_s) = usage_log.c, span
     return select(
-        day_s,
+        _day_of(log.at_us // MICROSECONDS),
         literal(1).label("requests"),
+        case((log.images > 0, 1), else_=0).label("admitted"),
         log.images.label("images"),
         func.coalesce(log.billable, 0).label("billable"),
+        literal(0).label("cost_nanos"),
     ).where(log.user_id == user_id, log.at_us >= from_s * MICROSECONDS, log.at_us < to_s * MICROSECONDS)
 
 
-def _of_days(user_id: str, from_s: int, to_s: int, width_s: int = DAY_S, as_day: int | None = None) -> Select[Any]:
-    table = usage_rollup.c
+def _of_rollup(user_id: str, span: tuple[int, int], width_s: int, day_s: Any = None) -> Select[Any]:
+    table, (from_s, to_s) = usage_rollup.c, span
     return select(
-        (table.start_s if as_day is None else literal(as_day)).label("day_s"),
+        _day_of(table.start_s) if day_s is None else day_s.label("day_s"),
         table.requests.label("requests"),
+        (table.requests * table.admitted).label("admitted"),
         table.images.label("images"),
         func.coalesce(table.billable, 0).label("billable"),
+        table.cost_nanos.label("cost_nanos"),
     ).where(table.user_id == user_id, table.width_s == width_s, table.start_s >= from_s, table.start_s < to_s)
+
+
+def _day_of(at_s: ColumnElement[int]) -> ColumnElement[int]:
+    return (at_s // DAY_S * DAY_S).label("day_s")

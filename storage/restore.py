@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, func, inspect, make_url, select
 
-from storage import audit, revocations
+from storage import audit, faults, revocations
 from storage.audit import Entry
 from storage.backup import backup
 from storage.clock import unix_us
@@ -17,7 +17,7 @@ from storage.database import Database
 from storage.errors import Refused, StorageError, StorageUnavailable
 from storage.migrate import migrate
 from storage.models import audit_log, usage_log
-from storage.revocations import Ended, Revocations
+from storage.revocations import Ended, Revocations, is_there
 from storage.sqlite_watch import SqliteWatch
 
 _IN_USE = "A server has the database open; stop all servers first."
@@ -56,7 +56,7 @@ def copied(url: str, file: Path) -> Backup:
             "A PostgreSQL database is restored by its own tools, such as pg_restore; afterwards, 'python -m auth "
             "revoke-again FILE' ends what was revoked since."
         )
-    if not file.is_file():
+    if not (is_there(file) and file.is_file()):
         raise Refused(f"There is no file {file}.")
     path = _path(url)
     _refuse_if_open(url)
@@ -70,7 +70,10 @@ def copied(url: str, file: Path) -> Backup:
         backup(f"sqlite:///{file}", copy)
         with closing(Database(f"sqlite:///{copy}")) as database:
             tables = database.ask(lambda connection: inspect(connection).get_table_names())
-    except StorageUnavailable:
+    except StorageUnavailable as error:
+        # A full disk says nothing of the backup.
+        if str(error) in (faults.FULL.operator, faults.FAILING.operator):
+            raise
         raise Refused(f"The file {file} is no SQLite database, or is damaged; restore another backup.") from None
     if "alembic_version" not in tables:
         copy.unlink()
@@ -188,7 +191,7 @@ def _files(path: Path) -> list[Path]:
 
 def _refuse_if_open(url: str) -> None:
     """Refuse to go on if another program has the database open. A database that can't be read counts as not open."""
-    if not _path(url).exists():
+    if not is_there(_path(url)):
         return
     try:
         with closing(SqliteWatch(url)) as watch:

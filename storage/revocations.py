@@ -7,6 +7,7 @@ list holds ids and times, but no address, name or hash.
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -81,9 +82,10 @@ def write(path: Path, known: Revocations) -> None:
         Refused: the file can't be written, or names keys that have ended of which `known` knows nothing: it is from
             another database, such as one that was lost.
     """
-    if path.exists() and not path.is_file():
+    is_known = is_there(path)
+    if is_known and not path.is_file():
         raise Refused(f"{path} is no file; name another one.")
-    if path.exists() and not {key.key_id for key in load(path).keys} <= {key.key_id for key in known.keys}:
+    if is_known and not {key.key_id for key in load(path).keys} <= {key.key_id for key in known.keys}:
         raise Refused(f"The file {path} names keys that this database does not know to have ended; name another file.")
     writing = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -93,7 +95,22 @@ def write(path: Path, known: Revocations) -> None:
             os.fsync(file.fileno())
         writing.replace(path)
     except OSError as error:
+        # A list is written every minute: what is left of each would add up.
+        with suppress(OSError):
+            writing.unlink()
         raise Refused(f"The file can't be written: {error.strerror}.") from None
+
+
+def is_there(path: Path) -> bool:
+    """Return whether there is a file or folder.
+
+    Raises:
+        Refused: that can't be known, such as in a folder that this user may not enter.
+    """
+    try:
+        return path.exists()
+    except OSError as error:
+        raise Refused(f"{path} can't be looked for: {error.strerror}.") from None
 
 
 def load(path: Path) -> Revocations:

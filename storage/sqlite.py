@@ -14,6 +14,8 @@ from sqlalchemy import Connection, Engine, Executable, PoolProxiedConnection, cr
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import OperationalError
 
+from storage.sqlite_file import SqliteFile
+
 BUSY_TIMEOUT_MS = 5000
 CACHE_KIB = 32 * 1024
 # WAL: readers and the writer do not block each other. NORMAL: a commit survives a crash of the process, as promised.
@@ -30,29 +32,36 @@ WRITES = "storage_writes"
 _compiled: dict[Executable, tuple[str, dict[str, Any]]] = {}
 
 
-def sqlite_engine(url: str, pragmas: Sequence[str]) -> Engine:
+def sqlite_engine(url: str, pragmas: Sequence[str], file: SqliteFile | None = None) -> Engine:
     """Create an engine that begins transactions explicitly, those with the option `WRITES` by taking the write lock.
 
     Args:
         url: the URL of the database.
         pragmas: SQLite pragmas of each connection, besides those that all connections have.
+        file: is checked when each transaction begins, and before SQLite opens or creates the file; None: nothing is.
     """
+
+    def connect(*_arguments: object) -> None:
+        if file is not None:
+            file.check()
 
     def set_up(connection, _record) -> None:  # type: ignore[no-untyped-def]
         connection.isolation_level = None
         for pragma in (*PRAGMAS, *pragmas):
             connection.execute(f"PRAGMA {pragma}")
 
+    def begin(connection: Connection) -> None:
+        if file is not None:
+            file.check()
+        # A transaction that begins as a read fails at its first write if another process has written meanwhile.
+        writes = connection.get_execution_options().get(WRITES)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
     engine = create_engine(url)
+    event.listen(engine, "do_connect", connect)
     event.listen(engine, "connect", set_up)
-    event.listen(engine, "begin", _begin)
+    event.listen(engine, "begin", begin)
     return engine
-
-
-def _begin(connection: Connection) -> None:
-    # A transaction that begins as a read fails at its first write if another process has written meanwhile.
-    writes = connection.get_execution_options().get(WRITES)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 class SqliteTransactions:
@@ -64,13 +73,15 @@ class SqliteTransactions:
         engine: an SQLite engine of its own, which `close` disposes of.
         busy_timeout_ms: how long a transaction waits for a lock that another program holds; 0: not at all. Must be the
             value that the engine's pragmas set.
+        file: is checked when each transaction begins; None: nothing is.
     """
 
-    def __init__(self, engine: Engine, busy_timeout_ms: int) -> None:
+    def __init__(self, engine: Engine, busy_timeout_ms: int, file: SqliteFile | None = None) -> None:
         self.dialect = sqlite.dialect(paramstyle="named")
         self._engine = engine
         self._connection: PoolProxiedConnection | None = None
         self._driver_connection: sqlite3.Connection | None = None
+        self._file = file
         self._busy_timeout_ms = busy_timeout_ms
         self._current_busy_timeout_ms = busy_timeout_ms
 
@@ -80,9 +91,12 @@ class SqliteTransactions:
 
         Raises:
             OperationalError: another process holds the lock, or the file can't be written. Nothing was changed.
+            OSError: the file was removed or replaced.
         """
         try:
             with self._driver() as driver:
+                if self._file is not None:
+                    self._file.check()
                 self._take_write_lock(driver)
                 yield self
         except sqlite3.DatabaseError as error:

@@ -155,6 +155,8 @@ def _check_sqlite(url: str) -> None:
         raise ValueError(
             "name a file: sqlite:///var/classifier.db, or sqlite:////data/classifier.db for an absolute path"
         )
+    if name.startswith(("~", "$")):
+        raise ValueError("write the whole path, sqlite:////home/me/classifier.db: only a shell replaces ~ and $HOME")
     if "?" in url:
         raise ValueError("an SQLite database takes no options: remove the part after the ?")
     if "\0" in name:

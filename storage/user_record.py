@@ -24,6 +24,7 @@ class User:
         currency: the currency of all that the user pays; None: no plan had a price yet.
         stripe_customer: the customer that Stripe knows the user by; None: nothing is sent to Stripe.
         stripe_from_s: the start of the first hour that is sent, Unix seconds.
+        has_own_limits: whether `limits` are the user's own, and not those of its plan or the default ones.
     """
 
     user_id: str
@@ -37,6 +38,7 @@ class User:
     currency: str | None = None
     stripe_customer: str | None = None
     stripe_from_s: int | None = None
+    has_own_limits: bool = True
 
     @property
     def is_erased(self) -> bool:
@@ -67,7 +69,8 @@ def quotas_of(row: Row[*tuple[Any, ...]]) -> tuple[Quota, ...]:
 def from_row(row: Row[*tuple[Any, ...]]) -> User:
     """Return the user of a row of `select_users`."""
     known = (row.id, row.email, limits_of(row), row.created_us, row.disabled_us, row.hits_kept_s)
-    return User(*known, quotas_of(row), row.plan, row.currency, row.stripe_customer, row.stripe_from_s)
+    bills = (row.plan, row.currency, row.stripe_customer, row.stripe_from_s)
+    return User(*known, quotas_of(row), *bills, bool(row.has_own_limits))
 
 
 def in_lower_case(email: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, or_, select, update
 
-from storage import advisory_locks, audit, idempotency, outbox
+from storage import advisory_locks, audit, idempotency, metering, outbox
 from storage.advisory_locks import AdvisoryLock
 from storage.errors import Refused
 from storage.models import api_keys, users
@@ -187,6 +187,7 @@ def erase(connection: Connection, name: str, now_us: int) -> tuple[User, int]:
     erased = connection.execute(update(api_keys).where(of_user).values(secret_sha256="", name=None))
     audit.erase_names(connection, user.user_id)
     idempotency.forget_user(connection, user.user_id)
+    metering.withdraw(connection, user.user_id)
     outbox.forget_erased(connection)
     return changed, int(erased.rowcount)
 

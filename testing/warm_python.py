@@ -198,6 +198,7 @@ def _fork_for_each_order(listener: socket.socket) -> None:
     # A garbage collection in a fork would look at all of it, and copy it.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000)
     _Forks(listener).serve()
 
 

@@ -78,6 +78,7 @@ def pytest_collection_finish() -> None:
     """Leave what was imported and collected out of all garbage collections: it stays, and there is much of it."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000)
 
 
 def _needs_server(item: pytest.Item) -> bool:

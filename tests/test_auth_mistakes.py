@@ -55,6 +55,17 @@ def test_an_id_that_no_database_can_hold_is_refused(on_each: Server, command: li
         assert "as 'list' shows it" in done.stderr
 
 
+@pytest.mark.parametrize("command", [["export"], ["usage", ADA]])
+def test_a_time_that_ends_before_it_begins_is_refused(operator: Server, command: list[str]) -> None:
+    """An export of nothing is easily taken for a month without requests."""
+    operator.create_key(ADA)
+    for since, until in (("2026-12-01", "2026-11-01"), ("2026-11-01", "2026-11-01T00:00Z")):
+        done = operator.auth(*command, "--from", since, "--to", until)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "--from must be before --to" in done.stderr
+    assert operator.auth(*command, "--from", "2026-11-01", "--to", "2026-12-01").returncode == 0
+
+
 def in_shell(operator: Server, line: str) -> subprocess.CompletedProcess[bytes]:
     """Run a line of a shell, in which `auth` is the command."""
     auth = f'auth() {{ {shlex.quote(sys.executable)} -m auth "$@"; }}; '

@@ -114,6 +114,8 @@ def test_what_runs_by_itself_is_a_command_that_there_is_at_its_time(tmp_path: Pa
     }
     assert SERVICES["meter"]["profiles"] == ["stripe"]
     assert SERVICES["meter"]["environment"].items() > SERVICES["migrate"]["environment"].items()
+    # Stripe drops an event of another name, and says so only later.
+    assert SERVICES["meter"]["environment"]["CLASSIFIER_STRIPE_METER"] == "${CLASSIFIER_STRIPE_METER:-images}"
 
 
 def test_a_job_runs_at_its_time_also_after_it_has_failed(tmp_path: Path) -> None:

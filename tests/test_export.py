@@ -130,6 +130,22 @@ def test_a_day_and_a_user_can_be_chosen(operator: Server, logged: list[UsageRow]
     assert exported(operator, "--user", "ADA@example.org") == exported(operator)
 
 
+def test_what_a_month_or_a_day_costs_is_told_apart_from_what_all_cost(
+    operator: Server, logged: list[UsageRow], key: dict[str, Any]
+) -> None:
+    with RawSql(operator.environment["CLASSIFIER_DATABASE_URL"]) as raw:
+        raw.change("UPDATE usage_rollup SET cost_nanos = billable * 1500000")
+        raw.change("UPDATE users SET currency = 'EUR'")
+    second = ("usage", "ada@example.org", "--from", "2026-11-02", "--to", "2026-11-03")
+    told = json.loads(operator.auth(*second, "--json").stdout)
+    assert told["billed"] == {"billable_images": 90, "cost": {"amount": "0.135", "currency": "EUR"}}
+    assert told["span"] == {"billable_images": 45, "cost": {"amount": "0.0675", "currency": "EUR"}}
+    assert (told["from"], told["to"]) == ("2026-11-02T00:00:00+00:00", "2026-11-03T00:00:00+00:00")
+    assert "2026-11-03T00:00:00+00:00: 45 images, for 0.0675 EUR." in operator.auth(*second).stdout
+    of_all = operator.auth("usage", "ada@example.org").stdout
+    assert ("90 images, for 0.135 EUR." in of_all, " to now" in of_all) == (True, False)
+
+
 def test_an_event_is_that_of_cloudevents(operator: Server, logged: list[UsageRow], key: dict[str, Any]) -> None:
     event = json.loads(exported(operator, "--format", "cloudevents").splitlines()[1])
     data = event.pop("data")
@@ -205,8 +221,28 @@ def test_a_log_that_the_service_wrote_agrees(operator: Server, logged: list[Usag
             "in all: 40 requests in the roll-up",
         ),
         ("DELETE FROM usage_rollup WHERE width_s = 86400 AND start_s > 1793491200", "on 2026-11-02: 20 requests"),
+        (
+            "UPDATE usage_rollup SET billable = billable + 1 WHERE width_s = 3600 AND start_s = 1793494800",
+            "on 2026-11-01: 45 billable images in the roll-up of days, 46 in the roll-up of hours",
+        ),
+        (
+            "DELETE FROM usage_rollup WHERE width_s = 60 AND status = 422",
+            "on 2026-11-01: 20 requests in the roll-up of days, 15 in the roll-up of minutes",
+        ),
+        (
+            "UPDATE usage_rollup SET cost_nanos = 1500000 WHERE width_s = 86400 AND status = 422",
+            "on 2026-11-01: costs of 0.0015 in the roll-up of days, 0.00 in the roll-up of hours",
+        ),
+        (
+            "UPDATE usage_rollup SET cost_nanos = 1 WHERE width_s = 0 AND status = 422",
+            "in all: costs of 0.00 in the roll-up of days, 0.000000001 in the roll-up of all time",
+        ),
+        (
+            "UPDATE usage_rollup SET admitted = 0 WHERE width_s = 0 AND status = 422",
+            "in all: 40 admitted requests in the roll-up of days, 30 in the roll-up of all time",
+        ),
     ],
-    ids=["quotas", "images", "total", "a day"],
+    ids=["quotas", "images", "total", "a day", "hours", "minutes", "costs of a day", "costs in all", "admitted"],
 )
 def test_the_first_difference_is_named(
     operator: Server, logged: list[UsageRow], key: dict[str, Any], change: str, said: str
@@ -222,6 +258,22 @@ def test_the_first_difference_is_named(
 def test_a_pruned_log_still_agrees(operator: Server, logged: list[UsageRow]) -> None:
     assert operator.auth("prune", "--older-than", "1s", "--yes").returncode == 0
     assert operator.auth("reconcile").returncode == 0
+
+
+def test_what_was_not_pruned_is_compared_whatever_the_oldest_row_says(
+    operator: Server, logged: list[UsageRow], key: dict[str, Any]
+) -> None:
+    """It is from a time in which the clock was ahead."""
+    assert operator.auth("prune", "--older-than", "10000d", "--yes").returncode == 0
+    with RawSql(operator.environment["CLASSIFIER_DATABASE_URL"]) as raw:
+        raw.change(
+            "INSERT INTO usage_log"
+            " (id, request_id, user_id, key_id, endpoint, method, status, response_ms, at_us, images)"
+            f" VALUES (-1, 'req', '{key['user_id']}', '{key['key_id']}', '/', 'GET', 200, 1, 4102444800000000, 0)"
+        )
+        raw.change("UPDATE usage_rollup SET images = 0 WHERE width_s = 86400")
+    done = operator.auth("reconcile")
+    assert (done.returncode, "on 2026-11-02: 60 images" in done.stderr) == (1, True), done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,8 +1,10 @@
 """What /metrics tells of work that runs by itself: its last success, and messages that wait or are given up."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
@@ -16,6 +18,7 @@ from storage.database import Database
 from storage.outbox import NewMessage
 from storage.store import Store
 from testing.servers import Server
+from testing.store_servers import Postgres
 from tests.metering import (
     SECOND_US,
     database,
@@ -62,6 +65,16 @@ def test_each_job_that_succeeds_is_told(operator: Server, stripe: StripeServer, 
         assert operator.auth(*job).returncode == 0
         assert began_s <= successes(store)[job[0]] <= unix_us() / SECOND_US
     assert successes(store)["backup"] == 0
+
+
+def test_a_job_is_done_also_where_its_success_can_not_be_noted(tmp_path: Path, postgres: Postgres) -> None:
+    """On a replica that can only be read, where a long check is best made."""
+    operator = Server(tmp_path / "it", tmp_path, CLASSIFIER_DATABASE_URL=postgres.new_database())
+    operator.create_key("ada@example.org")
+    operator.environment["CLASSIFIER_DATABASE_URL"] += "&options=-cdefault_transaction_read_only%3Don"
+    done = operator.auth("reconcile", "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"agrees": True, "users": 1})
+    assert done.stderr.startswith("The success was not noted: The database can only be read")
 
 
 def test_a_job_that_fails_is_not_told_as_a_success(operator: Server, stripe: StripeServer, store: Store) -> None:

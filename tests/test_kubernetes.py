@@ -90,6 +90,11 @@ def test_what_runs_by_itself_is_a_command_that_there_is_at_its_time(tmp_path: Pa
     }
     # Nothing is sent to anybody until the owner says so.
     assert [name for name, job in jobs.items() if job.get("suspend")] == ["classifier-meter"]
+    [meter] = pods()["classifier-meter"]["spec"]["containers"]
+    # It has the event name of Stripe's meter: Stripe drops an event of another name, and says so only later.
+    assert meter["envFrom"] == pods()["classifier"]["spec"]["containers"][0]["envFrom"]
+    [generated] = read(KUBERNETES / "kustomization.yaml")["configMapGenerator"]
+    assert "CLASSIFIER_STRIPE_METER=images" in generated["literals"]
     for job in jobs.values():
         assert (job["timeZone"], job["concurrencyPolicy"]) == ("Etc/UTC", "Forbid")
         [container] = job["jobTemplate"]["spec"]["template"]["spec"]["containers"]

@@ -5,13 +5,17 @@ import json
 import re
 import subprocess
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import redirect_stderr, redirect_stdout
 from unittest import mock
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from auth.cli.main import main
+from auth.cli.meter_run import Report
+from storage import customers
 from storage.clock import iso, unix_us
 from storage.database import Database
 from testing.clock import Clock
@@ -32,6 +36,7 @@ from tests.metering import (
     run,
     stripe,
 )
+from tests.raw_sql import RawSql
 from tests.stripe_server import Fault, StripeServer
 
 __all__ = ["clock", "database", "operator", "stripe"]
@@ -124,6 +129,60 @@ def test_an_erased_user_leaves_no_customer(operator: Server, stripe: StripeServe
     assert json.loads(operator.auth("show", ada["user_id"], "--json").stdout)["stripe_customer"] is None
     assert "cus_ada" not in operator.auth("audit", "--json").stdout
     assert meter(operator, "--dry-run")["images"] == 2
+
+
+def test_what_was_not_sent_yet_is_for_the_customer_that_is_named_then(operator: Server, stripe: StripeServer) -> None:
+    ada = new_customer(operator, "ada")
+    log(operator, ada, (hour_ago(4), 2), (hour_ago(3), 5))
+    # The first event may have been counted, the second one was surely not.
+    stripe.faults = [Fault(503), Fault(429, retry_after="60")]
+    refused(operator, "meter", "stripe")
+    operator.auth("set-customer", ada["user_id"], "cus_bob")
+    meter(operator)
+    assert [(event.customer, event.value) for event in stripe.events] == [("cus_bob", 5)]
+    log(operator, ada, (hour_ago(3), 1), (hour_ago(2), 10))
+    stripe.faults = [stripe_server.NO_ACCESS]
+    refused(operator, "meter", "stripe")
+    operator.auth("set-customer", ada["user_id"], "cus_eve", "--from", str(iso(hour_ago(2) * SECOND_US)))
+    meter(operator)
+    assert [(event.customer, event.value) for event in stripe.events[1:]] == [("cus_eve", 10)]
+    log(operator, ada, (hour_ago(2), 7))
+    stripe.faults = [stripe_server.NO_ACCESS]
+    refused(operator, "meter", "stripe")
+    operator.auth("set-customer", ada["user_id"], "--none")
+    assert [row["images"] for row in meter(operator, "--dry-run")["would_send"]] == [2]
+
+
+@pytest.mark.parametrize("operator", ["postgresql"], indirect=True)
+def test_a_customer_that_is_named_while_the_meter_begins_is_waited_for(
+    operator: Server, database: Database, stripe: StripeServer, clock: Clock
+) -> None:
+    """On SQLite, two who write never do so at once."""
+    ada = new_customer(operator, "ada")
+    log(operator, ada, (hour_ago(3), 5))
+    with ThreadPoolExecutor(1) as pool:
+
+        def name_another(connection: Connection) -> Future[Report]:
+            customers.assign(connection, ada["user_id"], "cus_bob", None, unix_us(), "it")
+            begun = pool.submit(run, database, stripe, clock)
+            with pytest.raises(FutureTimeout):
+                begun.result(0.3)
+            return begun
+
+        assert database.change(name_another).result().images == 5
+    assert [event.customer for event in stripe.events] == ["cus_bob"]
+
+
+def test_what_stripe_said_of_a_customer_is_erased_with_the_user(operator: Server, stripe: StripeServer) -> None:
+    ada = new_customer(operator, "ada")
+    log(operator, ada, (hour_ago(3), 5))
+    stripe.faults = [stripe_server.UNKNOWN_CUSTOMER]
+    assert "cus_ada" in refused(operator, "meter", "stripe")
+    operator.auth("erase", "ada@example.org", "--yes")
+    assert "No such customer: 'erased'" in refused(operator, "reconcile")
+    with RawSql(operator.environment["CLASSIFIER_DATABASE_URL"]) as raw:
+        assert "cus_ada" not in str(raw.rows("SELECT * FROM outbox"))
+    assert operator.auth("meter", "resolve", ada["user_id"], "--not-counted").returncode == 0
 
 
 @pytest.mark.parametrize("operator", ["sqlite"], indirect=True)

@@ -101,6 +101,12 @@ def test_a_chosen_model_is_served_only_where_the_other_settings_agree(tmp_path: 
         assert says in line
 
 
+def is_at_work(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_start_that_is_ended_while_it_prepares_leaves_nothing_at_work(tmp_path: Path, number: signal.Signals) -> None:
     store = tmp_path / "models"
@@ -118,7 +124,8 @@ def test_a_start_that_is_ended_while_it_prepares_leaves_nothing_at_work(tmp_path
         (os.killpg if number == signal.SIGINT else os.kill)(start.pid, number)
         assert start.wait(PATIENCE_S) in (128 + number, -number)
         assert below
-        assert not [one for one in below if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+        wait_until(lambda: not any(map(is_at_work, below)), "all that it started has ended")
+        assert not list(store.glob("*/*-*")), "they were ended before they were done"
         assert "Traceback" not in (tmp_path / "log").read_text()
     finally:
         with contextlib.suppress(ProcessLookupError):

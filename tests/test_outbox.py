@@ -1,6 +1,7 @@
 """The outbox: a message is added once, claimed by one sender at a time, and sent again until it is settled."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from storage.models import outbox as table
 from storage.models import users
 from storage.outbox import NewMessage
 from testing.store_servers import Postgres
+from testing.waiting import PATIENCE_S
 
 KIND = "quota.reached"
 LEASE_US = 1000
@@ -67,6 +69,19 @@ def test_one_sender_at_a_time_has_a_message(database: Database) -> None:
     assert claim(database, 10 + LEASE_US - 1) == []
     assert claim(database, 10 + LEASE_US) == [1, 2]
     assert [(row["first_tried_us"], row["tries"]) for row in rows(database)] == [(10, 2), (10, 2), (11, 1)]
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_sender_takes_what_no_other_one_is_claiming(database: Database) -> None:
+    """On SQLite, one writes after the other. A sender that got nothing would take the queue for empty."""
+    add(database, 1, 2, 3)
+
+    def claim_beside(connection: Connection) -> list[int]:
+        [one] = outbox.claim(connection, KIND, 10, LEASE_US, 1)
+        with ThreadPoolExecutor(1) as pool:
+            return [one.value, *pool.submit(claim, database, 10, 1).result(PATIENCE_S)]
+
+    assert database.change(claim_beside) == [1, 2]
 
 
 def test_it_is_sent_until_it_is_settled_or_given_up(database: Database) -> None:

@@ -14,7 +14,7 @@ from testing.http_load import closed_loop, goodput, json_photos, open_loop, rate
 from testing.servers import Server, run_prepare, running
 
 IN_FULL = bool(os.environ.get("TORTURE"))
-SECONDS = 30.0 if IN_FULL else 5.0
+SECONDS = 30.0 if IN_FULL else 3.0
 # Until a server is warm, and for how long its capacity is measured then.
 WARM_UP_S, MEASURED_S = (2.0, 15.0) if IN_FULL else (0.5, 1.5)
 TIMES_CAPACITY = 3

@@ -1,12 +1,22 @@
 """Plans, prices and quotas, as an operator types them and reads them."""
 
 import json
+import sqlite3
+import threading
+from contextlib import closing
 from typing import Any
 
 import pytest
 
+from auth.cli import plan_commands
+from auth.cli.answer import Context
+from configs.settings import Settings
+from storage.clock import unix_us
+from storage.database import Database
+from storage.plan_changes import BEGINS_AFTER_US
 from testing.servers import Server
 from tests.auth_commands import operator, told
+from tests.raw_sql import RawSql
 
 __all__ = ["operator"]
 
@@ -55,6 +65,39 @@ def test_a_users_own_limits_go_before_the_plans(operator: Server) -> None:
     assert told(operator, "set-quota", "bob@example.org", "3/day")["quotas"] == ["3/day"]
     given_up = told(operator, "plan", "assign", "bob@example.org", "pro", "--drop-own")
     assert (given_up["limits"], given_up["quotas"]) == (["600/minute"], ["100000/month"])
+
+
+@pytest.mark.usefixtures("ada")
+def test_a_price_begins_after_those_that_had_to_be_waited_for(operator: Server) -> None:
+    told(operator, "plan", "create", "pro")
+    released: list[int] = []
+
+    def release() -> None:
+        released.append(unix_us())
+        other.execute("ROLLBACK")
+
+    path = operator.environment["CLASSIFIER_DATABASE_URL"].removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        threading.Timer(0.2, release).start()
+        # Not by `told`: a command that migrates first would wait before it begins.
+        context = Context(Database(operator.environment["CLASSIFIER_DATABASE_URL"]), (), Settings())
+        plan_commands.set_price(context, name="pro", price=1, currency="EUR", since=None)
+        context.database.close()
+        [[begins_us]] = other.execute("SELECT from_us FROM plan_prices").fetchall()
+    assert begins_us >= released[0] + BEGINS_AFTER_US
+
+
+def test_the_users_of_a_plan_take_the_currency_of_its_first_price(operator: Server) -> None:
+    for name in ("ada", "bob", "eve"):
+        operator.create_key(f"{name}@example.org")
+    told(operator, "plan", "create", "pro")
+    for name in ("ada", "bob"):
+        told(operator, "plan", "assign", f"{name}@example.org", "pro")
+    told(operator, "plan", "set-price", "pro", "--price", "1", "--currency", "EUR", "--from", "2100-01-01")
+    with RawSql(operator.environment["CLASSIFIER_DATABASE_URL"]) as raw:
+        found = raw.rows("SELECT email, currency FROM users ORDER BY email")
+    assert [currency for _, currency in found] == ["EUR", "EUR", None]
 
 
 @pytest.mark.usefixtures("ada")

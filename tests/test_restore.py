@@ -169,6 +169,42 @@ def test_only_backups_are_restored(operator: Server, tmp_path: Path, postgres: P
     assert "revoke-again" in refused(operator, "restore", str(other))
 
 
+def test_a_path_that_can_not_be_looked_for_is_told_in_one_line(operator: Server) -> None:
+    """A name that is too long: the user of the tests may enter every folder."""
+    told(operator, "init")
+    for command in ("restore", "revocations", "revoke-again", "backup"):
+        assert "File name too long" in refused(operator, command, "long" * 100)
+    operator.environment["CLASSIFIER_DATABASE_URL"] = f"sqlite:///{'long' * 100}"
+    assert "File name too long" in refused(operator, "restore", __file__)
+
+
+def test_a_disk_that_can_not_be_written_says_nothing_of_the_backup(
+    operator: Server, story: Story, tmp_path: Path
+) -> None:
+    operator.environment["CLASSIFIER_DATABASE_URL"] = f"sqlite:///{tmp_path}/new.db"
+    command = f"ulimit -f 0; {sys.executable} -m auth restore {story.backup} --keep-keys"
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=PROJECT, env=operator.environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "ERROR: The database's disk can't be read or written; check the machine's log.\n"
+    told(operator, "restore", str(story.backup), "--keep-keys")
+
+
+def test_a_list_that_can_not_be_finished_leaves_nothing_behind(tmp_path: Path, postgres: Postgres) -> None:
+    """PostgreSQL, since the files of SQLite would fall under the same limit of the system."""
+    operator = Server(tmp_path / "it", tmp_path, CLASSIFIER_DATABASE_URL=postgres.new_database())
+    operator.create_key("ada@example.org")
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    command = f"ulimit -f 0; {sys.executable} -m auth revocations {lists / 'list.json'}"
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=PROJECT, env=operator.environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (1, "ERROR: The file can't be written: File too large.\n")
+    assert list(lists.iterdir()) == []
+
+
 def test_after_other_tools_a_list_is_applied(operator: Server, tmp_path: Path, postgres: Postgres) -> None:
     """On PostgreSQL, whose backups are restored by its own tools: here, a key is revived by hand."""
     operator.environment["CLASSIFIER_DATABASE_URL"] = url = postgres.new_database()

@@ -24,6 +24,7 @@ from storage.limits_redis import RedisLimits
 from storage.migrate import migrate
 from storage.policy import Limit
 from storage.sqlite import SqliteTransactions, sqlite_engine
+from storage.store import Store
 from testing.callers import BODY
 from testing.servers import Server
 from testing.store_servers import Postgres, RedisServer
@@ -191,6 +192,30 @@ def test_redis_is_told_by_what_it_says(redis: RedisServer) -> None:
         admin.config_set("maxmemory", "0")
     assert "can't be reached" in said("redis://127.0.0.1:1")
     admin.close()
+
+
+def test_a_redis_that_deletes_hits_when_it_is_full_is_warned_of_once(
+    redis: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def ask_twice() -> None:
+        store = Store(f"sqlite:///{tmp_path}/it.db", redis.url)
+        await store.ping()
+        await store.ping()
+        await store.close()
+
+    (tmp_path / "it.db").touch()
+    with Redis.from_url(redis.url) as admin:
+        said = []
+        for policy, most in (("allkeys-lru", "0"), ("noeviction", "100mb"), ("volatile-lru", "100mb")):
+            admin.config_set("maxmemory-policy", policy)
+            admin.config_set("maxmemory", most)
+            asyncio.run(ask_twice())
+            said.append([record.getMessage() for record in caplog.records if "noeviction" in record.getMessage()])
+        admin.config_set("maxmemory-policy", "noeviction")
+        admin.config_set("maxmemory", "0")
+    assert said[:2] == [[], []]
+    [warning] = said[2]
+    assert "maxmemory-policy volatile-lru" in warning
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])

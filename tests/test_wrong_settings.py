@@ -33,6 +33,11 @@ WRONG = {
         "sqlite:///file:it.db?uri=true",
         "sqlite:///it.db?mode=ro",
         "sqlite:/it.db",
+        "sqlite:///~/it.db",
+        "sqlite:///~me/it.db",
+        "sqlite:///%7E/it.db",
+        "sqlite:///$HOME/it.db",
+        "sqlite:///${HOME}/it.db",
     ],
     "REDIS_URL": [
         "x",
@@ -94,6 +99,7 @@ RIGHT = {
     "DATABASE_URL": [
         "sqlite:///var/classifier.db",
         "sqlite:////data/a b'c/ü.db",
+        "sqlite:////data/~/$it.db",
         "postgres://user:p%2Fw@host/it",
         "postgresql://user:p%40w@[::1]:5432/it",
         "postgresql://user@/it?host=one:5432&host=two:5432",

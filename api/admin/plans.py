@@ -1,5 +1,6 @@
 """The routes with which operators manage plans. A user gets a plan by PATCH of the user."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -65,9 +66,7 @@ def routes(store: Store) -> list[JsonRoute]:
         """Change a plan for all its users, or add a price. With `If-Match` only if nobody else did meanwhile."""
         content_type(request, JSON)
         body = await read_json(request, PlanChange)
-        now_us = store.now_us()
-        price = _price(body, now_us + plan_changes.BEGINS_AFTER_US)
-        change = partial(_change, request=request, body=body, price=price, now_us=now_us)
+        change = partial(_change, request=request, body=body, clock_us=store.now_us)
         return _described(await changes.make(store, request, change))
 
     one = f"{PATH}/{{name}}"
@@ -88,16 +87,17 @@ def routes(store: Store) -> list[JsonRoute]:
     ]
 
 
-def _change(
-    connection: Any, actor: str, request: Request, body: PlanChange, price: Price | None, now_us: int
-) -> plans.Plan:
+def _change(connection: Any, actor: str, request: Request, body: PlanChange, clock_us: Callable[[], int]) -> plans.Plan:
     """Make the changes that the body names, except those that would change nothing.
 
     Raises:
-        Problem: 404, there is no such plan; 412, it was changed meanwhile.
+        Problem: 404, there is no such plan; 412, it was changed meanwhile; 422, the price is incomplete or wrong.
         Refused: see `plans.set_price`.
     """
+    # Others may have to be waited for. The time is read afterwards, so that a price begins later than now.
     plans.lock(connection)
+    now_us = clock_us()
+    price = _price(body, now_us + plan_changes.BEGINS_AFTER_US)
     plan = _of_path(connection, request)
     check_if_match(request, lambda: _described(plan))
     if body.limits is not None and inputs.limits(body.limits) != plan.limits:

@@ -15,8 +15,18 @@ from runtime.processes import freeze_gc
 from storage import reconciliation, usage_export, users
 from storage.clock import MICROSECONDS, iso, unix_us
 from storage.errors import Refused
+from storage.prices import write_amount
 from storage.reconciliation import Difference
 from storage.usage_export import Selection
+
+# What a sum of `reconciliation.Difference` is called.
+_NAMES = {
+    "requests": "{} requests",
+    "admitted": "{} admitted requests",
+    "images": "{} images",
+    "billable": "{} billable images",
+    "cost_nanos": "costs of {}",
+}
 
 
 def export(
@@ -98,7 +108,10 @@ def _check(found: list[Difference]) -> None:
         return
     first = found[0]
     of = "in all" if first.day is None else f"on {first.day}"
-    what = {"requests": "requests", "images": "images", "billable": "billable images"}[first.what]
-    raise Refused(
-        f"User {first.user_id} {of}: {first.in_one:,} {what} in {first.one}, {first.in_other:,} in {first.other}."
-    )
+    what = _NAMES[first.what]
+    in_one, in_other = [_written(first.what, sum_) for sum_ in (first.in_one, first.in_other)]
+    raise Refused(f"User {first.user_id} {of}: {what.format(in_one)} in {first.one}, {in_other} in {first.other}.")
+
+
+def _written(what: str, sum_: int) -> str:
+    return write_amount(sum_) if what == "cost_nanos" else f"{sum_:,}"

@@ -6,14 +6,13 @@ command, `classifier-auth`, which runs this Python with this code from any folde
 
 import shlex
 import sys
-from pathlib import Path
 
 from auth.cli import values
 from auth.cli.arguments import Parser
+from configs.data_folder import PROJECT
 
 NAME = "classifier-auth"
 SHELLS = ("bash", "zsh", "fish")
-_CODE = Path(__file__).resolve().parents[2]
 
 
 def script(parser: Parser, shell: str) -> str:
@@ -29,7 +28,7 @@ def script(parser: Parser, shell: str) -> str:
     for argument in parser.all_arguments():
         if argument.type in (values.file, values.file_or_stdout):
             argument.complete = shtab.FILE  # type: ignore[attr-defined]
-    command = shlex.join(("env", f"PYTHONPATH={_CODE}", sys.executable, "-P", "-m", "auth"))
+    command = shlex.join(("env", f"PYTHONPATH={PROJECT}", sys.executable, "-P", "-m", "auth"))
     functions = {"fish": f"function {NAME}; {command} $argv; end"}
     function = functions.get(shell, f'{NAME}() {{ {command} "$@"; }}')
     return f"{function}\n{shtab.complete(parser, shell)}"

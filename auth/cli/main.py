@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             answer: Answer = command(Context(database, parse_limits(settings.default_limit), settings), **parsed)
             if command in JOBS and not parsed.get("dry_run"):
-                database.change(partial(jobs.note_success, command=JOBS[command], at_us=unix_us()))
+                _note_success(database, JOBS[command])
         finally:
             database.close()
     except (StorageError, SettingsError) as error:
@@ -89,6 +89,14 @@ def main(arguments: list[str] | None = None) -> int:
     if not as_json or chosen.is_servers:
         _say(f"(Database: {chosen})")
     return status
+
+
+def _note_success(database: Database, job: str) -> None:
+    """Note that a job has succeeded; if that fails, as on a replica, the job is done all the same."""
+    try:
+        database.change(partial(jobs.note_success, command=job, at_us=unix_us()))
+    except StorageError as error:
+        _say(f"The success was not noted: {error}")
 
 
 def _tell(answer: Answer, as_json: bool) -> int:

@@ -66,12 +66,17 @@ def _set(context: Context, change: Callable[[Any], Plan]) -> Answer:
 
 def set_price(context: Context, *, name: str, price: int, currency: str, since: int | None) -> Answer:
     """Give a plan another price from a time on. `price` is in billionths for one image, `since` in Unix seconds."""
-    now_us = unix_us()
-    from_us = now_us + BEGINS_AFTER_US if since is None else since * MICROSECONDS
-    new = Price(price, currency, from_us)
-    changed = context.database.change(lambda connection: plan_changes.set_price(connection, name, new, now_us, actor()))
+
+    def change(connection: Any) -> tuple[Plan, Price]:
+        # Others may have had to be waited for. The time is read afterwards, so that the price begins later than now.
+        plans.lock(connection)
+        now_us = unix_us()
+        new = Price(price, currency, now_us + BEGINS_AFTER_US if since is None else since * MICROSECONDS)
+        return plan_changes.set_price(connection, name, new, now_us, actor()), new
+
+    changed, new = context.database.change(change)
     time.sleep(BEGINS_AFTER_US / MICROSECONDS)
-    text = f"1,000 images cost {new.per_1000} {currency} under the plan {name} from {iso(from_us)} on."
+    text = f"1,000 images cost {new.per_1000} {currency} under the plan {name} from {iso(new.from_us)} on."
     return Answer(reports.plan(changed), text)
 
 

@@ -125,15 +125,36 @@ def usage(owner: User, tally: Tally, bucket: str, found: list[tuple[int, Tally]]
     }
 
 
+def usage_of_span(owner: User, since: int | None, until: int | None, billed: tuple[int | None, int]) -> Document:
+    """Return what the document of `usage` says of its buckets together.
+
+    Args:
+        owner: the user.
+        since: the time from which on it was asked for, Unix seconds; None: from the beginning.
+        until: until when; None: until now.
+        billed: the billable images, and their cost, billionths; see `rollup.total`.
+    """
+    images, cost_nanos = billed
+    begin, end = (None if at_s is None else iso(at_s * MICROSECONDS) for at_s in (since, until))
+    return {"from": begin, "to": end, "span": {"billable_images": images, "cost": _amount(cost_nanos, owner)}}
+
+
 def usage_text(document: Document) -> str:
-    """Return the total of the document of `usage` as a sentence."""
+    """Return the total of the document of `usage`, and of a span that was asked for, as sentences."""
     total = document["total"]
-    billed = document["billed"]
-    cost = f", for {billed['cost']['amount']} {billed['cost']['currency']}" if billed["cost"] else ""
-    return (
+    text = (
         f"{document['email']}: {total['requests']} classifications of {total['images']} images admitted in all."
-        f" Billable: {billed['billable_images'] or 0} images{cost}."
+        f" Billable: {_billable(document['billed'])}."
     )
+    if document["from"] is None and document["to"] is None:
+        return text
+    of_span = f"{document['from'] or 'the beginning'} to {document['to'] or 'now'}"
+    return f"{text} From {of_span}: {_billable(document['span'])}."
+
+
+def _billable(billed: Document) -> str:
+    cost = f", for {billed['cost']['amount']} {billed['cost']['currency']}" if billed["cost"] else ""
+    return f"{billed['billable_images'] or 0} images{cost}"
 
 
 def usage_table(document: Document) -> Table:
@@ -194,7 +215,11 @@ def plans(documents: list[Document]) -> Table:
 
 
 def _cost(tally: Tally, owner: User) -> Document | None:
-    return {"amount": write_amount(tally.cost_nanos), "currency": owner.currency} if owner.currency else None
+    return _amount(tally.cost_nanos, owner)
+
+
+def _amount(cost_nanos: int, owner: User) -> Document | None:
+    return {"amount": write_amount(cost_nanos), "currency": owner.currency} if owner.currency else None
 
 
 def limits(written: list[str], separator: str = ",") -> str:

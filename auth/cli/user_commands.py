@@ -92,6 +92,8 @@ def usage(context: Context, *, user: str, since: int | None, until: int | None, 
         span = Span(width_s, after, to_s, None, BUCKETS_AT_ONCE)
         page, after = context.database.ask(partial(rollup.buckets, user_id=owner.user_id, span=span))
         found += page
-    document = reports.usage(owner, tally, bucket, found)
+    whole = Span(width_s, first_s, to_s, None, BUCKETS_AT_ONCE)
+    billed = context.database.ask(partial(rollup.total, user_id=owner.user_id, span=whole))
+    document = reports.usage(owner, tally, bucket, found) | reports.usage_of_span(owner, since, until, billed)
     tables = (reports.usage_table(document),) if found else ()
     return Answer(document, reports.usage_text(document), tables)

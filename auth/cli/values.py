@@ -92,6 +92,9 @@ def wrong_together(parsed: dict[str, Any]) -> str | None:
         return "--price and --currency belong together; give both"
     if "price" in parsed and parsed["since"] is not None and parsed["price"] is None:
         return "--from is the start of a price; give --price and --currency too"
+    since, until = parsed.get("since"), parsed.get("until")
+    if since is not None and until is not None and since >= until:
+        return "--from must be before --to"
     if "is_none" in parsed:
         name = "limit" if "limit" in parsed else "quota"
         if bool(parsed[name]) == parsed["is_none"]:

@@ -233,6 +233,18 @@ async def test_a_plan_is_made_changed_and_given_to_a_user(
     ]
 
 
+async def test_limits_that_are_set_to_the_default_ones_go_before_those_of_a_later_plan(
+    gateway: InProcessGateway, admin: IssuedKey
+) -> None:
+    await gateway.request("POST", PLANS, admin, json={"name": "pro", "limits": ["600/minute"]})
+    made = (await gateway.request("POST", USERS, admin, json={"email": "ada@example.org"})).json()
+    user = f"{USERS}/{made['user_id']}"
+    for change in ({"limits": made["limits"]}, {"limits": made["limits"]}, {"plan": "pro"}):
+        changed = await gateway.request("PATCH", user, admin, json=change)
+        assert changed.json()["limits"] == made["limits"]
+    assert [action for action, _ in changes(gateway)][-2:] == ["set-limit", "plan-assign"]
+
+
 async def test_it_costs_no_hit_and_has_a_usage_row(gateway: InProcessGateway, admin: IssuedKey) -> None:
     await created(gateway, admin, email="a@example.org")
     await gateway.request("GET", f"{USERS}/usr_x", admin)

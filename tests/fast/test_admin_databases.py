@@ -78,6 +78,18 @@ async def test_a_user_and_its_keys_from_the_first_to_the_last_day(start: Start, 
     assert "ada." not in str(whole)
 
 
+async def test_an_erased_user_leaves_no_network_address(start: Start, options: dict[str, Any]) -> None:
+    gateway = await start(**options)
+    admin = new_admin(gateway, "admin@example.org")
+    keys = [gateway.new_key(email="ada@example.org", scopes=frozenset({"keys"})) for _ in range(2)]
+    answer = await gateway.request("DELETE", f"/v2/keys/{keys[0].key_id}", keys[1], address="198.51.100.7")
+    assert answer.status_code == 204
+    assert (await gateway.request("DELETE", f"{USERS}/{keys[0].user_id}", admin)).status_code == 204
+    entries = (await gateway.request("GET", AUDIT, admin)).json()["data"]
+    actors = [(entry["action"], entry["actor"]) for entry in entries]
+    assert actors == [("revoke", f"key {keys[1].key_id}"), ("erase", f"key {admin.key_id} from 192.0.2.1")]
+
+
 async def test_of_two_operators_who_end_each_other_at_once_one_stays(start: Start, options: dict[str, Any]) -> None:
     one, other = await start(**options), await start(**options)
     stays = new_admin(one, "first@example.org")

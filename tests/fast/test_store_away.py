@@ -73,6 +73,26 @@ async def test_a_store_that_is_lost_and_back_has_a_log_line_each(
     ]
 
 
+@pytest.mark.parametrize("takes_its_place", [None, b"", b"a backup"], ids=["nothing", "a new file", "another file"])
+async def test_an_answer_is_not_logged_in_a_file_that_was_removed_or_replaced(
+    gateway: InProcessGateway, key: IssuedKey, takes_its_place: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert (await gateway.request("GET", "/v2/models", key)).status_code == 200
+    path, elsewhere = gateway.database, gateway.database.with_name("moved.db")
+    path.rename(elsewhere)
+    if takes_its_place is not None:
+        path.write_bytes(takes_its_place)
+    for _ in range(3):
+        assert_problem(await gateway.request("GET", "/v2/models", key), 503)
+    with pytest.raises(StorageUnavailable, match="removed or replaced"):
+        await gateway.store.ping()
+    assert [message for message in caplog.messages if "removed or replaced" in message]
+    assert (path.read_bytes() if path.exists() else None) == takes_its_place
+    elsewhere.rename(path)
+    assert (await gateway.request("GET", "/v2/models", key)).status_code == 200
+    assert [row["status"] for row in gateway.usage_rows()] == [200, 200]
+
+
 async def test_metrics_answer_to_a_key_that_was_valid_of_late(
     gateway: InProcessGateway, metrics_key: IssuedKey
 ) -> None:
