@@ -20,6 +20,7 @@ from api.read_schemas import (
     UsageTotal,
     UsageTotals,
 )
+from api.routes import ROUTES
 from auth import identity
 from auth.rate_limit import policy_names, quota_names
 from storage.clock import LAST_SECOND, MICROSECONDS
@@ -106,7 +107,8 @@ async def counted(store: Store, user_id: str, currency: str | None, query: Usage
         raise Problem(422, "The field 'from' must be before 'to'.", field="from")
     width_s = WIDTHS_S[query.bucket]
     # A bucket that begins before the span is shown whole.
-    whole = Span(width_s, from_s // width_s * width_s, to_s, query.endpoint, BUCKETS_PER_PAGE)
+    endpoint = None if query.endpoint is None else _name_of(query.endpoint)
+    whole = Span(width_s, from_s // width_s * width_s, to_s, endpoint, BUCKETS_PER_PAGE)
     page = whole if query.cursor is None else replace(whole, from_s=query.cursor)
     found, after = await store.usage_buckets(user_id, page)
     billable, cost_nanos = await store.usage_total(user_id, whole)
@@ -119,6 +121,12 @@ async def counted(store: Store, user_id: str, currency: str | None, query: Usage
         "data": [_bucket(start_s, tally, currency) for start_s, tally in found],
         "next_cursor": str(after) if after is not None else None,
     }
+
+
+def _name_of(path: str) -> str:
+    """Return the name by which the usage log knows a path: that of its route, such as `/models/{name}`."""
+    match = ROUTES.match("", path.encode())
+    return match.name if match.methods else path
 
 
 def _bucket(start_s: int, tally: Tally, currency: str | None) -> UsageBucket:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, or_, select, update
 
 from storage import audit, metering
 from storage import users as all_users
@@ -10,7 +10,7 @@ from storage.audit import Entry
 from storage.clock import LAST_SECOND, MICROSECONDS, iso
 from storage.errors import Refused
 from storage.metering import HOUR_S, OLDEST_S
-from storage.models import users
+from storage.models import plan_prices, users
 from storage.user_record import User
 
 
@@ -42,6 +42,14 @@ def find(connection: Connection, user_id: str) -> Customer | None:
     of_user = select(*columns).where(users.c.id == user_id).with_for_update(read=True, key_share=True)
     row = connection.execute(of_user).one_or_none()
     return None if row is None or row.stripe_customer is None or row.stripe_from_s is None else Customer(*row)
+
+
+def missing(connection: Connection) -> list[str]:
+    """Return the ids of the users who pay by their plan, can send images, and have no customer."""
+    priced = select(plan_prices.c.plan).where(plan_prices.c.nanos > 0)
+    are_known = (users.c.stripe_customer.is_not(None), users.c.disabled_us.is_not(None), users.c.email == users.c.id)
+    found = select(users.c.id).where(users.c.plan.in_(priced), ~or_(*are_known)).order_by(users.c.id)
+    return list(connection.scalars(found))
 
 
 def wrong_hour(from_s: int, now_s: int) -> str | None:

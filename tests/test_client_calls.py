@@ -8,7 +8,7 @@ import httpx
 import pytest
 from classifier_client import Client, Retries, TimeLimits
 
-from tests.played_server import KEY, Classify, World, classify, classify_sync, problem
+from tests.played_server import KEY, RESULT, Classify, World, classify, classify_sync, problem
 
 __all__ = ["classify"]
 
@@ -55,9 +55,9 @@ def test_waits_double_at_most_to_the_longest_and_end(classify: Classify) -> None
 
 
 def test_a_limit_is_waited_out_however_often_within_the_total_time(classify: Classify) -> None:
-    world = World([problem(429, 10) for _ in range(8)], part=0.0)
+    world = World([problem(429, 10) for _ in range(8)], part=1.0)
     assert classify(world, retries=Retries(most=1)).label == "cup"
-    assert world.waits == [10] * 8
+    assert world.waits == [10.5] * 8, "however often others came first"
 
 
 def test_a_wait_beyond_the_total_time_is_not_begun(classify: Classify) -> None:
@@ -113,11 +113,13 @@ def test_what_will_not_change_is_raised_at_once(
 
 
 def test_a_used_up_quota_is_told_from_a_limit(classify: Classify) -> None:
-    world = World([problem(429, 86_400, type="https://server/problems/quota-exceeded")])
-    with pytest.raises(cc.QuotaExceeded) as raised:
-        classify(world)
-    assert raised.value.type.endswith("quota-exceeded")
-    assert world.waits == []
+    """A limit is waited out; nobody waits until the month ends, however soon that is."""
+    for type_ in ("quota-exceeded", "https://server/problems/quota-exceeded"):
+        world = World([problem(429, 60, type=type_)])
+        with pytest.raises(cc.QuotaExceeded) as raised:
+            classify(world)
+        assert raised.value.type == type_
+        assert world.waits == []
 
 
 def test_the_answer_of_a_try_that_is_still_under_way_is_waited_for(classify: Classify) -> None:
@@ -126,16 +128,51 @@ def test_the_answer_of_a_try_that_is_still_under_way_is_waited_for(classify: Cla
     assert world.waits == [0, 1, 1]
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"{}", b"[]", b'{"id": 1}', b"null", b""])
+ENDLESS = json.dumps(RESULT).replace('"class_id": 7', '"class_id": 1e999').encode()
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>", b"{}", b"[]", b'{"id": 1}', b"null", b"", pytest.param(b"[" * 100_000, id="deep"), ENDLESS]
+)
 def test_an_answer_of_something_else_is_one_clear_error(classify: Classify, body: bytes) -> None:
     with pytest.raises(cc.UnexpectedAnswer, match="check the address"):
         classify(World([httpx.Response(200, content=body)]))
+
+
+def test_an_answer_that_can_not_be_unpacked_is_one_clear_error() -> None:
+    answer = httpx.Response(200, headers={"Content-Encoding": "gzip"}, content=iter([b"no gzip"]))
+    with pytest.raises(cc.UnexpectedAnswer, match="check the address"):
+        classify_sync(World([answer]), retries=Retries(most=0))
+    with pytest.raises(cc.InvalidRequest, match="status 400"):
+        classify_sync(World([httpx.Response(400, content=b"[" * 100_000)]))
+
+
+@pytest.mark.parametrize("wait", ["-5", "NaN", "-Infinity", "true", '"-5"', "null"])
+def test_a_wait_that_is_no_time_counts_as_none(classify: Classify, wait: str) -> None:
+    world = World([httpx.Response(429, content=f'{{"retry_after": {wait}}}'.encode())])
+    assert classify(world).label == "cup"
+    assert world.waits == [0.25]
 
 
 def test_an_error_of_a_proxy_is_an_error_too(classify: Classify) -> None:
     with pytest.raises(cc.ServerError, match="502") as raised:
         classify(World([httpx.Response(502, text="<html>")]), retries=Retries(most=0))
     assert raised.value.status == 502
+
+
+def test_an_address_that_leads_on_is_told(classify: Classify) -> None:
+    """Such as `http://` in place of `https://`."""
+    world = World([httpx.Response(301, headers={"Location": "https://there.example/v2/classify"})])
+    with pytest.raises(cc.ConnectionFailed, match=r"is at https://there\.example/v2/classify; correct") as raised:
+        classify(world)
+    assert raised.value.status == 301
+    assert len(world.requests) == 1
+
+
+def test_a_certificate_that_nobody_known_has_signed_is_told(classify: Classify) -> None:
+    fault = httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed (_ssl.c:1006)")
+    with pytest.raises(cc.ConnectionFailed, match=r"can't be verified.* SSL_CERT_FILE"):
+        classify(World([fault]), retries=Retries(most=0))
 
 
 def test_a_key_is_replaced_once_even_if_the_answer_is_lost() -> None:
@@ -159,9 +196,30 @@ def test_without_key_or_with_a_wrong_address_nothing_is_sent(monkeypatch: pytest
         Client("http://server")
     with pytest.raises(cc.AuthenticationError, match="copy it once more"):
         Client("http://server", "imc_\nX: y")
-    for url in ("server:3000", "ftp://server", "http://", "http://user:word@server"):
+    wrong = ["server:3000", "ftp://server", "http://", "http://user:word@server", "http://server/#part"]
+    for url in [*wrong, "http://a..example", "http://xn--a", f"http://{'a' * 64}.example"]:
         with pytest.raises(cc.ConnectionFailed, match="https://images"):
             Client(url, KEY)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "says"),
+    [
+        ("ALL_PROXY", "socks5://127.0.0.1:9", cc.MissingPackage, "socksio"),
+        ("ALL_PROXY", "socks://user:word@proxy", cc.ConnectionFailed, "ALL_PROXY"),
+        ("HTTP_PROXY", "http://user:word@[::1", cc.ConnectionFailed, "HTTP_PROXY"),
+        ("SSL_CERT_FILE", "no-such.pem", cc.ConnectionFailed, "SSL_CERT_FILE"),
+        ("SSL_CERT_FILE", __file__, cc.ConnectionFailed, "SSL_CERT_FILE"),
+    ],
+)
+def test_what_the_environment_says_of_the_way_is_told_if_it_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, error: type[cc.ClassifierError], says: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    for kind in (Client, cc.AsyncClient):
+        with pytest.raises(error, match=says) as raised:
+            kind("http://server", KEY)
+        assert "word" not in str(raised.value)
 
 
 def test_address_and_key_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,6 +70,7 @@ def test_a_command_shows_labels(run: Run, key: str, monkeypatch: pytest.MonkeyPa
         (["--top-k", "0", "a.jpg"], 2, "--top-k"),
         (["--colour", "a.jpg"], 2, "--colour"),
         (["watch", "http://host"], 1, "mqtt://host/topic"),
+        (["https://example.org/a.jpg"], 1, "The server fetches no addresses; download the image"),
         (["usage", "--bucket", "year"], 1, "bucket"),
         (["keys"], 1, "scope"),
     ],
@@ -109,6 +110,42 @@ def test_a_folder_that_was_interrupted_goes_on_where_it_was(
     done = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [line["file"] for line in done] == [f"photos/{number}.png" for number in range(5)]
     assert run("photos", "--resume", "out.jsonl") == (0, "", "")
+
+
+def test_results_are_written_into_no_other_file(
+    run: Run, key: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`classify -o *.jpg` names a photograph."""
+    monkeypatch.setenv("IMAGE_API_KEY", key)
+    others = [COFFEE.read_bytes(), b"notes\n", b'{"file": "a.jpg"}\nnotes', b'{"image": "a.jpg"}\n', b"[" * 100_000]
+    for other in others:
+        (tmp_path / "other").write_bytes(other)
+        status, out, err = run(str(COFFEE), "-o", "other")
+        assert (status, out) == (1, "")
+        assert err == "classify: other holds something else than results of classify; write to another file.\n"
+        assert (tmp_path / "other").read_bytes() == other
+
+
+def test_lines_of_others_are_no_results(run: Run, key: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("IMAGE_API_KEY", key)
+    strange = [
+        '{"file": ["a"]}',
+        '{"file": {}, "error": 5}',
+        '{"file": "a.jpg", "error": {"status": []}}',
+        "[" * 99_999,
+    ]
+    (tmp_path / "old.jsonl").write_text("\n".join(strange))
+    status, out, err = run(str(COFFEE), "--json", "--resume", "old.jsonl")
+    assert (status, len(out.splitlines()), err) == (0, 1, "")
+
+
+def test_a_link_to_the_results_stays_one(run: Run, key: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("IMAGE_API_KEY", key)
+    (tmp_path / "far.jsonl").write_text('{"file": "cut')
+    (tmp_path / "out.jsonl").symlink_to("far.jsonl")
+    assert run(str(COFFEE), "-o", "out.jsonl") == (0, "", "")
+    assert (tmp_path / "out.jsonl").is_symlink()
+    assert json.loads((tmp_path / "far.jsonl").read_text())["file"] == str(COFFEE)
 
 
 def test_login_keeps_a_key_that_only_its_owner_can_read(run: Run, server: Server, key: str) -> None:
@@ -157,6 +194,7 @@ def test_keys_are_listed_replaced_and_revoked(run: Run, new_user: NewUser) -> No
     assert "stored" in err
     [old, found] = json.loads(run("keys", "list", "--json")[1])
     assert (old["state"], old["replaced_by"]) == ("revoked", found["key_id"])
+    assert json.loads(run("keys", "--json", "list")[1])[0]["key_id"] == old["key_id"]
     assert run("keys", "revoke", found["key_id"])[0] == 0
     status, _, err = run(str(COFFEE))
     assert status == 1

@@ -17,6 +17,14 @@ from tests.played_server import ENTRY, MODEL, World, problem
 PIXELS = np.arange(18, dtype=np.uint8).reshape(3, 2, 3) * 14
 
 
+class Received(io.BytesIO):
+    """A file as web frameworks hand it over, such as Flask in `request.files`."""
+
+    def save(self, path: str) -> None:
+        """Write the file."""
+        Path(path).write_bytes(self.getvalue())
+
+
 def sent_for(image: Any) -> bytes:
     world = World([])
     with world.client() as client:
@@ -29,7 +37,7 @@ def test_everything_that_holds_an_image_can_be_given(tmp_path: Path) -> None:
     Image.fromarray(PIXELS).save(path)
     data = path.read_bytes()
     with path.open("rb") as file:
-        for image in (path, str(path), data, bytearray(data), memoryview(data), file, io.BytesIO(data)):
+        for image in (path, str(path), data, bytearray(data), memoryview(data), file, io.BytesIO(data), Received(data)):
             assert sent_for(image) == data
     pictures: list[Any] = [PIXELS, Image.fromarray(PIXELS), Image.fromarray(PIXELS).convert("RGBA").convert("RGB")]
     for image in pictures:
@@ -39,6 +47,23 @@ def test_everything_that_holds_an_image_can_be_given(tmp_path: Path) -> None:
     grey = Image.open(io.BytesIO(sent_for(PIXELS[:, :, 0])))
     assert grey.mode == "L"
     assert Image.open(io.BytesIO(sent_for(Image.new("CMYK", (2, 2))))).mode == "RGB"
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I;16L", "I;16N"])
+def test_an_image_of_pillow_keeps_its_16_bits(mode: str) -> None:
+    """Pillow opens 16-bit TIFF files so."""
+    samples = np.array([[0, 1, 255], [256, 40_000, 65_535]], np.uint16)
+    written = samples.astype(">u2" if mode == "I;16B" else "<u2").tobytes()
+    received = Image.open(io.BytesIO(sent_for(Image.frombytes(mode, (3, 2), written))))
+    assert np.array_equal(np.asarray(received), samples)
+
+
+@pytest.mark.parametrize("mode", ["PA", "RGBa", "La", "RGBA", "LA"])
+def test_an_image_of_pillow_stays_transparent(mode: str) -> None:
+    image = Image.new("LA" if mode == "La" else "RGBA", (2, 2))
+    image.putalpha(Image.fromarray(np.array([[0, 255], [100, 200]], np.uint8)))
+    received = Image.open(io.BytesIO(sent_for(image.convert(mode))))
+    assert np.array_equal(np.asarray(received.getchannel("A")), [[0, 255], [100, 200]])
 
 
 def test_a_turned_photo_of_pillow_is_sent_upright(tmp_path: Path) -> None:
@@ -58,6 +83,8 @@ def test_a_turned_photo_of_pillow_is_sent_upright(tmp_path: Path) -> None:
         ("no-such-file.jpg", FileNotFoundError, "no-such-file"),
         (np.zeros((3, 2)), cc.InvalidImage, "uint8"),
         (np.zeros((3, 2, 5), np.uint8), cc.InvalidImage, r"\(3, 2, 5\)"),
+        (Image.new("I", (3, 2), 40_000), cc.InvalidImage, "mode I does not say"),
+        (Image.new("F", (3, 2), 0.5), cc.InvalidImage, "mode F does not say"),
         (io.StringIO("text"), TypeError, "mode 'rb'"),
         (7, TypeError, "int"),
     ],
@@ -67,6 +94,23 @@ def test_what_is_no_image_is_told_before_anything_is_sent(image: Any, error: typ
     with world.client() as client, pytest.raises(error, match=says):
         client.classify(image)
     assert world.requests == []
+
+
+def test_an_empty_batch_is_told_before_anything_is_sent() -> None:
+    world = World([])
+    with world.client() as client:
+        with pytest.raises(cc.InvalidImage, match="at least one"):
+            client.classify_batch([])
+        with pytest.raises(cc.InvalidImage, match="at least one"):
+            list(client.classify_batch_stream([]))
+    assert world.requests == []
+
+
+def test_a_file_that_can_be_opened_and_not_read_is_named() -> None:
+    with World([]).client() as client:
+        [outcome] = client.classify_many(["/proc/self/mem"])
+    assert isinstance(outcome.error, OSError)
+    assert outcome.error.filename == "/proc/self/mem"
 
 
 def test_batches_have_an_entry_for_each_image() -> None:
@@ -97,6 +141,15 @@ def test_a_batch_can_be_read_as_it_is_done() -> None:
     assert isinstance(second.error, cc.Overloaded)
     assert world.requests[1].headers["accept"] == "application/x-ndjson"
     assert "idempotency-key" not in world.requests[1].headers, "the server would answer only once all images are done"
+
+
+@pytest.mark.parametrize("fault", [problem(502), problem(504), httpx.ReadError("cut")], ids=["502", "504", "cut"])
+def test_a_streamed_batch_that_may_be_paid_is_not_sent_again(fault: httpx.Response | Exception) -> None:
+    """The server knows it not again: it has no idempotency key."""
+    world = World([fault])
+    with world.client() as client, pytest.raises(cc.ClassifierError):
+        list(client.classify_batch_stream([b"one", b"two"]))
+    assert len(world.requests) == 1
 
 
 def test_a_stream_that_ends_early_is_an_error() -> None:

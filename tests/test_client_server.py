@@ -75,6 +75,13 @@ def test_one_image_is_classified_whatever_holds_it(busy: Server, key: str) -> No
         client.classify(COFFEE)
 
 
+def test_many_images_of_a_stream_may_be_under_way(busy: Server, key: str) -> None:
+    """Each side would wait until the other reads, if the client did not take large answers while it sends."""
+    with cc.Client(busy.url, key) as client:
+        outcomes = list(client.stream([COFFEE] * 130, top_k=1000, ahead=130))
+    assert all(outcome.result for outcome in outcomes)
+
+
 def test_a_folder_is_classified_in_order_and_no_image_twice(busy: Server, key: str, folder: Path) -> None:
     """16 at a time are more than the queue takes, so many are refused with 503 and sent again."""
     patient = cc.Retries(most=50, first=0.1, longest=0.5)

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from threading import Thread
@@ -15,6 +16,8 @@ from websockets.sync.server import ServerConnection, serve
 
 from tests.played_server import KEY, RESULT
 
+# In this time a client notices that its stream was closed.
+NOTICED_S = 0.1
 PROBLEM = {"type": "about:blank", "title": "No", "detail": "Wait.", "request_id": "req_9"}
 
 
@@ -23,7 +26,7 @@ def answer(socket: ServerConnection) -> None:
     for message in socket:
         assert isinstance(message, bytes)
         if message == b"end":
-            return socket.close(1012)
+            return socket.close(1012, "The server restarts.")
         status = int(message) if message.isdigit() else 200
         document = RESULT if status == 200 else {**PROBLEM, "status": status, "retry_after": 3}
         socket.send(json.dumps(document))
@@ -65,6 +68,56 @@ def test_each_image_of_a_stream_has_its_outcome_in_order() -> None:
                 return [outcome async for outcome in client.stream(images, top_k=2)]
 
         assert [outcome.result for outcome in asyncio.run(streamed())] == [outcome.result for outcome in outcomes]
+
+
+def test_an_image_that_can_not_be_read_ends_no_stream() -> None:
+    """Those that were sent before are answered, and paid."""
+    images: list[cc.ImageInput] = [b"a", "no-such.jpg", b"b", b"", b"429"]
+    with streaming() as url:
+        with cc.Client(url, KEY) as client:
+            outcomes = list(client.stream(images, top_k=2))
+
+        async def streamed() -> list[cc.Outcome[cc.ImageInput]]:
+            async with cc.AsyncClient(url, KEY) as client:
+                return [outcome async for outcome in client.stream(images, top_k=2, ahead=2)]
+
+        for found in (outcomes, asyncio.run(streamed())):
+            assert [outcome.source for outcome in found] == images
+            assert [outcome.result.label if outcome.result else type(outcome.error) for outcome in found] == [
+                "cup", FileNotFoundError, "cup", cc.InvalidImage, cc.LimitReached
+            ]  # fmt: skip
+
+
+def test_answers_that_came_before_the_end_of_a_stream_are_not_lost() -> None:
+    """The end is noticed when the last image is sent; nobody has looked at the answers until then."""
+    first, last = (b"a", b"b", b"end"), b"c"
+
+    def images() -> Iterator[bytes]:
+        yield from first
+        time.sleep(NOTICED_S)
+        yield last
+
+    async def images_async() -> AsyncIterator[bytes]:
+        for image in first:
+            yield image
+        await asyncio.sleep(NOTICED_S)
+        yield last
+
+    with streaming() as url:
+        with cc.Client(url, KEY) as client:
+            outcomes = client.stream(images(), top_k=2)
+            assert [next(outcomes).source, next(outcomes).source] == [b"a", b"b"]
+            with pytest.raises(cc.ConnectionFailed, match="The server restarts"):
+                next(outcomes)
+
+        async def streamed() -> None:
+            async with cc.AsyncClient(url, KEY) as client:
+                outcomes = client.stream(images_async(), top_k=2)
+                assert [(await anext(outcomes)).source, (await anext(outcomes)).source] == [b"a", b"b"]
+                with pytest.raises(cc.ConnectionFailed, match="The server restarts"):
+                    await anext(outcomes)
+
+        asyncio.run(streamed())
 
 
 def test_a_stream_that_is_refused_or_ends_is_an_error_of_this_package() -> None:

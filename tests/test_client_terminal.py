@@ -112,10 +112,37 @@ def test_whatever_the_output_is_there_is_one_sentence(
     assert done.stderr.decode() == (f"classify: {says}\n" if says else "")
 
 
+def test_a_new_key_gets_not_lost_where_the_output_takes_it_not(
+    environment: dict[str, str], new_user: NewUser, tmp_path: Path
+) -> None:
+    made = new_user("--scope", "keys", "--scope", "usage")
+    environment |= {"IMAGE_API_KEY": made["key"], "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring"}
+    rotate = f"classify keys rotate {made['key_id']}"
+    closed = in_shell(f"{rotate} >&-", environment, tmp_path)
+    assert (closed.returncode, closed.stderr) == (1, b"classify: The output can't be written: Bad file descriptor.\n")
+    # Nothing was replaced. Now the disk is full.
+    full = in_shell(f"ulimit -f 0; {rotate} > out", environment, tmp_path)
+    told, why = full.stderr.decode().splitlines()
+    assert (full.returncode, why) == (1, "classify: The output can't be written: File too large.")
+    new = told.rpartition(" ")[2]
+    # A key that is kept is kept anew, though nobody reads it.
+    kept = f"unset IMAGE_API_KEY; classify login > login; classify keys rotate {new.split('_')[1]} | true"
+    done = in_shell(f"echo {new} | {{ {kept}; classify usage > usage; }}", environment, tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
 def test_results_go_to_a_device_too(environment: dict[str, str], photos: Path) -> None:
     done = in_shell("classify photos -o /dev/stdout", environment, photos.parent)
     assert (done.returncode, done.stderr) == (0, b"")
     assert [json.loads(line)["file"] for line in done.stdout.splitlines()] == [f"photos/{n}.jpg" for n in range(3)]
+
+
+def test_a_hyphen_is_standard_input_and_output(environment: dict[str, str], photos: Path) -> None:
+    done = in_shell("classify - -o - < photos/0.jpg; ls", environment, photos.parent)
+    assert done.stderr == b""
+    line, *files = done.stdout.splitlines()
+    assert json.loads(line)["predictions"][0]["label"] == "espresso"
+    assert b"-" not in files
 
 
 def test_a_file_may_have_any_name(environment: dict[str, str], photos: Path) -> None:

@@ -11,6 +11,9 @@ from typing import Any
 
 import psutil
 import pytest
+from classifier_client import AsyncClient
+from classifier_client.cli.mqtt_bridge import Broker, Options, watch_always
+from classifier_client.cli.watch import parse_address
 
 from testing.mqtt_broker import MqttBroker, mqtt_broker
 from testing.photographs import COFFEE
@@ -24,6 +27,7 @@ AT_ONCE = 3
 STOPPED_AT = """
 import os, signal, sys
 import aiomqtt
+from classifier_client.cli.watch import parse_address
 from classifier_client.cli import main
 
 moment = sys.argv.pop(1)
@@ -36,6 +40,11 @@ def taken_and_stopped(*answer, **named):
 setattr(aiomqtt.Client, moment, taken_and_stopped)
 sys.exit(main.main())
 """
+
+
+@pytest.mark.parametrize("topic", ["a", "a/+", "#", "a/#", "a?b=c", "a#b", "a/#/b", "ü", "a b"])
+def test_a_topic_is_watched_as_it_is_written(topic: str) -> None:
+    assert parse_address(f"mqtt://host/{topic}").topic == topic
 
 
 @pytest.mark.parametrize("moment", ["_on_connect", "_on_subscribe", "_on_message", "_on_publish"])
@@ -70,6 +79,21 @@ def test_ctrl_c_ends_it_at_any_moment(tmp_path: Path, moment: str) -> None:
     assert status == 0, said
     assert "Traceback" not in said
     assert "Exception" not in said
+
+
+def test_a_broker_that_refuses_the_user_is_told_from_one_that_is_away(capsys: pytest.CaptureFixture[str]) -> None:
+    async def told_at(port: int) -> str:
+        async with AsyncClient("http://127.0.0.1:9", "imc_none") as client:
+            broker = Broker("127.0.0.1", port, is_encrypted=False, user=None, password=None, topic="cameras")
+            watching = asyncio.create_task(watch_always(client, broker, Options(None, None, None, 1)))
+            told = await eventually(lambda: capsys.readouterr().err, "the command says what is wrong")
+            watching.cancel()
+            await asyncio.wait([watching])
+            return told
+
+    with mqtt_broker() as broker:
+        assert "refuses the connection (Not authorized); trying again." in asyncio.run(told_at(broker.port))
+    assert "can't be reached" in asyncio.run(told_at(free_port()))
 
 
 def environment_for(server: Server, key: str, folder: Path) -> dict[str, str]:

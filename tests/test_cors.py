@@ -24,7 +24,7 @@ OTHERS = ["https://elsewhere.example", "http://shop.example", "https://shop.exam
 OTHERS += ["https://shop.example.evil", "null", "", "https://shop.example/", "*"]
 SHOWN = {"ratelimit", "ratelimit-policy", "retry-after", "server-timing", "x-request-id", "www-authenticate"}
 SHOWN |= {"idempotency-replayed"}
-TAKEN = {"authorization", "content-type", "x-request-id", "idempotency-key", "accept"}
+TAKEN = {"authorization", "content-type", "x-request-id", "idempotency-key", "accept", "user-agent"}
 ASKS = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
 
 

@@ -128,5 +128,9 @@ def test_it_costs_a_hit_and_is_in_the_usage_log(
         assert assert_problem(refused, 429)["error"]
         assert int(refused.headers["retry-after"]) > 0
         assert caller.get("/v1/usage").json()["total_requests"] == 1
-        [bucket] = caller.get("/v2/usage", params={"endpoint": "/models/{name}"}).json()["data"]
-        assert (bucket["status"]["2xx"], bucket["status"]["4xx"], bucket["images"]) == (1, 1, 1)
+        # By the path that was asked for, and by its name in the documentation.
+        for path in (url.removeprefix(server.url), "/models/{name}"):
+            usage = caller.get("/v2/usage", params={"endpoint": path}).json()
+            [bucket] = usage["data"]
+            assert (bucket["status"]["2xx"], bucket["status"]["4xx"], bucket["images"]) == (1, 1, 1)
+            assert (usage["endpoint"], usage["total"]["billable_images"]) == (path, 1)

@@ -118,6 +118,33 @@ def test_a_customer_that_can_not_be_is_refused(operator: Server, arguments: list
     assert (done.returncode, says in done.stderr) == (status, True), done.stderr
 
 
+def test_who_has_a_price_and_no_customer_is_told(operator: Server, stripe: StripeServer) -> None:
+    names = ("ada", "gone", "away", "guest", "eve", "bob")
+    user_ids = {name: str(operator.create_key(f"{name}@example.org")["user_id"]) for name in names}
+    for plan, price in (("pro", "1.50"), ("free", "0")):
+        made = operator.auth("plan", "create", plan, "--price", price, "--currency", "EUR")
+        assert made.returncode == 0, made.stderr
+
+    def give(plan: str, *names: str) -> None:
+        for name in names:
+            assert operator.auth("plan", "assign", user_ids[name], plan).returncode == 0
+
+    give("pro", "ada", "gone", "away")
+    give("free", "guest")
+    operator.auth("set-customer", user_ids["ada"], "cus_ada")
+    operator.auth("erase", user_ids["gone"], "--yes")
+    operator.auth("disable", user_ids["away"])
+    assert meter(operator) == {"events": 0, "images": 0}
+    give("pro", "eve", "bob")
+    forgotten = sorted([user_ids["eve"], user_ids["bob"]])
+    assert meter(operator, "--dry-run")["without_customer"] == forgotten
+    assert meter(operator)["without_customer"] == forgotten
+    told = operator.auth("meter", "stripe").stdout
+    assert f"2 users, such as {forgotten[0]}, have a plan with a price and no customer" in told
+    operator.auth("set-customer", forgotten[0], "cus_eve")
+    assert f"User {forgotten[1]} has a plan with a price" in operator.auth("meter", "stripe", "--dry-run").stdout
+
+
 def test_an_erased_user_leaves_no_customer(operator: Server, stripe: StripeServer) -> None:
     ada = new_customer(operator, "ada")
     log(operator, ada, (hour_ago(3), 5))

@@ -25,7 +25,10 @@ EXPOSED_HEADERS = (
     "Location",
 )
 _OF_MCP = ("MCP-Protocol-Version", "Mcp-Method", "Mcp-Name")
-ALLOWED_HEADERS = ("Authorization", "Content-Type", "X-Request-ID", "Idempotency-Key", "If-Match", "Accept", *_OF_MCP)
+# Hugging Face's client for JavaScript sets it. Some browsers, such as Firefox, ask for leave then.
+_OF_HUGGING_FACE = ("User-Agent",)
+_OWN = ("Authorization", "Content-Type", "X-Request-ID", "Idempotency-Key", "If-Match", "Accept")
+ALLOWED_HEADERS = (*_OWN, *_OF_MCP, *_OF_HUGGING_FACE)
 # The longest time that the most common browser caches the answer to a preflight request.
 MAX_AGE_S = 7200
 

@@ -47,7 +47,7 @@ def stripe(context: Context, *, dry_run: bool) -> Answer:
     if problems:
         more = f" (and {len(problems) - 1:,} more)" if len(problems) > 1 else ""
         raise Refused(f"{_sent(report)} Not all: {problems[0].rstrip('.')}{more}.")
-    return Answer({"events": report.sent, "images": report.images}, _sent(report))
+    return _told(context, {"events": report.sent, "images": report.images}, _sent(report))
 
 
 def _sent(report: Report) -> str:
@@ -75,7 +75,17 @@ def _what_would_be_sent(context: Context) -> Answer:
     images = sum(row["images"] for row in rows)
     text = f"{len(rows):,} events about {images:,} images would be sent to Stripe."
     shown = Table(("USER", "HOUR", "IMAGES", "IDENTIFIER"), [[str(value) for value in row.values()] for row in rows])
-    return Answer({"would_send": rows, "images": images}, text, (shown,) if rows else ())
+    return _told(context, {"would_send": rows, "images": images}, text, (shown,) if rows else ())
+
+
+def _told(context: Context, document: dict[str, Any], text: str, tables: tuple[Table, ...] = ()) -> Answer:
+    """Return the answer, with the users who would pay if they had a customer: nothing else tells of them."""
+    missing = context.database.ask(customers.missing)
+    if not missing:
+        return Answer(document, text, tables)
+    who = f"User {missing[0]} has" if len(missing) == 1 else f"{len(missing):,} users, such as {missing[0]}, have"
+    notice = f"{who} a plan with a price and no customer, so nothing of it is sent; name one with set-customer."
+    return Answer(document | {"without_customer": missing}, f"{text} {notice}", tables)
 
 
 def resolve(context: Context, *, user: str, was_counted: bool) -> Answer:

@@ -87,7 +87,7 @@ class AsyncClient:
         try:
             async for line in response.aiter_lines():
                 yield lines.entry(line)
-        except httpx.TransportError as error:
+        except (httpx.TransportError, httpx.DecodingError) as error:
             raise core.failure(error, self.url).error from None
         finally:
             await response.aclose()

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import httpx
 
 from classifier_client import parsing
+from classifier_client.errors import InvalidImage
 from classifier_client.results import Batch, Classification, Key, Limit, Model, NewKey, UsageBucket
 
 T = TypeVar("T")
@@ -139,7 +140,13 @@ def options(top_k: int | None, min_confidence: float | None) -> dict[str, str]:
 
 
 def _form(images: Sequence[bytes]) -> tuple[bytes, str]:
-    """Return a multipart form with the images, and its content type."""
+    """Return a multipart form with the images, and its content type.
+
+    Raises:
+        InvalidImage: there is no image.
+    """
+    if not images:
+        raise InvalidImage("The batch is empty; give at least one image.")
     files = [("image", (f"image-{number}", image, _BYTES)) for number, image in enumerate(images)]
     request = httpx.Request("POST", "http://localhost", files=files)
     return request.read(), request.headers["Content-Type"]

@@ -113,7 +113,7 @@ class Client:
         try:
             for line in response.iter_lines():
                 yield lines.entry(line)
-        except httpx.TransportError as error:
+        except (httpx.TransportError, httpx.DecodingError) as error:
             raise core.failure(error, self.url).error from None
         finally:
             response.close()
@@ -177,13 +177,14 @@ class Client:
         """Send images over one WebSocket, such as those of a camera, and return what came of each, in order.
 
         Needs the extra `stream`. Nothing is sent again: an image beyond the limit has `LimitReached` as its error, and
-        the next one may follow.
+        the next one may follow. The same holds for one that can't be read.
 
         Args:
             images: the images; each is taken when it is its turn to be sent.
             top_k: as in `classify`.
             min_confidence: as in `classify`.
-            ahead: how many images may be under way.
+            ahead: how many images may be under way. An answer is returned once so many are, or all were sent: for a
+                slow camera, give 1.
 
         Raises:
             MissingPackage: the extra is not installed.

@@ -15,13 +15,18 @@ from typing import Any, TypeVar
 
 import httpx
 
-from classifier_client import errors
+from classifier_client import errors, parsing
 from classifier_client.calls import Call, Repeat
-from classifier_client.errors import ClassifierError, ConnectionFailed, LimitReached, TimedOut
+from classifier_client.errors import ClassifierError, ConnectionFailed, LimitReached, QuotaExceeded, TimedOut
 
 T = TypeVar("T")
 
-_REFUSED_FOR_NOW = frozenset({502, 503, 504})
+# After which answers a call is sent again. Behind a 502 or 504, the server may have done what was asked.
+_MAY_PASS = {
+    Repeat.ALWAYS: frozenset({502, 503, 504}),
+    Repeat.IF_REFUSED: frozenset({503}),
+    Repeat.IF_UNSENT: frozenset[int](),
+}
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,8 @@ class Retries:
     """How often to try again, and after how many seconds.
 
     The wait before try n is a random part of `first * 2 ** n`, at most `longest` ("full jitter"), so that callers who
-    failed together do not return together. It comes on top of the server's `Retry-After`.
+    failed together do not return together. It comes on top of the server's `Retry-After`. After a limit it is always a
+    part of `first`.
 
     Attributes:
         most: how many times a call is sent again.
@@ -148,10 +154,11 @@ class Core:
             if reply.error is None:
                 assert isinstance(reply, Answer)
                 return call.result(reply.body)
-            wait_s = self.retries.wait_s(tries, reply.error.retry_after, self.pace.part())
+            # A limit is waited out: the server says for how long, so that no wait need be longer than the one before.
+            is_limited = isinstance(reply.error, LimitReached)
+            wait_s = self.retries.wait_s(1 if is_limited else tries, reply.error.retry_after, self.pace.part())
             is_late = self.pace.now() + wait_s >= ends_at
-            # A limit is waited out: the server says for how long.
-            is_often = tries > self.retries.most and not isinstance(reply.error, LimitReached)
+            is_often = tries > self.retries.most and not is_limited
             if is_late or is_often or not _may_repeat(call, reply, tries):
                 raise reply.error
             yield Sleep(wait_s)
@@ -172,21 +179,32 @@ def _may_repeat(call: Call[Any], reply: Reply, tries: int) -> bool:
     if isinstance(reply, Failure):
         return reply.is_unsent or call.repeat is Repeat.ALWAYS
     if reply.status == 429:
-        return True
+        # A limit is over soon; a quota lasts until the day or the month ends.
+        return not isinstance(reply.error, QuotaExceeded)
     if reply.status == 409 and "Idempotency-Key" in call.headers:
         # An earlier try of this call is still under way; its answer can be had soon.
         return tries > 1 and reply.error is not None and reply.error.retry_after is not None
-    return reply.status in _REFUSED_FOR_NOW and call.repeat is not Repeat.IF_UNSENT
+    return reply.status in _MAY_PASS[call.repeat]
 
 
-def failure(error: httpx.TransportError, url: str) -> Failure:
+def failure(error: httpx.TransportError | httpx.DecodingError, url: str) -> Failure:
     """Return what came of a request that an error of httpx ended."""
     is_unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
     if is_unsent:
-        return Failure(ConnectionFailed(f"The server at {url} can't be reached; check the address, or start it."), True)
+        return Failure(unreachable(error, url), True)
     if isinstance(error, httpx.TimeoutException):
         return Failure(late(), False)
+    if isinstance(error, httpx.DecodingError):
+        return Failure(parsing.not_understood(), False)
     return Failure(ConnectionFailed("The connection ended before the answer arrived; try again."), False)
+
+
+def unreachable(error: Exception, url: str) -> ConnectionFailed:
+    """Return the error for a connection to the server that an error prevented."""
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        what = "name the authority that signed it in SSL_CERT_FILE, or check the address"
+        return ConnectionFailed(f"The certificate of the server at {url} can't be verified; {what}.")
+    return ConnectionFailed(f"The server at {url} can't be reached; check the address, or start it.")
 
 
 def late() -> TimedOut:

@@ -116,13 +116,17 @@ def from_answer(status: int, headers: Mapping[str, str], body: bytes) -> Classif
     """Return the error that an answer stands for.
 
     Args:
-        status: 400 or more.
+        status: 300 or more.
         headers: by lower-case name.
         body: a problem (RFC 9457), or what a proxy in between wrote.
     """
+    if status < 400:
+        # Sending on would send the key to wherever the answer names.
+        place = headers.get("location", "another address")
+        return ConnectionFailed(f"The server is at {place}; correct its address.", status=status)
     try:
         problem = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         problem = {}
     if not isinstance(problem, dict):
         problem = {}
@@ -165,4 +169,6 @@ def _seconds(value: object) -> float | None:
     """Return the seconds. A date in `Retry-After` counts as none: the clocks may differ, and this server sends none."""
     if isinstance(value, str) and value.strip().isdecimal():
         return float(value)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        return float(value)
+    return None

@@ -14,6 +14,17 @@ from classifier_client.errors import InvalidImage, MissingPackage
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 # The modes of Pillow that a PNG file can hold.
 _MODES_OF_PNG = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
+# By which modes others become one of these, without a loss. All that are not here become RGB.
+_CONVERSIONS = {
+    "PA": ("RGBA",),
+    "RGBa": ("RGBA",),
+    "La": ("LA",),
+    "I;16B": ("I", "I;16"),
+    "I;16L": ("I", "I;16"),
+    "I;16N": ("I", "I;16"),
+}
+# Pillow would make black or white of nearly every pixel.
+_MODES_WITHOUT_WHITE = frozenset({"I", "F"})
 
 
 @runtime_checkable
@@ -44,7 +55,7 @@ def image_bytes(image: ImageInput) -> bytes:
 
     Raises:
         OSError: the file can't be read.
-        InvalidImage: it is empty, or an array that is no image.
+        InvalidImage: it is empty, an array that is no image, or an image of Pillow that does not say what is white.
         MissingPackage: it is an array, and Pillow is not installed.
         TypeError: it is none of these.
     """
@@ -59,25 +70,39 @@ def _bytes_of(image: ImageInput) -> bytes:
         return bytes(image)
     if isinstance(image, str | os.PathLike):
         return _read(os.fspath(image))
-    # Images of Pillow are arrays for numpy, too. They come first.
-    if isinstance(image, PillowImage):
-        return _png(image)
-    if isinstance(image, NumpyArray):
-        return _png(_pillow_image(image))
+    # Files that a web framework received have `save`, too, and images of Pillow are arrays for numpy.
     if hasattr(image, "read"):
         data = image.read()
         if isinstance(data, bytes):
             return data
-        raise TypeError("The file is open for text; open it with mode 'rb'.")
+        raise TypeError("Reading the file gives no bytes; open it with mode 'rb', or give the bytes that it holds.")
+    if isinstance(image, PillowImage):
+        return _png(image)
+    if isinstance(image, NumpyArray):
+        return _png(_pillow_image(image))
     raise TypeError(
         f"An image can't be a {type(image).__name__}; give a path, bytes, a file, a Pillow image or a numpy array."
     )
 
 
 def _read(path: str) -> bytes:
+    check_is_no_address(path)
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        # That of a file that was opened and can't be read does not name it.
+        error.filename = error.filename or path
+        raise
+
+
+def check_is_no_address(path: str) -> None:
+    """Check that a path is not the address of an image.
+
+    Raises:
+        InvalidImage: it is one.
+    """
     if path.startswith(("http://", "https://")):
         raise InvalidImage("The server fetches no addresses; download the image, and send the file.")
-    return Path(path).read_bytes()
 
 
 def _pillow_image(array: NumpyArray) -> PillowImage:
@@ -101,8 +126,13 @@ def _png(image: Any) -> bytes:
 
     # A PNG file may lose what the original said about its orientation.
     upright = ImageOps.exif_transpose(image)
+    if upright.mode in _MODES_WITHOUT_WHITE:
+        raise InvalidImage(
+            f"An image of mode {upright.mode} does not say which number is white; give its file, or convert it to RGB."
+        )
     if upright.mode not in _MODES_OF_PNG:
-        upright = upright.convert("RGB")
+        for mode in _CONVERSIONS.get(upright.mode, ("RGB",)):
+            upright = upright.convert(mode)
     file = io.BytesIO()
     upright.save(file, "PNG", compress_level=1)
     return file.getvalue()

@@ -32,11 +32,15 @@ def parsed(parse: Callable[[Any], T], document: object) -> T:
     """
     try:
         return parse(document)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        message = (
-            "The server's answer is not one that this client understands; update the client, or check the address."
-        )
-        raise UnexpectedAnswer(message) from error
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        raise not_understood() from error
+
+
+def not_understood() -> UnexpectedAnswer:
+    """Return the error for an answer that this client can't read."""
+    return UnexpectedAnswer(
+        "The server's answer is not one that this client understands; update the client, or check the address."
+    )
 
 
 def classification(document: Any) -> Classification:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from threading import Event
 from typing import TypeVar, cast
 
@@ -10,6 +11,7 @@ import httpx
 
 from classifier_client.calls import Call
 from classifier_client.core import Answer, Core, Failure, Reply, Send, Sleep, failure, late
+from classifier_client.errors import ConnectionFailed, MissingPackage
 from classifier_client.many import wait
 
 T = TypeVar("T")
@@ -25,7 +27,8 @@ class Sender:
 
     def __init__(self, core: Core, transport: httpx.BaseTransport | None) -> None:
         self._core = core
-        self._http = httpx.Client(transport=transport)
+        with _errors_of_environment():
+            self._http = httpx.Client(transport=transport)
 
     def close(self) -> None:
         """Close the connections."""
@@ -74,7 +77,7 @@ class Sender:
                     if self._core.pace.now() > step.ends_at:
                         return Failure(late(), is_unsent=False), None
             return Answer(response.status_code, response.headers, bytes(body)), None
-        except httpx.TransportError as error:
+        except (httpx.TransportError, httpx.DecodingError) as error:
             return failure(error, self._core.url), None
 
 
@@ -83,7 +86,8 @@ class AsyncSender:
 
     def __init__(self, core: Core, transport: httpx.AsyncBaseTransport | None) -> None:
         self._core = core
-        self._http = httpx.AsyncClient(transport=transport)
+        with _errors_of_environment():
+            self._http = httpx.AsyncClient(transport=transport)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -128,5 +132,19 @@ class AsyncSender:
             finally:
                 await response.aclose()
             return Answer(response.status_code, response.headers, bytes(body)), None
-        except httpx.TransportError as error:
+        except (httpx.TransportError, httpx.DecodingError) as error:
             return failure(error, self._core.url), None
+
+
+@contextmanager
+def _errors_of_environment() -> Iterator[None]:
+    """Turn errors about the proxies and certificates that the environment names into those of this package."""
+    try:
+        yield
+    except ImportError:
+        raise MissingPackage("A SOCKS proxy needs the package socksio: pip install 'httpx[socks]'.") from None
+    except (OSError, ValueError, httpx.InvalidURL):
+        raise ConnectionFailed(
+            "The proxy or the certificates that the environment names can't be used; "
+            "correct HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, SSL_CERT_FILE or SSL_CERT_DIR."
+        ) from None

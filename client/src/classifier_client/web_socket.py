@@ -20,6 +20,8 @@ S = TypeVar("S", bound=ImageInput)
 
 # An answer is a small JSON document; no server needs more.
 _MOST_BYTES = 1 << 20
+# For how many answers there is room in any case.
+_LEAST_QUEUE = 16
 
 
 def stream(core: Core, images: Iterable[S], params: Mapping[str, str], ahead: int) -> Iterator[Outcome[S]]:
@@ -37,22 +39,31 @@ def stream(core: Core, images: Iterable[S], params: Mapping[str, str], ahead: in
     with _errors(core.url):
         from websockets.sync.client import connect
 
-        socket = connect(_address(core.url, params), **_options(core))
-    waiting: deque[S] = deque()
+        socket = connect(_address(core.url, params), **_options(core, ahead))
+    waiting: deque[Outcome[S]] = deque()
+
+    def outcome() -> Outcome[S]:
+        first = waiting.popleft()
+        if first.error is not None:
+            return first
+        with _errors(core.url):
+            return _outcome(first.source, socket.recv(core.time_limits.read))
+
     with socket:
         for image in images:
-            encoded = image_bytes(image)
-            with _errors(core.url):
-                socket.send(encoded)
-            waiting.append(image)
+            encoded, unanswered = _read(image)
+            waiting.append(unanswered)
+            try:
+                if encoded:
+                    with _errors(core.url):
+                        socket.send(encoded)
+            except ConnectionFailed:
+                # Answers that have arrived are still there. The first that has not raises the error again.
+                break
             if len(waiting) >= ahead:
-                with _errors(core.url):
-                    answer = socket.recv(core.time_limits.read)
-                yield _outcome(waiting.popleft(), answer)
+                yield outcome()
         while waiting:
-            with _errors(core.url):
-                answer = socket.recv(core.time_limits.read)
-            yield _outcome(waiting.popleft(), answer)
+            yield outcome()
 
 
 async def stream_async(
@@ -64,23 +75,32 @@ async def stream_async(
     with _errors(core.url):
         from websockets.asyncio.client import connect
 
-        socket = await connect(_address(core.url, params), **_options(core))
+        socket = await connect(_address(core.url, params), **_options(core, ahead))
 
-    async def received() -> str | bytes:
+    waiting: deque[Outcome[S]] = deque()
+
+    async def outcome() -> Outcome[S]:
+        first = waiting.popleft()
+        if first.error is not None:
+            return first
         with _errors(core.url):
-            return await asyncio.wait_for(socket.recv(), core.time_limits.read)
+            return _outcome(first.source, await asyncio.wait_for(socket.recv(), core.time_limits.read))
 
-    waiting: deque[S] = deque()
     async with socket:
         async for image in _iterated(images):
-            encoded = await asyncio.to_thread(image_bytes, image)
-            with _errors(core.url):
-                await socket.send(encoded)
-            waiting.append(image)
+            encoded, unanswered = await asyncio.to_thread(_read, image)
+            waiting.append(unanswered)
+            try:
+                if encoded:
+                    with _errors(core.url):
+                        await socket.send(encoded)
+            except ConnectionFailed:
+                # Answers that have arrived are still there. The first that has not raises the error again.
+                break
             if len(waiting) >= ahead:
-                yield _outcome(waiting.popleft(), await received())
+                yield await outcome()
         while waiting:
-            yield _outcome(waiting.popleft(), await received())
+            yield await outcome()
 
 
 def _address(url: str, params: Mapping[str, str]) -> str:
@@ -88,13 +108,23 @@ def _address(url: str, params: Mapping[str, str]) -> str:
     return str(parsed.copy_with(scheme="wss" if parsed.scheme == "https" else "ws"))
 
 
-def _options(core: Core) -> dict[str, Any]:
+def _options(core: Core, ahead: int) -> dict[str, Any]:
     return {
+        # All answers that may come are read while images are sent: each side would wait for the other otherwise.
+        "max_queue": max(_LEAST_QUEUE, ahead),
         "additional_headers": {"Authorization": core.headers["Authorization"]},
         "user_agent_header": core.headers["User-Agent"],
         "open_timeout": core.time_limits.connect,
         "max_size": _MOST_BYTES,
     }
+
+
+def _read(image: S) -> tuple[bytes, Outcome[S]]:
+    """Return the image as the bytes of a file, and an outcome without a result; no bytes if it can't be read."""
+    try:
+        return image_bytes(image), Outcome(image)
+    except (ClassifierError, OSError) as error:
+        return b"", Outcome(image, error=error)
 
 
 def _outcome(image: S, message: str | bytes) -> Outcome[S]:
@@ -126,10 +156,13 @@ def _errors(url: str) -> Iterator[None]:
         answer = refused.response
         headers = {name.lower(): value for name, value in answer.headers.raw_items()}
         raise from_answer(answer.status_code, headers, bytes(answer.body or b"")) from None
-    except websockets.exceptions.ConnectionClosed:
-        raise ConnectionFailed("The stream ended before all images were answered; open it again.") from None
+    except websockets.exceptions.ConnectionClosed as closed:
+        why = (closed.rcvd and closed.rcvd.reason) or "Open it again."
+        raise ConnectionFailed(f"The stream ended before all images were answered. {why}") from None
     # In Python 3.10 they are three classes.
     except (TimeoutError, asyncio.TimeoutError):
         raise core_module.late() from None
-    except (OSError, websockets.exceptions.InvalidHandshake, EOFError):
-        raise ConnectionFailed(f"The server at {url} can't be reached; check the address, or start it.") from None
+    except ImportError:
+        raise MissingPackage("A SOCKS proxy needs the package python-socks: pip install python-socks.") from None
+    except (OSError, websockets.exceptions.WebSocketException, EOFError) as error:
+        raise core_module.unreachable(error, url) from None

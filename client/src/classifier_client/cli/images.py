@@ -19,19 +19,27 @@ from classifier_client.cli.messages import describe, printable, say
 from classifier_client.client import Client
 from classifier_client.core import Retries, TimeLimits
 from classifier_client.errors import ConnectionFailed, QuotaExceeded
-from classifier_client.images import images_in
+from classifier_client.images import check_is_no_address, images_in
 from classifier_client.results import Classification, Outcome
 
 _BAR_WIDTH = 24
 _MOST_CONCURRENT = 64
+_STANDARD_INPUT = "/dev/stdin"
 
 
 def images(
-    names: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Image files, and folders of them.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="IMAGE...", help="Image files, and folders of them; - is standard input."),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each image.")] = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Add lines of JSON to this file; images in it are not sent again."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Add lines of JSON to this file; images in it are not sent again. - is standard output.",
+        ),
     ] = None,
     resume: Annotated[
         Path | None,
@@ -45,11 +53,16 @@ def images(
     concurrency: Annotated[int, typer.Option(min=1, max=_MOST_CONCURRENT, help="Requests at a time.")] = 8,
 ) -> int:
     """Classify images; return 1 if any of them failed."""
-    if "" in names:
-        raise ValueError("An empty name is no image; name a file or a folder.")
-    paths = [Path(name) for name in names]
+    for name in names:
+        if not name:
+            raise ValueError("An empty name is no image; name a file or a folder.")
+        # A path would lose one of its slashes.
+        check_is_no_address(name)
+    paths = [Path(_STANDARD_INPUT if name == "-" else name) for name in names]
     files = list(_files(paths))
     has_folder = any(path.is_dir() for path in paths)
+    if output == Path("-"):
+        as_json, output = True, None
     as_json = as_json or output is not None or (has_folder and not sys.stdout.isatty())
     done = json_lines.done_in(resume) if resume else set()
     with ExitStack() as stack:

@@ -17,6 +17,8 @@ from classifier_client.results import Outcome
 
 # The server would give the same answer again: the image is at fault.
 _FINAL = frozenset({400, 413, 415, 422})
+# How each line begins.
+_BEGINNING = '{"file"'
 
 
 def name_of(file: Path) -> str:
@@ -47,24 +49,30 @@ def done_in(path: Path) -> set[str]:
     Raises:
         OSError: the file can't be read.
     """
-    return {name for name, _ in _done_lines(path)}
+    return {name for _, name in _lines(path) if name is not None}
 
 
 def clean(path: Path) -> set[str]:
-    """Return the names of the images that a file has results of, and remove all other lines, such as a cut one.
+    """Return the names of the images that a file has results of, and remove lines without one, such as a cut one.
 
     The file may be missing, or one that can't be read from its start, such as `/dev/stdout`: then there are no names.
 
     Raises:
         OSError: the file can't be read or written.
+        ValueError: the file is another one, such as an image.
     """
     if not path.is_file():
         return set()
-    done = list(_done_lines(path))
-    kept = "".join(text for _, text in done)
-    if kept.encode() != path.read_bytes():
-        _replace(path, kept)
-    return {name for name, _ in done}
+    done, kept = set[str](), list[str]()
+    for text, name in _lines(path):
+        if name is not None:
+            done.add(name)
+            kept.append(text)
+        elif not _is_of_classify(text):
+            raise ValueError(f"{path} holds something else than results of classify; write to another file.")
+    if "".join(kept).encode() != path.read_bytes():
+        _replace(path.resolve(), "".join(kept))
+    return done
 
 
 @contextmanager
@@ -88,16 +96,31 @@ def appended(path: Path) -> Iterator[IO[str]]:
             file.close()
 
 
-def _done_lines(path: Path) -> Iterator[tuple[str, str]]:
+def _lines(path: Path) -> Iterator[tuple[str, str | None]]:
+    """Return each line, and the name of the image that it has a result of, if it has one."""
     with path.open(encoding="utf-8", errors="replace") as file:
         for text in file:
-            try:
-                document = json.loads(text)
-                name, status = document["file"], (document.get("error") or {}).get("status")
-            except (ValueError, KeyError, TypeError, AttributeError):
-                continue
-            if text.endswith("\n") and ("error" not in document or status in _FINAL):
-                yield name, text
+            document = _document(text)
+            error = document.get("error")
+            status = error.get("status") if isinstance(error, dict) else None
+            is_final = isinstance(status, int) and status in _FINAL
+            is_done = text.endswith("\n") and ("error" not in document or is_final)
+            yield text, document["file"] if is_done and "file" in document else None
+
+
+def _document(text: str) -> dict[str, Any]:
+    """Return the JSON object of a line that names a file; an empty one for any other line."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) and isinstance(document.get("file"), str) else {}
+
+
+def _is_of_classify(text: str) -> bool:
+    """Return whether the line is empty, or one of an image, which may be cut."""
+    is_cut = text.startswith(_BEGINNING) or _BEGINNING.startswith(text)
+    return not text.strip() or is_cut or bool(_document(text))
 
 
 def _replace(path: Path, text: str) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
+import os
+import sys
+from contextlib import suppress
 from datetime import datetime
 from typing import Annotated
 
@@ -27,12 +31,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def default(context: typer.Context, as_json: AsJson = False) -> None:
     """List the keys if no command is given."""
     if context.invoked_subcommand is None:
-        list_keys(as_json)
+        list_keys(context, as_json)
 
 
 @app.command("list", help="List your keys, the oldest first.")
-def list_keys(as_json: AsJson = False) -> None:
-    """List the keys."""
+def list_keys(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the keys; `--json` may stand before the word `list`, too."""
+    as_json = as_json or (context.parent is not None and bool(context.parent.params.get("as_json")))
     with stored_key.client() as client:
         found = client.keys()
     if as_json:
@@ -50,14 +55,24 @@ def rotate(
     id_: Annotated[str, typer.Argument(metavar="KEY_ID", help="Its id, as 'classify keys' shows it.")],
     grace: Annotated[str, typer.Option(help="How long the old key still works, such as 1h.")] = "0s",
 ) -> None:
-    """Replace a key; if it is the stored one, store the new one."""
+    """Replace a key; if it is the stored one, store the new one. It is shown only once, so it must not get lost."""
     url, key = stored_key.target()
     stored = stored_key.load()
+    is_stored = stored is not None and stored.key == key and is_key(key) and key_id(key) == id_
+    with suppress(io.UnsupportedOperation):
+        # An output that is closed takes not even nothing.
+        os.write(sys.stdout.fileno(), b"")
     with stored_key.client() as client:
         made = client.rotate_key(id_, grace)
-    print(made.key, flush=True)
-    if stored is not None and stored.key == key and is_key(key) and key_id(key) == id_:
-        say(f"the new key is stored {stored_key.save(url, made.key).where}.")
+    try:
+        print(made.key, flush=True)
+    except OSError:
+        if not is_stored:
+            say(f"the new key could not be written to the output, so it is here: {made.key}")
+        raise
+    finally:
+        if is_stored:
+            say(f"the new key is stored {stored_key.save(url, made.key).where}.")
 
 
 @app.command("revoke", help="End a key for good; 'self' is the one that is used.")

@@ -110,14 +110,18 @@ class _Bridge:
 
     async def stay_connected(self) -> None:
         """Take images, and connect again whenever the connection ends."""
-        import aiomqtt
+        from aiomqtt.exceptions import MqttConnectError, MqttError
 
         missed = "" if self._options.session else " Images that are published meanwhile are lost; see --session."
         while True:
             try:
                 await self._take_images()
-            except aiomqtt.MqttError:
-                say(f"the broker {self._broker.host} can't be reached, or ended the connection; trying again.{missed}")
+            except MqttError as error:
+                why = "can't be reached, or ended the connection"
+                if isinstance(error, MqttConnectError):
+                    # Such as `Not authorized`.
+                    why = f"refuses the connection ({error.rc})"
+                say(f"the broker {self._broker.host} {why}; trying again.{missed}")
                 await asyncio.sleep(_RECONNECTS_AFTER_S)
 
     async def _take_images(self) -> None:

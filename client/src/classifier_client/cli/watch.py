@@ -54,9 +54,9 @@ def parse_address(address: str) -> Broker:
         port = parts.port or _PORTS[parts.scheme]
     except (ValueError, KeyError):
         raise wrong from None
-    # A wildcard # of MQTT looks like the fragment of a URL.
-    topic = unquote(parts.path.lstrip("/")) + ("#" if address.endswith("#") else "")
-    if not parts.hostname or not topic:
+    # A topic may hold what looks like the query or the fragment of a URL, such as the wildcard #.
+    topic = unquote(address.partition("://")[2].partition("/")[2].lstrip("/"))
+    if not parts.hostname or not parts.path or not topic:
         raise wrong
     user, password = (None if text is None else unquote(text) for text in (parts.username, parts.password))
     return Broker(parts.hostname, port, parts.scheme == "mqtts", user, password, topic)
