@@ -139,6 +139,13 @@ class Settings(BaseSettings):
             raise ValueError("give a key of Stripe in one line, like rk_live_...")
         return SecretStr(text) if text else None
 
+    @field_validator("hf_token")
+    @classmethod
+    def _hf_token_is_one_line(cls, token: SecretStr | None) -> SecretStr | None:
+        # As the hub's client takes it from its own variables and files.
+        text = "" if token is None else "".join(token.get_secret_value().splitlines()).strip()
+        return SecretStr(text) if text else None
+
     @field_validator("webhook_secret")
     @classmethod
     def _webhook_secret_is_complete(cls, secret: SecretStr | None) -> SecretStr | None:

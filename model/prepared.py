@@ -87,3 +87,10 @@ def _check_settings(found: PreparedModel, settings: Settings) -> None:
     wanted = {settings.model, Path(settings.model).expanduser().resolve().name}
     if "model" in settings.model_fields_set and not is_stand_in and name not in wanted:
         raise SourceUnavailable(f"What is prepared is {name}, not what CLASSIFIER_MODEL names; prepare that one.")
+    of_hub, _, revision = found.manifest.origin.partition("@")
+    asked = settings.model_revision
+    is_of_it = asked == revision or found.manifest.revision.startswith(asked)
+    if "model_revision" in settings.model_fields_set and of_hub.startswith("hub:") and not is_of_it:
+        raise SourceUnavailable(
+            f"What is prepared is {name} at {revision}, not at what CLASSIFIER_MODEL_REVISION names; prepare that one."
+        )

@@ -163,6 +163,7 @@ BAD: dict[str, tuple[Spoil, tuple[str, ...]]] = {
     "no-labels": (config(id2label=None), ("config.json", "labels")),
     "empty-labels": (config(id2label={}), ("config.json", "id2label")),
     "null-label": (config(id2label={**_labels(*range(6)), "6": None}), ("config.json", "id2label", "6")),
+    "half-a-character": (config(id2label={**_labels(*range(6)), "6": "\ud83d"}), ("config.json", "id2label", "6")),
     "fewer-labels": (config(id2label=_labels(0, 1, 2)), ("config.json", "id2label", "7")),
     "more-labels": (config(id2label=_labels(*range(9))), ("config.json", "id2label", "9")),
     "regression": (config(problem_type="regression"), ("config.json", "regression")),

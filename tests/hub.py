@@ -22,11 +22,15 @@ class Hub:
     Attributes:
         main: that commit.
         asked: the paths of all requests so far.
+        refuses: the status of each answer whose path ends so.
+        damages: the name of a file that arrives with another last byte.
     """
 
     def __init__(self, checkpoint: Path, port: int) -> None:
         self.main = COMMIT
         self.asked: list[str] = []
+        self.refuses: dict[str, int] = {}
+        self.damages = ""
         self._checkpoint = checkpoint
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
         threading.Thread(target=self._server.serve_forever, args=(LOOKS_EVERY_S,), daemon=True).start()
@@ -64,14 +68,18 @@ def _handler(hub: Hub) -> type[http.server.BaseHTTPRequestHandler]:
         def head(self) -> bytes:
             found = hub.answer(self.path)
             body = found if found is not None else b"{}"
-            self.send_response(200 if found is not None else 404)
+            refused = next((status for end, status in hub.refuses.items() if self.path.endswith(end)), None)
+            self.send_response(refused or (200 if found is not None else 404))
             if found is None:
                 self.send_header("X-Error-Code", "RepoNotFound")
             self.send_header("Content-Length", str(len(body)))
-            self.send_header("ETag", f'"{hashlib.sha1(body).hexdigest()}"')
+            # As of files in Git LFS, and of others.
+            algorithm = "sha256" if self.path.endswith(".safetensors") else "sha1"
+            self.send_header("ETag", f'"{hashlib.new(algorithm, body).hexdigest()}"')
             self.send_header("X-Repo-Commit", hub.main)
             self.end_headers()
-            return body
+            is_damaged = hub.damages and self.path.endswith(hub.damages)
+            return body[:-1] + bytes([body[-1] ^ 1]) if is_damaged else body
 
         def log_message(self, *_: object) -> None:
             pass

@@ -167,6 +167,18 @@ def test_a_file_in_place_of_the_directory_is_told(tmp_path: Path, good: Path) ->
     assert "CLASSIFIER_MODEL names a file" in assert_one_line(done.stderr)
 
 
+def test_a_graph_that_cant_be_saved_is_not_blamed_on_the_model(tmp_path: Path, good: Path) -> None:
+    """As on a full disk: where files are made meanwhile a folder has room, but no file in it; its path is too long."""
+    longest, folder = 4070, tmp_path
+    while len(str(folder)) < longest - 210:
+        folder /= "x" * 200
+    folder /= "x" * (longest - len(str(folder)) - 1)
+    folder.mkdir(parents=True)
+    done = prepare(tmp_path / "models", CLASSIFIER_MODEL=str(good), TMPDIR=str(folder))
+    assert done.returncode == 1
+    assert "check that the disk has room" in assert_one_line(done.stderr)
+
+
 def test_a_fork_says_and_returns_what_a_new_process_does(tmp_path: Path, good: Path) -> None:
     """Most tests prepare in a fork of a process that has imported torch."""
     for arguments, setting in (([], str(good / "config.json")), ([], "\n"), (["--nonsense"], str(good))):

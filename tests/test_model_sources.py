@@ -92,11 +92,20 @@ def test_a_model_is_fetched_from_the_hub_once_and_its_commit_kept(
     assert done.returncode == 0, done.stderr
     assert {manifest["revision"] for manifest in manifests(models)} == {COMMIT, NEWER}
 
-    # With the hub gone and the model store lost, the hub's cache on this machine will do.
-    hub.close()
-    elsewhere = tmp_path / "elsewhere" / "models"
-    assert prepare(elsewhere, place, **wanted).returncode == 0
-    assert [manifest["revision"] for manifest in manifests(elsewhere)] == [NEWER]
+    # With the hub gone or too busy, and the model store lost, the hub's cache on this machine will do.
+    hub.refuses = {"/revision/main": 429}
+    for elsewhere in (tmp_path / "busy" / "models", tmp_path / "gone" / "models"):
+        if elsewhere.parent.name == "gone":
+            hub.close()
+        assert prepare(elsewhere, place, **wanted).returncode == 0
+        assert [manifest["revision"] for manifest in manifests(elsewhere)] == [NEWER]
+
+    # With neither, what is prepared stays, and `make model` does not say that another model serves.
+    shutil.rmtree(place["HF_HOME"])
+    done = prepare(models, place, "--anew", CLASSIFIER_MODEL="ours/resnet")
+    assert done.returncode == 1
+    assert "is kept, and still serves" in done.stderr
+    assert "stand-in" not in done.stderr
 
 
 def test_a_model_that_the_hub_does_not_have_is_no_reason_for_the_stand_in(
@@ -106,6 +115,51 @@ def test_a_model_that_the_hub_does_not_have_is_no_reason_for_the_stand_in(
     assert done.returncode == 1
     assert "ours/nothing" in done.stderr
     assert manifests(tmp_path / "models") == []
+
+
+def test_weights_that_the_hub_refuses_are_no_reason_for_the_stand_in(
+    tmp_path: Path, hub: Hub, place: dict[str, str]
+) -> None:
+    """As where whoever owns them has yet to be asked: everybody may read the rest."""
+    hub.refuses = {"model.safetensors": 403}
+    done = prepare(tmp_path / "models", place, CLASSIFIER_MODEL="ours/resnet")
+    assert done.returncode == 1
+    assert "The Hugging Face hub refuses ours/resnet (403)" in done.stderr
+    assert manifests(tmp_path / "models") == []
+
+
+def test_a_hub_that_has_had_too_many_requests_is_as_one_that_is_away(
+    tmp_path: Path, hub: Hub, place: dict[str, str]
+) -> None:
+    hub.refuses = {"/revision/main": 429}
+    done = prepare(tmp_path / "models", place, CLASSIFIER_MODEL="ours/resnet", CLASSIFIER_OFFLINE_MODEL="deny")
+    assert done.returncode == 1
+    assert "can't be reached (it answers 429)" in done.stderr
+
+
+def test_weights_that_arrive_damaged_are_told_and_fetched_again(
+    tmp_path: Path, hub: Hub, place: dict[str, str]
+) -> None:
+    hub.damages = "model.safetensors"
+    done = prepare(tmp_path / "models", place, CLASSIFIER_MODEL="ours/resnet")
+    assert done.returncode == 1
+    assert "model.safetensors: what the Hugging Face hub's cache has of it is damaged" in done.stderr
+    assert manifests(tmp_path / "models") == []
+    hub.damages = ""
+    assert prepare(tmp_path / "models", place, CLASSIFIER_MODEL="ours/resnet").returncode == 0
+
+
+def test_a_cache_that_takes_no_files_is_told_and_no_reason_for_the_stand_in(
+    tmp_path: Path, hub: Hub, place: dict[str, str]
+) -> None:
+    Path(place["HF_HOME"]).write_text("a file in its place, as to root no folder is closed")
+    try:
+        done = prepare(tmp_path / "models", place, CLASSIFIER_MODEL="ours/resnet")
+    finally:
+        Path(place["HF_HOME"]).unlink()
+    assert done.returncode == 1
+    assert "can't be stored in the Hugging Face hub's cache (Not a directory); make room" in done.stderr
+    assert "HF_HOME" in done.stderr
 
 
 def test_an_unreachable_hub_is_answered_by_the_stand_in_and_loudly(tmp_path: Path, place: dict[str, str]) -> None:
@@ -188,7 +242,10 @@ def test_a_directory_that_is_no_checkpoint_is_told_what_it_lacks(tmp_path: Path,
     (folder / "config.json").write_text((checkpoint / "config.json").read_text())
     done = prepare_warm(tmp_path / "models", CLASSIFIER_MODEL=str(folder))
     assert done.returncode == 1
-    assert "preprocessor_config.json, model.safetensors" in done.stderr
+    assert "preprocessor_config.json, model.safetensors (pytorch_model.bin is not read" in done.stderr
+    done = prepare_warm(tmp_path / "models", CLASSIFIER_MODEL="https://huggingface.co/microsoft/resnet-18")
+    assert done.returncode == 1
+    assert "CLASSIFIER_MODEL is an address; give the model's name" in done.stderr
 
 
 def test_another_checkpoint_in_the_same_directory_is_another_version(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from unittest import mock
 
 import pytest
 
-from configs.settings import SettingsError, load_settings
+from configs.settings import Settings, SettingsError, load_settings
 
 SECRET = "sesame"
 
@@ -130,3 +130,10 @@ def test_the_hubs_token_is_read_from_the_file_too(tmp_path: Path) -> None:
     own, shown = settings.hf_token.get_secret_value(), repr(settings)
     assert own == "hf_its_token"
     assert own not in shown
+
+
+@pytest.mark.parametrize(("written", "read"), [(" hf_of_a_file\r\n", "hf_of_a_file"), ("\n", None)])
+def test_the_hubs_token_may_end_with_a_newline_as_its_own_client_takes_it(written: str, read: str | None) -> None:
+    with mock.patch.dict(os.environ, {**without_settings(), "HF_TOKEN": written}, clear=True):
+        token = Settings(_env_file=None).hf_token
+    assert (token and token.get_secret_value()) == read

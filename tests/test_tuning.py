@@ -8,7 +8,7 @@ import pytest
 
 from model.configuration import MEASURING_S, Choice, Configuration
 from model.engine import Images, Probabilities
-from model.tune import fidelity
+from model.tune import fidelity, tuning
 from model.tune.fidelity import Report
 from model.tune.precision_choice import Sample
 from model.tune.report import summary, table
@@ -252,3 +252,11 @@ def test_the_table_says_what_was_measured(decoding: dict[str, Machine]) -> None:
     assert printed.count("chosen") == 1
     assert "100.0%" in printed
     assert summary(choice).startswith("bf16, quick resize, 4 threads, 4 streams, batches of 4 (bf16: 300 images/s; ")
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf"])
+def test_a_time_in_which_nothing_is_measured_is_refused(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        tuning.main(["--anew", "--seconds", seconds])
+    assert ended.value.code == 2
+    assert "give a number of seconds above 0" in capsys.readouterr().err

@@ -29,8 +29,8 @@ def missing(folder: Path) -> str:
         lacks.append(PREPROCESSOR)
     if not any((folder / name).is_file() for name in (WEIGHTS, INDEX)):
         others = sorted(path.name for pattern in _OTHER_WEIGHTS for path in folder.glob(pattern))
-        unread = f" ({others[0]} is not read: save it again with save_pretrained)" if others else ""
-        lacks.append(WEIGHTS + unread)
+        # Of the hub's other files none was fetched.
+        lacks.append(f"{WEIGHTS} ({[*others, 'pytorch_model.bin'][0]} is not read: save it again with save_pretrained)")
     return ", ".join(lacks)
 
 
@@ -130,6 +130,9 @@ def _check_labels(id2label: Any) -> None:
     for key, label in id2label.items():
         if isinstance(label, bool) or not isinstance(label, (str, int, float)):
             raise _unsupported(CONFIG, f"id2label has no text for {key}; labels are texts")
+        # JSON may hold half of a character; no answer could.
+        if isinstance(label, str) and any("\ud800" <= character <= "\udfff" for character in label):
+            raise _unsupported(CONFIG, f"id2label has a text for {key} that is no Unicode; correct the label")
 
 
 def _weights(folder: Path) -> list[Path]:

@@ -15,7 +15,7 @@ def is_directory(settings: Settings) -> bool:
     """Tell whether CLASSIFIER_MODEL names a directory; otherwise it names a model of the hub.
 
     Raises:
-        SourceUnavailable: it names a file, or a directory that does not exist or can't be read.
+        SourceUnavailable: it names a file, an address, or a directory that does not exist or can't be read.
     """
     text = settings.model
     try:
@@ -27,6 +27,10 @@ def is_directory(settings: Settings) -> bool:
         return True
     if is_file:
         raise SourceUnavailable("CLASSIFIER_MODEL names a file; name the directory that the checkpoint lies in.")
+    if "://" in text:
+        raise SourceUnavailable(
+            "CLASSIFIER_MODEL is an address; give the model's name on the hub, as microsoft/resnet-18, or a directory."
+        )
     if text.startswith(("/", ".", "~")) or text.count("/") > 1:
         raise SourceUnavailable("CLASSIFIER_MODEL names a directory that does not exist; correct it.")
     return False

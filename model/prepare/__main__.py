@@ -3,11 +3,12 @@
 import signal
 import sys
 
-from model.prepare.preparation import main
-from runtime import bentoml_defaults
-
-bentoml_defaults.use()
 try:
+    # Imported here, since that takes seconds, and Ctrl-C may come meanwhile.
+    from model.prepare.preparation import main
+    from runtime import bentoml_defaults
+
+    bentoml_defaults.use()
     sys.exit(main())
 except KeyboardInterrupt:
     sys.exit(128 + signal.SIGINT)

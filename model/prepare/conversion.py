@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,13 +10,12 @@ from torch import Tensor, nn
 from model.recipe import Recipe
 
 
-def convert(classifier: nn.Module, recipe: Recipe, path: Path) -> None:
-    """Convert a classifier that takes uint8, batch x height x width x 3, and save the graph in float32.
+def convert(classifier: nn.Module, recipe: Recipe) -> Any:
+    """Convert a classifier that takes uint8, batch x height x width x 3, to a graph.
 
     Args:
         classifier: see `checkpoint/classifier.py`.
         recipe: gives height and width; the size of the batch stays open.
-        path: where the graph is saved, ending in `.xml`; the weights go to a `.bin` file beside it.
     """
     # OpenVINO's converter sends usage data to its maker; without this package it uses a stub that sends nothing.
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
@@ -25,9 +25,15 @@ def convert(classifier: nn.Module, recipe: Recipe, path: Path) -> None:
     example = torch.zeros(2, recipe.height, recipe.width, 3, dtype=torch.uint8)
     # torch would trace the classifier twice, to compare: here the graph is compared with the reference (comparison.py).
     traced = TorchScriptPythonDecoder(classifier, example_input=example, trace_kwargs={"check_trace": False})
-    graph = openvino.convert_model(
+    return openvino.convert_model(
         traced, example_input=example, input=[([-1, recipe.height, recipe.width, 3], openvino.Type.u8)]
     )
+
+
+def save(graph: Any, path: Path) -> None:
+    """Save a graph in float32 at that path, which ends in `.xml`; the weights go to a `.bin` file beside it."""
+    import openvino
+
     openvino.save_model(graph, path, compress_to_fp16=False)
 
 

@@ -54,6 +54,9 @@ def ensure_prepared(settings: Settings, anew: bool = False) -> PreparedModel:
                 f"{error} Connect to it, set CLASSIFIER_MODEL to a local checkpoint directory, "
                 "or set CLASSIFIER_OFFLINE_MODEL=allow to serve the offline stand-in."
             ) from None
+        kept = find_prepared(settings)
+        if kept is not None and not kept.manifest.stand_in:
+            raise SourceUnavailable(f"{error} {kept.tag} is kept, and still serves; prepare it anew later.") from None
         warn_of_stand_in(error, settings)
         return (None if anew else find_stand_in()) or _prepare_stand_in()
     return _prepare_checkpoint(checkpoint)
@@ -110,13 +113,15 @@ def _convert_and_store(
 ) -> PreparedModel:
     from model.checkpoint.torch_loading import as_unsupported
     from model.prepare.comparison import largest_difference
-    from model.prepare.conversion import convert
+    from model.prepare.conversion import convert, save
 
     with tempfile.TemporaryDirectory(prefix="classifier-") as name:
         folder = Path(name)
         say("Converting it to OpenVINO ...")
         with as_unsupported("OpenVINO can't convert the model"):
-            convert(classifier, recipe, folder / GRAPH)
+            graph = convert(classifier, recipe)
+        # Outside: where it can't be saved, the model is not to blame.
+        save(graph, folder / GRAPH)
         say("Comparing it with the reference ...")
         difference = largest_difference(folder / GRAPH, recipe, expected)
         manifest.fidelity["f32_largest_difference"] = difference
@@ -145,7 +150,8 @@ def _prepare_in_own_environment(arguments: list[str]) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line. Returns 0 where a prepared model exists now, else 1, after one line with the reason."""
-    parser = argparse.ArgumentParser(prog="python -m model.prepare", description=__doc__)
+    description = (__doc__ or "").partition("\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m model.prepare", description=description)
     parser.add_argument("--anew", action="store_true", help="prepare the model again although there is one")
     arguments = sys.argv[1:] if arguments is None else arguments
     anew = parser.parse_args(arguments).anew

@@ -3,8 +3,13 @@
 Nothing here imports torch.
 """
 
+import errno
+import hashlib
 import logging
+import os
+import re
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
 from configs.settings import Settings
@@ -18,6 +23,10 @@ from model.prepared import find_stand_in
 logger = logging.getLogger("bentoml.classifier")
 
 HUB_ANSWERS_WITHIN_S = 8.0
+# With these statuses the hub refuses nothing for good: as if it could not be reached.
+_LATER = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_NOT_STORED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -63,13 +72,16 @@ def _from_hub(settings: Settings) -> Checkpoint:
     except SourceUnavailable:
         raise
     except Exception as error:
-        _raise_if_refused(error, name)
+        status = _status(error)
+        _raise_if_refused(status, name)
         cached = _find_in_cache(name, revision)
         if cached is None:
-            raise unreachable(type(error).__name__) from None
+            _raise_if_not_stored(error)
+            raise unreachable(f"it answers {status}" if status else type(error).__name__) from None
         logger.warning("The Hugging Face hub can't be reached; preparing %s from its cache.", name)
         folder = cached
     location.require_checkpoint(folder)
+    _check_hashes(folder)
     # The hub's client names the folder of a snapshot by its commit.
     return Checkpoint(location.origin(settings), name, folder.name, folder)
 
@@ -89,14 +101,54 @@ def _check_on_hub(name: str, revision: str, timeout_s: float, token: str | None)
         ) from None
 
 
-def _raise_if_refused(error: Exception, name: str) -> None:
-    """Raise where the hub answered and refused the checkpoint: serving a stand-in would hide a wrong setting."""
+def _status(error: BaseException | None) -> int | None:
+    """Return the status that the hub answered with; None if there was no answer."""
     from huggingface_hub.errors import HfHubHTTPError
 
-    if isinstance(error, HfHubHTTPError) and error.response is not None and error.response.status_code < 500:
+    # The client wraps such an error where a download fails.
+    while error is not None:
+        if isinstance(error, HfHubHTTPError) and error.response is not None:
+            return int(error.response.status_code)
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _raise_if_refused(status: int | None, name: str) -> None:
+    """Raise where the hub answered and refused the checkpoint: serving a stand-in would hide a wrong setting."""
+    if status is not None and status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _LATER:
         raise SourceUnavailable(
-            f"The Hugging Face hub refuses {name} ({error.response.status_code}); see CLASSIFIER_MODEL and HF_TOKEN."
+            f"The Hugging Face hub refuses {name} ({status}); see CLASSIFIER_MODEL and HF_TOKEN."
         ) from None
+
+
+def _raise_if_not_stored(error: Exception) -> None:
+    """Raise where the hub has answered, and its cache on this machine takes no files."""
+    if isinstance(error, OSError) and error.errno in _NOT_STORED:
+        raise SourceUnavailable(
+            f"The checkpoint can't be stored in the Hugging Face hub's cache ({os.strerror(error.errno)}); make room "
+            "there, or set HF_HOME to another folder."
+        ) from None
+
+
+def _check_hashes(folder: Path) -> None:
+    """Check the weights in the hub's cache: its client compares only sizes, and never fetches again what it has.
+
+    Raises:
+        SourceUnavailable: a file is not what the hub has; it is deleted.
+    """
+    for path in sorted(folder.glob("*")):
+        blob = path.resolve()
+        # The client names a file by the hash that the hub told: of large files, SHA-256.
+        if _SHA256.fullmatch(blob.name) is None:
+            continue
+        with blob.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != blob.name:
+            blob.unlink()
+            raise SourceUnavailable(
+                f"{path.name}: what the Hugging Face hub's cache has of it is damaged, and was deleted; start again to "
+                "fetch it."
+            )
 
 
 def _find_in_cache(name: str, revision: str) -> Path | None:

@@ -7,6 +7,7 @@ more exact or simpler one.
 
 import argparse
 import logging
+import math
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -124,6 +125,13 @@ def _photograph_sample(folder: Path, prepared: PreparedModel, settings: Settings
     return Sample(files, len(files))
 
 
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError("give a number of seconds above 0")
+    return seconds
+
+
 def _say(line: str) -> None:
     print(f"[tune] {line}", file=sys.stderr, flush=True)
 
@@ -133,7 +141,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m model.tune", description=__doc__)
     parser.add_argument("--anew", action="store_true", help="measure although it is known what to choose")
     longest = f"{MEASURING_S:.0f} s, and up to {COMPARING_S:.0f} s more where a slow model needs them"
-    parser.add_argument("--seconds", type=float, help=f"measure for no longer; by default {longest}")
+    parser.add_argument("--seconds", type=_seconds, help=f"measure for no longer; by default {longest}")
     parser.add_argument("--photographs", type=Path, help="a folder of images to compare answers on too; implies --anew")
     parser.add_argument("--json", action="store_true", help="print the choice as JSON")
     given = parser.parse_args(arguments)
