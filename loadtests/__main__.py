@@ -142,8 +142,8 @@ def _locust(variables: Variables, *options: str) -> int:
         *options,
     ]
     environment = {**os.environ, **{PREFIX + name: value for name, value in variables.items()}}
-    # In a session of its own: the signal that ends this process reaches Locust once, from here. The kernel sends it if this
-    # process is killed, or ends while Locust is about to start.
+    # In a session of its own: the signal that ends this process reaches Locust once, from here. The kernel sends it if
+    # this process is killed, or ends while Locust is about to start.
     apart: dict[str, Any] = {"stdin": subprocess.DEVNULL, "start_new_session": True, "preexec_fn": end_with_parent}
     with subprocess.Popen(command, cwd=PROJECT, env=environment, **apart) as locust:
         try:
