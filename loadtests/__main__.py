@@ -7,6 +7,7 @@ there is no verdict.
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import httpx
 
@@ -21,6 +24,7 @@ from loadtests import knee
 from loadtests.mixes import MIXES
 from loadtests.settings import PREFIX, PROJECT, LoadSettings, load_settings
 from loadtests.verdict import EXIT_CODES, Result
+from runtime.processes import end_with_parent
 from testing.servers import run_prepare, running
 
 # Environment variables for Locust, without the prefix.
@@ -138,8 +142,27 @@ def _locust(variables: Variables, *options: str) -> int:
         *options,
     ]
     environment = {**os.environ, **{PREFIX + name: value for name, value in variables.items()}}
-    return subprocess.run(command, cwd=PROJECT, env=environment, check=False).returncode
+    # In a session of its own: the signal that ends this process reaches Locust once, from here. The kernel sends it if
+    # this process is killed, or ends while Locust is about to start.
+    apart: dict[str, Any] = {"stdin": subprocess.DEVNULL, "start_new_session": True, "preexec_fn": end_with_parent}
+    with subprocess.Popen(command, cwd=PROJECT, env=environment, **apart) as locust:
+        try:
+            return locust.wait()
+        except (KeyboardInterrupt, SystemExit):
+            locust.terminate()
+            locust.wait()
+            raise
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # Python ends at once by itself, and leaves Locust and the server that it started.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)

@@ -11,8 +11,8 @@ from typing import Any
 from loadtests.kinds import KINDS
 from loadtests.record import Sample
 
-# Sends a GET as a caller (by name) for a path, and returns the JSON of the answer.
-Ask = Callable[[str, str], Any]
+# Sends a GET as a caller (by name) for a path, and returns the list in a field of the answer.
+Ask = Callable[[str, str, str], list[Any]]
 PATHS = sorted({kind.path for kind in KINDS.values()})
 IMAGES = "images"
 
@@ -48,13 +48,13 @@ class Audit:
         return found
 
     def _limits_of(self, who: str) -> list[tuple[int, float]]:
-        return [(policy["quota"], policy["window"]) for policy in self._ask(who, "/v2/limits")["policies"]]
+        return [(policy["quota"], policy["window"]) for policy in self._ask(who, "/v2/limits", "policies")]
 
     def _rows_of(self, who: str) -> Counter[tuple[str, str]]:
         rows: Counter[tuple[str, str]] = Counter()
         for path in PATHS:
             query = f"/v2/usage?bucket=day&from={self._since}&endpoint={path}"
-            for bucket in self._ask(who, query)["data"]:
+            for bucket in self._ask(who, query, "data"):
                 rows.update({(path, status): number for status, number in bucket["status"].items()})
                 rows[path, IMAGES] += bucket["images"]
         return rows

@@ -16,7 +16,7 @@ from loadtests import open_loop, shapes, users
 from loadtests.kinds import KINDS
 from loadtests.mixes import MIXES
 from loadtests.session import Session
-from loadtests.settings import load_settings
+from loadtests.settings import load_settings, stop
 
 SHAPES = {"level": shapes.Level, "soak": shapes.Soak, "spike": shapes.Spike}
 EXTRA_CALLERS = {"noisy": users.NoisyNeighbour, "stampede": users.Stampede}
@@ -25,8 +25,7 @@ settings = load_settings()
 mix = MIXES[settings.mix]
 missing = settings.missing_key()
 if missing is not None:
-    print(f"ERROR: {missing}", file=sys.stderr)
-    sys.exit(2)
+    stop(missing)
 
 # Locust uses the classes that it finds among the names of this module.
 if settings.finds_knee:

@@ -2,18 +2,21 @@
 
 import gc
 import json
+import signal
 import sys
+from contextlib import suppress
 from typing import Any
 
 import gevent
 from locust.env import Environment
 from locust.event import Events
+from locust.runners import MasterRunner, WorkerRunner
 
 from loadtests import knee, sending, users
 from loadtests.audit import Audit
 from loadtests.mixes import MIXES
 from loadtests.record import record
-from loadtests.settings import LoadSettings
+from loadtests.settings import LoadSettings, server_url, stop
 from loadtests.shapes import StepToKnee
 from loadtests.slo import judge, judge_knee, read_slo, summary, too_short
 from loadtests.verdict import EXIT_CODES, Result, Verdict
@@ -21,6 +24,7 @@ from storage import usage
 from storage.database import Database
 
 FAILURES_SHOWN = 5
+NOT_BEGUN = "the run ended before it had begun"
 
 
 class CannotAsk(Exception):
@@ -40,28 +44,42 @@ class Session:
         self._mix = MIXES[settings.mix]
         self._slo = read_slo(settings.slo, settings.mix)
         self._audit: Audit | None = None
-        self._why_no_audit = "the run ended before it had begun"
+        self._why_no_audit = NOT_BEGUN
         self._database = Database(settings.database_url) if settings.database_url else None
+        events.init.add_listener(self.prepare)
         events.test_start.add_listener(self.start)
         events.test_stop.add_listener(self.stop)
+        events.quitting.add_listener(self.judge_first)
+
+    def prepare(self, environment: Environment, **_: Any) -> None:
+        """End a run that Locust would share out: each process would judge its own requests as if they were all."""
+        assert environment.runner is not None
+        if isinstance(environment.runner, MasterRunner | WorkerRunner):
+            options = "--processes, --master and --worker"
+            stop(f"leave out {options}: one process must send all requests, to compare them with the usage log.")
+        # Locust itself handles it only where there is no load shape.
+        gevent.signal_handler(signal.SIGTERM, environment.runner.quit)
 
     def start(self, environment: Environment, **_: Any) -> None:
         """Prepare the run, before the first user starts."""
         # A garbage collection in this process would count as latency of the server.
         gc.collect()
         gc.freeze()
-        self._audit, self._why_no_audit = None, ""
-        host = environment.host or self._settings.host
+        self._audit, self._why_no_audit, record.samples = None, NOT_BEGUN, []
 
-        def ask(who: str, path: str) -> Any:
+        def ask(who: str, path: str, field: str) -> list[Any]:
             answer = sending.ask(host, self._settings.key_of(who), "GET", path)
-            if answer.status != 200:
-                raise CannotAsk(f"{host}{path} answers {who!r} with {sending.describe(answer)}")
-            return json.loads(answer.body)
+            if answer.status == 200:
+                with suppress(ValueError, LookupError, TypeError):
+                    listed = json.loads(answer.body)[field]
+                    if isinstance(listed, list):
+                        return listed
+            raise CannotAsk(f"{host}{path} answers {who!r} with {sending.describe(answer)}")
 
         try:
+            host = server_url(environment.host or self._settings.host)
             self._audit = Audit(ask, self._settings.who, self._count_rows if self._database else None)
-        except CannotAsk as error:
+        except (CannotAsk, ValueError) as error:
             self._why_no_audit = str(error)
             assert environment.runner is not None
             # Later: Locust is about to start the users now. With its web page, it may be started again.
@@ -72,13 +90,12 @@ class Session:
         """Wait for the requests under way after the last user has stopped, then judge the run."""
         environment.process_exit_code = EXIT_CODES[Result.NONE]
         users.in_flight.join(2 * sending.TIMEOUT_S)
-        if self._audit is None:
-            print(f"ERROR: no verdict: {self._why_no_audit}", file=sys.stderr)
-            return
         try:
-            verdict = self._judge(environment, self._audit)
+            verdict = self._judge(environment)
         except CannotAsk as error:
             print(f"ERROR: no verdict: {error}", file=sys.stderr)
+            # In place of the verdict of an earlier run.
+            Verdict(self._settings.mix, summary(record.samples), [], [], str(error)).write(self._settings.results)
             return
         print(verdict)
         for failure in list(environment.stats.errors.values())[:FAILURES_SHOWN]:
@@ -86,13 +103,23 @@ class Session:
         print(f"  {verdict.result}; written to {verdict.write(self._settings.results)}")
         environment.process_exit_code = EXIT_CODES[verdict.result]
 
-    def _judge(self, environment: Environment, audit: Audit) -> Verdict:
+    def judge_first(self, environment: Environment, **_: Any) -> None:
+        """End a run that is under way: after this event, which a signal causes, Locust reads its exit code."""
+        assert environment.runner is not None
+        environment.runner.stop()
+
+    def _judge(self, environment: Environment) -> Verdict:
         """Judge the run; one that only finds the knee is never too short."""
+        if self._audit is None:
+            raise CannotAsk(self._why_no_audit)
         samples, mix = record.samples, self._settings.mix
-        mistakes = audit.mistakes(samples)
+        mistakes = self._audit.mistakes(samples)
         if isinstance(environment.shape_class, StepToKnee):
-            knee.write(self._settings.results, environment.shape_class.rates)
-            return Verdict(mix, summary(samples), judge_knee(samples, self._slo), mistakes)
+            rates, checks = environment.shape_class.rates, judge_knee(samples, self._slo)
+            if any(rates):
+                knee.write(self._settings.results, rates)
+            none_found = not any(rates) and all(check.holds for check in checks)
+            return Verdict(mix, summary(samples), checks, mistakes, "the knee was not found" if none_found else None)
         checks = judge(samples, record.began, self._slo, self._mix.extra_callers == "noisy")
         return Verdict(mix, summary(samples), checks, mistakes, too_short(samples, self._slo))
 

@@ -1,6 +1,5 @@
 """Reads the SLOs (service level objectives) of a run from a file, and checks the run against each of them."""
 
-import sys
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from loadtests.neighbours import p99_ratio
 from loadtests.record import Outcome, Sample, percentile
+from loadtests.settings import stop
 
 PERCENTILES = {"p50_ms": 0.50, "p95_ms": 0.95, "p99_ms": 0.99}
 
@@ -67,8 +67,13 @@ def read_slo(path: Path, mix: str) -> Slo:
     try:
         tables = tomllib.loads(path.read_text())
         return Slo.model_validate(_merged(tables["default"], tables.get(mix, {})))
-    except (OSError, KeyError, tomllib.TOMLDecodeError, ValidationError) as error:
-        sys.exit(f"ERROR: {path} can't be used: {error}")
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        stop(f"{path} can't be used: {'.'.join(map(str, first['loc']))}: {first['msg']}.")
+    except (KeyError, TypeError, AttributeError):
+        stop(f"{path} can't be used: it needs a table [default], and {mix} can only be a table.")
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        stop(f"{path} can't be used: {error}")
 
 
 def too_short(samples: Sequence[Sample], slo: Slo) -> str | None:

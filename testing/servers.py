@@ -206,8 +206,8 @@ def _is_measured(model_store: Path, settings: dict[str, str]) -> bool:
 def running(folder: Path, model_store: Path, **settings: str) -> Iterator[Server]:
     """Run a server within a block; the arguments are those of `Server`."""
     server = Server(folder, model_store, **settings)
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         server.end()

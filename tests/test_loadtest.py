@@ -1,17 +1,22 @@
 """Load tests: one that passes, one of a slow server that fails, and what else makes them fail."""
 
 import csv
+import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from pydantic import SecretStr
 
 from loadtests.settings import LoadSettings
 from testing.servers import PROJECT, Server
+from testing.waiting import wait_until
 from tests.loadtest_files import BOUNDS, written
 
 
@@ -110,6 +115,18 @@ def test_a_slowed_server_fails_and_the_bound_is_named(runs: dict[str, Run]) -> N
     assert not check["holds"]
 
 
+class _Website(BaseHTTPRequestHandler):
+    """A website that has a page for every path."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<h1>Welcome</h1>")
+
+    def log_message(self, *_: object) -> None:
+        """Write nothing."""
+
+
 def by_hand(folder: Path, *options: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Locust as its documentation teaches to start it, in a folder; Locust finds a `locustfile.py` there by itself."""
     told = {name: value for name, value in os.environ.items() if not name.startswith("LOADTEST_")}
@@ -150,4 +167,50 @@ def test_locust_by_hand_stops_at_once_if_the_server_refuses_the_key(server: Serv
     assert done.returncode == 2
     [line] = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
     assert "401" in line
+    assert "Traceback" not in done.stderr
+
+
+def test_a_key_that_fits_no_header_is_refused_without_showing_it(tmp_path: Path) -> None:
+    done = by_hand(PROJECT, "-f", "loadtests/locustfile.py", LOADTEST_KEY="imc_secret…", LOADTEST_RESULTS=str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == ["ERROR: LOADTEST_KEY: this is no API key: it has characters that no key has."]
+    # As a file or a browser gives it.
+    assert LoadSettings(key=SecretStr(" imc_it\n")).key_of("steady") == "imc_it"
+
+
+def test_a_run_is_not_shared_out_since_each_process_would_judge_its_part_as_all(server: Server, tmp_path: Path) -> None:
+    told = {"LOADTEST_KEY": "imc_it", "LOADTEST_URL": server.url, "LOADTEST_RESULTS": str(tmp_path)}
+    done = by_hand(PROJECT, "-f", "loadtests/locustfile.py", "--run-time", "1", "--processes", "2", **told)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "ERROR: leave out --processes" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_server_is_told_in_one_line_and_no_earlier_verdict_stays(tmp_path: Path) -> None:
+    (tmp_path / "verdict.json").write_text('{"verdict": "passed"}')
+    with HTTPServer(("127.0.0.1", 0), _Website) as website:
+        Thread(target=website.serve_forever, daemon=True).start()
+        told = {"LOADTEST_KEY": "imc_it", "LOADTEST_RESULTS": str(tmp_path)}
+        host = f"http://127.0.0.1:{website.server_port}/"
+        done = by_hand(PROJECT, "-f", "loadtests/locustfile.py", "--run-time", "1h", "--host", host, **told)
+        website.shutdown()
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert f"ERROR: no verdict: {host}v2/limits answers 'steady' with 200: <h1>Welcome</h1>" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert written(tmp_path)["verdict"] == "no verdict"
+    assert "Welcome" in written(tmp_path)["reason"]
+
+
+def test_a_run_that_is_ended_judges_what_it_saw_and_leaves_nothing(server: Server, tmp_path: Path) -> None:
+    run = started(server, tmp_path, "steady", "ended", LOADTEST_SECONDS="3600")
+    # The caller's own requests would be in the usage log that is judged.
+    wait_until(
+        lambda: json.loads(server.auth("usage", "ended@example.org", "--json").stdout)["total"]["requests"],
+        "the load has begun",
+    )
+    run.terminate()
+    # Its end comes only once Locust, which writes to the same pipe, has ended.
+    done = ended(run)
+    assert done.returncode == 128 + signal.SIGTERM, done.stdout + done.stderr
+    assert "limits and usage log: all adds up" in done.stdout
     assert "Traceback" not in done.stderr

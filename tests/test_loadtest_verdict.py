@@ -11,6 +11,7 @@ from loadtests.audit import IMAGES, exceeded_limit, missing_rows, usage_log_size
 from loadtests.kinds import KINDS
 from loadtests.mixes import MIXES
 from loadtests.record import Outcome, Sample, outcome
+from loadtests.settings import LoadSettings, load_settings, server_url
 from loadtests.slo import Check, Slo, judge, read_slo, too_short
 from loadtests.verdict import EXIT_CODES, Result, Verdict
 from testing.servers import PROJECT
@@ -162,3 +163,56 @@ def test_the_knee_is_where_more_callers_bring_no_more() -> None:
     assert knee.is_past([50, 90, 120, 122, 119])
     assert knee.knee([50, 90, 120, 122, 119]) == 120
     assert knee.rate_at([0.5, 1.5, 2.5, 3.5, 4.5], 1, 4) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "No such file"),
+        ("default = 3", "it needs a table [default]"),
+        ("[steady]\nshed_share = 1", "it needs a table [default]"),
+        (BOUNDS.format(most_ms=400, ratio=1.5).replace("p50_ms", "p51_ms"), "latency.photo.p51_ms: Extra inputs"),
+        ("default", "Expected '='"),
+    ],
+)
+def test_a_wrong_file_of_bounds_gives_no_verdict_and_says_why_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None, said: str
+) -> None:
+    path = tmp_path / "slo.toml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(SystemExit) as end:
+        read_slo(path, "steady")
+    assert end.value.code == EXIT_CODES[Result.NONE]
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"ERROR: {path} can't be used: ")
+    assert said in line
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["127.0.0.1:3000", "http://it:3000/v2", "http://it:port", "http://it:99999", "http://me:secret@it", "ftp://it"],
+)
+def test_a_url_that_is_not_of_a_server_is_refused(wrong: str) -> None:
+    with pytest.raises(ValueError, match="give only the scheme, host and port") as refused:
+        server_url(wrong)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_url_may_end_with_a_slash() -> None:
+    assert LoadSettings(url=" https://it:3000/ ").host == "https://it:3000"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("RATE", "inf"), ("SECONDS", "inf"), ("MIX", "Steady"), ("URL", "it"), ("RESULTS", "/dev/null/it")],
+)
+def test_a_wrong_setting_is_named_and_gives_no_verdict(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"LOADTEST_{name}", value)
+    with pytest.raises(SystemExit) as end:
+        load_settings.__wrapped__()
+    assert end.value.code == EXIT_CODES[Result.NONE]
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"ERROR: LOADTEST_{name}: ")

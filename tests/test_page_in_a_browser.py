@@ -127,6 +127,59 @@ def test_what_the_server_refuses_is_told_in_its_own_words(
     expect(page.locator("#result").get_by_role("alert")).to_contain_text(refused["detail"])
 
 
+def test_an_answer_of_a_proxy_is_told_and_a_long_label_stays_in_the_window(visit: Visit, key: str) -> None:
+    page = visit()
+    page.route("**/v2/*", lambda route: route.fulfill(status=200, content_type="text/html", body="<h1>Sign in</h1>"))
+    enter(page, key)
+    expect(page.locator("#key-note")).to_contain_text("What came back is not this service's answer")
+    page.unroute("**/v2/*")
+    enter(page, key)
+    expect(page.get_by_role("button", name="Forget it")).to_be_visible()
+    page.route("**/v2/classify", lambda route: route.fulfill(status=200, content_type="text/html", body="<h1>"))
+    choose(page)
+    expect(page.locator("#result").get_by_role("alert")).to_contain_text("check your connection and try again")
+    page.unroute("**/v2/classify")
+
+    label = {"label": "<b>" + "W" * 300, "class_id": 1, "confidence": 0.5}
+    model = {"name": "it", "revision": "1", "engine": "openvino", "precision": "f32"}
+    picture = {"width": 1, "height": 1, "format": "PNG"}
+    answer = {"id": "req_1", "model": model, "predictions": [label], "image": picture}
+    page.route("**/v2/classify", lambda route: route.fulfill(json=answer))
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#result li").first).to_contain_text("<b>WWW")
+    assert not is_wider_than_the_window(page)
+
+
+def test_with_a_forgotten_key_nothing_of_its_user_stays_and_the_camera_is_off(
+    visit: Visit, new_user: Callable[..., dict[str, Any]]
+) -> None:
+    user = new_user("--limit", "1000/minute", *EVERYTHING, "--scope", "admin")
+    page = visit(user["key"])
+    for view, place in (("Usage", "usage-charts"), ("Keys", "keys-list"), ("Owner", "owner-lists")):
+        open_view(page, view)
+        expect(page.locator(f"#{place}")).not_to_be_empty()
+    open_view(page, "Try")
+    page.get_by_role("button", name="Use the camera").click()
+    page.get_by_role("button", name="Classify continuously").click()
+    see_labels(page)
+    page.get_by_role("button", name="Forget it").click()
+    expect(page.get_by_role("button", name="Choose a picture")).to_be_visible()
+    expect(page.locator("#result")).to_contain_text("The labels of your picture will appear here")
+    assert user["key_id"] not in page.locator("main").inner_html()
+
+
+def test_a_browser_that_stores_nothing_can_use_it(visit: Visit, key: str) -> None:
+    page = visit()
+    refused = "get() { throw new DOMException('denied', 'SecurityError') }"
+    page.context.add_init_script(
+        f"for (const one of ['sessionStorage', 'localStorage']) Object.defineProperty(window, one, {{{refused}}})"
+    )
+    page.reload()
+    enter(page, key)
+    choose(page)
+    see_labels(page)
+
+
 def test_beyond_the_limit_it_counts_down(visit: Visit, new_user: Callable[..., dict[str, Any]]) -> None:
     page = visit(str(new_user("--limit", "1/hour")["key"]))
     page.clock.install()

@@ -18,7 +18,7 @@ def test_every_risk_of_the_list_is_answered_once() -> None:
 def test_each_line_names_tests_that_there_are(number: str) -> None:
     done, _, shown = RISKS[number].partition("|")
     assert done.strip()
-    named = re.findall(r"`(tests/test_\w+\.py)`", shown)
+    named = re.findall(r"`(tests/[\w/]+\.py)`", shown)
     assert named
     assert [name for name in named if not (PROJECT / name).is_file()] == []
 

@@ -2,6 +2,8 @@
 
 import { key } from "./keyring.js";
 
+const NO_CONTENT = 204;
+
 /** An error answer (RFC 9457); `detail` is the server's own sentence. */
 export class Problem extends Error {
   constructor({ title, status, detail, request_id: requestId, retry_after: retryAfter }) {
@@ -15,7 +17,7 @@ export const address = (path) => new URL(path, document.baseURI).href;
 
 /**
  * Send a request with the key, and return the answer with its JSON (null if it is empty).
- * Throws a Problem for every error, also if the server can't be reached.
+ * Throws a Problem for every error, also if the server can't be reached, or a proxy answers in its place.
  */
 export async function call(path, { method = "GET", body, json, as = key() } = {}) {
   const headers = { Accept: "application/json" };
@@ -34,6 +36,13 @@ export async function call(path, { method = "GET", body, json, as = key() } = {}
   }
   const answer = await readJson(response);
   if (!response.ok) throw asProblem(response, answer);
+  if (answer === null && response.status !== NO_CONTENT) {
+    throw new Problem({
+      title: "No answer",
+      status: response.status,
+      detail: "What came back is not this service's answer; check your connection and try again.",
+    });
+  }
   return { response, answer };
 }
 

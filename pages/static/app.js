@@ -57,7 +57,8 @@ async function showView() {
   const content = byId(`content-${shown}`);
   content.hidden = !key();
   note.replaceChildren(key() ? "" : "Enter your API key above to see this.");
-  if (!key()) return;
+  const asked = key();
+  if (!asked) return;
   try {
     await DRAWN[shown]();
   } catch (problem) {
@@ -65,6 +66,14 @@ async function showView() {
     content.hidden = true;
     note.replaceChildren(el("strong", {}, problem.title), el("br"), problem.detail);
   }
+  if (asked === key()) return;
+  emptyViews();
+  void showView();
+}
+
+/** Remove what another key may not show. */
+function emptyViews() {
+  for (const place of ["usage-charts", "keys-list", "owner-lists"]) byId(place).replaceChildren();
 }
 
 async function drawUsage() {
@@ -106,6 +115,7 @@ function changeKey() {
   byId("key").value = "";
   byId("link-owner").hidden = true;
   attempt.clear();
+  emptyViews();
   showKey();
   announce(key() ? "The key is in use." : "The key is forgotten.");
   void showView();

@@ -1,13 +1,16 @@
 // Holds the API key: in this tab only, or on this computer if the user asks for that.
 
 const NAME = "image-classifier-key";
+/** What stays until the tab is closed. */
+export const inTab = storage("sessionStorage");
+const onComputer = storage("localStorage");
 const listeners = [];
 
 /** Return the key; null without one. */
-export const key = () => sessionStorage.getItem(NAME) ?? localStorage.getItem(NAME);
+export const key = () => inTab.getItem(NAME) ?? onComputer.getItem(NAME);
 
 /** Return whether the key stays on this computer when the tab is closed. */
-export const isRemembered = () => localStorage.getItem(NAME) !== null;
+export const isRemembered = () => onComputer.getItem(NAME) !== null;
 
 /** Return the public id in a key: "imc_<id>_<secret>"; an empty text if there is none. */
 export const idOf = (text) => (text ?? "").split("_")[1] ?? "";
@@ -15,7 +18,7 @@ export const idOf = (text) => (text ?? "").split("_")[1] ?? "";
 /** Use a key from now on. */
 export function use(text, remember) {
   forgetQuietly();
-  (remember ? localStorage : sessionStorage).setItem(NAME, text);
+  (remember ? onComputer : inTab).setItem(NAME, text);
   tell();
 }
 
@@ -29,10 +32,24 @@ export function forget() {
 export const onChange = (listener) => listeners.push(listener);
 
 function forgetQuietly() {
-  sessionStorage.removeItem(NAME);
-  localStorage.removeItem(NAME);
+  inTab.removeItem(NAME);
+  onComputer.removeItem(NAME);
 }
 
 function tell() {
   for (const listener of listeners) listener();
+}
+
+/** Return a storage of the browser. One that blocks all cookies refuses it: then what is kept is gone with the page. */
+function storage(name) {
+  try {
+    return window[name];
+  } catch {
+    const kept = new Map();
+    return {
+      getItem: (one) => kept.get(one) ?? null,
+      setItem: (one, value) => kept.set(one, value),
+      removeItem: (one) => kept.delete(one),
+    };
+  }
 }

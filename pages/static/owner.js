@@ -2,7 +2,7 @@
 
 import { Problem, call } from "./api.js";
 import { byId, el, shortTime } from "./dom.js";
-import { idOf, key } from "./keyring.js";
+import { idOf, inTab, key } from "./keyring.js";
 import { draw as drawUsage, scrolled } from "./usage.js";
 
 const LISTS = { users: "Users", keys: "Keys", plans: "Plans", audit: "Changes" };
@@ -11,7 +11,7 @@ const ORDERS = { audit: { order: "newest" } };
 /** Return whether the key may see all this. The server decides; it is asked once for each key in a tab. */
 export async function isOwner() {
   const name = `image-classifier-owner-${idOf(key())}`;
-  const known = sessionStorage.getItem(name);
+  const known = inTab.getItem(name);
   if (known !== null) return known === "true";
   let isAllowed = false;
   try {
@@ -22,7 +22,7 @@ export async function isOwner() {
     // Not a refusal: the server may answer the next time.
     if (![403, 404].includes(problem.status)) return false;
   }
-  sessionStorage.setItem(name, String(isAllowed));
+  inTab.setItem(name, String(isAllowed));
   return isAllowed;
 }
 

@@ -53,8 +53,10 @@ export function resume() {
   if (picture) void send();
 }
 
-/** Forget the answer: it was for another key. */
+/** Forget the answer, and what is under way: it was for another key. */
 export function clear() {
+  turn += 1;
+  live.closeCamera();
   result.showNothing();
   limits.clear();
 }
