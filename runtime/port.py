@@ -4,7 +4,7 @@ import errno
 import socket
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from circus.sockets import CircusSocket
@@ -18,15 +18,14 @@ def why_not(host: str, port: str) -> str | None:
     if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
         return f"PORT must be a number from 1 to 65535, not {port!r}."
     try:
-        found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, address = _find(host, int(port))
     except (OSError, UnicodeError):
         return (
             f"HOST={host} is no address or name of this machine; 127.0.0.1 serves this machine, 0.0.0.0 every network."
         )
-    family, kind, _, _, address = found[0]
     for tries_left in reversed(range(TRIES)):
         try:
-            with socket.socket(family, kind) as probe:
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(address)
                 probe.listen()
@@ -38,6 +37,22 @@ def why_not(host: str, port: str) -> str | None:
         else:
             return None
     return f"Port {port} of {host} is in use; choose another with PORT=... or --port."
+
+
+def address_of(host: str) -> str:
+    """Return the address of a host: BentoML takes no name, such as `localhost`.
+
+    Raises:
+        OSError: there is no such host; `why_not` says so.
+    """
+    return str(_find(host)[1][0])
+
+
+def _find(host: str, port: int = 0) -> tuple[socket.AddressFamily, Any]:
+    """Return the family and the socket address of a host: IPv4, if it has both."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+    return family, address
 
 
 def tell_in_one_line() -> None:

@@ -199,11 +199,12 @@ def test_the_checkout_may_lie_in_any_folder(tmp_path: Path, model_store: Path) -
     assert {*tmp_path.iterdir(), *tmp_path.parent.iterdir()} == before
 
 
-def test_an_ipv6_address_will_do(tmp_path: Path, model_store: Path) -> None:
+@pytest.mark.parametrize(("host", "reached_at"), [("::", "[::1]"), ("localhost", "127.0.0.1")])
+def test_an_ipv6_address_and_a_name_will_do(tmp_path: Path, model_store: Path, host: str, reached_at: str) -> None:
     server = MadeServer(tmp_path, model_store)
-    server.environment["HOST"] = "::"
+    server.environment["HOST"] = host
     server.start()
     try:
-        assert httpx.get(f"http://[::1]:{server.port}/livez").status_code == 200
+        assert httpx.get(f"http://{reached_at}:{server.port}/livez").status_code == 200
     finally:
         server.stop()
