@@ -15,12 +15,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from loadtests import open_loop, shapes, users
 from loadtests.kinds import KINDS
 from loadtests.mixes import MIXES
-from loadtests.session import Session
+from loadtests.session import Session, refuse_to_share
 from loadtests.settings import load_settings, stop
 
 SHAPES = {"level": shapes.Level, "soak": shapes.Soak, "spike": shapes.Spike}
 EXTRA_CALLERS = {"noisy": users.NoisyNeighbour, "stampede": users.Stampede}
 
+refuse_to_share()
 settings = load_settings()
 mix = MIXES[settings.mix]
 missing = settings.missing_key()

@@ -8,9 +8,9 @@ from contextlib import suppress
 from typing import Any
 
 import gevent
+from locust.argument_parser import get_parser
 from locust.env import Environment
 from locust.event import Events
-from locust.runners import MasterRunner, WorkerRunner
 
 from loadtests import knee, sending, users
 from loadtests.audit import Audit
@@ -29,6 +29,17 @@ NOT_BEGUN = "the run ended before it had begun"
 
 class CannotAsk(Exception):
     """The server does not answer, or refuses a key; the message says which."""
+
+
+def refuse_to_share() -> None:
+    """End a run that Locust is about to share out: each process would judge its own requests as if they were all.
+
+    Call it while Locust loads its file, before it has started other processes.
+    """
+    options, _ = get_parser().parse_known_args()
+    if options.processes or options.master or options.worker:
+        shared = "--processes, --master and --worker"
+        stop(f"leave out {shared}: one process must send all requests, to compare them with the usage log.")
 
 
 class Session:
@@ -52,11 +63,8 @@ class Session:
         events.quitting.add_listener(self.judge_first)
 
     def prepare(self, environment: Environment, **_: Any) -> None:
-        """End a run that Locust would share out: each process would judge its own requests as if they were all."""
+        """Have SIGTERM end the run as Ctrl-C does."""
         assert environment.runner is not None
-        if isinstance(environment.runner, MasterRunner | WorkerRunner):
-            options = "--processes, --master and --worker"
-            stop(f"leave out {options}: one process must send all requests, to compare them with the usage log.")
         # Locust itself handles it only where there is no load shape.
         gevent.signal_handler(signal.SIGTERM, environment.runner.quit)
 
