@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.draining import Draining, TimeLimit
 from api.requests import connection_closed
 from inference.fair_shares import FairShares
-from runtime.memory import FreedMemory
+from runtime.memory import freed_memory
 from web import context
 from web.problem import Problem, unavailable
 
@@ -15,6 +15,8 @@ from web.problem import Problem, unavailable
 PACE_GRACE_S, LEAST_BYTES_PER_S = 10.0, 8192
 # A task that waits for the caller to disconnect costs time. Most requests are answered before it starts.
 WATCHED_AFTER_S = 0.2
+# For a smaller body, returning its memory to the system takes more time than it is worth.
+LARGE_BYTES = 500_000
 
 # The rest of such a body stays unread, so the connection can't serve another request.
 _CLOSE = {"Connection": "close"}
@@ -42,7 +44,6 @@ class BodyLimits:
         self.draining = draining
         self.time_limit_s = time_limit_s
         self.shares = FairShares()
-        self.freed = FreedMemory()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -169,7 +170,8 @@ class _Body:
     def _give_back(self) -> None:
         if self._size:
             self._limits.shares.give_back(self._user, self._size)
-            self._limits.freed.note(self._size)
+            if self._size >= LARGE_BYTES:
+                freed_memory.return_soon()
             self._size = 0
 
     def _keep_pace(self) -> None:

@@ -10,19 +10,17 @@ import itertools
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
-from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-from inference.fair_queue import FairSlots
+from inference.fair_queue import FairSlots, FairThreads
 from inference.isolated_decoder import IsolatedDecoder
 from model.errors import ImageError, TooCostly
 from model.images.decode import Decoded, decode_file
 from model.images.formats import read_header
 from model.images.formats.header import Header
 from model.recipe import Recipe
-from runtime.loop_threads import LoopThreads
 from runtime.machine import cores, memory_bytes
-from runtime.processes import lower_priority
+from runtime.memory import freed_memory
 
 # Work, in pixels of a baseline JPEG: what keeps a thread busy for about 20 ms, and for about 200 ms.
 QUICK_WORK, LARGE_WORK = 2_000_000, 16_000_000
@@ -39,12 +37,13 @@ CPU_OF_WORK_S = CPU_WITHOUT_ALPHA_S / WORK_TOGETHER
 WORK_WITH_ALPHA = range(75_000_000, 90_000_000)
 LEAST_CPU_S = 0.05
 QUICK_NICE, LARGE_NICE = 5, 15
+# Small files hold large images, too: after one of so many pixels, the memory that threads decoded it in is given back.
+LARGE_PIXELS = 1_000_000
 # The memory for each image in a process of its own. There are only as many processes as leave half of the memory free.
 ISOLATED_BYTES = 1024**3
 
 # Returns the bytes of an image file. An exception that it raises becomes the result of that image.
 Source = Callable[[], bytes]
-T = TypeVar("T")
 
 
 class DecodeResult(NamedTuple):
@@ -73,8 +72,8 @@ class DecodePool:
         self._recipe = recipe
         self._max_pixels = max_pixels
         # Two slots for each thread: its next image is already in its queue, so it never waits for the event loop.
-        self._quick = _FairThreads("decode", threads, 2 * threads, QUICK_NICE)
-        self._large = _FairThreads("decode-large", threads, threads, LARGE_NICE)
+        self._quick = FairThreads("decode", threads, 2 * threads, QUICK_NICE)
+        self._large = FairThreads("decode-large", threads, threads, LARGE_NICE)
         self._isolated_decoder = IsolatedDecoder(recipe, max_pixels)
         self._isolated_slots = FairSlots(max(1, min(cores(), memory_bytes() // (2 * ISOLATED_BYTES))))
 
@@ -174,7 +173,7 @@ class DecodePool:
         try:
             result = read_header(source(), self._max_pixels)
             if _is_ordinary(result) and result.work <= max_work:
-                result = decode_file(result, self._recipe, self._max_pixels, exact)
+                result = self._decode_file(result, exact)
         except Exception as error:
             return error, _ms_since(started)
         return result, _ms_since(started)
@@ -186,25 +185,17 @@ class DecodePool:
         started, cpu_before = time.perf_counter(), time.thread_time()
         result: Decoded | Exception
         try:
-            result = decode_file(header, self._recipe, self._max_pixels, exact)
+            result = self._decode_file(header, exact)
         except Exception as error:
             result = error
         return DecodeResult(result, _ms_since(started), time.thread_time() - cpu_before)
 
-
-class _FairThreads:
-    """Threads of one priority that users use in turns."""
-
-    def __init__(self, name: str, threads: int, slots: int, nice: int) -> None:
-        self._threads = LoopThreads(threads, name, partial(lower_priority, nice))
-        self._slots = FairSlots(slots)
-
-    async def run(self, user: str, work: Callable[..., T], *arguments: object) -> T:
-        await self._slots.acquire(user)
+    def _decode_file(self, header: Header, exact: bool) -> Decoded:
         try:
-            return await self._threads.run(work, *arguments)
+            return decode_file(header, self._recipe, self._max_pixels, exact)
         finally:
-            self._slots.release()
+            if header.width * header.height >= LARGE_PIXELS:
+                freed_memory.return_soon()
 
 
 async def _as_completed(

@@ -1,11 +1,16 @@
-"""Serves users in turns: a queue and slots that give one item to each user before anyone gets a second.
+"""Serves users in turns: a queue, slots and threads that take one item of each user before anyone's second.
 
 So a user who sends many requests at once delays each other user by one request only.
 """
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import Generic, TypeVar
+
+from runtime.loop_threads import LoopThreads
+from runtime.processes import lower_priority
 
 T = TypeVar("T")
 
@@ -84,3 +89,26 @@ class FairSlots:
                 granted.set_result(None)
                 return
         self._free += 1
+
+
+class FairThreads:
+    """Threads of one priority that users use in turns.
+
+    Args:
+        name: the beginning of their names.
+        threads: how many.
+        slots: how many pieces of work they are given at the same time.
+        nice: how much lower their priority is than that of the process.
+    """
+
+    def __init__(self, name: str, threads: int, slots: int, nice: int) -> None:
+        self._threads = LoopThreads(threads, name, partial(lower_priority, nice))
+        self._slots = FairSlots(slots)
+
+    async def run(self, user: str, work: Callable[..., T], *arguments: object) -> T:
+        """Return what the work returns, or raises, in a thread, when it is the user's turn."""
+        await self._slots.acquire(user)
+        try:
+            return await self._threads.run(work, *arguments)
+        finally:
+            self._slots.release()

@@ -1,11 +1,9 @@
 """Keeps the memory of a process low: few arenas, and freed memory goes back to the operating system."""
 
-import asyncio
 import ctypes
+import threading
 
-# For a smaller body, returning the memory takes more time than it is worth.
-LARGE_BYTES = 500_000
-# Memory that other requests free in this time is returned together with it.
+# Memory that is freed in this time is returned together with it.
 AFTER_S = 0.2
 # `M_ARENA_MAX` of glibc's malloc.h, and how many arenas there may be.
 _ARENA_MAX, ARENAS = -8, 2
@@ -32,17 +30,23 @@ def return_freed_memory() -> None:
 
 
 class FreedMemory:
-    """Returns memory to the system after large uploads; by itself the allocator keeps some 100 MB."""
+    """Returns memory to the system after large uploads and images; by itself the allocator keeps some 100 MB."""
 
     def __init__(self) -> None:
         self._is_due = False
 
-    def note(self, body_bytes: int) -> None:
-        """Note that a request with a body of that size has ended; call this on the event loop."""
-        if body_bytes >= LARGE_BYTES and not self._is_due:
+    def return_soon(self) -> None:
+        """Have it returned in a moment, by a thread of its own. Any thread may call this."""
+        if not self._is_due:
             self._is_due = True
-            asyncio.get_running_loop().call_later(AFTER_S, self._give_back)
+            timer = threading.Timer(AFTER_S, self._return)
+            timer.daemon = True
+            timer.start()
 
-    def _give_back(self) -> None:
+    def _return(self) -> None:
         self._is_due = False
-        asyncio.get_running_loop().run_in_executor(None, return_freed_memory)
+        return_freed_memory()
+
+
+# One for the whole process, as the allocator is.
+freed_memory = FreedMemory()
