@@ -124,7 +124,7 @@ def close_listeners_on_shutdown() -> None:
 
 
 def end_on_hangup() -> None:
-    """Have SIGHUP, which comes when a terminal is closed, end the supervisor as SIGTERM does. Under `nohup` nothing ends.
+    """Have SIGHUP, which comes when a terminal is closed, end the supervisor as SIGTERM does; under `nohup` it goes on.
 
     By itself the supervisor would start its workers anew, and serve on without a terminal.
     """
