@@ -4,7 +4,8 @@
     lock.py --upgrade [NAME ...]    take the newest versions that the .in files allow
 
 pip-compile can hash files too. But it downloads every file if the index has no JSON API, and it knows only one build of
-torch. The CPU builds of torch get a lock of their own, torch-cpu.lock.
+torch. The CPU builds of torch get a lock of their own, torch-cpu.lock. pip-compile also chooses for the Python that it
+runs on alone: a version that an older supported Python can't install is refused here.
 """
 
 import argparse
@@ -20,9 +21,11 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from html import unescape
 from pathlib import Path
 from urllib.parse import unquote
 
+from packaging.specifiers import SpecifierSet
 from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
 from packaging.version import Version
 
@@ -36,7 +39,20 @@ OPTIONS = (
 )
 # Without the local part of a version, such as "+cpu" of torch, which other indexes do not have.
 PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s+;\\]+)\S*[ \\]*(# via .*)?$", re.MULTILINE)
+ANCHOR = re.compile(r"<a\s[^>]*>")
 LINKED = re.compile(r'href="[^"#]*?([^/"#]+)#sha256=([0-9a-f]{64})"')
+PYTHONS = re.compile(r'data-requires-python="([^"]*)"')
+# The first release that `requirements/new_venv.sh` takes; Debian 12 has 3.11.2.
+OLDEST_PYTHON = "3.11.0"
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a release, and the versions of Python that can install it."""
+
+    name: str
+    sha256: str
+    pythons: SpecifierSet
 
 
 @dataclass(frozen=True)
@@ -71,10 +87,16 @@ def main() -> None:
     for name, pinned in chosen.items():
         own = [one for one in pinned if (name, one.name) != ("prepare", "torch")]
         with ThreadPoolExecutor(8) as pool:
-            files = pool.map(lambda one: release_hashes(INDEX, one.name, one.version), own)
-        (HERE / f"{name}.lock").write_text(
-            "".join(one.with_hashes(found.values()) for one, found in zip(own, files, strict=True))
-        )
+            files = list(pool.map(lambda one: release_files(INDEX, one.name, one.version), own))
+        lines = []
+        for one, found in zip(own, files, strict=True):
+            if found and not any(file.pythons.contains(OLDEST_PYTHON) for file in found):
+                sys.exit(
+                    f"ERROR: {one.name} {one.version} needs Python {found[0].pythons}, and Python {OLDEST_PYTHON} is "
+                    f"supported: allow only an older {one.name} in {name}.in."
+                )
+            lines.append(one.with_hashes(file.sha256 for file in found))
+        (HERE / f"{name}.lock").write_text("".join(lines))
         for torch in set(pinned) - set(own):
             (HERE / "torch-cpu.lock").write_text(torch.with_hashes(torch_cpu_hashes(torch)))
 
@@ -107,14 +129,19 @@ def choose(folder: Path, name: str, upgrade: bool) -> list[Pin]:
 
 
 @cache
-def release_hashes(index: str, name: str, version: str) -> dict[str, str]:
-    """Return the SHA-256 of each file of a release, by file name, as an index lists them (PEP 503)."""
+def release_files(index: str, name: str, version: str) -> list[File]:
+    """Return the files of a release, as an index lists them (PEP 503)."""
     request = urllib.request.Request(
         f"{index}/{name}/", headers={"Accept": "application/vnd.pypi.simple.v1+html, text/html"}
     )
     with urllib.request.urlopen(request, timeout=60) as answer:
-        links = {unquote(file): digest for file, digest in LINKED.findall(answer.read().decode())}
-    return {file: digest for file, digest in links.items() if belongs_to_release(file, version)}
+        anchors = ANCHOR.findall(answer.read().decode())
+    files = []
+    for anchor in anchors:
+        linked, pythons = LINKED.search(anchor), PYTHONS.search(anchor)
+        if linked is not None and belongs_to_release(file := unquote(linked[1]), version):
+            files.append(File(file, linked[2], SpecifierSet(unescape(pythons[1]) if pythons else "")))
+    return files
 
 
 def belongs_to_release(file: str, version: str) -> bool:
@@ -132,9 +159,9 @@ def torch_cpu_hashes(torch: Pin) -> set[str]:
     These are the files of PyTorch's own index, those of PyPI for other systems than Linux, and the wheels that pip
     finds on this machine. If PyTorch's index can't be reached, the lock keeps the hashes that it has of this release.
     """
-    found = {digest for name, digest in release_hashes(INDEX, torch.name, torch.version).items() if "linux" not in name}
+    found = {file.sha256 for file in release_files(INDEX, torch.name, torch.version) if "linux" not in file.name}
     try:
-        found |= set(release_hashes(TORCH_INDEX, torch.name, torch.version).values())
+        found |= {file.sha256 for file in release_files(TORCH_INDEX, torch.name, torch.version)}
     except urllib.error.URLError as error:
         lock = HERE / "torch-cpu.lock"
         known = lock.read_text() if lock.exists() else ""

@@ -6,6 +6,7 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from functools import partial
+from html import escape
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -42,10 +43,17 @@ class Index:
         self._page = folder / "simple" / package / "index.html"
         self._page.parent.mkdir(parents=True)
 
-    def list_files(self) -> dict[str, str]:
-        """Write the page of the package, with the files as they are now; return the SHA-256 of each."""
+    def list_files(self, pythons: str = ">=3.9") -> dict[str, str]:
+        """Write the page of the package, with the files as they are now; return the SHA-256 of each.
+
+        Args:
+            pythons: the versions of Python that the files say they are for.
+        """
         hashes = {path.name: sha256(path) for path in self.files.iterdir()}
-        links = [f'<a href="../../files/{name}#sha256={digest}">{name}</a>' for name, digest in hashes.items()]
+        are_for = f'data-requires-python="{escape(pythons)}"'
+        links = [
+            f'<a href="../../files/{name}#sha256={digest}" {are_for}>{name}</a>' for name, digest in hashes.items()
+        ]
         self._page.write_text("<!DOCTYPE html><html><body>" + "".join(links) + "</body></html>")
         return hashes
 

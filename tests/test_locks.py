@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from testing.servers import PROJECT
 from tests.package_index import Index, make_wheel, served
@@ -34,6 +35,15 @@ def is_built_for_a_platform(package: str) -> bool:
     return "Root-Is-Purelib: false" in wheel
 
 
+def is_installed(package: str) -> bool:
+    """False for one that only another Python or system needs."""
+    try:
+        metadata.distribution(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("name", LOCKS)
 def test_a_lock_has_nothing_but_releases_and_the_hashes_of_their_files(name: str) -> None:
     assert ENTRY.sub("", (REQUIREMENTS / name).read_text()) == ""
@@ -55,6 +65,17 @@ def test_the_files_of_every_platform_and_python_are_allowed() -> None:
     }
     assert {"numpy", "openvino", "pillow"} <= built.keys()
     assert {package: len(hashes) for package, hashes in built.items() if len(hashes) < 5} == {}
+
+
+def test_what_is_locked_installs_on_the_oldest_supported_python() -> None:
+    """Debian 12 has Python 3.11.2, and pip-compile chooses for the newer one that it runs on."""
+    packages = [
+        package for name in ("pip", "serve", "prepare", "quantize", "test") for package in locked(f"{name}.lock")
+    ]
+    pythons = {package: metadata.metadata(package)["Requires-Python"] for package in packages if is_installed(package)}
+    assert len(pythons) > 200
+    refused = {package: text for package, text in pythons.items() if "3.11.0" not in SpecifierSet(text or "")}
+    assert refused == {}
 
 
 def test_torch_is_locked_without_cuda_and_with_it() -> None:
@@ -105,6 +126,17 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TinyIndex
         monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
         monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
         yield made
+
+
+def test_a_version_that_the_oldest_python_can_not_install_is_not_locked(index: TinyIndex, tmp_path: Path) -> None:
+    program = Path(shutil.copy(REQUIREMENTS / "lock.py", tmp_path))
+    (tmp_path / "serve.in").write_text("tiny\n")
+    index.list_files(">=3.11.1,<4")
+    refused = run(str(program), "serve")
+    assert refused.returncode == 1
+    assert "ERROR: tiny 1.0 needs Python" in refused.stderr
+    assert "serve.in" in refused.stderr
+    assert not (tmp_path / "serve.lock").exists()
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
