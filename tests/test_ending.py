@@ -162,32 +162,42 @@ def test_who_got_a_connection_gets_an_answer(
     """However often and by whichever signals a server is stopped: each stop is the signals that it gets."""
     server = Server(tmp_path / "it", model_store, **settings)
     for number, signals in enumerate(stops):
-        server.start()
+        start(server, signal.SIG_DFL)
         key = server.create_key(f"load{number}@example.org", "--limit", "1000000/minute")["key"]
         callers = Callers(server, key)
-        callers.wait_until_answered()
-        for one in signals:
-            # To the whole group, as a terminal and some supervisors do.
-            os.killpg(server.pid, one)
-            time.sleep(0.5)
-        assert server.process.wait(ENDS_WITHIN_S) == 0
+        try:
+            callers.wait_until_answered()
+            for one in signals:
+                # To the whole group, as a terminal and some supervisors do.
+                os.killpg(server.pid, one)
+                time.sleep(0.5)
+            assert server.process.wait(ENDS_WITHIN_S) == 0
+        finally:
+            server.end()
         callers.join()
         del callers.ends["200"]
         assert callers.ends == {"ConnectionRefusedError": CALLERS}
     assert "Traceback" not in server.log.read_text()
 
 
-def test_a_server_under_nohup_goes_on_when_its_terminal_closes(tmp_path: Path, model_store: Path) -> None:
-    server = Server(tmp_path / "it", model_store)
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+def start(server: Server, on_hangup: signal.Handlers) -> None:
+    """Start a server that inherits how it takes SIGHUP: these tests may run under `nohup` themselves."""
+    before = signal.signal(signal.SIGHUP, on_hangup)
     try:
         server.start()
     finally:
         signal.signal(signal.SIGHUP, before)
-    os.killpg(server.pid, signal.SIGHUP)
-    time.sleep(1)
-    key = server.create_key("night@example.org")["key"]
-    answer = httpx.post(f"{server.url}/v1/classify", json=SMALL, headers={"Authorization": f"Bearer {key}"})
-    assert answer.status_code == 200
-    server.end()
+
+
+def test_a_server_under_nohup_goes_on_when_its_terminal_closes(tmp_path: Path, model_store: Path) -> None:
+    server = Server(tmp_path / "it", model_store)
+    start(server, signal.SIG_IGN)
+    try:
+        os.killpg(server.pid, signal.SIGHUP)
+        time.sleep(1)
+        key = server.create_key("night@example.org")["key"]
+        answer = httpx.post(f"{server.url}/v1/classify", json=SMALL, headers={"Authorization": f"Bearer {key}"})
+        assert answer.status_code == 200
+    finally:
+        server.end()
     assert server.log.read_text().count("Serving ") == 1, "no worker was started again"
