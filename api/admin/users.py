@@ -133,7 +133,7 @@ def _with_plan(connection: Any, actor: str, user: user_record.User, body: UserCh
 
 
 def _with_own(connection: Any, actor: str, user: user_record.User, body: UserChange) -> user_record.User:
-    # Those that are shown may be the plan's or the default ones; the user's own are to stay if the plan changes.
+    # The user may have had these limits from its plan or by default; as its own, they stay if the plan changes.
     if body.limits is not None and (not user.has_own_limits or inputs.limits(body.limits) != user.limits):
         user = user_changes.set_limits(connection, user.user_id, inputs.limits(body.limits), actor)
     if body.quotas is not None and (user.plan or inputs.quotas(body.quotas) != user.quotas):

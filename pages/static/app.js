@@ -71,7 +71,7 @@ async function showView() {
   void showView();
 }
 
-/** Remove what another key may not show. */
+/** Empty the views: another key may not read what they show. */
 function emptyViews() {
   for (const place of ["usage-charts", "keys-list", "owner-lists"]) byId(place).replaceChildren();
 }
