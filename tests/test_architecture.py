@@ -107,6 +107,9 @@ def test_the_index_of_decisions_lists_every_record() -> None:
     )
     files = sorted((PROJECT / "docs" / "decisions").glob("*.md"))
     assert [path for _, _, path, _, _ in rows] == [str(path.relative_to(PROJECT)) for path in files]
+    numbers = [int(number) for number, *_ in rows]
+    [never_used] = re.findall(r"Numbers never change; ([\d, and]+) were never used", index)
+    assert {int(number) for number in re.findall(r"\d+", never_used)} == {*range(1, numbers[-1])} - {*numbers}
     for number, title, path, status, date in rows:
         text = (PROJECT / path).read_text()
         assert path.startswith(f"docs/decisions/{int(number):04d}-")
