@@ -163,7 +163,7 @@ def test_an_error_of_a_proxy_is_an_error_too(classify: Classify) -> None:
 def test_a_redirect_is_an_error_that_names_the_new_address(classify: Classify) -> None:
     """Such as `http://` in place of `https://`."""
     world = World([httpx.Response(301, headers={"Location": "https://there.example/v2/classify"})])
-    with pytest.raises(cc.ConnectionFailed, match=r"redirects to https://there\.example/v2/classify; correct") as raised:
+    with pytest.raises(cc.ConnectionFailed, match=r"redirects to https://there\.example/v2/classify;") as raised:
         classify(world)
     assert raised.value.status == 301
     assert len(world.requests) == 1
