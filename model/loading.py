@@ -2,6 +2,7 @@
 
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -63,7 +64,7 @@ def load(prepared: PreparedModel, name: str, configuration: Configuration) -> En
 
 
 def _warm_up(engine: Engine, recipe: Recipe, choice: Choice) -> float:
-    """Run a batch on each stream, because the first one is slow, and more batches where the speed is not known.
+    """Run an image on each stream, because the first one is slow, and larger batches where the speed is not known.
 
     On a CPU the first batch of each other size takes about 50 ms longer than the next. They are run once the server is
     ready, while no caller waits (`EmbeddedRunner.warm_up`).
@@ -79,8 +80,19 @@ def _warm_up(engine: Engine, recipe: Recipe, choice: Choice) -> float:
         return max(choice.images_per_s, 1 / _time(engine, recipe, 1))
     most = choice.configuration.batch_size
     for size in usual_sizes(most)[1:]:
-        _time(engine, recipe, size)
-    return most / _time(engine, recipe, most)
+        _images_per_s(engine, recipe, size)
+    return _images_per_s(engine, recipe, most)
+
+
+def _images_per_s(engine: Engine, recipe: Recipe, size: int) -> float:
+    """Compute a batch of that size on each stream, at the same time; return the images per second."""
+    streams = engine.streams
+    with ThreadPoolExecutor(streams) as threads:
+        started = time.perf_counter()
+        computed = [threads.submit(_time, engine, recipe, size, streams == 1) for _ in range(streams)]
+        for one in computed:
+            one.result()
+    return streams * size / (time.perf_counter() - started)
 
 
 def _time(engine: Engine, recipe: Recipe, size: int, together: bool = True) -> float:

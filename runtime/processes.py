@@ -117,10 +117,23 @@ def close_listeners_on_shutdown() -> None:
         # A second signal changes nothing, also after circus has put back the handlers from before it (`_old`).
         if not begun.is_set():
             begun.set()
-            handler._old |= dict.fromkeys((signal.SIGINT, signal.SIGTERM), signal.SIG_IGN)
+            handler._old |= dict.fromkeys((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), signal.SIG_IGN)
             handler.controller.loop.add_callback_from_signal(close_and_end, handler)
 
     SysHandler.quit = begin
+
+
+def end_on_hangup() -> None:
+    """Have SIGHUP, which comes when a terminal is closed, end the supervisor as SIGTERM does; under `nohup` it goes on.
+
+    By itself the supervisor would start its workers anew, and serve on without a terminal.
+    """
+    # Imported only here: workers need none of circus.
+    from circus.sighandler import SysHandler
+
+    is_ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    SysHandler.SIGNALS = [one for one in SysHandler.SIGNALS if one != signal.SIGHUP or not is_ignored]
+    SysHandler.handle_hup = SysHandler.handle_term
 
 
 def replace_dead_workers_at_once() -> None:

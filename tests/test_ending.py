@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from api.body_limits import LEAST_BYTES_PER_S
@@ -151,7 +152,7 @@ ONCE, TWICE = [signal.SIGTERM], [signal.SIGTERM, signal.SIGTERM]
     ("stops", "settings"),
     [
         pytest.param([*[ONCE] * (STOPS - 1), TWICE], ONE_WORKER, id="one worker"),
-        pytest.param([ONCE], TWO_WORKERS, id="two workers"),
+        pytest.param([[signal.SIGHUP]], TWO_WORKERS, id="two workers, by a terminal that closes"),
         pytest.param([[signal.SIGINT]], APART, id="a runner apart, by Ctrl-C"),
     ],
 )
@@ -174,3 +175,19 @@ def test_who_got_a_connection_gets_an_answer(
         del callers.ends["200"]
         assert callers.ends == {"ConnectionRefusedError": CALLERS}
     assert "Traceback" not in server.log.read_text()
+
+
+def test_a_server_under_nohup_goes_on_when_its_terminal_closes(tmp_path: Path, model_store: Path) -> None:
+    server = Server(tmp_path / "it", model_store)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        server.start()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    os.killpg(server.pid, signal.SIGHUP)
+    time.sleep(1)
+    key = server.create_key("night@example.org")["key"]
+    answer = httpx.post(f"{server.url}/v1/classify", json=SMALL, headers={"Authorization": f"Bearer {key}"})
+    assert answer.status_code == 200
+    server.end()
+    assert server.log.read_text().count("Serving ") == 1, "no worker was started again"

@@ -5,6 +5,7 @@ the end-to-end tests would only say that something hangs. `ruff` lets no other r
 """
 
 import inspect
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -185,6 +186,8 @@ def test_processes_finds_the_supervisors_signals() -> None:
 
 def test_processes_finds_how_the_supervisor_looks_after_its_workers() -> None:
     assert "self.SIGNALS" in inspect.getsource(SysHandler._register)
+    assert signal.SIGHUP in SysHandler.SIGNALS
+    assert "self.reload()" in inspect.getsource(SysHandler.handle_hup)
     assert "self.SIG_NAMES" in inspect.getsource(SysHandler.signal)
     assert parameters(Arbiter.manage_watchers) == parameters(Arbiter.iter_watchers)[:1] == ["self"]
     assert isinstance(Process.status, property)
