@@ -82,7 +82,7 @@ sbom: install-audit ## list every package that ships, with versions (CycloneDX),
 	@echo "var/sbom.json lists $$(grep -c '==' requirements/serve.lock) packages."
 
 .PHONY: audit
-audit: install-audit ## ask for known vulnerabilities of what ships
+audit: install-audit ## look up known vulnerabilities of what ships
 	@$(AUDIT)/pip-audit --requirement requirements/serve.lock --no-deps --disable-pip --progress-spinner off --format json \
 	  2> /dev/null | $(AUDIT)/python deploy/audit.py
 

@@ -46,7 +46,7 @@ class Count(NamedTuple):
 
     @property
     def identifier(self) -> str:
-        """What Stripe knows the message by."""
+        """The identifier by which Stripe knows the message."""
         return f"{self.user_id}/{hour(self.hour_s)}/{self.number}"
 
     def message(self, now_us: int) -> NewMessage:

@@ -127,7 +127,7 @@ def set_price(connection: Connection, name: str, price: Price, now_us: int) -> t
 
 
 def assign(connection: Connection, user: str, name: str, *, drops_own: bool = False) -> tuple[User, User]:
-    """Give a user a plan. Limits and quotas of the user's own go before the plan's.
+    """Give a user a plan. The user's own limits and quotas override the plan's.
 
     Args:
         connection: a connection in a write transaction.
