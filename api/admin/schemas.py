@@ -92,7 +92,7 @@ class UserChange(Body):
     limits: Limits = Field(default_factory=LEFT_OUT, description="All limits, in the place of those there are.")
     quotas: Quotas = Field(default_factory=LEFT_OUT, description="All quotas; an empty list leaves those of the plan.")
     plan: PlanName | None = Field(
-        default_factory=LEFT_OUT, description="The plan; null takes it away. The user's own limits and quotas override it."
+        default_factory=LEFT_OUT, description="The plan; null takes it away. Own limits and quotas override it."
     )
     drop_own: bool = Field(
         default_factory=LEFT_OUT, description="With `plan`: whether the user's own limits and quotas are removed."
