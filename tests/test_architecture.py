@@ -138,6 +138,14 @@ def test_contributing_names_every_room_and_only_commands_that_exist() -> None:
     assert [path for path in {*links, *PATH.findall(page)} if "/" in path and not (PROJECT / path).is_file()] == []
 
 
+def test_contributing_names_every_file_that_uses_environment_variables() -> None:
+    _, _, rest = (PROJECT / "CONTRIBUTING.md").read_text().partition("\nOnly `configs/settings.py` reads")
+    files = [path for room in LINTER["root_packages"] for path in (PROJECT / room).rglob("*.py")]
+    using = {str(path.relative_to(PROJECT)) for path in files if re.search(r"os\.(environ|getenv)", path.read_text())}
+    assert "configs/settings.py" in using
+    assert using - {"configs/settings.py"} - set(PATH.findall(rest.partition("\n## ")[0])) == set()
+
+
 def test_a_comment_that_names_a_decision_names_one_that_exists() -> None:
     known = {path.name[:4] for path in (PROJECT / "docs" / "decisions").glob("*.md")}
     rooms = [PROJECT / room for room in LINTER["root_packages"]]
