@@ -150,7 +150,7 @@ async function showLimits() {
   }
 }
 
-/** Show the link to the owner's view to whom the server lets see it. */
+/** Show the link to the owner's view if the server lets the key see it. */
 async function offerOwnersView() {
   const asked = key();
   const isOwner = await owner.isOwner();
