@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import typer
 import yaml
+from classifier_client.cli.main import app as classify
 
 from api.routes import ROUTES
 from auth.cli.parser import build
@@ -72,6 +74,21 @@ def test_the_page_for_operators_lists_every_command_and_no_other() -> None:
             assert options <= command_of(words)._option_string_actions.keys(), words
             listed.add(tuple(words[: 2 if in_group else 1]))
     assert listed == set(commands_of(build()))
+
+
+def test_each_option_of_classify_that_is_named_exists() -> None:
+    app: Any = typer.main.get_command(classify)
+    named = 0
+    for page, text in TODAY.items():
+        for line in re.findall(r"(?:^|`)classify ([^`\n|<>#]+)", text, re.MULTILINE):
+            words = line.split()
+            command = app.commands.get(words[0], app.commands["images"])
+            command = getattr(command, "commands", {}).get(words[1] if len(words) > 1 else "", command)
+            known = {option for one in (app, command) for parameter in one.params for option in parameter.opts}
+            options = {word for word in words if re.match(r"--?[a-z]", word) and word != "--help"}
+            assert options <= known, (page, line)
+            named += len(options)
+    assert named >= 5
 
 
 def unknown(pattern: str, known: Callable[[str], bool]) -> list[tuple[str, str]]:
