@@ -82,7 +82,7 @@ sbom: install-audit ## list every package that ships, with versions (CycloneDX),
 	@echo "var/sbom.json lists $$(grep -c '==' requirements/serve.lock) packages."
 
 .PHONY: audit
-audit: install-audit ## ask for known vulnerabilities of what ships
+audit: install-audit ## look up known vulnerabilities of what ships
 	@$(AUDIT)/pip-audit --requirement requirements/serve.lock --no-deps --disable-pip --progress-spinner off --format json \
 	  2> /dev/null | $(AUDIT)/python deploy/audit.py
 
@@ -174,11 +174,11 @@ soak: install-tests ## ten minutes at 80 % load: memory and latency, minute by m
 	$(BIN)/python -m benchmarks.soak
 
 .PHONY: loadtest
-loadtest: install-tests ## Locust at 70 % of the knee, held against loadtests/slo.toml: about four minutes; MIX="steady noisy"
+loadtest: install-tests ## Locust at 70 % of the knee, compared with loadtests/slo.toml: about four minutes; MIX="steady noisy"
 	$(BIN)/python -m loadtests $(MIX)
 
 .PHONY: check
-check: install-tests ## lint, format, types, and the walls between the rooms
+check: install-tests ## lint, format, types, and the order of imports between the rooms
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --num-workers 2 $(SOURCES)
@@ -196,7 +196,7 @@ docs: install-tests ## build the documentation's site in var/site, and check its
 	@echo "The site is ready: open var/site/index.html, or serve it with its search: $(BIN)/python -m http.server -d var/site 8000"
 
 .PHONY: format
-format: install-tests ## mend what can be mended by itself
+format: install-tests ## correct what ruff can correct by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

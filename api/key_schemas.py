@@ -11,7 +11,7 @@ class Key(BaseModel):
     """v2: an API key, without its secret."""
 
     key_id: str
-    name: str | None = Field(description="What the operator calls the key.")
+    name: str | None = Field(description="The name that the operator gave the key.")
     state: str = Field(description="`live`, `revoked` or `expired`.")
     scopes: list[str]
     created_at: datetime
@@ -42,7 +42,7 @@ class NewKey(BaseModel):
 
     user_id: str
     key_id: str
-    key: str = Field(description="Keep it now: it is never shown again.")
+    key: str = Field(description="Store it now: it is never shown again.")
     limits: list[str]
     scopes: list[str]
     expires_at: datetime | None

@@ -32,7 +32,7 @@ class ProblemBody(BaseModel):
     type: str
     title: str
     status: int
-    detail: str = Field(description="What to do about it.")
+    detail: str = Field(description="What is wrong, and what to do.")
     request_id: str
     retry_after: int | None = Field(None, description="Seconds to wait before the next try; as the header Retry-After.")
     field: str | None = Field(None, description="The wrong field of the request, if one is wrong.")

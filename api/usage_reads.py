@@ -124,7 +124,7 @@ async def counted(store: Store, user_id: str, currency: str | None, query: Usage
 
 
 def _name_of(path: str) -> str:
-    """Return the name by which the usage log knows a path: that of its route, such as `/models/{name}`."""
+    """Return the name in the usage log of a path: that of its route, such as `/models/{name}`, or else the path."""
     match = ROUTES.match("", path.encode())
     return match.name if match.methods else path
 

@@ -48,7 +48,7 @@ class Endpoint:
 
 
 class Delivery(NamedTuple):
-    """What became of an attempt to deliver a message.
+    """The outcome of an attempt to deliver a message.
 
     Attributes:
         failure: why it was not delivered; None: it was. It quotes nothing of the URL, the secret or the answer's body.

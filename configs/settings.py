@@ -142,7 +142,7 @@ class Settings(BaseSettings):
     @field_validator("hf_token")
     @classmethod
     def _hf_token_is_one_line(cls, token: SecretStr | None) -> SecretStr | None:
-        # As the hub's client takes it from its own variables and files.
+        # The hub's client too removes line ends and spaces around a token.
         text = "" if token is None else "".join(token.get_secret_value().splitlines()).strip()
         return SecretStr(text) if text else None
 

@@ -37,7 +37,7 @@ CPU_OF_WORK_S = CPU_WITHOUT_ALPHA_S / WORK_TOGETHER
 WORK_WITH_ALPHA = range(75_000_000, 90_000_000)
 LEAST_CPU_S = 0.05
 QUICK_NICE, LARGE_NICE = 5, 15
-# Small files hold large images, too: after one of so many pixels, the memory that threads decoded it in is given back.
+# A small file may hold a large image: after one of so many pixels, the memory in which it was decoded is returned.
 LARGE_PIXELS = 1_000_000
 # The memory for each image in a process of its own. There are only as many processes as leave half of the memory free.
 ISOLATED_BYTES = 1024**3

@@ -106,7 +106,7 @@ class FairThreads:
         self._slots = FairSlots(slots)
 
     async def run(self, user: str, work: Callable[..., T], *arguments: object) -> T:
-        """Return what the work returns, or raises, in a thread, when it is the user's turn."""
+        """Run the work in a thread when it is the user's turn, and return its result."""
         await self._slots.acquire(user)
         try:
             return await self._threads.run(work, *arguments)

@@ -159,7 +159,7 @@ def _end(number: int, _frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    # Python ends at once by itself, and leaves Locust and the server that it started.
+    # By default a signal ends Python at once, while Locust and the server that it started go on.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
     try:

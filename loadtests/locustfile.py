@@ -15,13 +15,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from loadtests import open_loop, shapes, users
 from loadtests.kinds import KINDS
 from loadtests.mixes import MIXES
-from loadtests.session import Session, refuse_to_share
+from loadtests.session import Session, refuse_several_processes
 from loadtests.settings import load_settings, stop
 
 SHAPES = {"level": shapes.Level, "soak": shapes.Soak, "spike": shapes.Spike}
 EXTRA_CALLERS = {"noisy": users.NoisyNeighbour, "stampede": users.Stampede}
 
-refuse_to_share()
+refuse_several_processes()
 settings = load_settings()
 mix = MIXES[settings.mix]
 missing = settings.missing_key()

@@ -31,8 +31,8 @@ class CannotAsk(Exception):
     """The server does not answer, or refuses a key; the message says which."""
 
 
-def refuse_to_share() -> None:
-    """End a run that Locust is about to share out: each process would judge its own requests as if they were all.
+def refuse_several_processes() -> None:
+    """End a run for which Locust would use several processes: each would judge its requests as if they were all.
 
     Call it while Locust loads its file, before it has started other processes.
     """
@@ -60,12 +60,12 @@ class Session:
         events.init.add_listener(self.prepare)
         events.test_start.add_listener(self.start)
         events.test_stop.add_listener(self.stop)
-        events.quitting.add_listener(self.judge_first)
+        events.quitting.add_listener(self.end)
 
     def prepare(self, environment: Environment, **_: Any) -> None:
         """Have SIGTERM end the run as Ctrl-C does."""
         assert environment.runner is not None
-        # Locust itself handles it only where there is no load shape.
+        # Locust itself handles SIGTERM only in a run without a load shape.
         gevent.signal_handler(signal.SIGTERM, environment.runner.quit)
 
     def start(self, environment: Environment, **_: Any) -> None:
@@ -111,8 +111,8 @@ class Session:
         print(f"  {verdict.result}; written to {verdict.write(self._settings.results)}")
         environment.process_exit_code = EXIT_CODES[verdict.result]
 
-    def judge_first(self, environment: Environment, **_: Any) -> None:
-        """End a run that is under way: after this event, which a signal causes, Locust reads its exit code."""
+    def end(self, environment: Environment, **_: Any) -> None:
+        """End and judge a run that a signal stops, before Locust reads the exit code."""
         assert environment.runner is not None
         environment.runner.stop()
 

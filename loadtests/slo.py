@@ -71,7 +71,7 @@ def read_slo(path: Path, mix: str) -> Slo:
         first = error.errors(include_url=False, include_input=False)[0]
         stop(f"{path} can't be used: {'.'.join(map(str, first['loc']))}: {first['msg']}.")
     except (KeyError, TypeError, AttributeError):
-        stop(f"{path} can't be used: it needs a table [default], and {mix} can only be a table.")
+        stop(f"{path} can't be used: it needs a table [default]; [{mix}], if it is there, must be a table too.")
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         stop(f"{path} can't be used: {error}")
 

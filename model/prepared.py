@@ -78,19 +78,19 @@ def _check_settings(found: PreparedModel, settings: Settings) -> None:
     name, is_stand_in = found.manifest.name, found.manifest.stand_in
     if is_stand_in and settings.offline_model == "deny":
         raise SourceUnavailable(
-            "What is prepared is the offline stand-in, and CLASSIFIER_OFFLINE_MODEL is deny; prepare the model where "
+            "The prepared model is the offline stand-in, and CLASSIFIER_OFFLINE_MODEL is deny; prepare the model where "
             "the hub can be reached, or set CLASSIFIER_OFFLINE_MODEL=only."
         )
     if not is_stand_in and settings.offline_model == "only":
-        raise SourceUnavailable(f"What is prepared is {name}; CLASSIFIER_OFFLINE_MODEL=only asks for the stand-in.")
+        raise SourceUnavailable(f"The prepared model is {name}; CLASSIFIER_OFFLINE_MODEL=only asks for the stand-in.")
     # A model from a directory has the name of that directory after links are followed, as when it was prepared.
     wanted = {settings.model, Path(settings.model).expanduser().resolve().name}
     if "model" in settings.model_fields_set and not is_stand_in and name not in wanted:
-        raise SourceUnavailable(f"What is prepared is {name}, not what CLASSIFIER_MODEL names; prepare that one.")
-    of_hub, _, revision = found.manifest.origin.partition("@")
+        raise SourceUnavailable(f"The prepared model is {name}, not the one in CLASSIFIER_MODEL; prepare that one.")
+    source, _, revision = found.manifest.origin.partition("@")
     asked = settings.model_revision
-    is_of_it = asked == revision or found.manifest.revision.startswith(asked)
-    if "model_revision" in settings.model_fields_set and of_hub.startswith("hub:") and not is_of_it:
+    is_asked = asked == revision or found.manifest.revision.startswith(asked)
+    if "model_revision" in settings.model_fields_set and source.startswith("hub:") and not is_asked:
         raise SourceUnavailable(
-            f"What is prepared is {name} at {revision}, not at what CLASSIFIER_MODEL_REVISION names; prepare that one."
+            f"The prepared model is {name} at {revision}, not at CLASSIFIER_MODEL_REVISION; prepare that revision."
         )

@@ -29,7 +29,7 @@ CHECKPOINT = "checkpoint"
 _MANIFEST = "manifest.json"
 # BentoML's own file in the folder of a model.
 _DESCRIPTION = "model.yaml"
-# Of a name in BentoML's tags.
+# The longest name in a tag that BentoML allows.
 _LONGEST_SLUG = 63
 _AGAIN = "run 'make model' (for a Bento: 'make bento') and start again."
 
@@ -121,7 +121,7 @@ def _stored(tag: str) -> Any:
     except NotFound:
         raise ModelError(f"The prepared model {tag} is gone; {_AGAIN}") from None
     except Exception:
-        # Over a damaged description, BentoML and its libraries raise errors of many types.
+        # If the description is damaged, BentoML and its libraries raise errors of many types.
         raise _damaged(tag) from None
 
 

@@ -36,7 +36,7 @@ class FreedMemory:
         self._is_due = False
 
     def return_soon(self) -> None:
-        """Have it returned in a moment, by a thread of its own. Any thread may call this."""
+        """Return the freed memory in a moment, from a thread of its own. Any thread may call this."""
         if not self._is_due:
             self._is_due = True
             timer = threading.Timer(AFTER_S, self._return)

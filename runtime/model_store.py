@@ -23,7 +23,7 @@ def tags(name: str) -> list[str]:
 
 @contextmanager
 def adding(tag: str, metadata: dict[str, Any]) -> Iterator[Path]:
-    """Add a model; the store has all of it or nothing, whenever this process ends.
+    """Add a model. If this process is killed meanwhile, the store has all of the model or nothing.
 
     If another process adds a model with the same tag meanwhile, the first of the two stays.
 
@@ -32,7 +32,7 @@ def adding(tag: str, metadata: dict[str, Any]) -> Iterator[Path]:
     """
     store = _folder()
     store.mkdir(parents=True, exist_ok=True)
-    # Beside the store, where a move is one step, and where nobody lists models.
+    # Beside the store: on the same file system, so that a move is one step, and not in a list of models.
     with tempfile.TemporaryDirectory(prefix="unfinished-", dir=store.resolve().parent) as name:
         with bentoml.models.create(tag, metadata=metadata, _model_store=ModelStore(name)) as model:
             yield Path(model.path)
@@ -44,7 +44,7 @@ def adding(tag: str, metadata: dict[str, Any]) -> Iterator[Path]:
             if not place.exists():
                 # The store is a file system of its own.
                 shutil.move(whole, place)
-        # BentoML writes it again: the newest.
+        # BentoML writes this file again, with the newest model.
         (place.parent / "latest").unlink(missing_ok=True)
 
 

@@ -6,8 +6,8 @@ to OpenVINO's makers. BentoML, uvicorn and OpenVINO import a few names of them a
 second in each process. Here each of these names stands for the real one, and loads it when it is called. Any other name
 loads the real module.
 
-It also makes garbage collection less frequent, since a start makes many objects, and nearly all of them stay. A process
-that ends does not search them once more. And it limits the allocator's arenas, before any thread has one.
+It also makes garbage collection less frequent, since a start makes many objects, and nearly all of them stay. When the
+process ends, they are not searched again. And it limits the allocator's arenas, before any thread has one.
 """
 
 import atexit

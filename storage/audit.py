@@ -58,7 +58,7 @@ def every(connection: Connection) -> list[Entry]:
 
 
 def erase_names(connection: Connection, user_id: str) -> None:
-    """Remove the addresses, and the names of keys, from all entries about a user, and from where its keys changed what.
+    """Remove addresses and names of keys from entries about a user, and network addresses from changes by its keys.
 
     An entry of a change that a key of the user made keeps the id of the key.
     """

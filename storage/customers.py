@@ -36,7 +36,7 @@ def every(connection: Connection) -> list[Customer]:
 
 
 def find(connection: Connection, user_id: str) -> Customer | None:
-    """Return the customer of a user, which stays so until the transaction ends; None if it has none by now."""
+    """Return the customer of a user, and lock it until the transaction ends; None if the user has none."""
     columns = (users.c.id, users.c.stripe_customer, users.c.stripe_from_s)
     # PostgreSQL: waits for `assign` and makes it wait, but not the requests of the user.
     of_user = select(*columns).where(users.c.id == user_id).with_for_update(read=True, key_share=True)
@@ -45,10 +45,10 @@ def find(connection: Connection, user_id: str) -> Customer | None:
 
 
 def missing(connection: Connection) -> list[str]:
-    """Return the ids of the users who pay by their plan, can send images, and have no customer."""
+    """Return the ids of the users who have a plan with a price and no customer, without disabled and erased users."""
     priced = select(plan_prices.c.plan).where(plan_prices.c.nanos > 0)
-    are_known = (users.c.stripe_customer.is_not(None), users.c.disabled_us.is_not(None), users.c.email == users.c.id)
-    found = select(users.c.id).where(users.c.plan.in_(priced), ~or_(*are_known)).order_by(users.c.id)
+    left_out = (users.c.stripe_customer.is_not(None), users.c.disabled_us.is_not(None), users.c.email == users.c.id)
+    found = select(users.c.id).where(users.c.plan.in_(priced), ~or_(*left_out)).order_by(users.c.id)
     return list(connection.scalars(found))
 
 

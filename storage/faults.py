@@ -16,7 +16,7 @@ _RETRY = "send the request again shortly"
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with a store.
+    """A fault of a store.
 
     Attributes:
         operator: what is wrong, and what to do about it.

@@ -65,7 +65,7 @@ class KeptAnswer(NamedTuple):
 
 
 class Outcome(Enum):
-    """What became of a claim to a key for which there is no kept answer."""
+    """The outcome of a claim to a key for which there is no kept answer."""
 
     HELD = 1
     """The request holds the key now."""
@@ -74,7 +74,7 @@ class Outcome(Enum):
 
 
 class Settlement(NamedTuple):
-    """What becomes of a claim when its request is answered: the answer is kept, or, without one, the key is free."""
+    """The end of a claim, when its request is answered: the answer is kept, or, without one, the key is free."""
 
     claim: Claim
     answer: KeptAnswer | None

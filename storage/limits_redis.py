@@ -66,7 +66,7 @@ class RedisLimits:
             raise redis_faults.of(error).error() from error
 
     async def eviction_policy(self) -> str | None:
-        """Return by which policy Redis deletes hits when it is full; None if it does not, or does not say."""
+        """Return the policy by which a full Redis deletes hits; None if it deletes none, or its policy is unknown."""
         try:
             memory = await self._redis.info("memory")
         except (RedisError, OSError):

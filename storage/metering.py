@@ -46,7 +46,7 @@ class Count(NamedTuple):
 
     @property
     def identifier(self) -> str:
-        """What Stripe knows the message by."""
+        """The identifier by which Stripe knows the message."""
         return f"{self.user_id}/{hour(self.hour_s)}/{self.number}"
 
     def message(self, now_us: int) -> NewMessage:
@@ -154,9 +154,10 @@ def resolve(connection: Connection, identifier: str, was_counted: bool, now_us: 
 
 
 def withdraw(connection: Connection, user_id: str) -> None:
-    """Take back the messages of a user that were surely not counted yet: they tell of 0 images from now on.
+    """Take back the messages of a user that were never sent, so that Stripe can't have counted them.
 
-    So the next message of the hour tells of them, for the customer that the user has then.
+    Such a message is about 0 images from now on. Its images are in the next message about that hour, for the customer
+    that the user has then.
     """
     is_untried = (*_of_user(user_id), _table.due_us.is_not(None), _table.first_tried_us.is_(None))
     connection.execute(update(outbox_table).where(*is_untried).values(value=0, due_us=None, failure=None))

@@ -27,9 +27,9 @@ users = Table(
     Column("hits_kept_s", Integer, nullable=False, server_default="86400"),
     # Since when all keys of the user are refused.
     Column("disabled_us", BigInteger),
-    # Whether `limits` go before the limits of the user's plan: 0 if they are only the default ones.
+    # Whether `limits` override the limits of the user's plan: 0 if they are only the default ones.
     Column("has_own_limits", Integer, nullable=False, server_default="1"),
-    # The quotas that go before those of the plan; NULL: none.
+    # The quotas that override those of the plan; NULL: none.
     Column("quotas", String(100)),
     Column("plan", String(64)),
     # The currency of all that the user ever pays; NULL: no plan had a price yet.

@@ -121,7 +121,7 @@ def claim(connection: Connection, kind: str, now_us: int, lease_us: int, most: i
     is_due = (_table.kind == kind, _table.due_us <= now_us)
     # By `due_us` first: that is the order of the index, so that a long queue need not be sorted for each claim.
     of_queue = select(*columns, _table.due_us).where(*is_due).order_by(_table.due_us, _table.id).limit(most)
-    # Several processes do this at once. On PostgreSQL, each leaves to the others the messages that they are claiming.
+    # Several processes may do this at once. On PostgreSQL, each skips the messages that another one is claiming.
     of_queue = of_queue.with_for_update(skip_locked=True)
     claimed = []
     for *fields, due_us in connection.execute(of_queue).all():

@@ -117,17 +117,17 @@ def set_price(connection: Connection, name: str, price: Price, now_us: int) -> t
         raise Refused(f"The plan {name} has a price from {last} on; give a later time.")
     if price.from_us < now_us:
         raise Refused("A price can't begin in the past: what was logged keeps its price. Give a later time, or none.")
-    # Together, since a plan may have many users, and nobody else can write meanwhile.
+    # In one statement, since a plan may have many users, and nobody else can write meanwhile.
     pays_nothing_yet = (users.c.plan == name, users.c.currency.is_(None))
     connection.execute(update(users).where(*pays_nothing_yet).values(currency=price.currency))
-    for user_id in _users_elsewhere(connection, name, price.currency):
+    for user_id in _users_with_other_currency(connection, name, price.currency):
         _use_currency(connection, user_records.require(connection, user_id), price.currency)
     _add_price(connection, name, price)
     return before, require(connection, name)
 
 
 def assign(connection: Connection, user: str, name: str, *, drops_own: bool = False) -> tuple[User, User]:
-    """Give a user a plan. Limits and quotas of the user's own go before the plan's.
+    """Give a user a plan. The user's own limits and quotas override the plan's.
 
     Args:
         connection: a connection in a write transaction.
@@ -196,7 +196,7 @@ def _add_price(connection: Connection, name: str, price: Price) -> None:
     connection.execute(insert(plan_prices).values(values))
 
 
-def _users_elsewhere(connection: Connection, name: str, currency: str) -> list[str]:
+def _users_with_other_currency(connection: Connection, name: str, currency: str) -> list[str]:
     """Return the users of a plan who pay in another currency."""
     other = (users.c.plan == name, users.c.currency != currency)
     return list(connection.scalars(select(users.c.id).where(*other).order_by(users.c.id)))

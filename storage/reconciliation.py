@@ -1,7 +1,7 @@
 """Compares the usage log with its roll-up, and the roll-up with itself: all are to tell the same, to the image.
 
-What differs was changed past the service, or is a bug. Each comparison is one statement, so requests that are logged
-meanwhile are in both sides or in neither.
+A difference is a bug, or a change that was made without the service. Each comparison is one statement, so requests that
+are logged meanwhile are in both sides or in neither.
 """
 
 from collections.abc import Iterator, Sequence
@@ -58,7 +58,7 @@ def first_whole_day_s(connection: Connection) -> int:
     was_pruned = connection.scalar(select(func.count()).where(audit_log.c.action == "prune"))
     if not was_pruned:
         return 0
-    # A row of the future is from a clock that was ahead: it says nothing of what is left.
+    # A row from the future, written when the clock was ahead, does not show which rows are left.
     oldest = select(usage_log.c.at_us).where(usage_log.c.at_us <= unix_us()).order_by(usage_log.c.id).limit(1)
     oldest_us = connection.scalar(oldest)
     return 2**62 if oldest_us is None else (oldest_us // MICROSECONDS // DAY_S + 1) * DAY_S

@@ -71,7 +71,7 @@ def copied(url: str, file: Path) -> Backup:
         with closing(Database(f"sqlite:///{copy}")) as database:
             tables = database.ask(lambda connection: inspect(connection).get_table_names())
     except StorageUnavailable as error:
-        # A full disk says nothing of the backup.
+        # If the disk is full or fails, the backup may still be good.
         if str(error) in (faults.FULL.operator, faults.FAILING.operator):
             raise
         raise Refused(f"The file {file} is no SQLite database, or is damaged; restore another backup.") from None

@@ -95,22 +95,22 @@ def write(path: Path, known: Revocations) -> None:
             os.fsync(file.fileno())
         writing.replace(path)
     except OSError as error:
-        # A list is written every minute: what is left of each would add up.
+        # A list may be written every minute, so unfinished files would add up.
         with suppress(OSError):
             writing.unlink()
         raise Refused(f"The file can't be written: {error.strerror}.") from None
 
 
 def is_there(path: Path) -> bool:
-    """Return whether there is a file or folder.
+    """Return whether a file or folder exists.
 
     Raises:
-        Refused: that can't be known, such as in a folder that this user may not enter.
+        Refused: that can't be checked, such as in a folder that this user may not enter.
     """
     try:
         return path.exists()
     except OSError as error:
-        raise Refused(f"{path} can't be looked for: {error.strerror}.") from None
+        raise Refused(f"Whether {path} exists can't be checked: {error.strerror}; name another file.") from None
 
 
 def load(path: Path) -> Revocations:

@@ -38,7 +38,7 @@ def sqlite_engine(url: str, pragmas: Sequence[str], file: SqliteFile | None = No
     Args:
         url: the URL of the database.
         pragmas: SQLite pragmas of each connection, besides those that all connections have.
-        file: is checked when each transaction begins, and before SQLite opens or creates the file; None: nothing is.
+        file: checked when each transaction begins, and before SQLite opens or creates the file; None: no check.
     """
 
     def connect(*_arguments: object) -> None:
@@ -73,7 +73,7 @@ class SqliteTransactions:
         engine: an SQLite engine of its own, which `close` disposes of.
         busy_timeout_ms: how long a transaction waits for a lock that another program holds; 0: not at all. Must be the
             value that the engine's pragmas set.
-        file: is checked when each transaction begins; None: nothing is.
+        file: checked when each transaction begins; None: no check.
     """
 
     def __init__(self, engine: Engine, busy_timeout_ms: int, file: SqliteFile | None = None) -> None:

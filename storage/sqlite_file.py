@@ -11,7 +11,7 @@ from sqlalchemy import make_url
 
 
 class SqliteFile:
-    """The file at the path of a database, as it was at the first transaction.
+    """The file of an SQLite database, known by its device and inode since the first transaction.
 
     Args:
         url: the URL of an SQLite database.

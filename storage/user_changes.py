@@ -31,8 +31,8 @@ def create(
         limits: the user's limits.
         now_us: the time, Unix microseconds.
         actor: who makes the change.
-        has_own_limits: whether the limits go before those of a plan.
-        quotas: the quotas that go before those of a plan.
+        has_own_limits: whether the limits override those of a plan.
+        quotas: the quotas that override those of a plan.
 
     Raises:
         Refused: a user has this address, or there are too many limits.

@@ -57,12 +57,12 @@ select_users = select(users, *of_plan).outerjoin_from(users, plans, plans.c.name
 
 
 def limits_of(row: Row[*tuple[Any, ...]]) -> tuple[Limit, ...]:
-    """Return the limits of a user, from a row of it and its plan: its own go before the plan's."""
+    """Return the limits of a user, from a row of it and its plan: its own override the plan's."""
     return parse_limits(row.plan_limits if row.plan_limits and not row.has_own_limits else row.limits)
 
 
 def quotas_of(row: Row[*tuple[Any, ...]]) -> tuple[Quota, ...]:
-    """Return the quotas of a user, from a row of it and its plan: its own go before the plan's."""
+    """Return the quotas of a user, from a row of it and its plan: its own override the plan's."""
     return parse_quotas(row.quotas or row.plan_quotas)
 
 

@@ -78,8 +78,8 @@ def create(
         email: the address.
         limits: the limits.
         now_us: the time, Unix microseconds.
-        has_own_limits: whether the limits go before those of a plan.
-        quotas: the quotas that go before those of a plan.
+        has_own_limits: whether the limits override those of a plan.
+        quotas: the quotas that override those of a plan.
 
     Raises:
         Refused: there are too many limits.

@@ -1,4 +1,4 @@
-"""Orders of callers who are billed: images to classify, some of them damaged; and what came of sending one."""
+"""Orders of callers who are billed: images to classify, some of them damaged; and the result of sending one."""
 
 import json
 import random

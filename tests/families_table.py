@@ -1,4 +1,4 @@
-"""The tables of families in the README and in `docs/models.md`, made of what came of trying each.
+"""The tables of families in the README and in `docs/models.md`, made from the results of trying each.
 
 `make families` writes them anew; `tests/test_families.py` fails where they are stale.
 """

@@ -107,6 +107,9 @@ def test_the_index_of_decisions_lists_every_record() -> None:
     )
     files = sorted((PROJECT / "docs" / "decisions").glob("*.md"))
     assert [path for _, _, path, _, _ in rows] == [str(path.relative_to(PROJECT)) for path in files]
+    numbers = [int(number) for number, *_ in rows]
+    [never_used] = re.findall(r"Numbers never change; ([\d, and]+) were never used", index)
+    assert {int(number) for number in re.findall(r"\d+", never_used)} == {*range(1, numbers[-1])} - {*numbers}
     for number, title, path, status, date in rows:
         text = (PROJECT / path).read_text()
         assert path.startswith(f"docs/decisions/{int(number):04d}-")
@@ -133,6 +136,14 @@ def test_contributing_names_every_room_and_only_commands_that_exist() -> None:
     assert set(re.findall(r"(?:^|`)make ([a-z-]+)", page, re.MULTILINE)) <= targets
     links = re.findall(r"\]\(([^)#:]+)\)", page)
     assert [path for path in {*links, *PATH.findall(page)} if "/" in path and not (PROJECT / path).is_file()] == []
+
+
+def test_contributing_names_every_file_that_uses_environment_variables() -> None:
+    _, _, rest = (PROJECT / "CONTRIBUTING.md").read_text().partition("\nOnly `configs/settings.py` reads")
+    files = [path for room in LINTER["root_packages"] for path in (PROJECT / room).rglob("*.py")]
+    using = {str(path.relative_to(PROJECT)) for path in files if re.search(r"os\.(environ|getenv)", path.read_text())}
+    assert "configs/settings.py" in using
+    assert using - {"configs/settings.py"} - set(PATH.findall(rest.partition("\n## ")[0])) == set()
 
 
 def test_a_comment_that_names_a_decision_names_one_that_exists() -> None:

@@ -57,7 +57,7 @@ def test_an_id_that_no_database_can_hold_is_refused(on_each: Server, command: li
 
 @pytest.mark.parametrize("command", [["export"], ["usage", ADA]])
 def test_a_time_that_ends_before_it_begins_is_refused(operator: Server, command: list[str]) -> None:
-    """An export of nothing is easily taken for a month without requests."""
+    """An empty export looks like a month without requests."""
     operator.create_key(ADA)
     for since, until in (("2026-12-01", "2026-11-01"), ("2026-11-01", "2026-11-01T00:00Z")):
         done = operator.auth(*command, "--from", since, "--to", until)

@@ -168,7 +168,7 @@ def test_a_file_in_place_of_the_directory_is_told(tmp_path: Path, good: Path) ->
 
 
 def test_a_graph_that_cant_be_saved_is_not_blamed_on_the_model(tmp_path: Path, good: Path) -> None:
-    """As on a full disk: where files are made meanwhile a folder has room, but no file in it; its path is too long."""
+    """As on a full disk: the path of the temporary folder is so long that no file in it can be created."""
     longest, folder = 4070, tmp_path
     while len(str(folder)) < longest - 210:
         folder /= "x" * 200

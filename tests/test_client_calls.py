@@ -160,16 +160,16 @@ def test_an_error_of_a_proxy_is_an_error_too(classify: Classify) -> None:
     assert raised.value.status == 502
 
 
-def test_an_address_that_leads_on_is_told(classify: Classify) -> None:
+def test_a_redirect_is_an_error_that_names_the_new_address(classify: Classify) -> None:
     """Such as `http://` in place of `https://`."""
     world = World([httpx.Response(301, headers={"Location": "https://there.example/v2/classify"})])
-    with pytest.raises(cc.ConnectionFailed, match=r"is at https://there\.example/v2/classify; correct") as raised:
+    with pytest.raises(cc.ConnectionFailed, match=r"redirects to https://there\.example/v2/classify;") as raised:
         classify(world)
     assert raised.value.status == 301
     assert len(world.requests) == 1
 
 
-def test_a_certificate_that_nobody_known_has_signed_is_told(classify: Classify) -> None:
+def test_a_certificate_that_can_not_be_verified_is_named(classify: Classify) -> None:
     fault = httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed (_ssl.c:1006)")
     with pytest.raises(cc.ConnectionFailed, match=r"can't be verified.* SSL_CERT_FILE"):
         classify(World([fault]), retries=Retries(most=0))
@@ -212,7 +212,7 @@ def test_without_key_or_with_a_wrong_address_nothing_is_sent(monkeypatch: pytest
         ("SSL_CERT_FILE", __file__, cc.ConnectionFailed, "SSL_CERT_FILE"),
     ],
 )
-def test_what_the_environment_says_of_the_way_is_told_if_it_is_wrong(
+def test_proxies_and_certificates_of_the_environment_that_can_not_be_used_are_named(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, error: type[cc.ClassifierError], says: str
 ) -> None:
     monkeypatch.setenv(name, value)

@@ -122,7 +122,7 @@ def test_results_are_written_into_no_other_file(
         (tmp_path / "other").write_bytes(other)
         status, out, err = run(str(COFFEE), "-o", "other")
         assert (status, out) == (1, "")
-        assert err == "classify: other holds something else than results of classify; write to another file.\n"
+        assert err == "classify: other does not hold results of classify; write to another file.\n"
         assert (tmp_path / "other").read_bytes() == other
 
 

@@ -145,7 +145,7 @@ def test_a_batch_can_be_read_as_it_is_done() -> None:
 
 @pytest.mark.parametrize("fault", [problem(502), problem(504), httpx.ReadError("cut")], ids=["502", "504", "cut"])
 def test_a_streamed_batch_that_may_be_paid_is_not_sent_again(fault: httpx.Response | Exception) -> None:
-    """The server knows it not again: it has no idempotency key."""
+    """Without an idempotency key, the server would count it again."""
     world = World([fault])
     with world.client() as client, pytest.raises(cc.ClassifierError):
         list(client.classify_batch_stream([b"one", b"two"]))

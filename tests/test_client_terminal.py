@@ -99,7 +99,7 @@ def test_ctrl_c_ends_the_wait_for_a_limit_at_once(environment: dict[str, str], n
         ("classify photos | true; exit ${PIPESTATUS[0]}", 1, ""),
         ("classify no.jpg 2>&-", 1, ""),
         ("classify login <&-", 1, "This is no key, or it has a typing error; copy it once more, from imc_ on."),
-        ("classify ''", 1, "An empty name is no image; name a file or a folder."),
+        ("classify ''", 1, "The name of an image is empty; name a file or a folder."),
         ("classify", 2, "name an image or a folder, such as classify photo.jpg. See classify --help."),
         ("mkdir empty; classify empty", 0, "empty: there is no image file in this folder."),
     ],
@@ -112,7 +112,7 @@ def test_whatever_the_output_is_there_is_one_sentence(
     assert done.stderr.decode() == (f"classify: {says}\n" if says else "")
 
 
-def test_a_new_key_gets_not_lost_where_the_output_takes_it_not(
+def test_a_new_key_is_not_lost_if_the_output_can_not_be_written(
     environment: dict[str, str], new_user: NewUser, tmp_path: Path
 ) -> None:
     made = new_user("--scope", "keys", "--scope", "usage")
@@ -125,7 +125,7 @@ def test_a_new_key_gets_not_lost_where_the_output_takes_it_not(
     told, why = full.stderr.decode().splitlines()
     assert (full.returncode, why) == (1, "classify: The output can't be written: File too large.")
     new = told.rpartition(" ")[2]
-    # A key that is kept is kept anew, though nobody reads it.
+    # A stored key is replaced by the new one, though nobody reads the output.
     kept = f"unset IMAGE_API_KEY; classify login > login; classify keys rotate {new.split('_')[1]} | true"
     done = in_shell(f"echo {new} | {{ {kept}; classify usage > usage; }}", environment, tmp_path)
     assert done.returncode == 0, done.stderr

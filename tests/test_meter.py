@@ -140,7 +140,7 @@ def test_who_has_a_price_and_no_customer_is_told(operator: Server, stripe: Strip
     assert meter(operator, "--dry-run")["without_customer"] == forgotten
     assert meter(operator)["without_customer"] == forgotten
     told = operator.auth("meter", "stripe").stdout
-    assert f"2 users, such as {forgotten[0]}, have a plan with a price and no customer" in told
+    assert f"2 users, such as {forgotten[0]}, have a plan with a price but no customer" in told
     operator.auth("set-customer", forgotten[0], "cus_eve")
     assert f"User {forgotten[1]} has a plan with a price" in operator.auth("meter", "stripe", "--dry-run").stdout
 

@@ -133,7 +133,7 @@ def made(folder: Path, name: str, revision: str = "r") -> store.PreparedModel:
     return store.save(Manifest("o", name, revision, False, ["a"], {}), folder)
 
 
-def test_whoever_ends_a_start_while_it_stores_a_model_leaves_all_of_it_or_nothing(
+def test_a_start_that_is_killed_while_it_stores_a_model_leaves_all_of_it_or_nothing(
     tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = shutil.copyfile

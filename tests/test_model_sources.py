@@ -104,7 +104,7 @@ def test_a_model_is_fetched_from_the_hub_once_and_its_commit_kept(
     shutil.rmtree(place["HF_HOME"])
     done = prepare(models, place, "--anew", CLASSIFIER_MODEL="ours/resnet")
     assert done.returncode == 1
-    assert "is kept, and still serves" in done.stderr
+    assert "is kept; try again later" in done.stderr
     assert "stand-in" not in done.stderr
 
 
@@ -120,7 +120,7 @@ def test_a_model_that_the_hub_does_not_have_is_no_reason_for_the_stand_in(
 def test_weights_that_the_hub_refuses_are_no_reason_for_the_stand_in(
     tmp_path: Path, hub: Hub, place: dict[str, str]
 ) -> None:
-    """As where whoever owns them has yet to be asked: everybody may read the rest."""
+    """As with a gated model: everybody may read its other files, but not the weights."""
     hub.refuses = {"model.safetensors": 403}
     done = prepare(tmp_path / "models", place, CLASSIFIER_MODEL="ours/resnet")
     assert done.returncode == 1
@@ -143,7 +143,7 @@ def test_weights_that_arrive_damaged_are_told_and_fetched_again(
     hub.damages = "model.safetensors"
     done = prepare(tmp_path / "models", place, CLASSIFIER_MODEL="ours/resnet")
     assert done.returncode == 1
-    assert "model.safetensors: what the Hugging Face hub's cache has of it is damaged" in done.stderr
+    assert "The file model.safetensors in the Hugging Face hub's cache was damaged, and was deleted" in done.stderr
     assert manifests(tmp_path / "models") == []
     hub.damages = ""
     assert prepare(tmp_path / "models", place, CLASSIFIER_MODEL="ours/resnet").returncode == 0

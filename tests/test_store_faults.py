@@ -66,7 +66,7 @@ def test_postgresql_is_told_by_what_it_says(tmp_path: Path, postgres: Postgres) 
 
 
 def test_a_schema_of_ones_own_is_used(postgres: Postgres) -> None:
-    """What the URL has set goes before what the service sets, and both count."""
+    """Options in the URL override those of the service; the others of the service stay in force."""
     url = postgres.new_database()
     admin = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
     with admin.begin() as connection:

@@ -25,7 +25,7 @@ EXPOSED_HEADERS = (
     "Location",
 )
 _OF_MCP = ("MCP-Protocol-Version", "Mcp-Method", "Mcp-Name")
-# Hugging Face's client for JavaScript sets it. Some browsers, such as Firefox, ask for leave then.
+# Hugging Face's client for JavaScript sets it. Some browsers, such as Firefox, then ask for permission.
 _OF_HUGGING_FACE = ("User-Agent",)
 _OWN = ("Authorization", "Content-Type", "X-Request-ID", "Idempotency-Key", "If-Match", "Accept")
 ALLOWED_HEADERS = (*_OWN, *_OF_MCP, *_OF_HUGGING_FACE)

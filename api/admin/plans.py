@@ -63,7 +63,7 @@ def routes(store: Store) -> list[JsonRoute]:
         return _described(await store.ask(lambda connection: _of_path(connection, request)))
 
     async def change_plan(request: Request) -> Plan:
-        """Change a plan for all its users, or add a price. With `If-Match` only if nobody else did meanwhile."""
+        """Change a plan for all its users, or add a price. With `If-Match`, only if it was not changed meanwhile."""
         content_type(request, JSON)
         body = await read_json(request, PlanChange)
         change = partial(_change, request=request, body=body, clock_us=store.now_us)
@@ -94,7 +94,7 @@ def _change(connection: Any, actor: str, request: Request, body: PlanChange, clo
         Problem: 404, there is no such plan; 412, it was changed meanwhile; 422, the price is incomplete or wrong.
         Refused: see `plans.set_price`.
     """
-    # Others may have to be waited for. The time is read afterwards, so that a price begins later than now.
+    # The lock may have to wait for other changes. The time is read then, so that a price begins in the future.
     plans.lock(connection)
     now_us = clock_us()
     price = _price(body, now_us + plan_changes.BEGINS_AFTER_US)

@@ -89,10 +89,10 @@ class UserChange(Body):
     """v2: what to change of a user. What is left out stays."""
 
     email: Email = Field(default_factory=LEFT_OUT)
-    limits: Limits = Field(default_factory=LEFT_OUT, description="All limits, in the place of those there are.")
+    limits: Limits = Field(default_factory=LEFT_OUT, description="All limits; they replace the present ones.")
     quotas: Quotas = Field(default_factory=LEFT_OUT, description="All quotas; an empty list leaves those of the plan.")
     plan: PlanName | None = Field(
-        default_factory=LEFT_OUT, description="The plan; null takes it away. Own limits and quotas go before its."
+        default_factory=LEFT_OUT, description="The plan; null takes it away. Own limits and quotas override it."
     )
     drop_own: bool = Field(
         default_factory=LEFT_OUT, description="With `plan`: whether the user's own limits and quotas are removed."
@@ -140,7 +140,7 @@ class KeyOrder(Body):
     email: Email = Field(
         default_factory=LEFT_OUT, description="The user is created if there is none with this address."
     )
-    name: KeyName = Field(default_factory=LEFT_OUT, description="What to call the key.")
+    name: KeyName = Field(default_factory=LEFT_OUT, description="A name for the key.")
     limits: Limits = Field(default_factory=LEFT_OUT, description="The limits of a new user.")
     quotas: Quotas = Field(default_factory=LEFT_OUT, description="The quotas of a new user.")
     scopes: Scopes = Field(default_factory=LEFT_OUT, description="By default `classify` and `usage`.")
@@ -158,11 +158,11 @@ class PlanPrice(BaseModel):
 
 
 class Plan(BaseModel):
-    """v2: what users have in common who pay the same."""
+    """v2: the limits, quotas and prices that users have in common."""
 
     name: str
-    limits: list[str] = Field(description="Of a user of the plan without own ones; empty: the plan names none.")
-    quotas: list[str] = Field(description="Of a user of the plan without own ones; empty: the plan names none.")
+    limits: list[str] = Field(description="For users of the plan who have none of their own; may be empty.")
+    quotas: list[str] = Field(description="For users of the plan who have none of their own; may be empty.")
     prices: list[PlanPrice] = Field(description="The oldest first; empty: the plan costs nothing.")
     created_at: datetime
 
@@ -236,7 +236,7 @@ class AuditEntry(BaseModel):
     id: int
     at: datetime
     actor: str = Field(description="Who made it: a user of the server, or a key and the address of its caller.")
-    action: str = Field(description="What it was: `create`, `rotate`, `revoke`, `rename`, ...")
+    action: str = Field(description="The change: `create`, `rotate`, `revoke`, `rename`, ...")
     user_id: str | None
     key_id: str | None
     detail: dict[str, Any]

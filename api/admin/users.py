@@ -52,7 +52,7 @@ def routes(store: Store, default_limits: tuple[Limit, ...]) -> list[JsonRoute]:
         return described(await store.ask(lambda connection: of_path(connection, request)))
 
     async def change_user(request: Request) -> User:
-        """Change a user: address, limits, quotas, plan, customer, state. With `If-Match` only if nobody else did."""
+        """Change a user: address, limits, quotas, plan, customer, state. With `If-Match`, only if unchanged."""
         content_type(request, JSON)
         body = await read_json(request, UserChange)
         if body.drop_own is not None and body.plan is None:
@@ -61,7 +61,7 @@ def routes(store: Store, default_limits: tuple[Limit, ...]) -> list[JsonRoute]:
         return described(await changes.make(store, request, change))
 
     async def erase_user(request: Request) -> None:
-        """Remove a user's address and keys for good; with `If-Match` only if nobody changed it. The usage stays."""
+        """Remove a user's address and keys for good; with `If-Match`, only if unchanged. The usage stays."""
         await changes.make(store, request, partial(_erase, request=request))
 
     one = f"{PATH}/{{id}}"
@@ -133,7 +133,7 @@ def _with_plan(connection: Any, actor: str, user: user_record.User, body: UserCh
 
 
 def _with_own(connection: Any, actor: str, user: user_record.User, body: UserChange) -> user_record.User:
-    # Those that are shown may be the plan's or the default ones; the user's own are to stay if the plan changes.
+    # The user may have had these limits from its plan or by default; as its own, they stay if the plan changes.
     if body.limits is not None and (not user.has_own_limits or inputs.limits(body.limits) != user.limits):
         user = user_changes.set_limits(connection, user.user_id, inputs.limits(body.limits), actor)
     if body.quotas is not None and (user.plan or inputs.quotas(body.quotas) != user.quotas):

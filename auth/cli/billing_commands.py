@@ -19,7 +19,7 @@ from storage.prices import write_amount
 from storage.reconciliation import Difference
 from storage.usage_export import Selection
 
-# What a sum of `reconciliation.Difference` is called.
+# How a message names each sum that a `reconciliation.Difference` may be about.
 _NAMES = {
     "requests": "{} requests",
     "admitted": "{} admitted requests",

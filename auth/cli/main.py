@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _note_success(database: Database, job: str) -> None:
-    """Note that a job has succeeded; if that fails, as on a replica, the job is done all the same."""
+    """Note that a job has succeeded. Where that can't be written, as on a read-only replica, only say so."""
     try:
         database.change(partial(jobs.note_success, command=job, at_us=unix_us()))
     except StorageError as error:

@@ -46,7 +46,7 @@ def stripe(context: Context, *, dry_run: bool) -> Answer:
     problems += report.failures
     if problems:
         more = f" (and {len(problems) - 1:,} more)" if len(problems) > 1 else ""
-        raise Refused(f"{_sent(report)} Not all: {problems[0].rstrip('.')}{more}.")
+        raise Refused(f"{_sent(report)} Others were not: {problems[0].rstrip('.')}{more}.")
     return _told(context, {"events": report.sent, "images": report.images}, _sent(report))
 
 
@@ -79,12 +79,12 @@ def _what_would_be_sent(context: Context) -> Answer:
 
 
 def _told(context: Context, document: dict[str, Any], text: str, tables: tuple[Table, ...] = ()) -> Answer:
-    """Return the answer, with the users who would pay if they had a customer: nothing else tells of them."""
+    """Return the answer, and name in it the users who have a plan with a price but no customer at Stripe."""
     missing = context.database.ask(customers.missing)
     if not missing:
         return Answer(document, text, tables)
     who = f"User {missing[0]} has" if len(missing) == 1 else f"{len(missing):,} users, such as {missing[0]}, have"
-    notice = f"{who} a plan with a price and no customer, so nothing of it is sent; name one with set-customer."
+    notice = f"{who} a plan with a price but no customer at Stripe, so none of the images are sent; see set-customer."
     return Answer(document | {"without_customer": missing}, f"{text} {notice}", tables)
 
 

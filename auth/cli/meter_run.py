@@ -34,7 +34,7 @@ class NoAccess(Refused):
 
 
 class Delivery(NamedTuple):
-    """What became of an attempt to deliver a message.
+    """The outcome of an attempt to deliver a message.
 
     Attributes:
         is_counted: whether the receiver has counted it, now or before.

@@ -205,11 +205,11 @@ def _add_user_commands(add: Add) -> None:
 
 
 def _add_log_commands(add: Add) -> None:
-    add("audit", log_commands.audit, "List all changes of users and keys: when, by whom, and what.")
+    add("audit", log_commands.audit, "List all changes of users, keys and plans: when, by whom, and what.")
     prune = add(
         "prune",
         log_commands.prune,
-        "Delete old rows of the usage log; the totals still include them.",
+        "Delete old rows of the usage log, and their sums by the minute; the sums by hour and day stay.",
         "--older-than 400d --dry-run",
     )
     prune.add_argument("--older-than", required=True, help="such as 400d", **TIME)

@@ -68,7 +68,7 @@ def set_price(context: Context, *, name: str, price: int, currency: str, since: 
     """Give a plan another price from a time on. `price` is in billionths for one image, `since` in Unix seconds."""
 
     def change(connection: Any) -> tuple[Plan, Price]:
-        # Others may have had to be waited for. The time is read afterwards, so that the price begins later than now.
+        # The lock may have to wait for other changes. The time is read then, so that a price begins in the future.
         plans.lock(connection)
         now_us = unix_us()
         new = Price(price, currency, now_us + BEGINS_AFTER_US if since is None else since * MICROSECONDS)

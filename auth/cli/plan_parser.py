@@ -42,7 +42,7 @@ def add_commands(add: Add) -> None:
     assign = add(
         "assign",
         plan_commands.assign,
-        "Give a user a plan. The user's own limits and quotas go before the plan's.",
+        "Give a user a plan. The user's own limits and quotas override the plan's.",
         "ada@example.org pro --drop-own",
     )
     assign.add_argument("user", **USER)

@@ -126,12 +126,12 @@ def usage(owner: User, tally: Tally, bucket: str, found: list[tuple[int, Tally]]
 
 
 def usage_of_span(owner: User, since: int | None, until: int | None, billed: tuple[int | None, int]) -> Document:
-    """Return what the document of `usage` says of its buckets together.
+    """Return the part of the document of `usage` about the whole time that was asked for.
 
     Args:
         owner: the user.
-        since: the time from which on it was asked for, Unix seconds; None: from the beginning.
-        until: until when; None: until now.
+        since: the start of that time, Unix seconds; None: the beginning.
+        until: the end of that time, Unix seconds; None: now.
         billed: the billable images, and their cost, billionths; see `rollup.total`.
     """
     images, cost_nanos = billed
@@ -140,7 +140,7 @@ def usage_of_span(owner: User, since: int | None, until: int | None, billed: tup
 
 
 def usage_text(document: Document) -> str:
-    """Return the total of the document of `usage`, and of a span that was asked for, as sentences."""
+    """Return the total of the document of `usage`, and that of the time that was asked for, as sentences."""
     total = document["total"]
     text = (
         f"{document['email']}: {total['requests']} classifications of {total['images']} images admitted in all."

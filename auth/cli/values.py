@@ -46,7 +46,7 @@ def file(text: str) -> Path:
 
 
 def file_or_stdout(text: str) -> Path | None:
-    """Return the path of a file; None for `-`, by which commands mean standard output."""
+    """Return the path of a file; None for `-`, which stands for standard output."""
     return None if text == "-" else file(text)
 
 

@@ -29,7 +29,7 @@ def missing(folder: Path) -> str:
         lacks.append(PREPROCESSOR)
     if not any((folder / name).is_file() for name in (WEIGHTS, INDEX)):
         others = sorted(path.name for pattern in _OTHER_WEIGHTS for path in folder.glob(pattern))
-        # Of the hub's other files none was fetched.
+        # Other kinds of weights are not fetched from the hub, so they can't be seen here.
         lacks.append(f"{WEIGHTS} ({[*others, 'pytorch_model.bin'][0]} is not read: save it again with save_pretrained)")
     return ", ".join(lacks)
 
@@ -130,7 +130,7 @@ def _check_labels(id2label: Any) -> None:
     for key, label in id2label.items():
         if isinstance(label, bool) or not isinstance(label, (str, int, float)):
             raise _unsupported(CONFIG, f"id2label has no text for {key}; labels are texts")
-        # JSON may hold half of a character; no answer could.
+        # JSON can hold one half of a surrogate pair; an answer in UTF-8 can't.
         if isinstance(label, str) and any("\ud800" <= character <= "\udfff" for character in label):
             raise _unsupported(CONFIG, f"id2label has a text for {key} that is no Unicode; correct the label")
 

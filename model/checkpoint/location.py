@@ -29,7 +29,7 @@ def is_directory(settings: Settings) -> bool:
         raise SourceUnavailable("CLASSIFIER_MODEL names a file; name the directory that the checkpoint lies in.")
     if "://" in text:
         raise SourceUnavailable(
-            "CLASSIFIER_MODEL is an address; give the model's name on the hub, as microsoft/resnet-18, or a directory."
+            "CLASSIFIER_MODEL is an address; give the model's name on the hub (microsoft/resnet-18), or a directory."
         )
     if text.startswith(("/", ".", "~")) or text.count("/") > 1:
         raise SourceUnavailable("CLASSIFIER_MODEL names a directory that does not exist; correct it.")

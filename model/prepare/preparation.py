@@ -56,7 +56,7 @@ def ensure_prepared(settings: Settings, anew: bool = False) -> PreparedModel:
             ) from None
         kept = find_prepared(settings)
         if kept is not None and not kept.manifest.stand_in:
-            raise SourceUnavailable(f"{error} {kept.tag} is kept, and still serves; prepare it anew later.") from None
+            raise SourceUnavailable(f"{error} The prepared model {kept.tag} is kept; try again later.") from None
         warn_of_stand_in(error, settings)
         return (None if anew else find_stand_in()) or _prepare_stand_in()
     return _prepare_checkpoint(checkpoint)
@@ -120,7 +120,7 @@ def _convert_and_store(
         say("Converting it to OpenVINO ...")
         with as_unsupported("OpenVINO can't convert the model"):
             graph = convert(classifier, recipe)
-        # Outside: where it can't be saved, the model is not to blame.
+        # Outside `as_unsupported`: if the graph can't be saved, the model is not at fault.
         save(graph, folder / GRAPH)
         say("Comparing it with the reference ...")
         difference = largest_difference(folder / GRAPH, recipe, expected)

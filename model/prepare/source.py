@@ -23,7 +23,7 @@ from model.prepared import find_stand_in
 logger = logging.getLogger("bentoml.classifier")
 
 HUB_ANSWERS_WITHIN_S = 8.0
-# With these statuses the hub refuses nothing for good: as if it could not be reached.
+# Statuses of a hub that may answer later: treated as if it could not be reached.
 _LATER = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NOT_STORED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EFBIG)
@@ -122,7 +122,7 @@ def _raise_if_refused(status: int | None, name: str) -> None:
 
 
 def _raise_if_not_stored(error: Exception) -> None:
-    """Raise where the hub has answered, and its cache on this machine takes no files."""
+    """Raise where the hub has answered, but the files can't be written to its cache on this machine."""
     if isinstance(error, OSError) and error.errno in _NOT_STORED:
         raise SourceUnavailable(
             f"The checkpoint can't be stored in the Hugging Face hub's cache ({os.strerror(error.errno)}); make room "
@@ -131,14 +131,14 @@ def _raise_if_not_stored(error: Exception) -> None:
 
 
 def _check_hashes(folder: Path) -> None:
-    """Check the weights in the hub's cache: its client compares only sizes, and never fetches again what it has.
+    """Check the hashes of weights in the hub's cache: its client compares only sizes, and keeps a damaged file.
 
     Raises:
-        SourceUnavailable: a file is not what the hub has; it is deleted.
+        SourceUnavailable: a file is damaged; it was deleted.
     """
     for path in sorted(folder.glob("*")):
         blob = path.resolve()
-        # The client names a file by the hash that the hub told: of large files, SHA-256.
+        # The client names each file by its hash at the hub, which is SHA-256 for a large file.
         if _SHA256.fullmatch(blob.name) is None:
             continue
         with blob.open("rb") as file:
@@ -146,7 +146,7 @@ def _check_hashes(folder: Path) -> None:
         if found != blob.name:
             blob.unlink()
             raise SourceUnavailable(
-                f"{path.name}: what the Hugging Face hub's cache has of it is damaged, and was deleted; start again to "
+                f"The file {path.name} in the Hugging Face hub's cache was damaged, and was deleted; start again to "
                 "fetch it."
             )
 

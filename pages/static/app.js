@@ -71,7 +71,7 @@ async function showView() {
   void showView();
 }
 
-/** Remove what another key may not show. */
+/** Empty the views: another key may not read what they show. */
 function emptyViews() {
   for (const place of ["usage-charts", "keys-list", "owner-lists"]) byId(place).replaceChildren();
 }
@@ -150,7 +150,7 @@ async function showLimits() {
   }
 }
 
-/** Show the link to the owner's view to whom the server lets see it. */
+/** Show the link to the owner's view if the server lets the key see it. */
 async function offerOwnersView() {
   const asked = key();
   const isOwner = await owner.isOwner();

@@ -1,4 +1,4 @@
-// Charts as small SVG pictures: stacked bars and lines over time. Each has a table beside it for whoever reads no picture.
+// Charts as small SVG pictures: stacked bars and lines over time. Each has a table beside it for people who can't see pictures.
 
 import { el, shortNumber, svg } from "./dom.js";
 

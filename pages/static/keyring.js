@@ -1,7 +1,7 @@
 // Holds the API key: in this tab only, or on this computer if the user asks for that.
 
 const NAME = "image-classifier-key";
-/** What stays until the tab is closed. */
+/** Storage that lasts until the tab is closed. */
 export const inTab = storage("sessionStorage");
 const onComputer = storage("localStorage");
 const listeners = [];
@@ -40,7 +40,7 @@ function tell() {
   for (const listener of listeners) listener();
 }
 
-/** Return a storage of the browser. One that blocks all cookies refuses it: then what is kept is gone with the page. */
+/** Return a storage of the browser; if the browser blocks it, one in memory that lasts as long as the page. */
 function storage(name) {
   try {
     return window[name];

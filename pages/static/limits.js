@@ -31,7 +31,7 @@ export function show(policies) {
   tick();
 }
 
-/** Take the gauges away: another key has other limits. */
+/** Remove the gauges: another key has other limits. */
 export function clear() {
   for (const place of document.querySelectorAll("[data-limits]")) place.replaceChildren();
   byId("limits-card").hidden = true;

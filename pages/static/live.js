@@ -11,7 +11,7 @@ const PHOTO_SIDE = 2048;
 let streaming = null;
 
 /**
- * Have the buttons of the camera work.
+ * Make the buttons of the camera work.
  *
  * @param onPhoto called with a picture
  * @param onAnswer called with each answer of a stream

@@ -53,7 +53,7 @@ export function resume() {
   if (picture) void send();
 }
 
-/** Forget the answer, and what is under way: it was for another key. */
+/** Forget the answer, and stop what is under way: both belong to another key. */
 export function clear() {
   turn += 1;
   live.closeCamera();

@@ -41,7 +41,7 @@ def described(size: Size, compression: int, bits: Samples = (8,), photometric: i
 
 
 def stripped(size: Size, compression: int, data: bytes, bits: Samples = (8,), tags: Tags | None = None) -> bytes:
-    """One strip of it all; the tags go before those that are meant otherwise."""
+    """One strip with the whole image; `tags` override the usual ones."""
     strip: dict[int, Tag] = {
         STRIPS: (LONG, [DATA_AT]),
         STRIP_BYTES: (LONG, [len(data)]),

@@ -1,4 +1,4 @@
-"""What the tests of `/v2/admin` share: an operator, and what came of its requests."""
+"""What the tests of `/v2/admin` share: an operator, and the answers to its requests."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the tests of `Idempotency-Key` share: requests with a key, and what came of them."""
+"""What the tests of `Idempotency-Key` share: requests with a key, and their results."""
 
 from typing import Any
 

@@ -109,7 +109,7 @@ async def callers(start: Start, request: pytest.FixtureRequest) -> Callers:
 async def send_everything_while_workers_die(
     callers: Callers, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> list[Attempt]:
-    """Send orders of all kinds at once, and again those with a key; return what came of the second time."""
+    """Send orders of all kinds at once, and again those with a key; return the results of the second time."""
     dies_before, dies_after = await callers.start(), await callers.start()
 
     async def die(_row: UsageRow) -> None:

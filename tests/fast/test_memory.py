@@ -1,4 +1,4 @@
-"""What large uploads, large images and a start leave behind: their memory is the system's again soon after them."""
+"""Memory that large uploads, large images and a start have used is soon returned to the system."""
 
 import asyncio
 import json

@@ -127,7 +127,7 @@ class Client:
         top_k: int | None = None,
         min_confidence: float | None = None,
     ) -> Iterator[Outcome[S]]:
-        """Classify any number of images, several at a time, and return what came of each, in their order.
+        """Classify any number of images, several at a time, and return the outcome of each, in their order.
 
         Images are taken from the iterable as they are needed. Limits are waited out.
 
@@ -174,17 +174,17 @@ class Client:
         min_confidence: float | None = None,
         ahead: int = 4,
     ) -> Iterator[Outcome[S]]:
-        """Send images over one WebSocket, such as those of a camera, and return what came of each, in order.
+        """Send images over one WebSocket, such as those of a camera, and return the outcome of each, in order.
 
-        Needs the extra `stream`. Nothing is sent again: an image beyond the limit has `LimitReached` as its error, and
-        the next one may follow. The same holds for one that can't be read.
+        Needs the extra `stream`. Nothing is sent again. An image that can't be read, or is beyond the limit
+        (`LimitReached`), has an error as its outcome; the images after it are sent all the same.
 
         Args:
             images: the images; each is taken when it is its turn to be sent.
             top_k: as in `classify`.
             min_confidence: as in `classify`.
-            ahead: how many images may be under way. An answer is returned once so many are, or all were sent: for a
-                slow camera, give 1.
+            ahead: how many images may be under way. The first outcome is returned when so many are, or when all were
+                sent; for a slow camera, give 1.
 
         Raises:
             MissingPackage: the extra is not installed.

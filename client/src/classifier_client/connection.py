@@ -23,12 +23,12 @@ def server_url(url: str | None) -> str:
     named = (url or os.environ.get(URL) or DEFAULT_URL).strip().rstrip("/")
     try:
         parsed = httpx.URL(named)
-        # As the socket encodes it, which refuses more than httpx does.
+        # Encoded as the socket will do it, which refuses more hosts than httpx.
         host = parsed.host and parsed.raw_host.decode().encode("idna")
     except (httpx.InvalidURL, UnicodeError):
         parsed, host = httpx.URL(), b""
-    is_more = parsed.query or parsed.fragment or parsed.userinfo
-    if parsed.scheme not in {"http", "https"} or not host or is_more:
+    has_more = parsed.query or parsed.fragment or parsed.userinfo
+    if parsed.scheme not in {"http", "https"} or not host or has_more:
         raise ConnectionFailed("The address of the server must look like https://images.example.org; correct it.")
     return named
 

@@ -1,6 +1,6 @@
 """Decides what to send and when to send it again, without doing any input or output itself.
 
-`perform` is a generator. It yields what is to be done next, and is sent what came of it; `Client` and `AsyncClient`
+`perform` is a generator. It yields what is to be done next, and is sent the result; `Client` and `AsyncClient`
 only do what it says.
 """
 
@@ -21,8 +21,8 @@ from classifier_client.errors import ClassifierError, ConnectionFailed, LimitRea
 
 T = TypeVar("T")
 
-# After which answers a call is sent again. Behind a 502 or 504, the server may have done what was asked.
-_MAY_PASS = {
+# The statuses after which a call is sent again. After a 502 or 504, the server may have done what was asked.
+_RETRIED_STATUSES = {
     Repeat.ALWAYS: frozenset({502, 503, 504}),
     Repeat.IF_REFUSED: frozenset({503}),
     Repeat.IF_UNSENT: frozenset[int](),
@@ -49,8 +49,8 @@ class Retries:
     """How often to try again, and after how many seconds.
 
     The wait before try n is a random part of `first * 2 ** n`, at most `longest` ("full jitter"), so that callers who
-    failed together do not return together. It comes on top of the server's `Retry-After`. After a limit it is always a
-    part of `first`.
+    failed together do not return together. It is added to the server's `Retry-After`. When a limit was reached, it is
+    always a random part of `first`.
 
     Attributes:
         most: how many times a call is sent again.
@@ -154,7 +154,7 @@ class Core:
             if reply.error is None:
                 assert isinstance(reply, Answer)
                 return call.result(reply.body)
-            # A limit is waited out: the server says for how long, so that no wait need be longer than the one before.
+            # The server says when the limit admits the call, so the wait need not grow, however often it is tried.
             is_limited = isinstance(reply.error, LimitReached)
             wait_s = self.retries.wait_s(1 if is_limited else tries, reply.error.retry_after, self.pace.part())
             is_late = self.pace.now() + wait_s >= ends_at
@@ -179,16 +179,16 @@ def _may_repeat(call: Call[Any], reply: Reply, tries: int) -> bool:
     if isinstance(reply, Failure):
         return reply.is_unsent or call.repeat is Repeat.ALWAYS
     if reply.status == 429:
-        # A limit is over soon; a quota lasts until the day or the month ends.
+        # A limit soon admits requests again; a quota only when the day or the month ends.
         return not isinstance(reply.error, QuotaExceeded)
     if reply.status == 409 and "Idempotency-Key" in call.headers:
         # An earlier try of this call is still under way; its answer can be had soon.
         return tries > 1 and reply.error is not None and reply.error.retry_after is not None
-    return reply.status in _MAY_PASS[call.repeat]
+    return reply.status in _RETRIED_STATUSES[call.repeat]
 
 
 def failure(error: httpx.TransportError | httpx.DecodingError, url: str) -> Failure:
-    """Return what came of a request that an error of httpx ended."""
+    """Return the failure of a request that an error of httpx ended."""
     is_unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
     if is_unsent:
         return Failure(unreachable(error, url), True)
@@ -200,9 +200,9 @@ def failure(error: httpx.TransportError | httpx.DecodingError, url: str) -> Fail
 
 
 def unreachable(error: Exception, url: str) -> ConnectionFailed:
-    """Return the error for a connection to the server that an error prevented."""
+    """Return the error for a server that could not be connected to."""
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        what = "name the authority that signed it in SSL_CERT_FILE, or check the address"
+        what = "set SSL_CERT_FILE to a file with the certificate of its authority, or check the address"
         return ConnectionFailed(f"The certificate of the server at {url} can't be verified; {what}.")
     return ConnectionFailed(f"The server at {url} can't be reached; check the address, or start it.")
 

@@ -121,9 +121,9 @@ def from_answer(status: int, headers: Mapping[str, str], body: bytes) -> Classif
         body: a problem (RFC 9457), or what a proxy in between wrote.
     """
     if status < 400:
-        # Sending on would send the key to wherever the answer names.
+        # If the redirect were followed, the key would go to any address that the answer names.
         place = headers.get("location", "another address")
-        return ConnectionFailed(f"The server is at {place}; correct its address.", status=status)
+        return ConnectionFailed(f"The server redirects to {place}; correct its address.", status=status)
     try:
         problem = json.loads(body)
     except (ValueError, RecursionError):

@@ -14,7 +14,7 @@ from classifier_client.errors import InvalidImage, MissingPackage
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 # The modes of Pillow that a PNG file can hold.
 _MODES_OF_PNG = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
-# By which modes others become one of these, without a loss. All that are not here become RGB.
+# The modes through which an image is converted to one of these without loss. All others are converted to RGB.
 _CONVERSIONS = {
     "PA": ("RGBA",),
     "RGBa": ("RGBA",),
@@ -23,7 +23,7 @@ _CONVERSIONS = {
     "I;16L": ("I", "I;16"),
     "I;16N": ("I", "I;16"),
 }
-# Pillow would make black or white of nearly every pixel.
+# Pillow converts these as if 255 were white, so that nearly every pixel would become black or white.
 _MODES_WITHOUT_WHITE = frozenset({"I", "F"})
 
 
@@ -55,7 +55,7 @@ def image_bytes(image: ImageInput) -> bytes:
 
     Raises:
         OSError: the file can't be read.
-        InvalidImage: it is empty, an array that is no image, or an image of Pillow that does not say what is white.
+        InvalidImage: it is empty, an array that is no image, or an image of Pillow whose mode does not define white.
         MissingPackage: it is an array, and Pillow is not installed.
         TypeError: it is none of these.
     """
@@ -70,7 +70,7 @@ def _bytes_of(image: ImageInput) -> bytes:
         return bytes(image)
     if isinstance(image, str | os.PathLike):
         return _read(os.fspath(image))
-    # Files that a web framework received have `save`, too, and images of Pillow are arrays for numpy.
+    # In this order: an uploaded file of a web framework has `save` too, and an image of Pillow looks like an array.
     if hasattr(image, "read"):
         data = image.read()
         if isinstance(data, bytes):
@@ -90,7 +90,7 @@ def _read(path: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        # That of a file that was opened and can't be read does not name it.
+        # An error of opening names the file, one of reading does not.
         error.filename = error.filename or path
         raise
 

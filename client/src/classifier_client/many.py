@@ -28,7 +28,7 @@ def in_order(outcome: Callable[[S], T], images: Iterable[S], concurrency: int, s
     """Return the outcomes of the images in their order, some images ahead; set the event when nobody wants more.
 
     Args:
-        outcome: says what came of one image; it runs in threads.
+        outcome: returns the outcome of one image; it runs in threads.
         images: the images, which are taken as they are needed.
         concurrency: how many threads there are.
         stopped: ends what waits.

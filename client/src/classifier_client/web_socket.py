@@ -20,12 +20,12 @@ S = TypeVar("S", bound=ImageInput)
 
 # An answer is a small JSON document; no server needs more.
 _MOST_BYTES = 1 << 20
-# For how many answers there is room in any case.
+# The least number of answers that the queue of a WebSocket holds.
 _LEAST_QUEUE = 16
 
 
 def stream(core: Core, images: Iterable[S], params: Mapping[str, str], ahead: int) -> Iterator[Outcome[S]]:
-    """Return what came of each image, in order.
+    """Return the outcome of each image, in order.
 
     Args:
         core: the server.
@@ -110,7 +110,7 @@ def _address(url: str, params: Mapping[str, str]) -> str:
 
 def _options(core: Core, ahead: int) -> dict[str, Any]:
     return {
-        # All answers that may come are read while images are sent: each side would wait for the other otherwise.
+        # Holds all answers that may come while images are sent: otherwise each side would wait for the other.
         "max_queue": max(_LEAST_QUEUE, ahead),
         "additional_headers": {"Authorization": core.headers["Authorization"]},
         "user_agent_header": core.headers["User-Agent"],
@@ -120,7 +120,7 @@ def _options(core: Core, ahead: int) -> dict[str, Any]:
 
 
 def _read(image: S) -> tuple[bytes, Outcome[S]]:
-    """Return the image as the bytes of a file, and an outcome without a result; no bytes if it can't be read."""
+    """Return the image as the bytes of a file, and an empty outcome; no bytes, and the error, if it can't be read."""
     try:
         return image_bytes(image), Outcome(image)
     except (ClassifierError, OSError) as error:

@@ -55,8 +55,8 @@ def images(
     """Classify images; return 1 if any of them failed."""
     for name in names:
         if not name:
-            raise ValueError("An empty name is no image; name a file or a folder.")
-        # A path would lose one of its slashes.
+            raise ValueError("The name of an image is empty; name a file or a folder.")
+        # Before `Path`, which makes one slash of two.
         check_is_no_address(name)
     paths = [Path(_STANDARD_INPUT if name == "-" else name) for name in names]
     files = list(_files(paths))

@@ -53,13 +53,13 @@ def done_in(path: Path) -> set[str]:
 
 
 def clean(path: Path) -> set[str]:
-    """Return the names of the images that a file has results of, and remove lines without one, such as a cut one.
+    """Remove lines without a result from a file, such as a cut one; return the names of the images that have results.
 
     The file may be missing, or one that can't be read from its start, such as `/dev/stdout`: then there are no names.
 
     Raises:
         OSError: the file can't be read or written.
-        ValueError: the file is another one, such as an image.
+        ValueError: the file holds something else, such as an image.
     """
     if not path.is_file():
         return set()
@@ -69,7 +69,7 @@ def clean(path: Path) -> set[str]:
             done.add(name)
             kept.append(text)
         elif not _is_of_classify(text):
-            raise ValueError(f"{path} holds something else than results of classify; write to another file.")
+            raise ValueError(f"{path} does not hold results of classify; write to another file.")
     if "".join(kept).encode() != path.read_bytes():
         _replace(path.resolve(), "".join(kept))
     return done
@@ -97,7 +97,7 @@ def appended(path: Path) -> Iterator[IO[str]]:
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str | None]]:
-    """Return each line, and the name of the image that it has a result of, if it has one."""
+    """Return each line with the name of the image that it has a result of; None if it has no result."""
     with path.open(encoding="utf-8", errors="replace") as file:
         for text in file:
             document = _document(text)
@@ -118,7 +118,7 @@ def _document(text: str) -> dict[str, Any]:
 
 
 def _is_of_classify(text: str) -> bool:
-    """Return whether the line is empty, or one of an image, which may be cut."""
+    """Tell whether `classify` may have written a line: it is empty, or about an image, perhaps cut off."""
     is_cut = text.startswith(_BEGINNING) or _BEGINNING.startswith(text)
     return not text.strip() or is_cut or bool(_document(text))
 

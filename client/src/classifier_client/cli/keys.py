@@ -55,12 +55,12 @@ def rotate(
     id_: Annotated[str, typer.Argument(metavar="KEY_ID", help="Its id, as 'classify keys' shows it.")],
     grace: Annotated[str, typer.Option(help="How long the old key still works, such as 1h.")] = "0s",
 ) -> None:
-    """Replace a key; if it is the stored one, store the new one. It is shown only once, so it must not get lost."""
+    """Replace a key; if it is the stored one, store the new one. The server sends the new key only once."""
     url, key = stored_key.target()
     stored = stored_key.load()
     is_stored = stored is not None and stored.key == key and is_key(key) and key_id(key) == id_
     with suppress(io.UnsupportedOperation):
-        # An output that is closed takes not even nothing.
+        # If standard output is closed, even this fails: then no key is replaced.
         os.write(sys.stdout.fileno(), b"")
     with stored_key.client() as client:
         made = client.rotate_key(id_, grace)
@@ -68,14 +68,14 @@ def rotate(
         print(made.key, flush=True)
     except OSError:
         if not is_stored:
-            say(f"the new key could not be written to the output, so it is here: {made.key}")
+            say(f"the new key can't be written to standard output; it is {made.key}")
         raise
     finally:
         if is_stored:
             say(f"the new key is stored {stored_key.save(url, made.key).where}.")
 
 
-@app.command("revoke", help="End a key for good; 'self' is the one that is used.")
+@app.command("revoke", help="Revoke a key for good; 'self' is the key in use.")
 def revoke(id_: Annotated[str, typer.Argument(metavar="KEY_ID", help="Its id, or 'self'.")]) -> None:
     """Revoke a key."""
     with stored_key.client() as client:

@@ -141,7 +141,7 @@ class _Bridge:
                 self._is_connected.clear()
 
     async def answer_images(self) -> None:
-        """Classify one image after the other, and publish what came of each."""
+        """Classify one image after the other, and publish the outcome of each."""
         while True:
             message = await self._images.get()
             topic = message.topic.value

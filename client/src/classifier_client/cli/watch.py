@@ -54,7 +54,7 @@ def parse_address(address: str) -> Broker:
         port = parts.port or _PORTS[parts.scheme]
     except (ValueError, KeyError):
         raise wrong from None
-    # A topic may hold what looks like the query or the fragment of a URL, such as the wildcard #.
+    # In a URL, a character of the topic, such as the wildcard #, would begin a query or a fragment.
     topic = unquote(address.partition("://")[2].partition("/")[2].lstrip("/"))
     if not parts.hostname or not parts.path or not topic:
         raise wrong
