@@ -20,7 +20,8 @@ def backup(url: str, path: Path) -> int:
         The size of the copy in bytes.
 
     Raises:
-        Refused: the file exists already or can't be written, or the database is PostgreSQL, which has its own tools.
+        Refused: the file exists already or can't be written, its disk is full, or the database is PostgreSQL, which has
+            its own tools.
         StorageUnavailable: the database can't be read.
     """
     parsed = make_url(url)
@@ -40,5 +41,9 @@ def backup(url: str, path: Path) -> int:
             connection.close()
     except sqlite3.Error as error:
         path.unlink()
+        if faults.of(error) is faults.FULL:
+            raise Refused(
+                "The copy can't be written: the disk that it goes to is full; free some space there."
+            ) from None
         raise faults.sqlite_error(error) from error
     return path.stat().st_size
