@@ -41,10 +41,14 @@ async function fill(part, name, title) {
   const head = el("tr", {});
   let columns = null;
   const more = el("button", { type: "button", onclick: () => void add() }, "Show more");
+  const problemPlace = el("p", { role: "alert" });
   let cursor = null;
 
   async function add() {
     const query = new URLSearchParams({ ...ORDERS[name], ...cursor === null ? {} : { cursor } });
+    // A second click would ask for the same rows once more.
+    more.disabled = true;
+    problemPlace.textContent = "";
     try {
       const { answer } = await call(`v2/admin/${name}?${query}`);
       columns ??= columnsOf(answer.data);
@@ -57,14 +61,16 @@ async function fill(part, name, title) {
       more.hidden = cursor === null;
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
-      more.hidden = true;
-      part.append(el("p", {}, problem.detail));
+      problemPlace.textContent = problem.detail;
+    } finally {
+      more.disabled = false;
     }
   }
 
   await add();
   if (body.children.length) part.append(scrolled(title, el("table", {}, el("thead", {}, head), body)), more);
   else if (columns !== null) part.append(el("p", { class: "quiet" }, "There are none yet."));
+  part.append(problemPlace);
 }
 
 function usageButton({ user_id: user, email }) {
