@@ -63,7 +63,10 @@ READ_ONLY = Fault(
 )
 FULL = Fault("The database's disk is full; free some space.", _NOT_WRITABLE, only_changes_fail=True)
 NOT_A_DATABASE = Fault(f"The file that {SETTING} names is no SQLite database, or is damaged; restore a backup.")
-NO_FILE = Fault(f"The database's file can't be opened or created; check the path in {SETTING} and its permissions.")
+NO_FILE = Fault(
+    f"The database's file can't be opened or created; check the path in {SETTING} or CLASSIFIER_DATA_DIR, and its "
+    "permissions."
+)
 REPLACED = Fault(
     "The database's file was removed or replaced while it was open, so what is written would be lost; put that file "
     "back, or restart the server."
