@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser import EVERYTHING, Visit, browser, enter, open_view, visit
+from tests.browser import EVERYTHING, Visit, browser, enter, findings, is_wider_than_the_window, open_view, visit
 
 __all__ = ["browser", "visit"]
 
@@ -127,6 +127,36 @@ def test_show_more_adds_each_row_once_and_can_be_tried_again(visit: Visit, new_u
     more.click()
     expect(rows).to_have_count(shown + ROWS)
     expect(users.get_by_role("alert")).to_be_empty()
+
+
+def test_an_owner_finds_a_user_and_its_keys_by_the_address(visit: Visit, new_user: NewUser) -> None:
+    owner, one, other = new_user(*EVERYTHING, "--scope", "admin"), new_user(), new_user()
+    page = visit(owner["key"])
+    with page.expect_response("**/v2/admin/users*") as listed:
+        open_view(page, "Owner")
+    users = page.locator(".card").filter(has=page.get_by_role("heading", name="Users", exact=True))
+    keys = page.locator(".card").filter(has=page.get_by_role("heading", name="Keys", exact=True))
+    expect(users.locator("tbody tr").nth(1)).to_be_visible()
+    address = page.request.get(
+        f"{page.url.partition('#')[0]}v2/admin/users/{one['user_id']}", headers=listed.value.request.headers
+    ).json()["email"]
+    field = page.get_by_role("search").get_by_label("E-mail address of a user")
+    field.fill(f" {address.upper()} ")
+    field.press("Enter")
+    expect(users.locator("tbody tr")).to_have_count(1)
+    expect(users).to_contain_text(one["user_id"])
+    expect(keys.locator("tbody tr")).to_have_count(1)
+    expect(keys).to_contain_text(one["key_id"])
+    field.fill("nobody@example.org")
+    field.press("Enter")
+    expect(users).to_contain_text("There are none.")
+    expect(keys).not_to_contain_text(one["key_id"])
+    field.fill("")
+    field.press("Enter")
+    expect(users).to_contain_text(other["user_id"])
+    page.set_viewport_size({"width": 360, "height": 800})
+    assert findings(page) == []
+    assert not is_wider_than_the_window(page)
 
 
 def test_a_time_of_another_year_is_shown_with_its_year(visit: Visit) -> None:
