@@ -6,6 +6,7 @@ container of settings. A variable that the user sets stays as it is.
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from bentoml._internal.configuration.containers import BentoMLContainer
@@ -26,6 +27,9 @@ def use() -> None:
     - `BENTOML_HOME`: in a checkout, models are found in `var/bentoml`. Where Bentos are built and found stays as it is.
     - Each server keeps its metrics in a folder of its own: BentoML would empty that of another server.
     - The code stays importable: BentoML takes the service's folder from `sys.path` after it has imported the service.
+
+    Raises:
+        SystemExit: there can't be a folder for the models; one line says why.
     """
     if sys.path.count(str(data_folder.PROJECT)) < 2:
         sys.path.append(str(data_folder.PROJECT))
@@ -43,10 +47,18 @@ def metrics_folder() -> Path:
 
 
 def _use_home(home: Path) -> None:
-    for kept in (BentoMLContainer.bento_store, BentoMLContainer.tmp_bento_store_dir):
-        kept.set(kept.get())
+    # BentoML makes its folder in the user's home. A user without one has no Bentos: they lie with the models then.
+    with suppress(OSError):
+        for kept in (BentoMLContainer.bento_store, BentoMLContainer.tmp_bento_store_dir):
+            kept.set(kept.get())
     os.environ["BENTOML_HOME"] = str(home)
     BentoMLContainer.bentoml_home.set(str(home))
     # BentoML requires that the folder exists.
-    (home / "models").mkdir(parents=True, exist_ok=True)
+    try:
+        (home / "models").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        sys.exit(
+            f"ERROR: There can't be a folder for models in this checkout ({error.strerror}); set BENTOML_HOME to a "
+            "folder that this user can write to."
+        )
     BentoMLContainer.model_store.set(ModelStore(home / "models"))

@@ -6,6 +6,7 @@ from bentoml._internal.log import configure_server_logging
 from bentoml._internal.service.loader import load
 from bentoml.exceptions import BentoMLException
 
+from runtime import bentoml_defaults
 from runtime import port as port_check
 
 
@@ -25,6 +26,8 @@ def serve(service: str, host: str, port: int, is_development: bool = False, relo
     # Only a supervisor needs it: workers import this package too.
     from _bentoml_impl.server.serving import serve_http
 
+    # Before the service, which does the same: BentoML looks for its folder when it loads one.
+    bentoml_defaults.use()
     configure_server_logging()
     try:
         load(service, working_dir=".").inject_config()

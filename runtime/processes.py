@@ -30,6 +30,8 @@ WORKERS_GET_SIGTERM_WITHIN_S = 0.2
 # At most this many dead workers are replaced at once in that time: one that dies at each start would use a whole core.
 AT_ONCE, IN_S = 5, 60.0
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+# Loaded here, since a process that has just been forked must not wait for the loader.
+_LIBC = ctypes.CDLL(None)
 
 
 def end_with_parent() -> None:
@@ -39,15 +41,16 @@ def end_with_parent() -> None:
     serving on its port, and a new supervisor could not start.
     """
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def run_child(command: list[str], timeout: float | None = None, **options: Any) -> subprocess.CompletedProcess[bytes]:
     """Run a command as `subprocess.run` does. If a signal ends this process meanwhile, end the command too.
 
-    Otherwise a start that is stopped would leave the preparation of its model running, for minutes.
+    Otherwise a start that is stopped would leave the preparation of its model running, for minutes. Where the signal is
+    SIGKILL, the kernel ends the command (Linux only).
     """
-    with subprocess.Popen(command, **options) as process:
+    with subprocess.Popen(command, preexec_fn=end_with_parent, **options) as process:
 
         def end(number: int, _frame: FrameType | None) -> None:
             process.terminate()

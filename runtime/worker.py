@@ -24,6 +24,9 @@ def use() -> None:
 
 
 if __name__ == "__main__":
+    from runtime import metrics_files
+
+    metrics_files.use()
     from _bentoml_impl.worker.service import main
 
     main()

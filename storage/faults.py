@@ -63,7 +63,10 @@ READ_ONLY = Fault(
 )
 FULL = Fault("The database's disk is full; free some space.", _NOT_WRITABLE, only_changes_fail=True)
 NOT_A_DATABASE = Fault(f"The file that {SETTING} names is no SQLite database, or is damaged; restore a backup.")
-NO_FILE = Fault(f"The database's file can't be opened or created; check the path in {SETTING} and its permissions.")
+NO_FILE = Fault(
+    f"The database's file can't be opened or created; check the path in {SETTING} or CLASSIFIER_DATA_DIR, and its "
+    "permissions."
+)
 REPLACED = Fault(
     "The database's file was removed or replaced while it was open, so what is written would be lost; put that file "
     "back, or restart the server."
@@ -82,6 +85,8 @@ _BY_SQLITE_ERROR = {
     "SQLITE_PERM": PERMISSION,
     "SQLITE_AUTH": PERMISSION,
     "SQLITE_FULL": FULL,
+    # The index of the write-ahead log, a file beside the database, can't be made longer.
+    "SQLITE_IOERR_SHMSIZE": FULL,
     "SQLITE_IOERR": FAILING,
     "SQLITE_CANTOPEN": NO_FILE,
     "SQLITE_NOTADB": NOT_A_DATABASE,
@@ -160,7 +165,7 @@ def sqlite_error(error: sqlite3.Error) -> StorageUnavailable:
 def _of_sqlite_error(cause: sqlite3.Error) -> Fault | None:
     name = getattr(cause, "sqlite_errorname", None) or ""
     # The first two words of an extended name, such as SQLITE_IOERR_WRITE, are the name of the primary error.
-    found = _BY_SQLITE_ERROR.get("_".join(name.split("_")[:2]))
+    found = _BY_SQLITE_ERROR.get(name) or _BY_SQLITE_ERROR.get("_".join(name.split("_")[:2]))
     if found is None and isinstance(cause, sqlite3.OperationalError):
         return NO_TABLES if "no such" in str(cause) else FAILING
     return found

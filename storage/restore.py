@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, inspect, make_url, select
 
 from storage import audit, faults, revocations
 from storage.audit import Entry
-from storage.backup import backup
+from storage.backup import copy as copy_database
 from storage.clock import unix_us
 from storage.database import Database
 from storage.errors import Refused, StorageError, StorageUnavailable
@@ -64,10 +64,11 @@ def copied(url: str, file: Path) -> Backup:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         copy.unlink(missing_ok=True)
+        copy.touch(mode=0o600, exist_ok=False)
     except OSError as error:
         raise Refused(f"The backup can't be copied beside the database: {error.strerror}.") from None
     try:
-        backup(f"sqlite:///{file}", copy)
+        copy_database(f"sqlite:///{file}", copy)
         with closing(Database(f"sqlite:///{copy}")) as database:
             tables = database.ask(lambda connection: inspect(connection).get_table_names())
     except StorageUnavailable as error:

@@ -1,13 +1,16 @@
 """A backup of keys and usage log is made while the service runs, and restored."""
 
 import json
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from testing.callers import BODY
-from testing.servers import Server
+from testing.servers import PROJECT, Server
 from testing.store_servers import Postgres
 from testing.waiting import wait_until
 
@@ -54,3 +57,29 @@ def test_a_backup_that_can_not_be_made_says_what_to_do(tmp_path: Path, model_sto
     assert "pg_dump" in refused.stderr
     assert not (tmp_path / "backup.db").exists()
     assert server.auth("migrate", "--json").stdout == '{"migrated": true}\n'
+
+
+KILLED_AT_WORK = """
+import os, signal, sqlite3, sys
+from auth.cli.main import main
+connect = sqlite3.connect
+def connect_or_kill(name, *rest, **named):
+    if str(name).endswith("?mode=ro"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return connect(name, *rest, **named)
+sqlite3.connect = connect_or_kill
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_backup_that_is_killed_has_no_name_and_can_be_made_again(tmp_path: Path, model_store: Path) -> None:
+    """Nobody takes half of a backup for a whole one, and each night's job may use the name of the day."""
+    server = Server(tmp_path / "it", model_store)
+    server.auth("init")
+    copy = tmp_path / "backup.db"
+    command = [sys.executable, "-c", KILLED_AT_WORK, "backup", str(copy)]
+    killed = subprocess.run(command, cwd=PROJECT, env=server.environment, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not copy.exists()
+    again = server.auth("backup", str(copy))
+    assert again.returncode == 0, again.stderr

@@ -69,7 +69,7 @@ def classify(server: Server, tmp_path: Path) -> Run:
     """Runs `classify` with a keyring; returns its exit status, and what it printed."""
     (tmp_path / "backends.py").write_text(BACKENDS)
 
-    def run(keyring: str, *arguments: str, typed: str = "") -> tuple[int, str, str]:
+    def run(keyring: str, *arguments: str, typed: str = "", within: str = "") -> tuple[int, str, str]:
         environment = {
             **inherited(),
             "PYTHONPATH": f"{PROJECT / 'client' / 'src'}{os.pathsep}{tmp_path}",
@@ -78,7 +78,7 @@ def classify(server: Server, tmp_path: Path) -> Run:
             "PYTHON_KEYRING_BACKEND": keyring,
         }
         done = subprocess.run(
-            [sys.executable, "-m", "classify_command", *arguments],
+            ["sh", "-c", f'{within} exec "$@"', "sh", sys.executable, "-m", "classify_command", *arguments],
             env=environment,
             input=typed,
             capture_output=True,
@@ -112,6 +112,16 @@ def test_without_a_keyring_that_takes_it_the_key_is_in_a_file_of_its_owner(
     assert classify(keyring, "usage")[::2] == (0, "")
     assert classify(keyring, "logout") == (0, "The key is forgotten. It stays valid until it is revoked.\n", "")
     assert not file.exists()
+
+
+def test_a_disk_that_can_not_take_the_key_is_told_with_the_file(classify: Run, key: str, tmp_path: Path) -> None:
+    folder = tmp_path / "config" / "image-classifier"
+    folder.mkdir(parents=True)
+    (folder / "login.json").write_text("what was there")
+    status, out, err = classify("keyring.backends.null.Keyring", "login", typed=key, within="ulimit -f 0;")
+    assert (status != 0, out) == (True, "")
+    assert err == f"classify: {folder / 'login.json'}: File too large.\n"
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("login.json", "what was there")]
 
 
 def test_a_key_in_the_keyring_is_in_no_file(classify: Run, key: str, tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ from circus.util import synchronized
 from circus.watcher import Watcher
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.util.http import parse_excluded_urls
+from prometheus_client import values
+from prometheus_client.mmap_dict import MmapedDict
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from uvicorn.protocols.http import httptools_impl
@@ -115,6 +117,14 @@ def test_bentoml_defaults_finds_what_bentoml_has_read_and_comes_before_what_it_r
         == containers.Provide[BentoMLContainer.prometheus_multiproc_dir]
     )
     assert "load_config(" in inspect.getsource(Service.inject_config)
+
+
+def test_metrics_files_finds_what_it_replaces_in_prometheus_files() -> None:
+    assert "files[file_prefix] = MmapedDict(filename)" in inspect.getsource(values.MultiProcessValue)
+    made = inspect.getsource(MmapedDict)
+    assert "while self._used + len(value) > self._capacity:" in made
+    assert "self._positions[key] = self._used - 16" in made
+    assert parameters(MmapedDict.write_value) == ["self", "key", "value", "timestamp"]
 
 
 def test_bentos_finds_where_a_build_asks_for_a_model() -> None:

@@ -191,7 +191,7 @@ def is_at_work(process: psutil.Process) -> bool:
     return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
 def test_a_start_that_is_ended_while_it_prepares_leaves_nothing_at_work(tmp_path: Path, number: signal.Signals) -> None:
     store = tmp_path / "models"
     store.mkdir()

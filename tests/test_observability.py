@@ -103,6 +103,14 @@ def test_every_metric_stands_on_the_page_for_operators(observed: Server, metrics
     assert [name for name in own if f"`{name}" not in page] == []
 
 
+def test_the_metrics_files_of_a_worker_have_their_room_on_the_disk(server: Server) -> None:
+    """Where a disk is full, a worker that writes to a file without room is ended by the system."""
+    folder = Path(server.environment["BENTOML_HOME"]) / "prometheus_multiproc_dir"
+    files = [file.stat() for file in folder.glob("*/*.db")]
+    assert files
+    assert all(file.st_blocks * 512 >= file.st_size for file in files)
+
+
 def test_the_log_is_one_json_object_a_line(observed: Server) -> None:
     key, began = observed.create_key("log@example.org")["key"], time.perf_counter()
     with observed.client(key) as client:

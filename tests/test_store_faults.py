@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from redis import Redis
 from sqlalchemy import create_engine, make_url, text
 
 from storage import faults
+from storage.backup import backup
 from storage.database import Database
-from storage.errors import StorageUnavailable
+from storage.errors import Refused, StorageUnavailable
 from storage.limits import HitRequest
 from storage.limits_redis import RedisLimits
 from storage.migrate import migrate
@@ -192,6 +194,32 @@ def test_redis_is_told_by_what_it_says(redis: RedisServer) -> None:
         admin.config_set("maxmemory", "0")
     assert "can't be reached" in said("redis://127.0.0.1:1")
     admin.close()
+
+
+def of_a_full_disk(name: str) -> sqlite3.OperationalError:
+    """An error as SQLite raises it: a disk that is full needs a file system of its own."""
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorname = name
+    return error
+
+
+@pytest.mark.parametrize("name", ["SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"])
+def test_a_full_disk_is_told(name: str) -> None:
+    assert str(faults.sqlite_error(of_a_full_disk(name))) == "The database's disk is full; free some space."
+
+
+def test_a_backup_to_a_full_disk_does_not_blame_the_disk_of_the_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Connection(sqlite3.Connection):
+        def execute(self, *_: Any) -> sqlite3.Cursor:
+            raise of_a_full_disk("SQLITE_FULL")
+
+    migrate(f"sqlite:///{tmp_path}/it.db")
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Connection))
+    with pytest.raises(Refused, match="the disk that it goes to is full"):
+        backup(f"sqlite:///{tmp_path}/it.db", tmp_path / "copy.db")
+    assert not (tmp_path / "copy.db").exists()
 
 
 def test_a_redis_that_deletes_hits_when_it_is_full_is_warned_of_once(

@@ -15,6 +15,7 @@ from runtime.processes import freeze_gc
 from storage import reconciliation, usage_export, users
 from storage.clock import MICROSECONDS, iso, unix_us
 from storage.errors import Refused
+from storage.new_file import new_file
 from storage.prices import write_amount
 from storage.reconciliation import Difference
 from storage.usage_export import Selection
@@ -71,14 +72,8 @@ def export(
 
 @contextmanager
 def _new_file(path: Path) -> Iterator[TextIO]:
-    """Open a new file to write; delete it if the block fails, since half an export is easily taken for a whole one."""
-    with path.open("x", encoding="utf-8", newline="") as file:
-        try:
-            yield file
-            file.flush()
-        except BaseException:
-            path.unlink()
-            raise
+    with new_file(path, 0o666) as writing, writing.open("w", encoding="utf-8", newline="") as file:
+        yield file
 
 
 def reconcile(context: Context) -> Answer:

@@ -27,7 +27,10 @@ from model.recipe import Recipe
 from model.store import CHECKPOINT, GRAPH, Manifest, PreparedModel
 from model.tune import tuning
 
-_ADVICE = "check that the disk has room and CLASSIFIER_MODEL names a whole checkpoint, or choose another one."
+_ADVICE = (
+    "check that the disk has room where BENTOML_HOME and TMPDIR are, and that CLASSIFIER_MODEL names a whole "
+    "checkpoint, or choose another one."
+)
 
 
 def ensure_prepared(settings: Settings, anew: bool = False) -> PreparedModel:

@@ -43,10 +43,12 @@ export async function copyWith(button, text) {
   setTimeout(() => { button.textContent = "Copy"; }, 2000);
 }
 
-/** Return a time as its reader writes it: "28 Nov, 23:10". */
+/** Return a time as its reader writes it: "28 Nov, 23:10"; one of another year with the year. */
 export function shortTime(iso) {
+  const time = new Date(iso);
   const options = { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" };
-  return new Intl.DateTimeFormat(undefined, options).format(new Date(iso));
+  if (time.getFullYear() !== new Date().getFullYear()) options.year = "numeric";
+  return new Intl.DateTimeFormat(undefined, options).format(time);
 }
 
 const NUMBER = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });

@@ -1,7 +1,7 @@
 // What the owner of the service sees with a key of the scope `admin`: users, keys and changes, to be read only.
 
 import { Problem, call } from "./api.js";
-import { byId, el, shortTime } from "./dom.js";
+import { announce, byId, el, shortTime } from "./dom.js";
 import { idOf, inTab, key } from "./keyring.js";
 import { draw as drawUsage, scrolled } from "./usage.js";
 
@@ -28,23 +28,44 @@ export async function isOwner() {
 
 /** Draw each list in `place`, in a part of its own; one that can't be read shows why. */
 export async function draw(place) {
-  const parts = await Promise.all(Object.entries(LISTS).map(async ([name, title]) => {
-    const part = el("section", { class: "card" }, el("h2", {}, title));
-    await fill(part, name, title);
-    return part;
-  }));
-  place.replaceChildren(...parts, el("div", { id: "user-usage", class: "stack", tabindex: -1 }));
+  const parts = Object.fromEntries(Object.keys(LISTS).map((name) => [name, el("section", { class: "card" })]));
+  await Promise.all(Object.keys(LISTS).map((name) => fill(parts[name], name)));
+  const find = async (address) => {
+    const filters = address ? { users: { email: address }, keys: { user: address } } : { users: {}, keys: {} };
+    await Promise.all(Object.entries(filters).map(([name, filter]) => fill(parts[name], name, filter)));
+    announce(address ? `Users and keys of ${address} are shown.` : "All users and keys are shown.");
+  };
+  const usage = el("div", { id: "user-usage", class: "stack", tabindex: -1 });
+  place.replaceChildren(finder(find), ...Object.values(parts), usage);
 }
 
-async function fill(part, name, title) {
+/** Return the field in which an address is entered: among many users, nobody finds one by its place in the list. */
+function finder(find) {
+  const field = el("input", { id: "find-user", autocomplete: "off", placeholder: "ada@example.org" });
+  const submit = (event) => {
+    event.preventDefault();
+    void find(field.value.trim());
+  };
+  return el("form", { class: "card finder", role: "search", onsubmit: submit },
+    el("label", { for: "find-user" }, "E-mail address of a user"), field, el("button", { type: "submit" }, "Find"));
+}
+
+async function fill(part, name, filter = {}) {
+  const title = LISTS[name];
+  const top = el("h2", {}, title);
+  part.replaceChildren(top);
   const body = el("tbody", {});
   const head = el("tr", {});
   let columns = null;
   const more = el("button", { type: "button", onclick: () => void add() }, "Show more");
+  const problemPlace = el("p", { role: "alert" });
   let cursor = null;
 
   async function add() {
-    const query = new URLSearchParams({ ...ORDERS[name], ...cursor === null ? {} : { cursor } });
+    const query = new URLSearchParams({ ...ORDERS[name], ...filter, ...cursor === null ? {} : { cursor } });
+    // A second click would ask for the same rows once more.
+    more.disabled = true;
+    problemPlace.textContent = "";
     try {
       const { answer } = await call(`v2/admin/${name}?${query}`);
       columns ??= columnsOf(answer.data);
@@ -57,14 +78,18 @@ async function fill(part, name, title) {
       more.hidden = cursor === null;
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
-      more.hidden = true;
-      part.append(el("p", {}, problem.detail));
+      problemPlace.textContent = problem.detail;
+    } finally {
+      more.disabled = false;
     }
   }
 
   await add();
+  // Another search has begun meanwhile.
+  if (top.parentNode !== part) return;
   if (body.children.length) part.append(scrolled(title, el("table", {}, el("thead", {}, head), body)), more);
-  else if (columns !== null) part.append(el("p", { class: "quiet" }, "There are none yet."));
+  else if (columns !== null) part.append(el("p", { class: "quiet" }, filter.email || filter.user ? "There are none." : "There are none yet."));
+  part.append(problemPlace);
 }
 
 function usageButton({ user_id: user, email }) {

@@ -137,6 +137,10 @@ def _write(document: dict[str, str]) -> None:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(document, file)
         Path(temporary).replace(path())
+    except OSError as error:
+        Path(temporary).unlink()
+        # A file that is open has no name in its errors.
+        raise OSError(error.errno, error.strerror, str(path())) from None
     except BaseException:
         Path(temporary).unlink()
         raise
