@@ -64,10 +64,10 @@ def load(prepared: PreparedModel, name: str, configuration: Configuration) -> En
 
 
 def _warm_up(engine: Engine, recipe: Recipe, choice: Choice) -> float:
-    """Run an image on each stream, because the first one is slow, and larger batches where the speed is not known.
+    """Run a batch on each stream, because the first one is slow, and tell the speed.
 
-    On a CPU the first batch of each other size takes about 50 ms longer than the next. They are run once the server is
-    ready, while no caller waits (`EmbeddedRunner.warm_up`).
+    On a CPU only single images are run. The first batch of each other size takes about 50 ms longer than the next: they
+    are run once the server is ready, while no caller waits (`EmbeddedRunner.warm_up`).
 
     Returns:
         images per second.
@@ -75,9 +75,10 @@ def _warm_up(engine: Engine, recipe: Recipe, choice: Choice) -> float:
     for _ in range(engine.streams):
         _time(engine, recipe, 1, together=False)
     _time(engine, recipe, 1)
-    if engine.name == OpenVinoEngine.name and choice.images_per_s is not None:
+    if engine.name == OpenVinoEngine.name:
+        now_per_s = _images_per_s(engine, recipe, 1)
         # The machine may have been busy when it was measured.
-        return max(choice.images_per_s, 1 / _time(engine, recipe, 1))
+        return max(choice.images_per_s or 0.0, now_per_s)
     most = choice.configuration.batch_size
     for size in usual_sizes(most)[1:]:
         _images_per_s(engine, recipe, size)
