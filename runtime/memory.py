@@ -41,7 +41,11 @@ class FreedMemory:
             self._is_due = True
             timer = threading.Timer(AFTER_S, self._return)
             timer.daemon = True
-            timer.start()
+            try:
+                timer.start()
+            except RuntimeError:
+                # There are too many threads. The image or upload is answered all the same; a later one tries again.
+                self._is_due = False
 
     def _return(self) -> None:
         self._is_due = False

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import threading
 import time
+from unittest import mock
 
 import psutil
 import pytest
@@ -88,6 +90,15 @@ async def test_a_small_request_is_not_worth_the_time(
     left.assert_kept()
     await classify(gateway, key, BODY.ljust(LARGE_BYTES), "application/json")
     wait_until(left.is_returned, "the memory is returned, for the next test")
+
+
+@pytest.mark.anyio
+async def test_an_image_is_answered_although_no_thread_can_start(gateway: InProcessGateway, key: IssuedKey) -> None:
+    left = Leftover()
+    with mock.patch.object(threading.Timer, "start", side_effect=RuntimeError("can't start new thread")):
+        await classify(gateway, key, image_of("green", size=(1000, 1000)), "image/png")
+    await classify(gateway, key, image_of("green", size=(1000, 1000)), "image/png")
+    wait_until(left.is_returned, "a later one returns the memory")
 
 
 class WastefulRunner(ColourRunner):
