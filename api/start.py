@@ -18,7 +18,13 @@ from model.store import PreparedModel
 from model.tune.at_start import measure_in_subprocess
 from runtime import bentoml_config, bentoml_defaults, port, python_path, running_servers, worker
 from runtime.forwarded import trusted_hosts
-from runtime.processes import close_listeners_on_shutdown, end_on_hangup, replace_dead_workers_at_once, run_child
+from runtime.processes import (
+    close_listeners_on_shutdown,
+    end_on_hangup,
+    freeze_gc,
+    replace_dead_workers_at_once,
+    run_child,
+)
 from storage import first_look, urls
 from storage.errors import StorageError
 
@@ -61,6 +67,7 @@ def prepare_start(settings: Settings) -> None:
     close_listeners_on_shutdown()
     end_on_hangup()
     replace_dead_workers_at_once()
+    freeze_gc()
 
 
 def write_down_database(settings: Settings) -> None:

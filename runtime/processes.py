@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from runtime import listening
-from runtime.quick_start import GC_THRESHOLD
 
 if TYPE_CHECKING:
     from circus.sighandler import SysHandler
@@ -29,6 +28,8 @@ DELAY_AS_ORPHAN_S = 2.0
 WORKERS_GET_SIGTERM_WITHIN_S = 0.2
 # At most this many dead workers are replaced at once in that time: one that dies at each start would use a whole core.
 AT_ONCE, IN_S = 5, 60.0
+# New objects less freed ones, at which the youngest are collected.
+GC_THRESHOLD = 50_000
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 # Loaded here, since a process that has just been forked must not wait for the loader.
 _LIBC = ctypes.CDLL(None)
@@ -82,9 +83,8 @@ def lower_priority(nice: int) -> None:
 def freeze_gc() -> None:
     """Exclude all objects that exist now from garbage collection, and collect the others less often.
 
-    A full collection over everything that a service loads stops every request for a tenth of a second.
+    A full collection over everything that a service loads takes a tenth of a second and stops every request.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)
 

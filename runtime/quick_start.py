@@ -6,12 +6,14 @@ to OpenVINO's makers. BentoML, uvicorn and OpenVINO import a few names of them a
 second in each process. Here each of these names stands for the real one, and loads it when it is called. Any other name
 loads the real module.
 
-It also makes garbage collection less frequent, since a start makes many objects, and nearly all of them stay. When the
-process ends, they are not searched again. And it limits the allocator's arenas, before any thread has one.
+It also makes garbage collection rare until `freeze_gc`, since a start makes many objects, and nearly all of them stay.
+When the process ends, they are not searched again. And it limits the allocator's arenas, before any thread has one; and
+the threads of numpy's linear algebra, which nothing here uses: an idle one keeps a core busy for a while.
 """
 
 import atexit
 import gc
+import os
 import sys
 from collections.abc import Callable, Iterable
 from importlib import import_module
@@ -39,8 +41,8 @@ DEFERRED: tuple[Names, ...] = (
     {"openvino.tools.ovc": ("convert_model",)},
     {"uvicorn.supervisors": ("ChangeReload", "Multiprocess")},
 )
-# New objects less freed ones, at which the youngest are collected.
-GC_THRESHOLD = 50_000
+# New objects less freed ones, at which the youngest are collected. A worker makes 250,000 until it is ready.
+GC_THRESHOLD = 500_000
 
 
 class _DeferredModule(ModuleType):
@@ -121,5 +123,6 @@ def load(name: str) -> ModuleType:
 
 gc.set_threshold(GC_THRESHOLD)
 atexit.register(gc.freeze)
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 use_few_arenas()
 defer()

@@ -154,10 +154,9 @@ def test_it_is_given_no_secret_and_ends_with_its_parent(monkeypatch: pytest.Monk
     monkeypatch.setenv("CLASSIFIER_DATABASE_URL", "postgresql://user:secret@host/database")
 
     async def act(decoder: IsolatedDecoder) -> int:
-        decoder.start()
+        await decoder.decode(COFFEE.read_bytes(), True, 5.0)
         assert decoder._process is not None
         pid = decoder._process.pid
-        await decoder.decode(COFFEE.read_bytes(), True, 5.0)
         assert b"secret" not in Path(f"/proc/{pid}/environ").read_bytes()
         assert decoder._control is not None
         decoder._control.shutdown(2)

