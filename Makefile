@@ -104,10 +104,10 @@ clean-prepare: ## delete what prepared the model; no server needs it, and the ne
 	rm -rf .venv-prepare
 
 # Half of a test's time goes by while it waits for a server or a time limit: so many keep 2 cores busy.
-PROCESSES ?= 6
+PROCESSES ?= 4
 
 .PHONY: test
-test: install-tests ## run all tests: PROCESSES=6 at a time, then, one by one, those that measure time
+test: install-tests ## run all tests: PROCESSES=4 at a time, then, one by one, those that measure time
 	@# Python compiles what it imports first: in a new .venv, one process does that before all the others would.
 	@test -e $(VENV)/compiled || { $(BIN)/pytest --collect-only -qq > /dev/null 2>&1; touch $(VENV)/compiled; }
 	@# The second run reads only the files that have such tests: to read all takes some seconds.

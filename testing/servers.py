@@ -6,15 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import httpx
 import psutil
 
-from storage.migrate import migrate
+from testing.empty_databases import make_tables
 from testing.operators import Operator
 from testing.ports import free_port
 from testing.waiting import PATIENCE_S, wait_until
@@ -91,10 +89,7 @@ class Server(Operator):
 
     def launch(self, *options: str) -> None:
         """Start without waiting until the server is ready. An SQLite database in its folder has its tables already."""
-        database = self.folder / DATABASE
-        if self.environment["CLASSIFIER_DATABASE_URL"] == f"sqlite:///{database}" and not database.exists():
-            database.touch(mode=0o600)
-            database.write_bytes(_empty_database())
+        self.make_tables()
         command = [self.executable, "-m", "api.serve", self.service]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -105,6 +100,12 @@ class Server(Operator):
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def make_tables(self) -> None:
+        """See `Operator`."""
+        database = self.folder / DATABASE
+        if self.environment["CLASSIFIER_DATABASE_URL"] == f"sqlite:///{database}" and not database.exists():
+            make_tables(f"sqlite:///{database}")
 
     def wait_until_ready(self) -> None:
         """Return once `/readyz` answers 200.
@@ -186,15 +187,6 @@ def is_ready(url: str) -> bool:
         connection.request("GET", "/readyz")
         return connection.getresponse().status == 200
     return False
-
-
-@cache
-def _empty_database() -> bytes:
-    """Return an SQLite database with empty tables: to make them takes a start a third of a second."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / DATABASE
-        migrate(f"sqlite:///{path}")
-        return path.read_bytes()
 
 
 def _is_measured(model_store: Path, settings: dict[str, str]) -> bool:

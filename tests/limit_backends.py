@@ -14,9 +14,9 @@ from storage.database import Database
 from storage.keys import NewKey
 from storage.limits import HitRequest
 from storage.limits_redis import RedisLimits
-from storage.migrate import migrate
 from storage.models import hits
 from storage.policy import Decision, Limit
+from testing.empty_databases import make_tables
 
 SECOND = 1_000_000
 START = 1_700_000_000 * SECOND
@@ -29,7 +29,7 @@ class Sql:
     """The limits in a database."""
 
     def __init__(self, url: str) -> None:
-        migrate(url)
+        make_tables(url)
         self.database = Database(url)
         self._loop = asyncio.new_event_loop()
         new = NewKey("a@b", None, (Limit(5, 60),), "key", "hash", frozenset(), START, None)

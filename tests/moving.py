@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from storage.migrate import migrate
+from testing.empty_databases import make_tables
 from testing.servers import Server
 from testing.store_servers import Postgres
 
@@ -15,7 +15,7 @@ from testing.store_servers import Postgres
 def operator(tmp_path: Path) -> Server:
     """The command line with an SQLite database of its own, which has empty tables."""
     operator = Server(tmp_path / "it", tmp_path)
-    migrate(operator.environment["CLASSIFIER_DATABASE_URL"])
+    make_tables(operator.environment["CLASSIFIER_DATABASE_URL"])
     return operator
 
 

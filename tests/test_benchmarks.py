@@ -8,7 +8,7 @@ import pytest
 from benchmarks import migrations, usage_log
 from benchmarks.filled_log import add_up, add_users, fill
 from storage.database import Database
-from storage.migrate import migrate
+from testing.empty_databases import make_tables
 
 ROWS = 1000
 
@@ -24,7 +24,7 @@ def test_migrations_of_a_long_log_are_measured(
 
 def test_the_export_of_a_long_log_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     url = f"sqlite:///{tmp_path}/it.db"
-    migrate(url)
+    make_tables(url)
     database = Database(url)
     database.change(add_users)
     database.change(lambda connection: fill(connection, ROWS))

@@ -18,9 +18,9 @@ from storage.clock import unix_us
 from storage.errors import StorageUnavailable
 from storage.key_record import KeyRecord
 from storage.keys import NewKey
-from storage.migrate import migrate
 from storage.policy import Limit
 from storage.store import Store
+from testing.empty_databases import make_tables
 from testing.servers import Server, running
 from testing.waiting import PATIENCE_S
 from tests.answers import assert_problem
@@ -107,7 +107,7 @@ class Gate:
     """The limit in front of a real store, with a clock of the test's own; every caller has the same address."""
 
     def __init__(self, url: str, limit: Limit) -> None:
-        migrate(url)
+        make_tables(url)
         self.now_s = 0.0
         self.store = Looking(url)
         self.failures = FailureLimit(limit, clock_s=lambda: self.now_s)

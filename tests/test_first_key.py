@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from api.start import tell_how_to_create_a_key
-from storage.migrate import migrate
+from testing.empty_databases import make_tables
 from testing.servers import PROJECT, Server
 
 COMMAND = re.compile(r"There is no API key yet; create one: (.+)$", re.MULTILINE)
@@ -32,7 +32,7 @@ def test_the_start_tells_the_command_that_creates_a_key(server: Server) -> None:
 
 def test_with_a_user_nothing_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     database = f"sqlite:///{tmp_path}/it.db"
-    migrate(database)
+    make_tables(database)
     with caplog.at_level(logging.WARNING, "bentoml.classifier"):
         tell_how_to_create_a_key(database)
         assert len(caplog.records) == 1

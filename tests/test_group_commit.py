@@ -12,10 +12,10 @@ from sqlalchemy.exc import IntegrityError
 from storage import keys, usage
 from storage.errors import StorageUnavailable
 from storage.keys import NewKey
-from storage.migrate import migrate
 from storage.policy import Limit
 from storage.store import Store
 from storage.usage import UsageRow
+from testing.empty_databases import make_tables
 
 LIMITS = (Limit(1000, 60),)
 
@@ -24,7 +24,7 @@ LIMITS = (Limit(1000, 60),)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     kind = request.param
     url = request.getfixturevalue("postgres").new_database() if kind == "postgresql" else f"sqlite:///{tmp_path}/it.db"
-    migrate(url)
+    make_tables(url)
     made = Store(url)
     yield made
     made.database.close()

@@ -14,10 +14,10 @@ import pytest
 from storage import idempotency, keys, usage, users
 from storage.idempotency import KEPT_S, LEASE_S, Claim, KeptAnswer, Outcome, Settlement
 from storage.keys import NewKey
-from storage.migrate import migrate
 from storage.policy import Limit
 from storage.store import Store
 from storage.usage import UsageRow, Withheld
+from testing.empty_databases import make_tables
 from testing.photographs import COFFEE
 from testing.replicas import Replicas
 from testing.servers import Server
@@ -39,7 +39,7 @@ def workers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[Sto
     """The stores of two workers with one database."""
     is_server = request.param == "postgresql"
     url = request.getfixturevalue("postgres").new_database() if is_server else f"sqlite:///{tmp_path}/it.db"
-    migrate(url)
+    make_tables(url)
     made = [Store(url), Store(url)]
     yield made
     for store in made:

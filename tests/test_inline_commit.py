@@ -12,9 +12,9 @@ from prometheus_client import REGISTRY
 from storage import keys
 from storage.errors import StorageUnavailable
 from storage.keys import NewKey
-from storage.migrate import migrate
 from storage.policy import Limit
 from storage.store import Store
+from testing.empty_databases import make_tables
 
 LIMITS = (Limit(1_000_000, 86_400),)
 HELD_S = 0.5
@@ -22,7 +22,7 @@ HELD_S = 0.5
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    migrate(f"sqlite:///{tmp_path}/it.db")
+    make_tables(f"sqlite:///{tmp_path}/it.db")
     return tmp_path / "it.db"
 
 

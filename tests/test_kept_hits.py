@@ -10,9 +10,9 @@ from storage import keys, limits, users
 from storage.keys import NewKey
 from storage.limits import HitRequest
 from storage.limits_redis import RedisLimits
-from storage.migrate import migrate
 from storage.policy import Limit
 from storage.store import Store
+from testing.empty_databases import make_tables
 from tests.limit_backends import DAY_S, SECOND, START, Hitting, InRedis, Sql, backend, hit
 
 __all__ = ["backend", "hit"]
@@ -85,7 +85,7 @@ def test_replicas_share_one_count_and_never_wait_in_a_circle(
 ) -> None:
     """Several writers, two users in both orders: all are answered, and each user's limit is exact."""
     url = request.getfixturevalue("postgres").new_database() if kind == "postgresql" else f"sqlite:///{tmp_path}/it.db"
-    migrate(url)
+    make_tables(url)
     replicas = [Store(url) for _ in range(4)]
     of_user = (Limit(10, 3600),)
     users = []

@@ -16,9 +16,9 @@ from storage.clock import unix_us
 from storage.errors import StorageUnavailable
 from storage.key_record import KeyRecord
 from storage.keys import KEY_MEMORY_S, NewKey
-from storage.migrate import migrate
 from storage.policy import Limit
 from storage.store import Store
+from testing.empty_databases import make_tables
 from testing.waiting import PATIENCE_S
 
 
@@ -53,7 +53,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     url = f"sqlite:///{tmp_path}/it.db"
-    migrate(url)
+    make_tables(url)
     made = Store(url)
     yield made
     made.database.close()

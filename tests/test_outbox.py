@@ -11,10 +11,10 @@ from sqlalchemy import Connection, insert, select
 
 from storage import outbox
 from storage.database import Database
-from storage.migrate import migrate
 from storage.models import outbox as table
 from storage.models import users
 from storage.outbox import NewMessage
+from testing.empty_databases import make_tables
 from testing.store_servers import Postgres
 from testing.waiting import PATIENCE_S
 
@@ -29,7 +29,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     else:
         postgres: Postgres = request.getfixturevalue("postgres")
         url = postgres.new_database()
-    migrate(url)
+    make_tables(url)
     database = Database(url)
     database.change(lambda c: c.execute(insert(users).values(id="usr_1", email="a@b.de", limits="", created_us=0)))
     yield database

@@ -14,7 +14,6 @@ from sqlalchemy import Connection, text
 from storage import keys
 from storage.database import Database
 from storage.keys import NewKey
-from storage.migrate import migrate
 from storage.models import usage_log
 from storage.policy import Limit
 from storage.quotas import Quota
@@ -22,6 +21,7 @@ from storage.reservations import KEPT_S, QuotaRequest
 from storage.store import Store
 from storage.usage import UsageRow
 from testing.billing import Attempt, Left, check_billing
+from testing.empty_databases import make_tables
 from testing.history import LoggedRow
 from testing.store_servers import Postgres, RedisServer
 from tests.raw_sql import RawSql
@@ -41,7 +41,7 @@ class Replicas:
     """
 
     def __init__(self, url: str, redis_url: str | None = None) -> None:
-        migrate(url)
+        make_tables(url)
         self.at_us = MIDDAY_US
         self.stores = [Store(url, redis_url, clock_us=lambda: self.at_us) for _ in range(2)]
         new = NewKey("a@b", None, LIMITS, "key", "hash", frozenset(), MIDDAY_US, None, None, QUOTAS)

@@ -8,7 +8,7 @@ import pytest
 
 from model.configuration import MEASURING_S, Choice, Configuration
 from model.engine import Images, Probabilities
-from model.tune import fidelity, tuning
+from model.tune import fidelity, precision_choice, tuning
 from model.tune.fidelity import Report
 from model.tune.precision_choice import Sample
 from model.tune.report import summary, table
@@ -33,6 +33,8 @@ def decoding(monkeypatch: pytest.MonkeyPatch) -> dict[str, Machine]:
         return pixels
 
     monkeypatch.setattr(fidelity, "decode_files", decoded)
+    # Real ones, which nothing here decodes, would take most of the time of these tests.
+    monkeypatch.setattr(precision_choice, "make_pictures", lambda number: [b"%d" % one for one in range(number)])
     return named
 
 

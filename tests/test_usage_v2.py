@@ -17,11 +17,11 @@ from sqlalchemy import Connection
 from storage import keys, rollup, usage
 from storage.database import Database
 from storage.keys import NewKey
-from storage.migrate import migrate
 from storage.policy import Limit
 from storage.rollup import Span
 from storage.usage import UsageRow
 from testing.callers import BODY
+from testing.empty_databases import make_tables
 from testing.servers import Server
 from tests.answers import assert_problem
 
@@ -133,7 +133,7 @@ def test_the_scope_usage_is_needed(server: Server, new_user: Callable[..., dict[
 def database_of(folder: Path, times_ms: list[float], apart: timedelta) -> tuple[Database, str]:
     """A database with a user's requests, one after another."""
     url = f"sqlite:///{folder}/it.db"
-    migrate(url)
+    make_tables(url)
     database = Database(url)
     new = NewKey("a@b", None, (Limit(5, 60),), "key", "hash", frozenset(), 0, None)
     user = database.change(partial(keys.issue, new=new)).user_id
