@@ -56,7 +56,8 @@ def _runner_service(serving: Serving) -> bentoml.Service[Any]:
 
     from inference.runner import predict_timed
     from runtime import dispatching
-    from runtime.processes import delay_sigterm_until_exited, end_with_parent, freeze_gc
+    from runtime.garbage_collection import freeze_gc
+    from runtime.processes import delay_sigterm_until_exited, end_with_parent
 
     # BentoML refuses batches of one.
     batched = {"batchable": True, "max_batch_size": serving.max_batch} if serving.max_batch > 1 else {}
@@ -125,7 +126,8 @@ def _gateway_service(serving: Serving, runner_service: bentoml.Service[Any] | No
             from auth.kept_answers import keep_forgetting
             from auth.webhook_delivery import Endpoint
             from inference import gauges
-            from runtime.processes import freeze_gc, on_sigterm
+            from runtime.garbage_collection import freeze_gc
+            from runtime.processes import on_sigterm
 
             parts = made.assembled()
             self._tasks = [

@@ -1,12 +1,13 @@
 """Runs the command line of operators, `python -m auth`: keys and users."""
 
 import atexit
-import gc
 import io
 import os
 import signal
 import sys
 from types import FrameType
+
+from runtime.garbage_collection import collect_rarely
 
 
 def _end(number: int, _frame: FrameType | None) -> None:
@@ -33,8 +34,7 @@ if sys.stderr is None:
 if isinstance(sys.stdout, io.TextIOWrapper):
     sys.stdout.reconfigure(errors="backslashreplace")
 atexit.register(_drop_unwritten)
-# Python would search all that is loaded for garbage as it ends: a fifth of the command's time.
-atexit.register(gc.freeze)
+collect_rarely()
 try:
     # Imported here: it takes a third of a second, in which somebody may press Ctrl+C.
     from auth.cli.main import main

@@ -1,9 +1,8 @@
-"""Process lifecycle: signals, the death of the parent, thread priority, garbage collection."""
+"""Process lifecycle: signals, the death of the parent, thread priority."""
 
 import asyncio
 import contextlib
 import ctypes
-import gc
 import os
 import signal
 import socket
@@ -28,8 +27,6 @@ DELAY_AS_ORPHAN_S = 2.0
 WORKERS_GET_SIGTERM_WITHIN_S = 0.2
 # At most this many dead workers are replaced at once in that time: one that dies at each start would use a whole core.
 AT_ONCE, IN_S = 5, 60.0
-# New objects less freed ones, at which the youngest are collected.
-GC_THRESHOLD = 50_000
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 # Loaded here, since a process that has just been forked must not wait for the loader.
 _LIBC = ctypes.CDLL(None)
@@ -78,15 +75,6 @@ def lower_priority(nice: int) -> None:
     """
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
-
-
-def freeze_gc() -> None:
-    """Exclude all objects that exist now from garbage collection, and collect the others less often.
-
-    A full collection over everything that a service loads takes a tenth of a second and stops every request.
-    """
-    gc.freeze()
-    gc.set_threshold(GC_THRESHOLD)
 
 
 def close_listeners_on_shutdown() -> None:

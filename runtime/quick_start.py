@@ -6,13 +6,10 @@ to OpenVINO's makers. BentoML, uvicorn and OpenVINO import a few names of them a
 second in each process. Here each of these names stands for the real one, and loads it when it is called. Any other name
 loads the real module.
 
-It also makes garbage collection rare until `freeze_gc`, since a start makes many objects, and nearly all of them stay.
-When the process ends, they are not searched again. And it limits the allocator's arenas, before any thread has one; and
-the threads of numpy's linear algebra, which nothing here uses: an idle one keeps a core busy for a while.
+It also makes garbage collection rare, and limits the allocator's arenas, before any thread has one; and the threads of
+numpy's linear algebra, which nothing here uses: an idle one keeps a core busy for a while.
 """
 
-import atexit
-import gc
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -22,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from runtime.garbage_collection import collect_rarely
 from runtime.memory import use_few_arenas
 
 _CLOUD, _CLIENT = "bentoml._internal.cloud", "_bentoml_impl.client"
@@ -41,8 +39,6 @@ DEFERRED: tuple[Names, ...] = (
     {"openvino.tools.ovc": ("convert_model",)},
     {"uvicorn.supervisors": ("ChangeReload", "Multiprocess")},
 )
-# New objects less freed ones, at which the youngest are collected. A worker makes 250,000 until it is ready.
-GC_THRESHOLD = 500_000
 
 
 class _DeferredModule(ModuleType):
@@ -121,8 +117,7 @@ def load(name: str) -> ModuleType:
     return import_module(name)
 
 
-gc.set_threshold(GC_THRESHOLD)
-atexit.register(gc.freeze)
+collect_rarely()
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 use_few_arenas()
 defer()

@@ -9,7 +9,6 @@ process: `imported_with` asks for a first process that has those variables.
 
 import atexit
 import contextlib
-import gc
 import hashlib
 import json
 import os
@@ -27,6 +26,8 @@ from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any
+
+from runtime.garbage_collection import collect_rarely, freeze_gc
 
 _PROJECT = Path(__file__).parent.parent
 # What a preparation imports of other packages. BentoML is not among them: it reads settings when it is imported.
@@ -193,12 +194,11 @@ def _tell(caller: socket.socket, line: str) -> None:
 def _fork_for_each_order(listener: socket.socket) -> None:
     # OpenVINO's converter sends usage data to its maker; without this package it uses a stub that sends nothing.
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    collect_rarely()
     for module in _IMPORTED:
         import_module(module)
     # A garbage collection in a fork would look at all of it, and copy it.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000)
+    freeze_gc()
     _Forks(listener).serve()
 
 

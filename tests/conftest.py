@@ -1,6 +1,5 @@
 """What the tests share: one prepared stand-in, one running server, and a user of its own for each test."""
 
-import gc
 import itertools
 import os
 from collections.abc import Callable, Iterator
@@ -15,12 +14,12 @@ import pytest
 from filelock import FileLock
 from httpx._config import DEFAULT_TIMEOUT_CONFIG
 
+from runtime.garbage_collection import collect_rarely, freeze_gc
 from testing.servers import Server, run_prepare, running
 from testing.store_servers import Postgres, RedisServer
 from testing.waiting import PATIENCE_S
 
-# What is imported stays: to search it for garbage again and again takes a tenth of the time of importing it.
-gc.set_threshold(500_000)
+collect_rarely()
 
 # httpx gives up after 5 s unless it is told otherwise: a machine that runs other tests at once may need longer.
 for _part in ("connect", "read", "write", "pool"):
@@ -79,9 +78,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish() -> None:
     """Leave what was imported and collected out of all garbage collections: it stays, and there is much of it."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000)
+    freeze_gc()
 
 
 def _needs_server(item: pytest.Item) -> bool:

@@ -11,7 +11,7 @@ from auth.cli import export as formats
 from auth.cli.answer import Answer, Context
 from auth.cli.progress import Progress
 from auth.cli.sent_check import SentCheck
-from runtime.processes import freeze_gc
+from runtime.garbage_collection import freeze_gc
 from storage import reconciliation, usage_export, users
 from storage.clock import MICROSECONDS, iso, unix_us
 from storage.errors import Refused

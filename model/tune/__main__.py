@@ -3,6 +3,9 @@
 import signal
 import sys
 
+from runtime.garbage_collection import collect_rarely
+
+collect_rarely()
 try:
     # Imported here, since that takes seconds, and Ctrl-C may come meanwhile.
     from model.tune.tuning import main
