@@ -62,13 +62,14 @@ class RunnerConnection:
 
     async def is_ready(self) -> bool:
         """Return whether the runner answers. Sends it a blank image if its last answer is older than `READY_FOR_S`."""
-        if time.monotonic() - self._answered_at < READY_FOR_S:
+        if self.description is not None and time.monotonic() - self._answered_at < READY_FOR_S:
             return True
         try:
             async with asyncio.timeout(RUNNER_ANSWERS_WITHIN_S):
-                await self.predict(SERVICE_USER, self._blank(), Timing())
+                # First, since a caller's image may be answered before the blank one, and each answer names the model.
                 if self.description is None:
                     self.description = await self._runner.describe()
+                await self.predict(SERVICE_USER, self._blank(), Timing())
         except (Problem, TimeoutError):
             return False
         return True

@@ -114,6 +114,8 @@ class ColourRunner:
         return await self._embedded.predict(images, user)
 
     async def describe(self) -> Description:
+        if self.fault is not None:
+            raise self.fault
         return await self._embedded.describe()
 
     async def warm_up(self, blank: NDArray[np.uint8]) -> None:

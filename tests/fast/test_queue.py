@@ -131,6 +131,18 @@ async def test_a_worker_is_ready_once_the_runner_answers(start: Start) -> None:
     assert gateway.classifier.is_loaded
 
 
+async def test_the_model_is_known_before_its_first_image_is_computed(start: Start) -> None:
+    """Who waited for a worker that starts comes at once: an answer of v2 names the model."""
+    gateway = await start(is_warm=False)
+    key = gateway.new_key()
+    with gateway.runner.engine.held():
+        asking = asyncio.create_task(gateway.classifier.is_ready())
+        await gateway.runner.asked(1)
+        [model] = (await gateway.request("GET", "/v2/models", key)).json()["models"]
+        assert model["status"] == "loaded"
+    assert await asking
+
+
 async def test_a_busy_runner_is_not_asked_whether_it_is_ready(
     gateway: InProcessGateway, key: IssuedKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
