@@ -25,6 +25,7 @@ class RemoteRunner:
     """
 
     def __init__(self, proxy: Callable[[], Any], max_batch: int) -> None:
+        self.description: Description | None = None
         self._proxy = proxy
         self._max_batch = max_batch
         # BentoML's queue in the runner does not know users. So it gets only enough for its next two batches; the rest

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.runner import Runner
-from model.engine import Description, Probabilities
+from model.engine import Probabilities
 from model.recipe import Recipe
 from web.problem import Problem
 from web.timing import Timing
@@ -29,11 +29,11 @@ class RunnerConnection:
         recipe: says which size of image the model takes.
 
     Attributes:
-        description: what the model runs on; None until the runner has answered.
+        description: what the model runs on; None until a runner of another process has answered.
     """
 
     def __init__(self, runner: Runner, recipe: Recipe) -> None:
-        self.description: Description | None = None
+        self.description = runner.description
         self._runner = runner
         self._recipe = recipe
         self._answered_at = float("-inf")
@@ -66,10 +66,9 @@ class RunnerConnection:
             return True
         try:
             async with asyncio.timeout(RUNNER_ANSWERS_WITHIN_S):
-                # First, since a caller's image may be answered before the blank one, and each answer names the model.
+                await self.predict(SERVICE_USER, self._blank(), Timing())
                 if self.description is None:
                     self.description = await self._runner.describe()
-                await self.predict(SERVICE_USER, self._blank(), Timing())
         except (Problem, TimeoutError):
             return False
         return True

@@ -101,6 +101,7 @@ class ColourRunner:
 
     def __init__(self) -> None:
         self.engine = ColourEngine()
+        self.description: Description | None = None
         self.fault: Exception | None = None
         self._embedded = EmbeddedRunner(self.engine, _DESCRIPTION, MAX_BATCH, lambda _: None)
         self._asked = 0
@@ -114,8 +115,6 @@ class ColourRunner:
         return await self._embedded.predict(images, user)
 
     async def describe(self) -> Description:
-        if self.fault is not None:
-            raise self.fault
         return await self._embedded.describe()
 
     async def warm_up(self, blank: NDArray[np.uint8]) -> None:

@@ -5,10 +5,14 @@ import json
 
 import pytest
 
+from inference.classifier import Classifier
+from inference.runner import EmbeddedRunner
+from model.engine import Description
 from testing.asgi_exchange import Exchange
-from testing.colour_model import image_of
+from testing.colour_model import MAX_BATCH, PREPARED, ColourEngine, image_of
 from testing.in_process import InProcessGateway, IssuedKey
 from testing.photographs import as_base64
+from testing.shipped_wiring import settings_of
 from tests.answers import assert_problem
 from tests.fast.conftest import Start
 from web.problem import unavailable
@@ -131,16 +135,11 @@ async def test_a_worker_is_ready_once_the_runner_answers(start: Start) -> None:
     assert gateway.classifier.is_loaded
 
 
-async def test_the_model_is_known_before_its_first_image_is_computed(start: Start) -> None:
-    """Who waited for a worker that starts comes at once: an answer of v2 names the model."""
-    gateway = await start(is_warm=False)
-    key = gateway.new_key()
-    with gateway.runner.engine.held():
-        asking = asyncio.create_task(gateway.classifier.is_ready())
-        await gateway.runner.asked(1)
-        [model] = (await gateway.request("GET", "/v2/models", key)).json()["models"]
-        assert model["status"] == "loaded"
-    assert await asking
+async def test_the_model_is_known_before_its_first_image_is_computed() -> None:
+    """Who waited for a worker that starts comes at once, and each answer of v2 names the model."""
+    description = Description(engine="openvino", precision="f32", images_per_s=10.0)
+    runner = EmbeddedRunner(ColourEngine(), description, MAX_BATCH, lambda _: None)
+    assert Classifier(runner, PREPARED, settings_of()).served_model()["precision"] == "f32"
 
 
 async def test_a_busy_runner_is_not_asked_whether_it_is_ready(
