@@ -19,12 +19,7 @@ from model.tune.at_start import measure_in_subprocess
 from runtime import bentoml_config, bentoml_defaults, port, python_path, running_servers, worker
 from runtime.forwarded import trusted_hosts
 from runtime.garbage_collection import freeze_gc
-from runtime.processes import (
-    close_listeners_on_shutdown,
-    end_on_hangup,
-    replace_dead_workers_at_once,
-    run_child,
-)
+from runtime.processes import close_listeners_on_shutdown, end_on_hangup, replace_dead_workers_at_once, run_child
 from storage import first_look, urls
 from storage.errors import StorageError
 

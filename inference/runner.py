@@ -18,13 +18,11 @@ WARM_UP_BATCH_S = 0.1
 
 
 class Runner(Protocol):
-    """Runs the model: in this process, or as a separate service.
+    """Runs the model: in this process, or as a separate service."""
 
-    Attributes:
-        description: what the model runs on; None if the runner has to be asked (`describe`).
-    """
-
-    description: Description | None
+    @property
+    def description(self) -> Description | None:
+        """What the model runs on; None if the runner has to be asked (`describe`)."""
 
     async def predict(self, images: NDArray[np.uint8], user: str) -> Predicted:
         """Compute the probabilities of some images. Users take turns.
@@ -87,8 +85,7 @@ class EmbeddedRunner:
         self._max_batch = max_batch
         self._batcher = Batcher(engine, max_batch, observe)
         self._streams = engine.streams
-        self.description: Description | None = description
-        self._images_per_s = description.images_per_s
+        self.description = description
 
     async def predict(self, images: NDArray[np.uint8], user: str) -> Predicted:
         """See `Runner`."""
@@ -99,13 +96,12 @@ class EmbeddedRunner:
 
     async def describe(self) -> Description:
         """See `Runner`."""
-        assert self.description is not None
         return self.description
 
     async def warm_up(self, blank: NDArray[np.uint8]) -> None:
         """See `Runner`. Each stream computes each size, since each has its own memory for it."""
         for size in usual_sizes(self._max_batch)[1:]:
-            if size / self._images_per_s <= WARM_UP_BATCH_S:
+            if size / self.description.images_per_s <= WARM_UP_BATCH_S:
                 for _ in range(self._streams):
                     await self._batcher.compute_when_idle(np.repeat(blank, size, axis=0))
 

@@ -142,6 +142,13 @@ async def test_the_model_is_known_before_its_first_image_is_computed() -> None:
     assert Classifier(runner, PREPARED, settings_of()).served_model()["precision"] == "f32"
 
 
+async def test_a_runner_that_has_answered_a_caller_is_still_asked_what_it_runs_on(start: Start) -> None:
+    gateway = await start(is_warm=False)
+    assert (await classifying(gateway, gateway.new_key()).answer()).status_code == 200
+    assert await gateway.classifier.is_ready()
+    assert gateway.classifier.is_loaded
+
+
 async def test_a_busy_runner_is_not_asked_whether_it_is_ready(
     gateway: InProcessGateway, key: IssuedKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
