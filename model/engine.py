@@ -48,7 +48,7 @@ class Engine(Protocol):
     streams: int
 
     def predict(self, images: Images, together: bool = True) -> Probabilities:
-        """Compute the probabilities of one batch.
+        """Compute the probabilities of one batch. May be called from one more thread than there are streams.
 
         Args:
             images: uint8, n x height x width x 3, RGB.

@@ -63,7 +63,8 @@ class OpenVinoEngine:
             if is_bf16 and computes_in != openvino.Type.bf16:
                 self.precision = "f32"
             requests: SimpleQueue[Any] = SimpleQueue()
-            for _ in range(streams):
+            # One more than there are streams: OpenVINO keeps it waiting, and starts it on the first free stream.
+            for _ in range(streams + 1):
                 requests.put(compiled.create_infer_request())
             return requests
 

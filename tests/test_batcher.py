@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -129,6 +130,45 @@ def test_nothing_starts_beside_what_has_all_threads() -> None:
 
     asyncio.run(run())
     assert engine.computed == [(1, True), (1, False), (1, False)]
+
+
+@pytest.mark.parametrize(("waiting", "in_advance"), [(2 * MAX_BATCH, [MAX_BATCH]), (2 * MAX_BATCH - 1, [])])
+def test_one_batch_is_given_in_advance_if_all_streams_will_have_full_ones(waiting: int, in_advance: list[int]) -> None:
+    engine = Engine(streams=2)
+    engine.met = True
+
+    async def run() -> None:
+        batcher = Batcher(engine, MAX_BATCH, lambda _: None)
+        # It takes no time, so the next batch is given at once.
+        await batcher.predict(image(0, MAX_BATCH))
+        engine.computed.clear()
+        engine.may_end.clear()
+        calls = (batcher.predict(image(value)) for value in range(2 * MAX_BATCH + waiting))
+        callers = [asyncio.create_task(call) for call in calls]
+        await eventually(lambda: len(engine.computed) == 2 + len(in_advance), "the engine has what it gets in advance")
+        await asyncio.sleep(0.05)
+        assert [size for size, _ in engine.computed[2:]] == in_advance
+        engine.may_end.set()
+        await asyncio.gather(*callers)
+
+    asyncio.run(run())
+
+
+def test_the_wait_of_a_batch_in_advance_is_no_time_in_the_engine() -> None:
+    class OneAtATime(Engine):
+        def predict(self, images: Images, together: bool = True) -> Probabilities:
+            with turn:
+                time.sleep(0.02 if self.computed else 0)
+                return super().predict(images, together)
+
+    async def run() -> list[Predicted]:
+        batcher = Batcher(OneAtATime(), MAX_BATCH, lambda _: None)
+        return await asyncio.gather(*(batcher.predict(image(value, MAX_BATCH)) for value in range(5)))
+
+    turn = threading.Lock()
+    began = time.perf_counter()
+    predicted = asyncio.run(run())
+    assert 0 < sum(one.infer_ms for one in predicted) <= (time.perf_counter() - began) * 1000
 
 
 def test_who_gave_up_takes_no_place_and_an_error_reaches_its_batch_alone() -> None:
