@@ -48,7 +48,7 @@ class _Batch:
 
     Attributes:
         waiting: the calls of `predict` that they are from.
-        places: how many of the engine's places it takes: there is one for each stream, and one in advance.
+        places: how many of the engine's places it takes: there is one for each stream, and one for a batch in advance.
         waited_until: when a batch in advance got its stream, `time.perf_counter`; 0 for any other batch.
     """
 
@@ -159,13 +159,13 @@ class Batcher:
         if self._taken_places == streams:
             self._in_advance = batch
         else:
-            self._note_begin(batch)
+            self._plan_next(batch)
         self._taken_places += batch.places
         computed = self._threads.run(self._compute, [one.images for one in waiting], on_all_threads)
         computed.add_done_callback(partial(self._finish, batch))
 
-    def _note_begin(self, batch: _Batch) -> None:
-        """Note that a stream has begun a batch; another may be given to the engine before this one ends."""
+    def _plan_next(self, batch: _Batch) -> None:
+        """Have `_give_in_advance` called shortly before this batch should end; a stream has begun it."""
         if batch.size >= self._max_batch and self._full_batch_s is not None:
             asyncio.get_running_loop().call_later(IN_ADVANCE_AFTER * self._full_batch_s, self._give_in_advance)
 
@@ -176,7 +176,7 @@ class Batcher:
         if self._in_advance is not None:
             # The stream that has become free took it.
             self._in_advance.waited_until = ended
-            self._note_begin(self._in_advance)
+            self._plan_next(self._in_advance)
             self._in_advance = None
         # Before the answers are given out, so that the engine does not idle meanwhile.
         self._dispatch()
