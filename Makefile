@@ -67,8 +67,12 @@ IMAGE ?= image-classifier:latest
 VARIANT ?= serve
 
 .PHONY: container
-container: bento ## build the image from the Bento, with Docker or buildah: IMAGE=name VARIANT=serve|gpu
+container: container-check bento ## build the image from the Bento, with Docker or buildah: IMAGE=name VARIANT=serve|gpu
 	@deploy/image.sh "$(IMAGE)" "$(VARIANT)"
+
+.PHONY: container-check
+container-check:
+	@deploy/image.sh --check "$(VARIANT)"
 
 .PHONY: test-container
 test-container: install-tests ## build the image and run it: alone, and twice behind nginx (root, podman, buildah, nginx)
@@ -110,9 +114,10 @@ PROCESSES ?= 4
 test: install-tests ## run all tests: PROCESSES=4 at a time, then, one by one, those that measure time
 	@# Python compiles what it imports first: in a new .venv, one process does that before all the others would.
 	@test -e $(VENV)/compiled || { $(BIN)/pytest --collect-only -qq > /dev/null 2>&1; touch $(VENV)/compiled; }
-	@# The second run reads only the files that have such tests: to read all takes some seconds.
+	@# Exit status 4: a wrong argument. The second run reads only the files that have such tests: to read all takes some seconds.
 	@status=0; PREPARED_FOR_TESTS=$$(mktemp -d); export PREPARED_FOR_TESTS; trap 'rm -rf "$$PREPARED_FOR_TESTS"' EXIT; \
-	$(BIN)/pytest -n $(PROCESSES) -m "not alone" || status=1; \
+	$(BIN)/pytest -n $(PROCESSES) -m "not alone" || status=$$?; \
+	test $$status -ne 4 || exit 4; \
 	$(BIN)/pytest -m alone $$(grep -rl --include='test_*.py' 'mark[.]alone' tests) || status=1; \
 	exit $$status
 

@@ -1,9 +1,26 @@
 #!/usr/bin/env bash
 # Builds the image from the newest Bento, with Docker if its daemon runs, else with buildah: `make container`.
 #   image.sh IMAGE [serve|gpu]      BASE=the base image      BUILD_ARGS=further options of the builder
+#   image.sh --check [serve|gpu]    only whether an image can be built, before a Bento is made for it
 set -euo pipefail
 cd "$(dirname "$0")/.."
 image=$1 target=${2:-serve}
+
+if [[ $target != serve && $target != gpu ]]; then
+  echo "ERROR: there is no variant '$target' of the image; VARIANT is serve or gpu." >&2
+  exit 1
+fi
+if docker info > /dev/null 2>&1; then
+  builder=docker
+elif command -v buildah > /dev/null; then
+  builder=buildah
+else
+  echo "ERROR: no Docker daemon runs and buildah is not installed; one of them must build the image." >&2
+  exit 1
+fi
+if [[ $image == --check ]]; then
+  exit
+fi
 
 context=$(mktemp -d)
 trap 'rm -rf "$context"' EXIT
@@ -37,12 +54,9 @@ fi
 arguments+=(${BUILD_ARGS:-} "$context")
 
 echo "Building $image ($target) with the model $model ..."
-if docker info > /dev/null 2>&1; then
+if [[ $builder == docker ]]; then
   docker build "${arguments[@]}"
-elif command -v buildah > /dev/null; then
+else
   # chroot needs only root, no further privileges and no namespaces.
   buildah build --isolation chroot --format docker --network host "${arguments[@]}"
-else
-  echo "ERROR: no Docker daemon runs and buildah is not installed; one of them must build the image." >&2
-  exit 1
 fi

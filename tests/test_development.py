@@ -1,4 +1,4 @@
-"""What a developer does beside `make serve`: the development server."""
+"""What a developer does beside `make serve`: the development server, and commands of make with a wrong argument."""
 
 import os
 import shutil
@@ -6,6 +6,8 @@ import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import pytest
 
 from testing.photographs import COFFEE, as_base64
 from testing.servers import PROJECT, Server
@@ -35,6 +37,28 @@ def test_make_lets_python_store_what_it_compiles() -> None:
     shown = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=True).stdout
     assert "BENTOML_HOME=" in shown
     assert "PYTHONDONTWRITEBYTECODE" not in shown
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["container", "VARIANT=nope"], "VARIANT is serve or gpu"),
+        (["container", "PATH={tools}"], "buildah is not installed"),
+        (["test", "PROCESSES=many"], "-n/--numprocesses: invalid"),
+    ],
+)
+def test_make_says_at_once_what_it_cannot_do(command: list[str], said: str, tmp_path: Path) -> None:
+    """A Bento takes minutes, and so do the tests that run alone."""
+    for tool in ("bash", "dirname"):
+        (tmp_path / tool).symlink_to(str(shutil.which(tool)))
+    began = time.monotonic()
+    words = ["make", "--no-print-directory", *(word.format(tools=tmp_path) for word in command)]
+    done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Bento" not in done.stdout
+    assert "passed" not in done.stdout
+    assert time.monotonic() - began < 60
 
 
 def test_the_development_server_answers_and_reloads(tmp_path: Path, model_store: Path) -> None:
