@@ -1,8 +1,10 @@
 """The batcher of the embedded runner: every caller gets its own rows, and nobody is forgotten."""
 
 import asyncio
+import itertools
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -152,6 +154,28 @@ def test_one_batch_is_given_in_advance_if_all_streams_will_have_full_ones(waitin
         await asyncio.gather(*callers)
 
     asyncio.run(run())
+
+
+def test_no_batch_is_given_in_advance_long_before_a_stream_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another user's image could come meanwhile, and would wait for that batch too."""
+    seconds = itertools.count(step=100)
+    monkeypatch.setattr("inference.batcher.time", SimpleNamespace(perf_counter=lambda: float(next(seconds))))
+    engine, sizes = Engine(), list[int]()
+
+    async def run() -> None:
+        batcher = Batcher(engine, MAX_BATCH, sizes.append)
+        await batcher.predict(image(0, MAX_BATCH))
+        engine.may_end.clear()
+        many = [asyncio.create_task(batcher.predict(image(1, MAX_BATCH), "many")) for _ in range(3)]
+        await eventually(lambda: len(engine.computed) == 2, "the next batch begins")
+        await asyncio.sleep(0.05)
+        one = asyncio.create_task(batcher.predict(image(2), "one"))
+        await asyncio.sleep(0)
+        engine.may_end.set()
+        await asyncio.gather(*many, one)
+
+    asyncio.run(run())
+    assert sizes == [MAX_BATCH, MAX_BATCH, MAX_BATCH, 1, MAX_BATCH]
 
 
 def test_the_wait_of_a_batch_in_advance_is_no_time_in_the_engine() -> None:

@@ -51,14 +51,11 @@ def test_make_says_at_once_what_it_cannot_do(command: list[str], said: str, tmp_
     """A Bento takes minutes, and so do the tests that run alone."""
     for tool in ("bash", "dirname"):
         (tmp_path / tool).symlink_to(str(shutil.which(tool)))
-    began = time.monotonic()
     words = ["make", "--no-print-directory", *(word.format(tools=tmp_path) for word in command)]
     done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert said in done.stderr
-    assert "Bento" not in done.stdout
-    assert "passed" not in done.stdout
-    assert time.monotonic() - began < 60
+    assert done.stdout == ""
 
 
 def test_the_development_server_answers_and_reloads(tmp_path: Path, model_store: Path) -> None:
