@@ -152,6 +152,8 @@ class _Body:
         """Give back the bytes that the body held."""
         if self._watch is not None:
             self._watch.cancel()
+            # The cancelled task refers to this object. Such a reference cycle would keep the request in memory.
+            self._watch = None
         self._give_back()
 
     def _take(self, size: int) -> None:

@@ -86,6 +86,10 @@ class RequestContext:
         """Note the number of images that the answer has predictions for, and the model. An error counts no image."""
         self.billable, self.model = images, (name, revision)
 
+    def end(self) -> None:
+        """Forget the middlewares' functions: they refer to this context, and such cycles would keep it in memory."""
+        self.pay = self.log_image = self.answer_without_hit = None
+
     def response(self, problem: Problem) -> Response:
         """Return the response for a problem, with the id of this request."""
         return problem.response(self.request_id, self.match.has_error_text)

@@ -32,11 +32,14 @@ class RouteMatching:
         self.routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            match = scope.get("state", {}).get(GIVEN_MATCH) or self._match(scope)
-            request = RequestContext(scope["path"], match, whole_app=self)
-            scope = context.attach({**scope, "path": match.name}, request)
-        await self.app(scope, receive, send)
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        match = scope.get("state", {}).get(GIVEN_MATCH) or self._match(scope)
+        request = RequestContext(scope["path"], match, whole_app=self)
+        try:
+            await self.app(context.attach({**scope, "path": match.name}, request), receive, send)
+        finally:
+            request.end()
 
     def _match(self, scope: Scope) -> Match:
         # ASGI servers may omit `raw_path`.
