@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Scope
 
-from api.requests import JSON, MOST_CONTAINERS, MOST_VALUES, content_type, read_body
+from api.requests import JSON, content_type, has_too_many_containers, has_too_many_values, read_body
 from api.routes import MCP
 from web import context
 from web.internal_requests import Answer
@@ -32,7 +32,7 @@ def route() -> Route:
         nonlocal loaded
         content_type(request, JSON)
         body = await read_body(request)
-        if body.count(b"[") + body.count(b"{") > MOST_CONTAINERS or body.count(b",") > MOST_VALUES:
+        if has_too_many_containers(body) or has_too_many_values(body):
             raise Problem(400, "The message holds too many values; send fewer.")
         if loaded is None:
             # The import takes more than a second of processor time: too long for the start, and for the event loop.
