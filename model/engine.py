@@ -1,5 +1,6 @@
 """Defines what an engine is: a batch of uint8 images in, probabilities out. `loading.py` makes one."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -34,6 +35,11 @@ def usual_sizes(most: int) -> list[int]:
     return [*(2**power for power in range((most - 1).bit_length())), most]
 
 
+def places(streams: int) -> int:
+    """Return how many batches an engine takes at the same time: one for each stream, and half as many that wait."""
+    return streams + math.ceil(streams / 2)
+
+
 class Engine(Protocol):
     """Computes probabilities. Every engine computes the same function (`checkpoint/classifier.py`).
 
@@ -48,7 +54,7 @@ class Engine(Protocol):
     streams: int
 
     def predict(self, images: Images, together: bool = True) -> Probabilities:
-        """Compute the probabilities of one batch. May be called from one more thread than there are streams.
+        """Compute the probabilities of one batch. May be called from as many threads as the engine has `places`.
 
         Args:
             images: uint8, n x height x width x 3, RGB.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from model.configuration import MOST_STREAMS, Precision
-from model.engine import Images, Probabilities
+from model.engine import Images, Probabilities, places
 from runtime.machine import cores
 
 
@@ -63,8 +63,8 @@ class OpenVinoEngine:
             if is_bf16 and computes_in != openvino.Type.bf16:
                 self.precision = "f32"
             requests: SimpleQueue[Any] = SimpleQueue()
-            # One more than there are streams: OpenVINO keeps it waiting, and starts it on the first free stream.
-            for _ in range(streams + 1):
+            # OpenVINO keeps what is more than there are streams waiting, and starts it on the first free stream.
+            for _ in range(places(streams)):
                 requests.put(compiled.create_infer_request())
             return requests
 

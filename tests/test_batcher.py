@@ -1,10 +1,8 @@
 """The batcher of the embedded runner: every caller gets its own rows, and nobody is forgotten."""
 
 import asyncio
-import itertools
 import threading
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -134,48 +132,59 @@ def test_nothing_starts_beside_what_has_all_threads() -> None:
     assert engine.computed == [(1, True), (1, False), (1, False)]
 
 
-@pytest.mark.parametrize(("waiting", "in_advance"), [(2 * MAX_BATCH, [MAX_BATCH]), (2 * MAX_BATCH - 1, [])])
-def test_one_batch_is_given_in_advance_if_all_streams_will_have_full_ones(waiting: int, in_advance: list[int]) -> None:
-    engine = Engine(streams=2)
+@pytest.mark.parametrize(
+    ("streams", "computed", "waiting", "in_advance"),
+    [
+        (2, 2, 1, []),
+        (2, 2, 2, [2]),
+        (2, 4, 2, []),
+        (2, 4, 3, [3]),
+        # The engine takes one more than it has streams, and of no more than the largest size.
+        (2, 4, 20, [MAX_BATCH]),
+        (1, 1, 1, [1]),
+        (1, 4, 3, []),
+        (4, 4, 20, [MAX_BATCH, MAX_BATCH]),
+    ],
+)
+def test_a_batch_is_given_in_advance_once_its_share_of_all_images_waits(
+    streams: int, computed: int, waiting: int, in_advance: list[int]
+) -> None:
+    engine = Engine(streams)
     engine.met = True
+    engine.may_end.clear()
 
     async def run() -> None:
         batcher = Batcher(engine, MAX_BATCH, lambda _: None)
-        # It takes no time, so the next batch is given at once.
-        await batcher.predict(image(0, MAX_BATCH))
-        engine.computed.clear()
-        engine.may_end.clear()
-        calls = (batcher.predict(image(value)) for value in range(2 * MAX_BATCH + waiting))
-        callers = [asyncio.create_task(call) for call in calls]
-        await eventually(lambda: len(engine.computed) == 2 + len(in_advance), "the engine has what it gets in advance")
+        callers = []
+        for stream in range(streams):
+            callers.append(asyncio.create_task(batcher.predict(image(0, computed))))
+            await eventually(lambda: len(engine.computed) == stream + 1, "one more stream is busy")  # noqa: B023
+        callers += [asyncio.create_task(batcher.predict(image(value))) for value in range(waiting)]
+        await eventually(lambda: len(engine.computed) == streams + len(in_advance), "the engine has its batches")
         await asyncio.sleep(0.05)
-        assert [size for size, _ in engine.computed[2:]] == in_advance
+        assert engine.computed == [(size, False) for size in [computed] * streams + in_advance]
         engine.may_end.set()
         await asyncio.gather(*callers)
 
     asyncio.run(run())
 
 
-def test_no_batch_is_given_in_advance_long_before_a_stream_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another user's image could come meanwhile, and would wait for that batch too."""
-    seconds = itertools.count(step=100)
-    monkeypatch.setattr("inference.batcher.time", SimpleNamespace(perf_counter=lambda: float(next(seconds))))
+def test_who_comes_while_a_batch_waits_in_advance_is_next() -> None:
+    """The user of that batch, who has more images, has been served all the time."""
     engine, sizes = Engine(), list[int]()
+    engine.may_end.clear()
 
     async def run() -> None:
         batcher = Batcher(engine, MAX_BATCH, sizes.append)
-        await batcher.predict(image(0, MAX_BATCH))
-        engine.may_end.clear()
-        many = [asyncio.create_task(batcher.predict(image(1, MAX_BATCH), "many")) for _ in range(3)]
-        await eventually(lambda: len(engine.computed) == 2, "the next batch begins")
-        await asyncio.sleep(0.05)
+        many = [asyncio.create_task(batcher.predict(image(1, MAX_BATCH), "many")) for _ in range(4)]
+        await eventually(lambda: len(engine.computed) == 2, "a batch is computed, and one waits in advance")
         one = asyncio.create_task(batcher.predict(image(2), "one"))
         await asyncio.sleep(0)
         engine.may_end.set()
         await asyncio.gather(*many, one)
 
     asyncio.run(run())
-    assert sizes == [MAX_BATCH, MAX_BATCH, MAX_BATCH, 1, MAX_BATCH]
+    assert sizes == [MAX_BATCH, MAX_BATCH, 1, MAX_BATCH, MAX_BATCH]
 
 
 def test_the_wait_of_a_batch_in_advance_is_no_time_in_the_engine() -> None:

@@ -16,6 +16,7 @@ import pytest
 from api.body_limits import PACE_GRACE_S
 from inference.fair_queue import FairQueue, FairSlots
 from inference.fair_shares import FairShares, total_for
+from inference.turn_queue import TurnQueue
 from testing.callers import BODY
 from testing.photographs import COFFEE
 from testing.servers import Server
@@ -158,6 +159,29 @@ def test_turns_go_round_by_user() -> None:
     taken = [queue.get() for _ in range(4)]
     queue.put("d", "d1")
     assert [*taken, *(queue.get() for _ in range(len(queue)))] == ["a1", "b1", "c1", "a2", "b2", "a3", "d1"]
+
+
+def test_turns_go_first_to_users_who_have_no_work_under_way() -> None:
+    queue: TurnQueue[str] = TurnQueue()
+    for item in ("a1", "a2", "a3", "a4", "b1", "b2"):
+        queue.put(item[0], item)
+
+    def take() -> str:
+        first = queue.peek()
+        item = queue.get()
+        assert item == first
+        queue.begin(item[0])
+        return item
+
+    taken = [take(), take()]
+    queue.put("c", "c1")
+    taken += [take(), take()]
+    # Nobody else's work is under way any more when the last item of user b is.
+    for _ in range(2):
+        queue.end("a")
+    taken += [take(), take(), take()]
+    assert taken == ["a1", "b1", "c1", "a2", "a3", "b2", "a4"]
+    assert not queue
 
 
 def test_slots_go_round_by_user_and_none_is_lost() -> None:
