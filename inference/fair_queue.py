@@ -30,14 +30,6 @@ class FairQueue(Generic[T]):
         self._items_by_user.setdefault(user, deque()).append(item)
         self._length += 1
 
-    def peek(self) -> T:
-        """Return the next item without removing it.
-
-        Raises:
-            StopIteration: the queue is empty.
-        """
-        return self._items_by_user[next(iter(self._items_by_user))][0]
-
     def get(self) -> T:
         """Remove and return the next item.
 

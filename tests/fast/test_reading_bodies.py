@@ -94,6 +94,11 @@ async def test_json_is_taken_as_shells_and_editors_write_it(gateway: InProcessGa
         (json.dumps({"image": TEXT}).encode("utf-16-le"), 400, "UTF-8"),
         (b'{"image": "AAAA", "other": ' + b"[" * 2000 + b"]" * 2000 + b"}", 400, "not valid JSON"),
         (b'{"image": "AAAA", "other": [' + b"0," * 20_000 + b"0]}", 422, "'body' holds too many values"),
+        # One comma or bracket too many, and as many as may be. The body itself has one of each, and `other` a bracket.
+        (b'{"image": "AAAA", "other": [' + b"0," * 10_000 + b"0]}", 422, "'body' holds too many values"),
+        (b'{"image": "AAAA", "other": [' + b"0," * 9_999 + b"0]}", 400, "no image of a known format"),
+        (b'{"image": "AAAA", "other": [' + b"{}," * 500 + b"[]," * 498 + b"[]]}", 400, "not valid JSON"),
+        (b'{"image": "AAAA", "other": [' + b"{}," * 500 + b"[]," * 497 + b"[]]}", 400, "no image of a known format"),
         (b'"AAAA"', 422, "must be a JSON object"),
         (b'{"image": null}', 422, "'image' is wrong"),
         (b'{"image": "AAAA", "top_k": "5"}', 422, "'top_k' is wrong"),
