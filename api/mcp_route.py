@@ -12,6 +12,7 @@ from starlette.types import Scope
 
 from api.requests import JSON, content_type, has_too_many_containers, has_too_many_values, read_body
 from api.routes import MCP
+from runtime.garbage_collection import importing_late
 from web import context
 from web.internal_requests import Answer
 from web.problem import Problem, from_library_error
@@ -46,8 +47,8 @@ def route() -> Route:
 
 
 def _load() -> Answering:
-    from api import mcp_server
-
+    with importing_late():
+        from api import mcp_server
     return mcp_server.answer
 
 

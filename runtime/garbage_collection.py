@@ -2,6 +2,8 @@
 
 import atexit
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # New objects less freed ones, at which the youngest are collected: while a program starts, and later. A worker makes
 # 250,000 until it is ready.
@@ -24,3 +26,17 @@ def freeze_gc() -> None:
     """
     gc.freeze()
     gc.set_threshold(RUNNING)
+
+
+@contextmanager
+def importing_late() -> Iterator[None]:
+    """Exclude the objects that a block makes from garbage collection, as `freeze_gc` does; for a service that runs.
+
+    Otherwise each collection during a large import searches all of it so far, and stops every request meanwhile.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
