@@ -1,6 +1,7 @@
 """A model for tests: its label is the colour of an image, so a test knows each answer in advance."""
 
 import asyncio
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,25 +67,32 @@ class ColourEngine:
 
     def __init__(self) -> None:
         self.batches: list[int] = []
-        self._may_compute = threading.Event()
-        self._may_compute.set()
+        self._may_end = math.inf
+        self._changed = threading.Condition()
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep the engine busy within this block: the first batch ends after it, and the others wait for the first."""
-        self._may_compute.clear()
+        self._let_end(len(self.batches))
         try:
             yield
         finally:
             self.release()
 
-    def release(self) -> None:
-        """Let the engine go on before the block of `held` ends."""
-        self._may_compute.set()
+    def release(self, more: float = math.inf) -> None:
+        """Let this many more batches end before the block of `held` does; by default all."""
+        self._let_end(self._may_end + more)
+
+    def _let_end(self, number: float) -> None:
+        with self._changed:
+            self._may_end = number
+            self._changed.notify_all()
 
     def predict(self, images: Images, together: bool = True) -> Probabilities:  # noqa: ARG002 - see `Engine`
-        self.batches.append(len(images))
-        self._may_compute.wait(GIVE_UP_AFTER_S)
+        with self._changed:
+            self.batches.append(len(images))
+            number = len(self.batches)
+            self._changed.wait_for(lambda: number <= self._may_end, GIVE_UP_AFTER_S)
         numbers = (images[:, EDGE // 2, EDGE // 2] > 127) @ np.array([1, 2, 4])
         probabilities = np.full((len(images), len(LABELS)), OTHERS, np.float32)
         probabilities[np.arange(len(images)), numbers] = CONFIDENCE

@@ -1,6 +1,5 @@
 """The queue of images that wait for the model: its bound, its turns, and what callers are told when it is full."""
 
-import asyncio
 import json
 
 import pytest
@@ -13,6 +12,7 @@ from testing.colour_model import MAX_BATCH, PREPARED, ColourEngine, image_of
 from testing.in_process import InProcessGateway, IssuedKey
 from testing.photographs import as_base64
 from testing.shipped_wiring import settings_of
+from testing.waiting import eventually
 from tests.answers import assert_problem
 from tests.fast.conftest import Start
 from web.problem import unavailable
@@ -96,20 +96,20 @@ async def test_a_batch_that_finds_too_little_room_is_503_as_a_whole(start: Start
 async def test_users_take_turns(gateway: InProcessGateway) -> None:
     """The engine takes two images at a time: who sends one waits for a turn of the other user, not for its batch."""
     many, one = gateway.new_key(), gateway.new_key(email="one@example.org")
-    order: list[str] = []
-
-    async def note(name: str, exchange: Exchange) -> None:
-        assert (await exchange.answer()).status_code == 200
-        order.append(name)
-
-    with gateway.runner.engine.held():
+    engine = gateway.runner.engine
+    with engine.held():
         batch = classifying_batch(gateway, many, 6)
         await gateway.runner.asked(1)
         single = classifying(gateway, one)
         await gateway.runner.asked(2)
-    await asyncio.gather(note("batch", batch), note("single", single))
-    assert order == ["single", "batch"]
-    assert gateway.runner.engine.batches == [2, 2, 1, 2]
+        engine.release(1)
+        await eventually(lambda: len(engine.batches) == 3, "the engine takes a third batch")
+        # Of the four images of the batch two are left, and the single image is before them.
+        engine.release(2)
+        assert (await single.answer()).status_code == 200
+        assert engine.batches[:3] == [2, 2, 1]
+    assert (await batch.answer()).status_code == 200
+    assert engine.batches == [2, 2, 1, 2]
 
 
 async def test_a_runner_that_is_gone_is_503_and_the_place_is_given_back(
