@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,10 @@ for _part in ("connect", "read", "write", "pool"):
 # A thread of torch that waits for the others keeps its core busy. With a thread for each core in every process of the
 # tests, torch took up to 19 times the processor time.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+
+# A script that runs the tests in the background has them ignore Ctrl-C, and so would all programs that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _made_once(create: Callable[..., SSLContext]) -> Callable[..., SSLContext]:
