@@ -31,7 +31,8 @@ def as_base64(data: bytes) -> str:
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     """Return the image as a file; `kind` is Pillow's name of the format, `options` are those of `Image.save`."""
     buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
+    # Pillow keeps the options of saving in the image itself, and several threads may be saving it.
+    image.copy().save(buffer, kind, **options)
     return buffer.getvalue()
 
 
