@@ -2,7 +2,8 @@
 
 The headers of an image say how much work it is (see `model/images/formats/`). An ordinary image takes a thread a third
 of a second at most. Small ones have threads of their own; large ones have threads of lower priority. Any other image is
-decoded in a process of its own, which can be stopped (see `isolated_decoder.py`).
+decoded in a process of its own, which can be stopped (see `isolated_decoder.py`). Only a small image that is alone is
+decoded on the event loop itself.
 """
 
 import asyncio
@@ -26,8 +27,8 @@ from web.problem import unavailable
 
 logger = logging.getLogger("bentoml.classifier")
 
-# Work, in pixels of a baseline JPEG: what keeps a thread busy for about 20 ms, and for about 200 ms.
-QUICK_WORK, LARGE_WORK = 2_000_000, 16_000_000
+# Work, in pixels of a baseline JPEG: what keeps a thread busy for about 5 ms, 20 ms, and 200 ms.
+SMALL_WORK, QUICK_WORK, LARGE_WORK = 500_000, 2_000_000, 16_000_000
 # The most work in the first round of the ordinary images of one request, when it is not known yet how long they take:
 # as much as the largest image alone.
 WORK_TOGETHER = 50_000_000
@@ -85,15 +86,19 @@ class DecodePool:
         """Stop the process for unusual images, if there is one, with whatever it is decoding."""
         self._isolated_decoder.close()
 
-    async def decode(self, user: str, source: Source, exact: bool) -> DecodeResult:
+    async def decode(self, user: str, source: Source, exact: bool, here: bool = False) -> DecodeResult:
         """Decode one image. If this is cancelled, the work stops within a third of a second.
 
         Args:
             user: whose turn the image takes.
             source: returns the file.
             exact: whether to resize exactly as the reference does, or faster.
+            here: whether to decode an image of at most `SMALL_WORK` on the event loop: waking a thread takes longer.
         """
-        result, busy_ms = await self._quick.run(user, self._read, source, exact, QUICK_WORK)
+        if here:
+            result, busy_ms = self._read(source, exact, SMALL_WORK)
+        else:
+            result, busy_ms = await self._quick.run(user, self._read, source, exact, QUICK_WORK)
         if not isinstance(result, Header):
             return DecodeResult(result, busy_ms)
         return await self._decode(user, result, exact, CPU_S)
