@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 import time
+from collections.abc import Iterator
 from unittest import mock
 
 import psutil
@@ -13,18 +14,26 @@ from numpy.typing import NDArray
 
 from api.body_limits import LARGE_BYTES
 from inference.classifier import Classifier
-from runtime.memory import AFTER_S, return_freed_memory
+from runtime import memory
+from runtime.memory import return_freed_memory
 from testing.colour_model import PREPARED, ColourRunner, image_of
 from testing.in_process import InProcessGateway, IssuedKey
 from testing.photographs import as_base64
 from testing.shipped_wiring import settings_of
 from testing.waiting import wait_until
 
+AFTER_S = 0.2
 BLOCKS, BLOCK_BYTES = 2000, 60_000
 RETURNED_MB, KEPT_MB = 40, 80
 
 PATHS = {"application/json": "/v1/classify", "image/png": "/v2/classify"}
 BODY = json.dumps({"image": as_base64(image_of("green"))}).encode()
+
+
+@pytest.fixture(autouse=True)
+def _soon() -> Iterator[None]:
+    with mock.patch.object(memory, "AFTER_S", AFTER_S):
+        yield
 
 
 class Leftover:
