@@ -43,7 +43,12 @@ async def classify(request: Request, classifier: Classifier) -> Response:
             field="function_to_apply",
         )
     request_context = context.of(request.scope)
-    _, probabilities = await classifier.classify(request_context.user_id, image, request_context.timing)
+    try:
+        _, probabilities = await classifier.classify(request_context.user_id, image, request_context.timing)
+    except Problem as problem:
+        if problem.field == "image" and isinstance(image, str):
+            problem.field = "inputs"
+        raise
     request_context.note_answer(1, classifier.manifest.name, classifier.manifest.revision)
     best = top_k(probabilities, classifier.manifest.labels, parameters.top_k or HuggingFaceParameters.DEFAULT_TOP_K)
     return json_response([{"label": label, "score": probability} for _, label, probability in best])

@@ -190,6 +190,23 @@ async def test_an_image_of_too_many_pixels_is_422(start: Start) -> None:
     assert (await gateway.request("POST", "/v1/classify", key, json=small)).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/v1/classify", {"image": "*"}, "image"),
+        (f"/models/{NAME}", {"inputs": "*"}, "inputs"),
+        (f"/models/{NAME}", {"inputs": as_base64(b"none")}, "inputs"),
+        (f"/models/{NAME}", {"inputs": as_base64(image_of("red", size=(10_000, 5_001)))}, "inputs"),
+    ],
+    ids=["not base64", "not base64, Hugging Face", "no image, Hugging Face", "too large, Hugging Face"],
+)
+async def test_a_wrong_image_is_named_as_the_body_names_it(
+    gateway: InProcessGateway, key: IssuedKey, path: str, body: dict[str, str], field: str
+) -> None:
+    answer = await gateway.request("POST", path, key, json=body)
+    assert assert_problem(answer, answer.status_code)["field"] == field
+
+
 async def test_the_reads_tell_the_model(gateway: InProcessGateway, key: IssuedKey) -> None:
     info = (await gateway.request("GET", "/v1/model/info", key)).json()
     assert info == {"name": NAME, "status": "loaded", "num_labels": 8}

@@ -46,6 +46,7 @@ REQUESTS = [
     named("usage", 200, "GET", "/v1/usage"),
     named("limits", 200, "GET", "/v2/limits"),
     named("page", 200, "GET", "/", headers={"Accept": "text/html"}),
+    named("hugging-face-not-base64", 400, "POST", "/models/test/colours", json={"inputs": "*"}),
     named("not-base64", 400, "POST", "/v1/classify", json={"image": "*"}),
     named("not-json", 400, "POST", "/v1/classify", content=b"{", headers={"Content-Type": "application/json"}),
     named("no-image", 400, "POST", "/v2/classify", content=b"none", headers={"Content-Type": "image/png"}),
