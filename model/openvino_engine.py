@@ -41,6 +41,9 @@ class OpenVinoEngine:
         import openvino
         from openvino import properties
 
+        # The first type that is converted makes OpenVINO import a part of numpy. Two threads of `predict` that did so
+        # at the same time could wait for each other for ever, and keep Python's lock (seen in OpenVINO 2026.4).
+        openvino.Type.u8.to_dtype()
         core = openvino.Core()
         is_bf16 = precision == "bf16"
         threads = threads or cores()
