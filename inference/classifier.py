@@ -182,7 +182,7 @@ class Classifier:
         return probabilities
 
     def _may_decode_here(self, encoded: EncodedImage) -> bool:
-        """Tell whether the event loop itself may read an image: no other one waits for it, and the file is small."""
+        """Tell whether the event loop itself may read an image: no other image waits, and the file is small."""
         return self.queue.waiting == 1 and not isinstance(encoded, TextPart) and len(encoded) <= SMALL_FILE
 
     @property

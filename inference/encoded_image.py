@@ -36,7 +36,7 @@ MOST_ESCAPES = 1_000_000
 
 
 def image_bytes(encoded: EncodedImage) -> bytes:
-    """Return the image file. The largest take 0.3 s, so call this in a thread.
+    """Return the image file. The largest take 0.3 s: read those in a thread.
 
     Base64 may use the standard or the URL-safe alphabet (RFC 4648, sections 4 and 5) but not both, may hold white space
     anywhere, and needs no padding. It may be a `data:` URL.
