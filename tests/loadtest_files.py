@@ -4,13 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-# A healthy server is far below, a slowed one above; how fast it is exactly is judged where it is measured at length.
 BOUNDS = """
 [default]
 fewest_samples = 20
 failed_share = 0
 shed_share = 0
-lag_p99_ms = 500
+lag_p99_ms = {most_ms}
 neighbour_ratio = {ratio}
 latency = {{photo = {{p50_ms = {most_ms}}}, upload = {{p50_ms = {most_ms}}}}}
 """

@@ -19,6 +19,11 @@ from testing.servers import PROJECT, Server
 from testing.waiting import wait_until
 from tests.loadtest_files import BOUNDS, written
 
+# A healthy server is far below, on any machine: how fast one is, is judged where it is measured at length.
+MOST_MS = 20_000
+# A slowed server is above, on any machine.
+SLOWED_MOST_MS = 400
+
 
 @dataclass(frozen=True)
 class Run:
@@ -28,9 +33,11 @@ class Run:
     folder: Path
 
 
-def started(server: Server, folder: Path, mix: str, user: str, **settings: str) -> subprocess.Popen[str]:
+def started(
+    server: Server, folder: Path, mix: str, user: str, most_ms: int = MOST_MS, **settings: str
+) -> subprocess.Popen[str]:
     """A few seconds of `python -m loadtests`, by users of its own."""
-    (folder / "slo.toml").write_text(BOUNDS.format(most_ms=400, ratio=100))
+    (folder / "slo.toml").write_text(BOUNDS.format(most_ms=most_ms, ratio=100))
     told = {
         "LOADTEST_URL": server.url,
         "LOADTEST_KEY": server.create_key(f"{user}@example.org", "--limit", "100000/minute")["key"],
@@ -66,7 +73,7 @@ def runs(server: Server, model_store: Path, tmp_path_factory: pytest.TempPathFac
         under_way = {
             "noisy": started(server, folders["noisy"], "noisy", "beside", LOADTEST_SECONDS="8"),
             "healthy": started(server, folders["healthy"], "steady", "load"),
-            "slowed": started(slowed, folders["slowed"], "steady", "load"),
+            "slowed": started(slowed, folders["slowed"], "steady", "load", SLOWED_MOST_MS),
         }
         return {name: Run(ended(run), folders[name]) for name, run in under_way.items()}
     finally:
@@ -111,7 +118,7 @@ def test_a_slowed_server_fails_and_the_bound_is_named(runs: dict[str, Run]) -> N
     verdict = written(folder)
     assert verdict["verdict"] == "failed"
     [check] = [check for check in verdict["checks"] if check["what"] == "photo p50, ms"]
-    assert check["measured"] > check["bound"] == 400
+    assert check["measured"] > check["bound"] == SLOWED_MOST_MS
     assert not check["holds"]
 
 
