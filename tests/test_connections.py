@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import select
 import socket
 import threading
 import time
@@ -180,7 +179,7 @@ def unread(server: Server) -> Iterator[Unread]:
     caller.close()
 
 
-def test_headers_have_ten_seconds_and_silence_no_longer(
+def test_headers_have_ten_seconds_and_silence_before_them_no_longer(
     server: Server, unread: Unread, others: Callable[[], None]
 ) -> None:
     slow, kept, silent, used = (connect(server) for _ in range(4))
@@ -199,15 +198,13 @@ def test_headers_have_ten_seconds_and_silence_no_longer(
                 slow.sendall(b"X: a\r\n")
 
     threading.Thread(target=drip, daemon=True).start()
-    # Who said nothing after an answer is let go of first, also where this thread was late to see it.
-    first, _, _ = select.select([slow, kept, silent, used], [], [], PATIENCE_S)
-    assert used in first
-    assert read(used) == b""
-    assert time.monotonic() - began > 4
     assert_told(read(slow), 408)
     assert_told(read(kept), 408)
     assert read(silent) == b""
     assert 9.5 < time.monotonic() - began < 45
+    # Who has had an answer may send the next request when it likes: clients keep such connections for later.
+    used.sendall(HEAD + b"\r\n")
+    assert read(used, 0.5).startswith(b"HTTP/1.1 200")
     for caller in (slow, kept, silent, used):
         caller.close()
 

@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import sqlite3
 import stat
 import subprocess
@@ -24,6 +25,7 @@ from runtime import bentos
 from testing.photographs import COFFEE
 from testing.ports import free_port
 from testing.servers import PROJECT, Server, inherited
+from testing.waiting import PATIENCE_S
 
 COMMAND = re.compile(r"There is no API key yet; create one: (.+)$", re.MULTILINE)
 PROGRAMS = Path(sys.executable).parent
@@ -173,6 +175,21 @@ def test_a_second_server_leaves_the_first_its_metrics_and_its_keys_are_found(pla
         other.stop()
     # It has ended: its database is not the running server's any more.
     assert "m@example.org" in plain.shell("python -m auth list").stdout
+
+
+def test_an_option_of_bentoml_says_how_long_connections_may_be_idle(clone: Path, terminal: dict[str, str]) -> None:
+    """By default, for longer than clients keep them: `test_connections.py`."""
+    elsewhere = {**terminal, "CLASSIFIER_DATABASE_URL": f"sqlite:///{clone.parent / 'idle.db'}"}
+    server = PlainServer(clone, "bentoml serve", elsewhere, clone.parent / "idle.log")
+    server.start("--timeout-keep-alive", "1")
+    try:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as caller:
+            caller.sendall(b"GET /livez HTTP/1.1\r\nHost: it\r\n\r\n")
+            answer = b"".join(iter(lambda: caller.recv(65536), b""))
+    finally:
+        server.end()
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"connection: close" not in answer.lower()
 
 
 @pytest.fixture(scope="module")
