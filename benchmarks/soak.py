@@ -7,6 +7,7 @@ import argparse
 import tempfile
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -59,10 +60,13 @@ def main() -> None:
         medians.append(float(np.percentile(times, 50)))
         latency = f"p50 {medians[-1]:6.1f} ms, p99 {np.percentile(times, 99):6.1f} ms"
         print(f"minute {minute + 1:2}: {means[-1]:6.1f} MB, {latency}")
-    bad = sum(sample.status != 200 for sample in samples)
+    bad = [sample for sample in samples if sample.status != 200]
     growth, peak = means[-1] / means[min(1, len(means) - 1)], max(mb for _, mb in memory)
     trend = float(np.polyfit(list(minutes), medians, 1)[0]) if len(medians) > 2 else 0.0
-    print(f"answers other than 200: {bad} of {len(samples)}")
+    print(f"answers other than 200: {len(bad)} of {len(samples)}")
+    for status, number in Counter(sample.status for sample in bad).most_common():
+        first = next(sample for sample in bad if sample.status == status)
+        print(f"  {status or 'no answer'}: {number}, the first in minute {int((first.due - began) / 60) + 1}")
     print(f"memory, last minute / second minute: {growth:.3f} (wanted: under {MAX_GROWTH})")
     print(f"most memory: {peak:.0f} MB (wanted: under {MAX_MB})")
     print(f"p50 changes by {trend:+.2f} ms per minute")
