@@ -8,22 +8,27 @@ import pytest
 from model import store
 from model.engine import Images
 from model.openvino_engine import OpenVinoEngine
-from model.recipe import Recipe
+from model.store import PreparedModel
 
-THREADS = 2
+# Computed twice, and in batches of other sizes, where sums may be added up in another order.
+TWICE, IN_OTHER_BATCHES = 1e-6, 1e-5
 
 
 @pytest.fixture(scope="module")
-def engine(model_store: Path) -> OpenVinoEngine:
+def prepared(model_store: Path) -> PreparedModel:
     [folder] = model_store.glob("efficientnet*/*-*")
-    return OpenVinoEngine(folder / store.GRAPH, "f32", threads=THREADS)
+    return store.open_folder("it:1", folder)
 
 
 @pytest.fixture(scope="module")
-def images(model_store: Path) -> Images:
+def engine(prepared: PreparedModel) -> OpenVinoEngine:
+    return OpenVinoEngine(prepared.folder / store.GRAPH, "f32", threads=2)
+
+
+@pytest.fixture(scope="module")
+def images(prepared: PreparedModel) -> Images:
     """Noise, 3 x height x width x 3."""
-    [folder] = model_store.glob("efficientnet*/*-*")
-    recipe: Recipe = store.open_folder("it:1", folder).recipe
+    recipe = prepared.recipe
     return np.random.default_rng(0).integers(0, 256, (3, recipe.height, recipe.width, 3), np.uint8)
 
 
@@ -41,11 +46,11 @@ def _mirrored(images: Images) -> Images:
 @pytest.mark.parametrize("together", [True, False])
 def test_an_image_has_one_answer_wherever_it_lies(engine: OpenVinoEngine, images: Images, together: bool) -> None:
     expected = engine.predict(images, together)
-    assert np.ptp(expected, axis=0).max() > 0, "the images differ"
+    assert np.ptp(expected, axis=0).max() > 100 * IN_OTHER_BATCHES, "the images differ"
     for arranged in (_read_only(images), _mirrored(images), images[::-1].copy()[::-1]):
-        assert np.array_equal(engine.predict(arranged, together), expected)
+        assert np.abs(engine.predict(arranged, together) - expected).max() < TWICE
     for number, image in enumerate(images):
-        assert np.abs(engine.predict(image[np.newaxis], together) - expected[number]).max() < 1e-6
+        assert np.abs(engine.predict(image[np.newaxis], together) - expected[number]).max() < IN_OTHER_BATCHES
 
 
 def test_an_answer_is_not_changed_by_later_ones(engine: OpenVinoEngine, images: Images) -> None:
