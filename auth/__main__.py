@@ -5,14 +5,9 @@ import io
 import os
 import signal
 import sys
-from types import FrameType
 
 from runtime.garbage_collection import collect_rarely
-
-
-def _end(number: int, _frame: FrameType | None) -> None:
-    """End with the usual status, after what the command does before it ends, such as deleting half an export."""
-    sys.exit(128 + number)
+from runtime.program import end_on_signals
 
 
 def _drop_unwritten() -> None:
@@ -26,7 +21,8 @@ def _drop_unwritten() -> None:
 # A reader such as `head` that has read enough ends this process without a traceback. (Windows has no such signal.)
 if hasattr(signal, "SIGPIPE"):
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-signal.signal(signal.SIGTERM, _end)
+# After what the command does before it ends, such as deleting half an export.
+end_on_signals()
 # Where it is closed, what goes there would otherwise come to standard output, into the answer.
 if sys.stderr is None:
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - it is needed until the end

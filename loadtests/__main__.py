@@ -25,6 +25,7 @@ from loadtests.mixes import MIXES
 from loadtests.settings import PREFIX, PROJECT, LoadSettings, load_settings
 from loadtests.verdict import EXIT_CODES, Result
 from runtime.processes import end_with_parent
+from runtime.program import heeded_signals
 from testing.servers import run_prepare, running
 
 # Environment variables for Locust, without the prefix.
@@ -160,7 +161,7 @@ def _end(number: int, _frame: FrameType | None) -> None:
 
 if __name__ == "__main__":
     # By default a signal ends Python at once, while Locust and the server that it started go on.
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in heeded_signals():
         signal.signal(number, _end)
     try:
         sys.exit(main())

@@ -18,10 +18,13 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from runtime import listening
+from runtime.program import ENDS_WITHIN_S, heeded_signals
 
 if TYPE_CHECKING:
     from circus.sighandler import SysHandler
 
+# Programs of this project end by themselves a second before that.
+CHILD_ENDS_WITHIN_S = ENDS_WITHIN_S + 1
 DELAY_AT_MOST_S = 25.0
 DELAY_AS_ORPHAN_S = 2.0
 WORKERS_GET_SIGTERM_WITHIN_S = 0.2
@@ -45,20 +48,25 @@ def end_with_parent() -> None:
 def run_child(command: list[str], timeout: float | None = None, **options: Any) -> subprocess.CompletedProcess[bytes]:
     """Run a command as `subprocess.run` does. If a signal ends this process meanwhile, end the command too.
 
-    Otherwise a start that is stopped would leave the preparation of its model running, for minutes. Where the signal is
-    SIGKILL, the kernel ends the command (Linux only).
+    Otherwise a start that is stopped would leave the preparation of its model running, for minutes. The command gets
+    SIGTERM, and `CHILD_ENDS_WITHIN_S` for deleting what it has left unfinished. Where the signal is SIGKILL, the kernel
+    sends the SIGTERM (Linux only).
     """
     with subprocess.Popen(command, preexec_fn=end_with_parent, **options) as process:
 
         def end(number: int, _frame: FrameType | None) -> None:
-            process.terminate()
+            for other in before:
+                signal.signal(other, signal.SIG_IGN)
             sys.exit(128 + number)
 
         is_main = threading.current_thread() is threading.main_thread()
-        before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP) if is_main}
+        before = {number: signal.signal(number, end) for number in (heeded_signals() if is_main else [])}
         try:
             output, errors = process.communicate(timeout=timeout)
-        except (KeyboardInterrupt, subprocess.TimeoutExpired):
+        except (KeyboardInterrupt, SystemExit, subprocess.TimeoutExpired):
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(CHILD_ENDS_WITHIN_S)
             process.kill()
             raise
         finally:

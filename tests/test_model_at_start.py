@@ -193,16 +193,17 @@ def is_at_work(process: psutil.Process) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
 def test_a_start_that_is_ended_while_it_prepares_leaves_nothing_at_work(tmp_path: Path, number: signal.Signals) -> None:
-    store = tmp_path / "models"
+    store, temporary = tmp_path / "models", tmp_path / "temporary"
     store.mkdir()
-    server = Server(tmp_path / "it", store, CLASSIFIER_OFFLINE_MODEL="only")
+    temporary.mkdir()
+    server = Server(tmp_path / "it", store, CLASSIFIER_OFFLINE_MODEL="only", TMPDIR=str(temporary))
     command = [sys.executable, "-m", "api.serve", "--port", str(server.port)]
     with (tmp_path / "log").open("w") as log:
         start = subprocess.Popen(
             command, cwd=PROJECT, env=server.environment, stdout=log, stderr=log, start_new_session=True
         )
     try:
-        wait_until(lambda: "Preparing" in (tmp_path / "log").read_text(), "it prepares")
+        wait_until(lambda: list(temporary.glob("classifier-*")), "it prepares, in a folder of its own")
         below = psutil.Process(start.pid).children(recursive=True)
         # Ctrl+C goes to all, other signals to the one that somebody names.
         (os.killpg if number == signal.SIGINT else os.kill)(start.pid, number)
@@ -210,6 +211,7 @@ def test_a_start_that_is_ended_while_it_prepares_leaves_nothing_at_work(tmp_path
         assert below
         wait_until(lambda: not any(map(is_at_work, below)), "all that it started has ended")
         assert not list(store.glob("*/*-*")), "they were ended before they were done"
+        assert not list(temporary.glob("classifier-*"))
         assert "Traceback" not in (tmp_path / "log").read_text()
     finally:
         with contextlib.suppress(ProcessLookupError):

@@ -1,17 +1,5 @@
 """Runs `python -m model.tune`."""
 
-import signal
-import sys
+from runtime.program import run
 
-from runtime.garbage_collection import collect_rarely
-
-collect_rarely()
-try:
-    # Imported here, since that takes seconds, and Ctrl-C may come meanwhile.
-    from model.tune.tuning import main
-    from runtime import bentoml_defaults
-
-    bentoml_defaults.use()
-    sys.exit(main())
-except KeyboardInterrupt:
-    sys.exit(128 + signal.SIGINT)
+run("model.tune.tuning")
