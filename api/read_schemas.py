@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
+from api.fields import WholeNumber
 from storage.clock import LAST_SECOND
 
 CURSOR = "`next_cursor` of the previous page, to get the next one."
@@ -47,7 +48,7 @@ class UsageQuery(BaseModel):
     endpoint: Annotated[str, Field(max_length=200)] | None = Field(
         None, description="Count only requests to this path."
     )
-    cursor: Annotated[int, Field(ge=0, le=LAST_SECOND)] | None = Field(None, description=CURSOR)
+    cursor: Annotated[WholeNumber, Field(ge=0, le=LAST_SECOND)] | None = Field(None, description=CURSOR)
 
 
 class ResponseTime(BaseModel):

@@ -7,6 +7,8 @@ import bentoml
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 from starlette.requests import Request
 
+from api.fields import Number, WholeNumber
+
 
 class _UnreadBody(bentoml.IODescriptor):
     """A BentoML input that passes the request itself to the endpoint, with its body unread.
@@ -51,14 +53,14 @@ class ClassifyAnswer(bentoml.IODescriptor):
 
 
 TopK = Annotated[
-    int,
+    WholeNumber,
     Field(
         ge=1,
         description="How many predictions to return; at most the number of labels. The default is 5, or all labels if "
         "the model has fewer.",
     ),
 ]
-MinConfidence = Annotated[float, Field(ge=0, le=1, description="Leave out predictions that are less probable.")]
+MinConfidence = Annotated[Number, Field(ge=0, le=1, description="Leave out predictions that are less probable.")]
 
 
 class Options(BaseModel):

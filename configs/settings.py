@@ -8,7 +8,7 @@ from contextlib import suppress
 from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
@@ -16,16 +16,12 @@ from dotenv.parser import parse_stream
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from configs import data_folder, webhooks
+from configs import data_folder, origins, webhooks
 from storage import urls
 from storage.policy import Limit
 
 PREFIX = "CLASSIFIER_"
-MAX_PORT = 65535
-# Host names in other alphabets are written as browsers send them: in Punycode ("xn--...", RFC 3492).
-_ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>[a-z0-9_.-]+|\[[0-9a-f:.]+\])(:(?P<port>[0-9]{1,5}))?")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 # Kubernetes sets such variables in every container of a namespace with a Service whose name starts with "classifier".
 _KUBERNETES_NAME = re.compile(rf"{PREFIX}(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_.+)?)")
 _KUBERNETES_PORT = re.compile(r"(tcp|udp|sctp)://.+")
@@ -83,6 +79,19 @@ class Settings(BaseSettings):
     # A variable of the Hugging Face hub's client; it is a field, so that it may also stand in `.env`.
     hf_token: Annotated[SecretStr | None, Field(validation_alias="HF_TOKEN")] = None
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _ends_are_stripped(cls, value: Any) -> Any:
+        # A file that the value was read from may have ended with a newline.
+        return value.strip() if isinstance(value, str) else value
+
+    @field_validator("model", "model_revision")
+    @classmethod
+    def _name_is_one_line(cls, name: str) -> str:
+        if not name.isprintable():
+            raise ValueError("give it in one line, without control characters")
+        return name
+
     @field_validator("default_limit", "auth_failure_limit")
     @classmethod
     def _limit_is_readable(cls, text: str) -> str:
@@ -133,8 +142,7 @@ class Settings(BaseSettings):
     @field_validator("stripe_key")
     @classmethod
     def _stripe_key_fits_a_header(cls, key: SecretStr | None) -> SecretStr | None:
-        # A file that it was read from may have ended with a newline.
-        text = "" if key is None else key.get_secret_value().strip()
+        text = "" if key is None else key.get_secret_value()
         if text and not _ONE_WORD.fullmatch(text):
             raise ValueError("give a key of Stripe in one line, like rk_live_...")
         return SecretStr(text) if text else None
@@ -142,8 +150,8 @@ class Settings(BaseSettings):
     @field_validator("hf_token")
     @classmethod
     def _hf_token_is_one_line(cls, token: SecretStr | None) -> SecretStr | None:
-        # The hub's client too removes line ends and spaces around a token.
-        text = "" if token is None else "".join(token.get_secret_value().splitlines()).strip()
+        # The hub's client too removes line ends.
+        text = "" if token is None else "".join(token.get_secret_value().splitlines())
         return SecretStr(text) if text else None
 
     @field_validator("webhook_secret")
@@ -166,7 +174,7 @@ class Settings(BaseSettings):
     @field_validator("cors_origins")
     @classmethod
     def _origins_are_named(cls, text: str) -> str:
-        return ",".join(_parsed_origin(written) for written in text.replace(",", " ").split())
+        return ",".join(origins.parsed(written) for written in text.replace(",", " ").split())
 
     def data_folders(self) -> list[Path]:
         """Return the data folder, and after it the default one if another is set.
@@ -175,19 +183,6 @@ class Settings(BaseSettings):
             ValueError: there is no such folder (see `configs.data_folder.default`).
         """
         return [*dict.fromkeys(filter(None, (self.data_dir, data_folder.default())))]
-
-
-def _parsed_origin(written: str) -> str:
-    """Normalise an origin as browsers do: in lower case, without the scheme's default port.
-
-    Raises:
-        ValueError: it is not an origin (RFC 6454).
-    """
-    found = _ORIGIN.fullmatch(written.lower())
-    if found is None or int(found["port"] or 0) > MAX_PORT:
-        raise ValueError("give the origins of web pages, like https://shop.example, separated by commas")
-    scheme, host, port = found.group("scheme", "host", "port")
-    return f"{scheme}://{host}" + (f":{int(port)}" if port and int(port) != _DEFAULT_PORTS.get(scheme) else "")
 
 
 def load_settings() -> Settings:

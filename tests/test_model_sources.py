@@ -212,6 +212,28 @@ def test_a_prepared_stand_in_serves_again_while_the_hub_is_unreachable(
     assert "(OfflineModeIsEnabled)" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "endpoint", ["not a url", "ftp://x", "http://localhost:abc", "http://localhost:99999", "http://[::1", "http://a b"]
+)
+def test_an_address_that_is_none_is_told_in_one_line(
+    tmp_path: Path, with_stand_in: PreparedModel, monkeypatch: pytest.MonkeyPatch, endpoint: str
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    assert ask_again() is None, "the preparation tells why"
+    for offline_model in ("allow", "deny"):
+        done = run_prepare(tmp_path / "models", HF_ENDPOINT=endpoint, CLASSIFIER_OFFLINE_MODEL=offline_model)
+        [line] = done.stderr.splitlines()
+        assert done.returncode == 1
+        assert line.startswith("[model] ERROR: HF_ENDPOINT is not the URL of a hub")
+
+
+def test_an_empty_address_is_that_of_the_hub(tmp_path: Path) -> None:
+    for empty in ("", "\n"):
+        told = {"HF_ENDPOINT": empty, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")}
+        done = run_prepare(tmp_path / "models", CLASSIFIER_OFFLINE_MODEL="deny", **told)
+        assert "The Hugging Face hub can't be reached (OfflineModeIsEnabled)." in done.stderr
+
+
 def test_a_hub_that_answers_decides_about_a_prepared_stand_in(
     tmp_path: Path, with_stand_in: PreparedModel, hub: Hub, place: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,8 +59,8 @@ WRONG = {
         "unix://",
     ],
     "OFFLINE_MODEL": ["", "maybe", SECRET],
-    "MODEL": [""],
-    "MODEL_REVISION": [""],
+    "MODEL": ["", " ", "microsoft/resnet\n-18", "microsoft/\x1b[31mresnet-18"],
+    "MODEL_REVISION": ["", "ma\nin"],
     "ENGINE": ["onnx", ""],
     "PRECISION": ["f64", "F32"],
     "THREADS": ["0", "-1", "two", "1.5", "1025", "9" * 30],
@@ -147,6 +147,18 @@ def test_a_wrong_value_is_told_in_one_line(name: str, value: str) -> None:
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in RIGHT.items() for value in values])
 def test_a_right_value_is_taken(name: str, value: str) -> None:
     assert loaded(name, value) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(name, value) for name, values in RIGHT.items() for value in values]
+    + [("MODEL", "/data/my model"), ("OFFLINE_MODEL", "deny"), ("DEFAULT_LIMIT", "5/second"), ("DATA_DIR", "/srv/it")],
+)
+def test_a_value_means_the_same_with_the_line_end_of_the_file_that_it_comes_from(name: str, value: str) -> None:
+    with mock.patch.dict(os.environ, {f"CLASSIFIER_{name}": value}):
+        without = load_settings()
+    with mock.patch.dict(os.environ, {f"CLASSIFIER_{name}": f"{value}\n"}):
+        assert load_settings() == without
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,13 @@ from api.fields import (
     Scopes,
     StripeCustomer,
     UserName,
+    WholeNumber,
 )
 from api.key_schemas import Key
 from api.read_schemas import CURSOR, NEXT_CURSOR, Cost, Usage, UsageQuery
 
 MOST_PER_PAGE = 100
-_PageLimit = Annotated[int, Field(ge=1, le=MOST_PER_PAGE, description="The most on a page.")]
+_PageLimit = Annotated[WholeNumber, Field(ge=1, le=MOST_PER_PAGE, description="The most on a page.")]
 
 
 def _left_out() -> Any:
@@ -226,7 +227,7 @@ class AuditQuery(BaseModel):
     """v2: selects a page of the audit log."""
 
     limit: _PageLimit = MOST_PER_PAGE
-    cursor: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = Field(None, description=CURSOR)
+    cursor: Annotated[WholeNumber, Field(ge=0, le=2**63 - 1)] | None = Field(None, description=CURSOR)
     order: Literal["oldest", "newest"] = Field("oldest", description="Which entries come first.")
 
 

@@ -16,7 +16,7 @@ from configs.settings import Settings
 from model.checkpoint import location
 from model.checkpoint.files import FILES
 from model.errors import SourceUnavailable
-from model.prepare.hub import ASKED_AGAIN_S, unreachable
+from model.prepare.hub import ASKED_AGAIN_S, check_endpoint, unreachable
 from model.prepare.hub_question import run_within
 from model.prepared import find_stand_in
 
@@ -60,6 +60,7 @@ def fetch_checkpoint(settings: Settings) -> Checkpoint:
 
 
 def _from_hub(settings: Settings) -> Checkpoint:
+    check_endpoint()
     from huggingface_hub import snapshot_download
 
     name, revision = settings.model, settings.model_revision

@@ -101,6 +101,8 @@ async def test_v2_heeds_its_options(gateway: InProcessGateway, key: IssuedKey, q
         ("top_k=0", "top_k"),
         ("top_k=9", "top_k"),
         ("top_k=many", "top_k"),
+        ("top_k=0_1", "top_k"),
+        ("min_confidence=0_0.5", "min_confidence"),
         ("min_confidence=1.1", "min_confidence"),
         ("min_confidence=-0.1", "min_confidence"),
     ],
