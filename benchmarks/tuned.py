@@ -7,6 +7,7 @@ rounds of each.
 
 import argparse
 import itertools
+import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -56,6 +57,7 @@ def _compare(name: str, folder: Path, rounds: int) -> None:
     }
     best = dict.fromkeys(grid, 0.0)
     for number in range(1 + rounds):
+        print(f"{name}: {len(grid)} configurations, round {number} of {rounds} ...", file=sys.stderr, flush=True)
         for one in grid[:: 1 if number % 2 else -1]:
             per_s = loads[one].images_per_s(time.perf_counter, ROUND_S if number else 0)
             # Round 0 does not count: the first batch of a size creates what later ones use.

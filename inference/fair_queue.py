@@ -5,7 +5,7 @@ So a user who sends many requests at once delays each other user by one request 
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -27,8 +27,21 @@ class FairQueue(Generic[T]):
 
     def put(self, user: str, item: T) -> None:
         """Add an item of this user."""
-        self._items_by_user.setdefault(user, deque()).append(item)
-        self._length += 1
+        self.put_all(user, (item,))
+
+    def put_all(self, user: str, items: Collection[T]) -> None:
+        """Add items of this user, in that order."""
+        if items:
+            self._items_by_user.setdefault(user, deque()).extend(items)
+            self._length += len(items)
+
+    def peek(self) -> T:
+        """Return the next item without removing it.
+
+        Raises:
+            StopIteration: the queue is empty.
+        """
+        return next(iter(self._items_by_user.values()))[0]
 
     def get(self) -> T:
         """Remove and return the next item.
@@ -44,6 +57,12 @@ class FairQueue(Generic[T]):
             # A dictionary keeps the order of insertion, so this puts the user behind all others.
             self._items_by_user[user] = items
         return item
+
+    def take_all(self, user: str) -> deque[T]:
+        """Remove and return all items of this user."""
+        items = self._items_by_user.pop(user, deque[T]())
+        self._length -= len(items)
+        return items
 
 
 class FairSlots:

@@ -1,7 +1,8 @@
 """Queues work of many users, first of those for whom nothing is being done."""
 
-from collections import deque
 from typing import Generic, TypeVar
+
+from inference.fair_queue import FairQueue
 
 T = TypeVar("T")
 
@@ -15,17 +16,16 @@ class TurnQueue(Generic[T]):
 
     def __init__(self) -> None:
         self._under_way: dict[str, int] = {}
-        # The items of users who have no work under way, and of the others. Dictionaries keep the order of insertion.
-        self._unserved: dict[str, deque[T]] = {}
-        self._served: dict[str, deque[T]] = {}
+        # The items of users who have no work under way, and of the others.
+        self._unserved: FairQueue[T] = FairQueue()
+        self._served: FairQueue[T] = FairQueue()
 
     def __bool__(self) -> bool:
         return bool(self._unserved or self._served)
 
     def put(self, user: str, item: T) -> None:
         """Add an item of this user."""
-        waiting = self._served if user in self._under_way else self._unserved
-        waiting.setdefault(user, deque()).append(item)
+        (self._served if user in self._under_way else self._unserved).put(user, item)
 
     def peek(self) -> T:
         """Return the next item without removing it.
@@ -33,8 +33,7 @@ class TurnQueue(Generic[T]):
         Raises:
             StopIteration: the queue is empty.
         """
-        waiting = self._unserved or self._served
-        return waiting[next(iter(waiting))][0]
+        return (self._unserved or self._served).peek()
 
     def get(self) -> T:
         """Remove and return the next item.
@@ -42,25 +41,16 @@ class TurnQueue(Generic[T]):
         Raises:
             StopIteration: the queue is empty.
         """
-        waiting = self._unserved or self._served
-        user = next(iter(waiting))
-        items = waiting.pop(user)
-        item = items.popleft()
-        if items:
-            # Behind all others.
-            waiting[user] = items
-        return item
+        return (self._unserved or self._served).get()
 
     def begin(self, user: str) -> None:
         """Note that some work of this user is under way."""
         self._under_way[user] = self._under_way.get(user, 0) + 1
-        if items := self._unserved.pop(user, None):
-            self._served[user] = items
+        self._served.put_all(user, self._unserved.take_all(user))
 
     def end(self, user: str) -> None:
         """Note that some work of this user, which had begun, is done."""
         self._under_way[user] -= 1
         if not self._under_way[user]:
             del self._under_way[user]
-            if items := self._served.pop(user, None):
-                self._unserved[user] = items
+            self._unserved.put_all(user, self._served.take_all(user))
