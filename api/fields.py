@@ -1,4 +1,4 @@
-"""The types of fields that several bodies and queries have, with the checks of the command line."""
+"""The types of fields that several bodies have, with the checks of the command line."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -42,13 +42,6 @@ def _checked_amount(text: str) -> str:
     return text
 
 
-def _in_digits(value: Any) -> Any:
-    # Pydantic, like Python, takes "1_0" for 10.
-    if isinstance(value, str) and "_" in value:
-        raise ValueError("write a number in digits")
-    return value
-
-
 def _moment(value: Any) -> datetime:
     try:
         written = datetime.fromisoformat(value)
@@ -68,9 +61,6 @@ def _checked_scopes(names: list[str]) -> list[str]:
 
 _TIME_SCHEMA = {"anyOf": [{"type": "string", "maxLength": 20}, {"type": "integer", "minimum": 0}]}
 
-# Numbers, in a query or a form written as text.
-WholeNumber = Annotated[int, BeforeValidator(_in_digits)]
-Number = Annotated[float, BeforeValidator(_in_digits)]
 # Seconds, which a caller may also write as a time such as `1h`.
 Seconds = Annotated[int, BeforeValidator(_seconds), WithJsonSchema(_TIME_SCHEMA)]
 PositiveSeconds = Annotated[Seconds, AfterValidator(_not_zero)]

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
-from api.fields import WholeNumber
+from api.numbers import WholeNumber
 from storage.clock import LAST_SECOND
 
 CURSOR = "`next_cursor` of the previous page, to get the next one."

@@ -7,7 +7,7 @@ import bentoml
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 from starlette.requests import Request
 
-from api.fields import Number, WholeNumber
+from api.numbers import Number, WholeNumber
 
 
 class _UnreadBody(bentoml.IODescriptor):

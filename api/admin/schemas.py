@@ -20,9 +20,9 @@ from api.fields import (
     Scopes,
     StripeCustomer,
     UserName,
-    WholeNumber,
 )
 from api.key_schemas import Key
+from api.numbers import WholeNumber
 from api.read_schemas import CURSOR, NEXT_CURSOR, Cost, Usage, UsageQuery
 
 MOST_PER_PAGE = 100
