@@ -203,7 +203,8 @@ def test_a_start_that_is_ended_while_it_prepares_leaves_nothing_at_work(tmp_path
             command, cwd=PROJECT, env=server.environment, stdout=log, stderr=log, start_new_session=True
         )
     try:
-        wait_until(lambda: list(temporary.glob("classifier-*")), "it prepares, in a folder of its own")
+        wait_until(lambda: "Converting" in (tmp_path / "log").read_text(), "it prepares, in a folder of its own")
+        assert list(temporary.glob("classifier-*"))
         below = psutil.Process(start.pid).children(recursive=True)
         # Ctrl+C goes to all, other signals to the one that somebody names.
         (os.killpg if number == signal.SIGINT else os.kill)(start.pid, number)

@@ -28,7 +28,8 @@ import os, runpy, signal, sys, tempfile, threading, time, types
 from runtime.processes import run_child
 deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
 def main():
-    with tempfile.TemporaryDirectory(dir={folder!r}):
+    with tempfile.TemporaryDirectory(dir={folder!r}) as name:
+        open(name + "/begun", "w").close()
         {work}
 sys.modules[{main!r}] = types.SimpleNamespace(main=main)
 runpy.run_module({module!r}, run_name="__main__")
@@ -43,7 +44,7 @@ MAINS = {
 
 @contextmanager
 def started(module: str, work: str, folder: Path) -> "Iterator[subprocess.Popen[str]]":
-    """Run the program, and wait until its `main` has made a folder in that one."""
+    """Run the program, and wait until its `main` works in a folder in that one."""
     code = PROGRAM.format(folder=str(folder), work=work, module=module, main=MAINS[module])
     with subprocess.Popen(
         [sys.executable, "-c", code],
@@ -54,7 +55,7 @@ def started(module: str, work: str, folder: Path) -> "Iterator[subprocess.Popen[
         text=True,
     ) as process:
         try:
-            wait_until(lambda: list(folder.iterdir()), "it works")
+            wait_until(lambda: list(folder.glob("*/begun")), "it works")
             yield process
         finally:
             process.kill()
