@@ -33,13 +33,13 @@ SMALL_WORK, QUICK_WORK, LARGE_WORK = 500_000, 2_000_000, 16_000_000
 # as much as the largest image alone.
 WORK_TOGETHER = 50_000_000
 # The processor time for decoding the images of one request, seconds; and what is subtracted from it for each image,
-# since the model needs that time.
+# since the model needs that time. An ordinary image takes a second at most, but each page of its memory may cost a
+# virtual machine 30 microseconds more, if its host has to find it first: a second for 130 MB.
 CPU_S, CPU_OF_EACH_S = 1.35, 0.01
-# The processor time for any image except the largest ones with alpha: other ordinary images take a second at most.
-CPU_WITHOUT_ALPHA_S = 1.15
+# The processor time for an unusual image, seconds: one may be made to use all that it is given.
+UNUSUAL_CPU_S = 1.15
 # The longest that an ordinary image takes, by its work, seconds. Most take a third of it.
-CPU_OF_WORK_S = CPU_WITHOUT_ALPHA_S / WORK_TOGETHER
-WORK_WITH_ALPHA = range(75_000_000, 90_000_000)
+CPU_OF_WORK_S = 1.15 / WORK_TOGETHER
 LEAST_CPU_S = 0.05
 QUICK_NICE, LARGE_NICE = 5, 15
 # A small file may hold a large image: after one of so many pixels, the memory in which it was decoded is returned.
@@ -158,14 +158,14 @@ class DecodePool:
         return await threads.run(user, self._decode_in_thread, header, exact)
 
     async def _decode_isolated(self, user: str, header: Header, exact: bool, cpu_s: float) -> DecodeResult:
-        if not (_is_ordinary(header) and int(header.work) in WORK_WITH_ALPHA):
-            cpu_s = min(cpu_s, CPU_WITHOUT_ALPHA_S)
+        if not _is_ordinary(header):
+            cpu_s = min(cpu_s, UNUSUAL_CPU_S)
         await self._isolated_slots.acquire(user)
         try:
             isolated = await self._isolated_decoder.decode(header.file, exact, cpu_s)
         except OSError as error:
-            # The process is started when it is first needed. The system may have no process or file handle left.
-            logger.warning("An unusual image could not be decoded: %s.", error.strerror)
+            # The system may have no process, file handle or memory left.
+            logger.warning("An image could not be decoded: %s.", error.strerror)
             problem = unavailable("The service can't decode this image now; send it again shortly.", kind="overload")
             return DecodeResult(problem, 0.0)
         finally:

@@ -2,12 +2,13 @@
 
 A thread that decodes can't be stopped, and a hostile file can make a decoder take any time and memory. Therefore
 `IsolatedDecoder` (see `isolated_decoder.py`) starts this program once: a small process with Pillow already loaded. It
-forks a child for each file. The kernel kills a child that exceeds its processor time or its memory. The child is also
-killed when its caller is gone.
+forks a child for each file. The kernel kills a child that exceeds its processor time. The child is also killed when its
+caller is gone.
 
 The protocol: each message has the size of `MESSAGE`. `DECODE` comes with two file descriptors: the file, and a socket
-for the answer. The answer is the length of a JSON document (`LENGTH`), the document, and the pixels. `STOP` kills the
-child of a file that nobody waits for any more.
+for the answer. The answer is the length of a JSON document (`LENGTH`), the document, and the pixels. It is empty, or
+ends early, if the system has no process left for the child, or kills it because memory is short: neither is the fault
+of the file. `STOP` kills the child of a file that nobody waits for any more.
 """
 
 import ctypes
@@ -25,6 +26,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -46,6 +48,13 @@ _NICE = 15
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
+class Child(NamedTuple):
+    """A child process, and the descriptor of the socket for its answer."""
+
+    pid: int
+    answer: int
+
+
 class ForkServer:
     """Forks a child for each file that it receives, and kills the children whose files nobody waits for.
 
@@ -59,7 +68,7 @@ class ForkServer:
         self._control = control
         self._recipe = recipe
         self._max_pixels = max_pixels
-        self._children: dict[int, int] = {}
+        self._children: dict[int, Child] = {}
         # Python writes to this pipe when a signal arrives: a child has ended.
         self._signals, signals_in = os.pipe()
         os.set_blocking(signals_in, False)
@@ -81,28 +90,43 @@ class ForkServer:
                 break
             self._handle(message, handles)
         for child in self._children.values():
-            os.kill(child, signal.SIGKILL)
+            os.kill(child.pid, signal.SIGKILL)
 
     def _handle(self, message: bytes, handles: list[int]) -> None:
         action, number, exact, limit_ms = MESSAGE.unpack(message)
         if action == STOP and number in self._children:
             # The process id can't belong to another process yet: only this process reaps the child.
-            os.kill(self._children[number], signal.SIGKILL)
+            os.kill(self._children[number].pid, signal.SIGKILL)
         elif action == DECODE:
-            child = os.fork()
-            if child == 0:
-                signal.set_wakeup_fd(-1)
-                self._control.close()
-                _decode(handles, self._recipe, self._max_pixels, exact, limit_ms)
-            self._children[number] = child
-            for handle in handles:
-                os.close(handle)
+            file, answer = handles
+            try:
+                child = os.fork()
+            except OSError:
+                os.close(answer)
+            else:
+                if child == 0:
+                    self._leave()
+                    _decode(file, answer, self._recipe, self._max_pixels, exact, limit_ms)
+                self._children[number] = Child(child, answer)
+            os.close(file)
+
+    def _leave(self) -> None:
+        """Close, in a new child, what belongs to the fork server and to other children."""
+        signal.set_wakeup_fd(-1)
+        self._control.close()
+        for other in self._children.values():
+            os.close(other.answer)
 
     def _reap(self) -> None:
-        """Remove the children that have ended."""
+        """Remove the children that have ended, and answer for those that could not."""
         with suppress(ChildProcessError):
-            while (ended := os.waitpid(-1, os.WNOHANG)[0]) != 0:
-                self._children = {number: child for number, child in self._children.items() if child != ended}
+            while (ended := os.waitpid(-1, os.WNOHANG))[0] != 0:
+                [number] = [number for number, child in self._children.items() if child.pid == ended[0]]
+                with socket.socket(fileno=self._children.pop(number).answer) as answer:
+                    # The timer, or a decoder that broke down. Only the fork server and the system send SIGKILL.
+                    if os.waitstatus_to_exitcode(ended[1]) not in (0, -signal.SIGKILL):
+                        with suppress(OSError):
+                            answer.send(_document({"error": TOO_COSTLY}), socket.MSG_DONTWAIT)
 
 
 def main() -> None:
@@ -146,22 +170,28 @@ def _load(recipe: Recipe) -> None:
     gc.freeze()
 
 
-def _decode(handles: list[int], recipe: Recipe, max_pixels: int, exact: bool, limit_ms: int) -> None:
+def _decode(file: int, answer: int, recipe: Recipe, max_pixels: int, exact: bool, limit_ms: int) -> None:
     """Decode one file, send the answer, and end this child process."""
+    status = 1
     try:
         _limit(limit_ms)
         # libtiff and others write messages about the file to standard error. They must not get into the log.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-        file, answer = handles
         with mmap.mmap(file, 0, prot=mmap.PROT_READ) as mapped:
             data = mapped[:]
         os.close(file)
         fields, pixels = _answer(data, recipe, max_pixels, exact)
-        document = json.dumps({**fields, "cpu_s": time.process_time()}).encode()
         with socket.socket(fileno=answer) as opened:
-            opened.sendall(LENGTH.pack(len(document)) + document + pixels)
+            opened.sendall(_document({**fields, "cpu_s": time.process_time()}) + pixels)
+        status = 0
     finally:
-        os._exit(0)
+        os._exit(status)
+
+
+def _document(fields: dict[str, object]) -> bytes:
+    """Return the beginning of an answer, up to the pixels."""
+    document = json.dumps(fields).encode()
+    return LENGTH.pack(len(document)) + document
 
 
 def _answer(data: bytes, recipe: Recipe, max_pixels: int, exact: bool) -> tuple[dict[str, object], bytes]:

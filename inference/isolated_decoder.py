@@ -1,6 +1,7 @@
 """Decodes each unusual image file in a process of its own, which can be killed: at its limits, or if nobody waits."""
 
 import asyncio
+import errno
 import itertools
 import json
 import os
@@ -31,6 +32,7 @@ _OWN_VARIABLES = {
 }
 _MOST_ANSWER_BYTES = 64 * 1024 * 1024
 _ERRORS: dict[str, type[ImageError]] = {error.__name__: error for error in (NotAnImage, TooManyPixels)}
+_TOO_MUCH_WORK = "The image takes too much work to decode; save it as a baseline JPEG or as PNG, or make it smaller."
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +69,12 @@ class IsolatedDecoder:
             cpu_s: the most processor time, seconds.
 
         Raises:
-            OSError: the fork server could not be started, or the system has no file handle left.
+            OSError: the fork server could not be started, or the system has no file handle left, or it has killed the
+                process that decoded, as it does when memory is short.
         """
         loop = asyncio.get_running_loop()
         number = next(self._numbers) % 2**32
+        self._start()
         ours, theirs = socket.socketpair()
         with ours:
             ours.setblocking(False)
@@ -115,24 +119,24 @@ class IsolatedDecoder:
         self._control = self._process = None
 
     def _send(self, message: bytes, handles: list[int] | None = None) -> None:
-        self._start()
-        assert self._control is not None
-        # If the fork server has just died, the answer stays empty, as it does for a child that was killed.
-        with suppress(OSError):
-            socket.send_fds(self._control, [message], handles or [])
+        if self._control is not None:
+            # If the fork server has just died, the answer stays empty, as it does for a child that the system killed.
+            with suppress(OSError):
+                socket.send_fds(self._control, [message], handles or [])
 
     def _read(self, answer: bytes, cpu_s: float) -> IsolatedResult:
-        """Read the answer. An empty one means that the child was killed, so the file was too much work."""
-        error = TooCostly("The image takes too much work to decode; save it as JPEG or PNG.")
-        too_costly = IsolatedResult(error, cpu_s)
-        if len(answer) < LENGTH.size:
-            return too_costly
-        end = LENGTH.size + LENGTH.unpack_from(answer)[0]
-        fields = json.loads(answer[LENGTH.size : end])
-        if "error" in fields:
-            known = _ERRORS.get(fields["error"])
-            return IsolatedResult(known(fields["message"]), fields["cpu_s"]) if known else too_costly
-        pixels = np.frombuffer(answer[end:], np.uint8).reshape(self._recipe.height, self._recipe.width, 3)
+        """Read the answer. One that is empty or ends early means that the system killed the child."""
+        height, width = self._recipe.height, self._recipe.width
+        begins = LENGTH.size
+        ends = begins + LENGTH.unpack_from(answer)[0] if len(answer) >= begins else begins
+        fields = json.loads(answer[begins:ends]) if begins < ends <= len(answer) else None
+        if fields and "error" in fields:
+            if fields["error"] in _ERRORS:
+                return IsolatedResult(_ERRORS[fields["error"]](fields["message"]), fields["cpu_s"])
+            return IsolatedResult(TooCostly(_TOO_MUCH_WORK), cpu_s)
+        if not fields or len(answer) - ends != height * width * 3:
+            raise ChildProcessError(errno.ECHILD, "its process was killed, perhaps because memory is short")
+        pixels = np.frombuffer(answer[ends:], np.uint8).reshape(height, width, 3)
         return IsolatedResult(Decoded(pixels, fields["width"], fields["height"], fields["format"]), fields["cpu_s"])
 
 

@@ -12,6 +12,22 @@ from tests.tiff_files import Layout, Numbers, TagValues, packed_row, write
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
+# Pillow unpacks it in Python, a run at a time, which takes more than a second.
+ENDLESS_BMP = (
+    b"BM"
+    + (54 + 1024 + 8_000_000).to_bytes(4, "little")
+    + bytes(4)
+    + (54 + 1024).to_bytes(4, "little")
+    + (40).to_bytes(4, "little")
+    + (4000).to_bytes(4, "little")
+    + (4000).to_bytes(4, "little")
+    + (1).to_bytes(2, "little")
+    + (8).to_bytes(2, "little")
+    + (1).to_bytes(4, "little")
+    + bytes(20 + 1024)
+    + b"\x01\x00" * 4_000_000
+)
+
 
 def tiff(  # noqa: PLR0913, PLR0917 - a TIFF file has as many
     samples: Numbers,

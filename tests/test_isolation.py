@@ -1,6 +1,7 @@
 """Decoding in a process of its own: its limits, its end, and that it knows nothing it need not know."""
 
 import asyncio
+import signal
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -16,24 +17,10 @@ from model.images.decode import Decoded, decode
 from model.recipe import Recipe
 from testing.photographs import COFFEE, crops, encoded
 from testing.waiting import PATIENCE_S, eventually
+from tests.image_writers import ENDLESS_BMP
 
 RECIPE = Recipe(256, 3, 224, 224, 1 / 255, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 MAX_PIXELS = 50_000_000
-# Unpacked by Pillow in Python, a run at a time.
-ENDLESS_BMP = (
-    b"BM"
-    + (54 + 1024 + 8_000_000).to_bytes(4, "little")
-    + bytes(4)
-    + (54 + 1024).to_bytes(4, "little")
-    + (40).to_bytes(4, "little")
-    + (4000).to_bytes(4, "little")
-    + (4000).to_bytes(4, "little")
-    + (1).to_bytes(2, "little")
-    + (8).to_bytes(2, "little")
-    + (1).to_bytes(4, "little")
-    + bytes(20 + 1024)
-    + b"\x01\x00" * 4_000_000
-)
 
 
 def run(act: Any) -> Any:
@@ -58,6 +45,10 @@ def decoded(data: bytes, cpu_s: float = 5.0, exact: bool = True) -> IsolatedResu
 def children(decoder: IsolatedDecoder) -> list[psutil.Process]:
     assert decoder._process is not None
     return psutil.Process(decoder._process.pid).children()
+
+
+def children_at_work(decoder: IsolatedDecoder) -> list[psutil.Process]:
+    return children(decoder) if decoder._process is not None else []
 
 
 def test_a_limit_of_very_few_pixels_refuses_only_what_is_larger() -> None:
@@ -112,8 +103,7 @@ def test_what_takes_too_much_memory_is_refused() -> None:
 def test_who_goes_away_takes_the_process_along() -> None:
     async def act(decoder: IsolatedDecoder) -> None:
         asked = asyncio.create_task(decoder.decode(ENDLESS_BMP, exact=True, cpu_s=60.0))
-        await eventually(lambda: asked.done() or (decoder._process and children(decoder)), "a process decodes")
-        assert not asked.done()
+        await eventually(lambda: children_at_work(decoder), "a process decodes")
         # By itself it would not end now, however long it is looked at.
         [child] = children(decoder)
         child.suspend()
@@ -121,6 +111,70 @@ def test_who_goes_away_takes_the_process_along() -> None:
         with pytest.raises(asyncio.CancelledError):
             await asked
         await eventually(lambda: not children(decoder), "the process that decoded is gone")
+
+    run(act)
+
+
+@pytest.mark.parametrize("by", [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGXCPU])
+def test_what_breaks_the_decoder_is_refused(by: signal.Signals) -> None:
+    async def act(decoder: IsolatedDecoder) -> None:
+        asked = asyncio.create_task(decoder.decode(ENDLESS_BMP, exact=True, cpu_s=60.0))
+        [child] = await eventually(lambda: children_at_work(decoder), "a process decodes")
+        child.send_signal(by)
+        assert isinstance((await asked).result, TooCostly)
+
+    run(act)
+
+
+@pytest.mark.parametrize("killed", ["the process that decodes", "the fork server"])
+def test_what_the_system_kills_is_no_fault_of_the_image(killed: str) -> None:
+    async def act(decoder: IsolatedDecoder) -> None:
+        asked = asyncio.create_task(decoder.decode(ENDLESS_BMP, exact=True, cpu_s=60.0))
+        [child] = await eventually(lambda: children_at_work(decoder), "a process decodes")
+        assert decoder._process is not None
+        (child if killed == "the process that decodes" else decoder._process).kill()
+        with pytest.raises(ChildProcessError, match="its process was killed"):
+            await asked
+        assert isinstance((await decoder.decode(COFFEE.read_bytes(), True, 5.0)).result, Decoded)
+
+    run(act)
+
+
+def test_where_no_process_can_be_made_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Python runs this file at each start.
+    tmp_path.joinpath("sitecustomize.py").write_text("""
+import errno, os
+fork, left = os.fork, [errno.EAGAIN, errno.ENOMEM]
+def few():
+    if left:
+        raise OSError(left.pop(), "too few")
+    return fork()
+os.fork = few
+""")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    async def act(decoder: IsolatedDecoder) -> None:
+        for _ in range(2):
+            with pytest.raises(ChildProcessError):
+                await decoder.decode(COFFEE.read_bytes(), True, 5.0)
+        assert isinstance((await decoder.decode(COFFEE.read_bytes(), True, 5.0)).result, Decoded)
+
+    run(act)
+
+
+def test_who_decodes_for_long_keeps_no_other_waiting() -> None:
+    async def act(decoder: IsolatedDecoder) -> None:
+        first = asyncio.create_task(decoder.decode(ENDLESS_BMP, exact=True, cpu_s=0.5))
+        [child] = await eventually(lambda: children_at_work(decoder), "a process decodes")
+        child.suspend()
+        later = asyncio.create_task(decoder.decode(ENDLESS_BMP, exact=True, cpu_s=60.0))
+        await eventually(lambda: len(children_at_work(decoder)) == 2, "a second process decodes")
+        [other] = [one for one in children_at_work(decoder) if one != child]
+        other.suspend()
+        child.resume()
+        assert isinstance((await asyncio.wait_for(first, PATIENCE_S)).result, TooCostly)
+        other.resume()
+        await later
 
     run(act)
 

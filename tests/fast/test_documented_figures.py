@@ -91,7 +91,7 @@ FIGURES = {
         f"less than {math.ceil(metering.OLDEST_S / DAY)} days ago",
     ],
     "docs/images.md": [
-        f"use {decode_pool.CPU_WITHOUT_ALPHA_S} s of processor time (a large PNG with alpha {decode_pool.CPU_S} s)"
+        f"use {decode_pool.CPU_S} s of processor time, an unusual one {decode_pool.UNUSUAL_CPU_S} s,"
         f" and {decoder_process.MEMORY_BYTES // 1024**2} MiB",
     ],
     "docs/models.md": [

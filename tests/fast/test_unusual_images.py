@@ -1,5 +1,6 @@
 """The process for unusual images: started by the first of them, and what a caller is told where there can be none."""
 
+import asyncio
 import errno
 import subprocess
 from unittest import mock
@@ -10,7 +11,9 @@ import pytest
 
 from testing.colour_model import image_of
 from testing.in_process import InProcessGateway, IssuedKey
+from testing.waiting import eventually
 from tests.answers import assert_problem
+from tests.image_writers import ENDLESS_BMP
 
 pytestmark = pytest.mark.anyio
 
@@ -51,4 +54,19 @@ async def test_where_none_can_be_started_the_caller_may_try_again(
         assert int(answer.headers["retry-after"]) >= 1
         assert label(await classify(gateway, key, USUAL)) == "red"
     assert "Too few of them" in caplog.text
+    assert label(await classify(gateway, key, UNUSUAL)) == "green"
+
+
+async def test_where_the_system_kills_it_the_caller_may_try_again(
+    gateway: InProcessGateway, key: IssuedKey, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert label(await classify(gateway, key, UNUSUAL)) == "green"
+    [fork_server] = processes()
+    asked = asyncio.create_task(classify(gateway, key, ENDLESS_BMP))
+    [child] = await eventually(fork_server.children, "a process decodes", looks_every_s=0.01)
+    child.kill()
+    answer = await asked
+    assert "can't decode this image now" in assert_problem(answer, 503)["detail"]
+    assert int(answer.headers["retry-after"]) >= 1
+    assert "An image could not be decoded: its process was killed, perhaps because memory is short." in caplog.text
     assert label(await classify(gateway, key, UNUSUAL)) == "green"
