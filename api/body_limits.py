@@ -15,8 +15,8 @@ from web.problem import Problem, unavailable
 PACE_GRACE_S, LEAST_BYTES_PER_S = 10.0, 8192
 # A task that waits for the caller to disconnect costs time. Most requests are answered before it starts.
 WATCHED_AFTER_S = 0.2
-# For a smaller body, returning its memory to the system takes more time than it is worth.
-LARGE_BYTES = 500_000
+# For a smaller body, or fewer bytes of all bodies, returning the memory to the system takes more time than it is worth.
+LARGE_BYTES, MANY_BYTES = 500_000, 16_000_000
 
 # The rest of such a body stays unread, so the connection can't serve another request.
 _CLOSE = {"Connection": "close"}
@@ -171,9 +171,9 @@ class _Body:
 
     def _give_back(self) -> None:
         if self._size:
-            self._limits.shares.give_back(self._user, self._size)
-            if self._size >= LARGE_BYTES:
+            if self._size >= LARGE_BYTES or self._limits.shares.used >= MANY_BYTES:
                 freed_memory.return_soon()
+            self._limits.shares.give_back(self._user, self._size)
             self._size = 0
 
     def _keep_pace(self) -> None:

@@ -12,7 +12,7 @@ import pytest
 from numpy import uint8
 from numpy.typing import NDArray
 
-from api.body_limits import LARGE_BYTES
+from api.body_limits import LARGE_BYTES, MANY_BYTES
 from inference.classifier import Classifier
 from runtime import memory
 from runtime.memory import return_freed_memory
@@ -84,6 +84,16 @@ async def test_what_a_large_request_needed_is_returned(
     left = Leftover()
     left.assert_kept()
     await classify(gateway, key, body, kind)
+    wait_until(left.is_returned, "the memory is returned")
+
+
+@pytest.mark.anyio
+async def test_what_many_small_bodies_needed_at_once_is_returned(gateway: InProcessGateway, key: IssuedKey) -> None:
+    left = Leftover()
+    left.assert_kept()
+    body = BODY.ljust(LARGE_BYTES - 1)
+    together = range(MANY_BYTES // len(body) + 1)
+    await asyncio.gather(*(classify(gateway, key, body, "application/json") for _ in together))
     wait_until(left.is_returned, "the memory is returned")
 
 
