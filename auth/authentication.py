@@ -60,10 +60,13 @@ class Authentication:
             raise missing
 
     async def _identify(self, scope: Scope) -> KeyRecord:
-        credentials = next((value for name, value in scope["headers"] if name == b"authorization"), None)
-        if credentials is None:
+        credentials = {value for name, value in scope["headers"] if name == b"authorization"}
+        if not credentials:
             raise Problem(401, _NO_KEY, {"WWW-Authenticate": "Bearer"})
-        scheme, _, token = credentials.decode("latin-1").partition(" ")
+        if len(credentials) > 1:
+            # A proxy in front may have checked, logged or limited another one than this service would take.
+            raise wrong_key(self.failures.fail(scope), _SEVERAL_KEYS)
+        scheme, _, token = credentials.pop().decode("latin-1").partition(" ")
         key = ApiKey.parse(token.strip()) if scheme.lower() == "bearer" else None
         if key is None:
             raise wrong_key(self.failures.fail(scope))
@@ -92,14 +95,16 @@ _NO_KEY = "Send your API key in the header 'Authorization: Bearer imc_...'."
 # the environment variable with the key is empty.
 _NO_LIVE_KEY = "This API key is not valid; check that it is set and typed right, or ask the operator for a new one."
 
+_SEVERAL_KEYS = "Send the header Authorization once; this request has several of them, which differ."
 
-def wrong_key(wait_s: float = 0) -> Problem:
+
+def wrong_key(wait_s: float = 0, detail: str = _NO_LIVE_KEY) -> Problem:
     """Return the 401 for a key that is not valid; a 429 if its address has to wait, in seconds."""
     if wait_s > 0:
         seconds = math.ceil(wait_s)
         detail = f"Too many requests with wrong API keys come from your address; wait {seconds} s."
         return Problem(429, detail, {"Retry-After": str(seconds)}, kind="wrong_keys")
-    return Problem(401, _NO_LIVE_KEY, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
+    return Problem(401, detail, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
 
 
 def scope_missing(route: Route, record: KeyRecord) -> Problem | None:

@@ -45,6 +45,24 @@ def test_wrong_keys_all_look_alike(server: Server, new_user: Callable[..., dict[
     assert len(details) == 1
 
 
+@pytest.mark.parametrize("other", ["Bearer imc_x", "Basic YTpi", "", "another user's key"])
+def test_several_headers_that_differ_are_refused(
+    server: Server, new_user: Callable[..., dict[str, Any]], other: str
+) -> None:
+    mine = f"Bearer {new_user()['key']}"
+    if other == "another user's key":
+        other = f"Bearer {new_user()['key']}"
+    for both in ((mine, other), (other, mine)):
+        answer = httpx.get(server.url + "/v1/usage", headers=[("Authorization", one) for one in both])
+        assert "once" in assert_problem(answer, 401)["detail"]
+        assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
+
+
+def test_the_same_header_twice_is_one_key(server: Server, new_user: Callable[..., dict[str, Any]]) -> None:
+    twice = [("Authorization", f"Bearer {new_user()['key']}")] * 2
+    assert httpx.get(server.url + "/v1/usage", headers=twice).status_code == 200
+
+
 def test_the_scheme_may_be_written_in_any_case(server: Server, new_user: Callable[..., dict[str, Any]]) -> None:
     answer = httpx.get(server.url + "/v1/usage", headers={"Authorization": f"bearer {new_user()['key']}"})
     assert answer.status_code == 200
