@@ -44,16 +44,18 @@ def message_scope(scope: Scope, match: Match, content_type: str, size: int) -> S
 
 def subprotocol(scope: Scope) -> str | None:
     """Return the subprotocol that holds the key; None if there is none."""
-    offered: list[str] = scope.get("subprotocols", [])
-    return next((one for one in offered if one.startswith(KEY_PROTOCOL)), None)
+    return next(iter(_key_protocols(scope)), None)
+
+
+def _key_protocols(scope: Scope) -> list[str]:
+    return [one for one in scope.get("subprotocols", []) if one.startswith(KEY_PROTOCOL)]
 
 
 def _authorization(scope: Scope) -> Headers:
+    """Return all keys that were sent, in whichever way: authentication refuses several that differ."""
     sent = [(name, value) for name, value in scope["headers"] if name == b"authorization"]
-    offered = subprotocol(scope)
-    if sent or offered is None:
-        return sent
-    return [(b"authorization", b"Bearer " + offered.removeprefix(KEY_PROTOCOL).encode())]
+    offered = [one.removeprefix(KEY_PROTOCOL).encode() for one in _key_protocols(scope)]
+    return [*sent, *((b"authorization", b"Bearer " + key) for key in offered)]
 
 
 def _request(

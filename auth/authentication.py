@@ -64,7 +64,7 @@ class Authentication:
         if not credentials:
             raise Problem(401, _NO_KEY, {"WWW-Authenticate": "Bearer"})
         if len(credentials) > 1:
-            # A proxy in front may have checked, logged or limited another one than this service would take.
+            # A proxy in front may have checked another one of them than this service would take.
             raise wrong_key(self.failures.fail(scope), _SEVERAL_KEYS)
         scheme, _, token = credentials.pop().decode("latin-1").partition(" ")
         key = ApiKey.parse(token.strip()) if scheme.lower() == "bearer" else None
@@ -94,12 +94,16 @@ _NO_KEY = "Send your API key in the header 'Authorization: Bearer imc_...'."
 # One text for all cases: callers must not be able to tell an unknown key from a revoked one. A common reason is that
 # the environment variable with the key is empty.
 _NO_LIVE_KEY = "This API key is not valid; check that it is set and typed right, or ask the operator for a new one."
-
-_SEVERAL_KEYS = "Send the header Authorization once; this request has several of them, which differ."
+_SEVERAL_KEYS = "Send your API key once; this request has several values of 'Authorization', which differ."
 
 
 def wrong_key(wait_s: float = 0, detail: str = _NO_LIVE_KEY) -> Problem:
-    """Return the 401 for a key that is not valid; a 429 if its address has to wait, in seconds."""
+    """Return the 401 for a key that is not valid, or a 429 if its address has to wait.
+
+    Args:
+        wait_s: how long it has to wait, seconds.
+        detail: of the 401.
+    """
     if wait_s > 0:
         seconds = math.ceil(wait_s)
         detail = f"Too many requests with wrong API keys come from your address; wait {seconds} s."

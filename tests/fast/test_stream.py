@@ -64,6 +64,19 @@ async def test_without_a_valid_key_no_stream_is_opened(gateway: InProcessGateway
     assert gateway.usage_rows() == []
 
 
+async def test_a_handshake_with_two_keys_is_refused(gateway: InProcessGateway, key: IssuedKey) -> None:
+    other, mine = gateway.new_key(), f"bearer.{key.text}"
+    for headers, protocols in (
+        ({"Authorization": f"Bearer {other.text}"}, [mine]),
+        ({"Authorization": "Basic YTpi"}, [mine]),
+        ({}, [mine, f"bearer.{other.text}"]),
+        ({}, ["bearer.imc_wrong", mine]),
+    ):
+        answer = await gateway.web_socket(STREAM, headers=headers, protocols=protocols).refused()
+        assert "once" in assert_problem(answer, 401)["detail"]
+    await gateway.web_socket(STREAM, key, protocols=[mine]).accepted()
+
+
 async def test_wrong_keys_in_handshakes_are_limited_for_each_address(start: Start) -> None:
     gateway = await start(auth_failure_limit="3/minute")
     key = gateway.new_key()
